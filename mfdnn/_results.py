@@ -1,0 +1,134 @@
+"""What results have in common: a short repr, a JSON-ready dictionary; for grids also files and xarray."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import fields
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+__all__ = ["GridResult", "Result", "jsonable"]
+
+_METADATA = "mfdnn_metadata"
+
+Grid = TypeVar("Grid", bound="GridResult")
+
+
+class Result:
+    """Base of the frozen result dataclasses.
+
+    Subclasses are written ``@dataclass(frozen=True, repr=False, eq=False)``: a generated ``==`` would compare
+    arrays and fail.
+    Fields whose name starts with an underscore are private: neither shown nor exported.
+    """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(_item(k, v) for k, v in _public(self).items())})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every public field as plain Python: floats, strings, (nested) lists and dictionaries.
+
+        Infinite values stay floats, which Python's `json` writes as ``Infinity``. An activation or another
+        callable is given by its label.
+        """
+        return {name: jsonable(value) for name, value in _public(self).items()}
+
+
+class GridResult(Result):
+    """A result on a grid: fields of shape ``tuple(len(axis) for axis in AXES)`` over one-dimensional axes.
+
+    A subclass names the fields that are its axes in `AXES`, in the order of the dimensions.
+    """
+
+    AXES: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        shape = " x ".join(f"{np.size(getattr(self, axis))} {axis}" for axis in self.AXES)
+        rest = {k: v for k, v in _public(self).items() if not isinstance(v, np.ndarray)}
+        return f"{type(self).__name__}({', '.join([shape, *(_item(k, v) for k, v in rest.items())])})"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write to `path`, exactly that name: npz without pickle, other fields than arrays as JSON."""
+        arrays: dict[str, Any] = {k: v for k, v in _public(self).items() if isinstance(v, np.ndarray)}
+        rest = {k: jsonable(v) for k, v in _public(self).items() if k not in arrays}
+        arrays[_METADATA] = np.array(json.dumps({"class": type(self).__name__, "fields": rest}))
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls: type[Grid], path: str | os.PathLike) -> Grid:
+        """Read what `save` wrote. Callables come back as their labels.
+
+        Raises
+        ------
+        ValueError
+            `path` is not such a file, or holds another kind of result.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            metadata = json.loads(str(arrays.pop(_METADATA)))
+            kind, rest = metadata["class"], metadata["fields"]
+        except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile):
+            raise ValueError(
+                f"`path` must be a file written by {cls.__name__}.save, got {os.fspath(path)!r}; pass one."
+            ) from None
+        if kind != cls.__name__:
+            raise ValueError(f"`path` holds a {kind}, not a {cls.__name__}; load it with {kind}.load.")
+        return cls(**arrays, **{k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()})
+
+    def to_xarray(self) -> Any:
+        """The grid as an `xarray.Dataset`; fields that are no arrays become attributes.
+
+        Raises
+        ------
+        ImportError
+            xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise ImportError(
+                "`to_xarray` needs xarray, which is not installed; run `pip install xarray`."
+            ) from None
+        public = _public(self)
+        shape = tuple(np.size(public[axis]) for axis in self.AXES)
+        return xarray.Dataset(
+            {k: (self.AXES, v) for k, v in public.items() if k not in self.AXES and np.shape(v) == shape},
+            coords={axis: public[axis] for axis in self.AXES},
+            attrs={k: jsonable(v) for k, v in public.items() if not isinstance(v, np.ndarray | None)},
+        )
+
+
+def jsonable(value: Any) -> Any:
+    """Plain Python for a field of a result."""
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    label = getattr(value, "label", None) or getattr(value, "__name__", None)
+    return str(label) if label else repr(value)
+
+
+def _public(result: Any) -> dict[str, Any]:
+    return {f.name: getattr(result, f.name) for f in fields(result) if not f.name.startswith("_")}
+
+
+def _item(name: str, value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"{name}: {value.shape}"
+    if isinstance(value, Result):
+        return f"{name}={type(value).__name__}(...)"
+    if isinstance(value, tuple | list) and len(value) > 3:
+        return f"{name}: {len(value)} entries"
+    value = jsonable(value)
+    return f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}"

@@ -1,0 +1,133 @@
+"""Fully connected layer: u = W h + b with W_ij ~ (0, sigma_w^2 / fan_in), b_i ~ (0, sigma_b^2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .._validation import one_of, positive_integer, variance
+from .base import Layer, State, WeightRecord
+
+__all__ = ["WEIGHT_ENSEMBLES", "Dense"]
+
+WEIGHT_ENSEMBLES = ("gaussian", "orthogonal", "uniform")
+
+
+class Dense(Layer):
+    r"""Fully connected weight layer.
+
+    Infinite width: :math:`q = \sigma_w^2 \hat q + \sigma_b^2`, the same for :math:`q_{st}`; errors come back
+    multiplied by :math:`\sigma_w^2`. Its parameters add
+    :math:`\tilde q\,(M_{in} \hat q + 1)` to the Fisher information of one output at one input
+    (the 1 is the bias; it is absent with ``bias=False``).
+
+    Parameters
+    ----------
+    units : int
+        Number of output units (fan_out).
+    sigma_w2, sigma_b2 : float
+        Variances: of a weight times fan_in, and of a bias.
+    weights : {"gaussian", "orthogonal", "uniform"}
+        Distribution of the weights. All have entry variance ``sigma_w2 / fan_in``. Biases are uniform with
+        uniform weights and Gaussian otherwise.
+    bias : bool
+        Whether the layer has bias parameters (they may start at zero: ``sigma_b2=0``).
+
+    Raises
+    ------
+    ValueError
+        Non-positive `units`, negative variances, unknown `weights`, ``bias=False`` with ``sigma_b2 > 0``.
+    """
+
+    n_weight_layers = 1
+
+    def __init__(
+        self, units: int, sigma_w2: float = 1.0, sigma_b2: float = 0.0, weights: str = "gaussian", bias: bool = True
+    ):
+        self.units = positive_integer("units", units)
+        self.sigma_w2 = variance("sigma_w2", sigma_w2)
+        self.sigma_b2 = variance("sigma_b2", sigma_b2)
+        self.weights = one_of("weights", weights, WEIGHT_ENSEMBLES)
+        self.bias = bool(bias)
+        if not self.bias and self.sigma_b2 > 0:
+            raise ValueError(f"`sigma_b2` must be 0 in a layer without bias, got {sigma_b2}; set bias=True.")
+
+    def __repr__(self) -> str:
+        extra = "" if self.weights == "gaussian" else f", weights={self.weights!r}"
+        return f"Dense({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra}{'' if self.bias else ', bias=False'})"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate_state(self, state: State, trace: list) -> State:
+        output = State(
+            variance=self.sigma_w2 * state.variance + self.sigma_b2,
+            covariance=self.sigma_w2 * state.covariance + self.sigma_b2,
+            mean=np.zeros_like(state.mean),
+            width=self.units,
+            gaussian=True,
+        )
+        trace.append(WeightRecord(state, output, self.sigma_w2, self.bias))
+        return output
+
+    def backpropagate_state(
+        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        record = next(trace)
+        record.gradient = gradient
+        return self.sigma_w2 * gradient[0], self.sigma_w2 * gradient[1]
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_width(self, fan_in: int) -> int:
+        return self.units
+
+    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> list:
+        shape = (self.units, fan_in)
+        scale = np.sqrt(self.sigma_w2 / fan_in)
+        if self.weights == "gaussian":
+            weight = rng.standard_normal(shape, dtype=dtype)
+            weight *= dtype.type(scale)
+        elif self.weights == "uniform":
+            weight = (np.sqrt(12) * scale * (rng.random(shape) - 0.5)).astype(dtype)
+        else:
+            weight = (np.sqrt(max(shape)) * scale * _haar(rng, shape)).astype(dtype)
+        if not self.bias:
+            return [(weight, None)]
+        sigma_b = np.sqrt(self.sigma_b2)
+        if self.weights == "uniform":
+            bias = np.sqrt(12) * sigma_b * (rng.random(self.units) - 0.5)
+        else:
+            bias = sigma_b * rng.standard_normal(self.units)
+        return [(weight, bias.astype(dtype))]
+
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        weight, bias = next(parameters)
+        trace.append(x)
+        u = x @ weight.T
+        if bias is not None:
+            u += bias
+        return u
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        weight, bias = next(parameters)
+        d_weight, d_bias = next(tangents)
+        du = next(trace) @ d_weight.T
+        if bias is not None:
+            du += d_bias
+        if dx is not None:
+            du += dx @ weight.T
+        return du
+
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+        weight, bias = next(parameters)
+        collected.append((next(trace), delta, bias is not None))
+        return delta @ weight
+
+
+def _haar(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Haar-distributed matrix with orthonormal rows or columns, whichever are fewer."""
+    tall = shape if shape[0] >= shape[1] else shape[::-1]
+    q, r = np.linalg.qr(rng.standard_normal(tall))
+    q *= np.sign(np.diagonal(r))
+    return q if tall == shape else q.T

@@ -1,0 +1,288 @@
+"""The largest stable learning rate, in the user's own loss and optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._results import Result
+from ._validation import finite_array, finite_number, nonnegative_array, one_of
+from .fisher import fisher_statistics
+from .network import Network
+
+__all__ = ["LOSSES", "LearningRate", "loss_scale", "max_learning_rate", "stability_limit"]
+
+LOSSES = {
+    "half_mse": "(1/(2T)) sum_t |f_t - y_t|^2",
+    "mse_per_sample": "(1/T) sum_t |f_t - y_t|^2",
+    "torch_mse": "(1/(TC)) sum_t |f_t - y_t|^2, torch.nn.MSELoss()",
+    "torch_mse_sum": "sum_t |f_t - y_t|^2, torch.nn.MSELoss(reduction='sum')",
+    "cross_entropy": "-(1/T) sum_t log softmax(f_t)[y_t], torch.nn.CrossEntropyLoss()",
+}
+OPTIMISERS = {"gradient descent": (0.0, False), "heavy ball 0.9": (0.9, False), "Nesterov 0.9": (0.9, True)}
+
+# In units of 2/lambda: how far beyond it full-batch descent is known to come back (see `LearningRate`).
+CATAPULT_LINEAR, CATAPULT_RELU = 2.0, 6.0
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class LearningRate(Result):
+    r"""Largest stable learning rate, with the convention it belongs to; ``float(lr)`` is the number.
+
+    Attributes
+    ----------
+    value : float
+        Largest step at which full-batch descent does not grow near initialisation (inf if nothing is learnt).
+    lambda_max : float
+        Largest eigenvalue of :math:`F = \frac1T \sum_t \sum_k \nabla f_k \nabla f_k^T`.
+    loss : str
+        One of `LOSSES`.
+    scale : float
+        s: the matrix that matters is s F + `weight_decay` I.
+    momentum : float
+    nesterov : bool
+    weight_decay : float
+    catapult_limit : float
+        Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent settles
+        in a flatter region. Empirical: 2 `value`, and 6 `value` if every activation is relu.
+    n_samples, n_outputs : int
+        T and C.
+    caution : str
+        What `FisherStatistics.caution` says of `lambda_max`; empty if nothing.
+
+    Notes
+    -----
+    Below `value` the statement is proved, for the linearised network. The catapult limit is twice that for the
+    linear two-layer network with plain gradient descent on a squared error, where it is derived; about six times
+    was observed for relu networks; for other activations the smaller number is taken. With momentum, weight decay
+    or cross-entropy the same multiples are a guess.
+
+    References
+    ----------
+    Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, "The large learning rate phase of deep learning: the
+    catapult mechanism", arXiv:2003.02218.
+    """
+
+    value: float
+    lambda_max: float
+    loss: str
+    scale: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    catapult_limit: float
+    n_samples: int
+    n_outputs: int
+    caution: str
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"LearningRate({self.value:.6g}, loss={self.loss!r}, {self.optimiser})"
+
+    @property
+    def optimiser(self) -> str:
+        """Name of the optimiser, with its momentum and weight decay."""
+        name = "Nesterov momentum" if self.nesterov else "heavy-ball momentum"
+        text = f"{name} {self.momentum:g}" if self.momentum else "gradient descent"
+        return text + (f", weight decay {self.weight_decay:g}" if self.weight_decay else "")
+
+    @property
+    def convention(self) -> str:
+        """Which loss, which matrix, which statement the number belongs to."""
+        matrix = f"{self.scale:g} F" + (f" + {self.weight_decay:g} I" if self.weight_decay else "")
+        head = f"loss {self.loss} = {LOSSES[self.loss]}; F = (1/T) sum_t sum_k grad f_k grad f_k^T; "
+        if self.loss == "cross_entropy":
+            return head + (
+                f"a bound, not an edge: the softmax Fisher matrix is at most {matrix} for any outputs, so the value is "
+                f"safe for {self.optimiser} as long as F itself does not grow."
+            )
+        return head + f"the Hessian at a perfect fit is {matrix}; stability limit of {self.optimiser}."
+
+    @property
+    def zones(self) -> dict[str, tuple[float, float]]:
+        """Intervals of learning rates: monotone, catapult, diverges."""
+        return {
+            "monotone": (0.0, self.value),
+            "catapult": (self.value, self.catapult_limit),
+            "diverges": (self.catapult_limit, np.inf),
+        }
+
+    def zone(self, eta: Any) -> Any:
+        """What full-batch descent with learning rate `eta` does from initialisation.
+
+        Parameters
+        ----------
+        eta : float or array_like
+            Learning rates >= 0.
+
+        Returns
+        -------
+        str or ndarray of str
+            "monotone" (up to `value`: the loss does not grow), "catapult" (up to `catapult_limit`: it grows, then falls) or
+            "diverges". Only the first is proved; see the class.
+
+        Raises
+        ------
+        ValueError
+            Negative or non-finite `eta`.
+        """
+        rates = finite_array("eta", eta)
+        if np.any(rates < 0):
+            raise ValueError(f"`eta` is a learning rate and must be >= 0, got {rates.min():g}; pass its size.")
+        names = np.array(list(self.zones))
+        zone = names[np.searchsorted([self.value, self.catapult_limit], rates)]
+        return str(zone) if rates.ndim == 0 else zone
+
+    def table(self) -> str:
+        """Text table of the limits for every loss and the usual optimisers, with this weight decay."""
+        rows = [["loss", "scale s", *OPTIMISERS]]
+        for loss in LOSSES:
+            scale = loss_scale(loss, self.n_outputs, self.n_samples)
+            curvature = scale * self.lambda_max + self.weight_decay
+            limits = (stability_limit(curvature, momentum, nesterov) for momentum, nesterov in OPTIMISERS.values())
+            rows.append([loss, f"{scale:.4g}", *(f"{limit:.4g}" for limit in limits)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, `convention` and `zones`, as plain Python."""
+        return {
+            **super().to_dict(),
+            "convention": self.convention,
+            "zones": {name: list(interval) for name, interval in self.zones.items()},
+        }
+
+
+def max_learning_rate(
+    net: Network,
+    n_samples: int = 1000,
+    q0: float = 1.0,
+    c0: float = 0.0,
+    *,
+    inputs: np.ndarray | None = None,
+    loss: str = "half_mse",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> LearningRate:
+    r"""Largest learning rate at which full-batch descent is stable, before anything is trained.
+
+    Near initialisation a wide network is linear in its parameters, and descent on a loss with curvature
+    :math:`\lambda = s \lambda_{max}(F) + w` is stable below
+
+    .. math::
+        \eta = \frac2\lambda, \qquad \frac{2(1+b)}{\lambda} \text{ (heavy ball)}, \qquad
+        \frac{2(1+b)}{(1+2b)\lambda} \text{ (Nesterov)},
+
+    with s = 1 for ``half_mse``, 2 for ``mse_per_sample``, 2/C for ``torch_mse``, 2T for ``torch_mse_sum`` and 1/2 for
+    ``cross_entropy``, which is a bound: the Hessian in the outputs is :math:`Q = \mathrm{diag}(p) - p p^T`, and
+    :math:`v^T Q v = \mathrm{Var}_p(v) \le (\max v - \min v)^2 / 4 \le |v|^2 / 2` for every softmax p.
+
+    Parameters
+    ----------
+    net : Network
+    n_samples, q0, c0, inputs
+        Number of inputs and their statistics, or the inputs themselves, as in `fisher_statistics`.
+    loss : str
+        One of `LOSSES`, where the formulas are.
+    momentum : float
+        b, in [0, 1), without dampening.
+    nesterov : bool
+        Nesterov's momentum instead of the heavy ball.
+    weight_decay : float
+        w >= 0: the loss has an extra :math:`\frac w2 |\theta|^2`, as in ``torch.optim.SGD``.
+
+    Returns
+    -------
+    LearningRate
+        With `value`, its `convention`, the `zones` beyond it and a `table` of the other losses and optimisers.
+
+    Raises
+    ------
+    ValueError
+        Unknown `loss`, `momentum` outside [0, 1), negative `weight_decay`, and what `fisher_statistics` raises.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([784, 1000, 1000, 10], "relu", init="he")
+    >>> lr = mfdnn.max_learning_rate(net, loss="torch_mse", momentum=0.9)
+    >>> lr
+    LearningRate(0.0301955, loss='torch_mse', heavy-ball momentum 0.9)
+    >>> lr.zone([0.01, 0.1, 1.0])
+    array(['monotone', 'catapult', 'diverges'], dtype='<U8')
+    >>> print(lr.table())
+    loss             scale s  gradient descent  heavy ball 0.9  Nesterov 0.9
+    ...
+
+    Notes
+    -----
+    The number is that of the infinitely wide network; the largest eigenvalue of one sampled network scatters
+    around it by O(1/sqrt(M)), and :math:`\lambda_{max}` moves in training. Mini-batches need smaller steps than
+    the full batch. Cost: that of `fisher_statistics`.
+
+    References
+    ----------
+    Karakida, Akaho & Amari 2019, arXiv:1806.01316 (:math:`2/\lambda_{max}`). Polyak 1964, "Some methods of speeding
+    up the convergence of iteration methods" (heavy ball).
+    """
+    one_of("loss", loss, LOSSES)
+    b, w = finite_number("momentum", momentum), finite_number("weight_decay", weight_decay)
+    if not 0 <= b < 1:
+        raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain gradient descent.")
+    if w < 0:
+        raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
+    mean_square, correlation = finite_number("q0", q0), finite_number("c0", c0)
+    fim = fisher_statistics(net, n_samples, mean_square, correlation, inputs=inputs)
+    scale = loss_scale(loss, fim.n_outputs, fim.n_samples)
+    value = stability_limit(scale * fim.largest + w, b, nesterov)
+    all_relu = bool(net.activations) and all(act.name == "relu" for act in net.activations)
+    return LearningRate(
+        value=value,
+        lambda_max=fim.largest,
+        loss=loss,
+        scale=scale,
+        momentum=b,
+        nesterov=bool(nesterov),
+        weight_decay=w,
+        catapult_limit=(CATAPULT_RELU if all_relu else CATAPULT_LINEAR) * value,
+        n_samples=fim.n_samples,
+        n_outputs=fim.n_outputs,
+        caution=fim.caution,
+    )
+
+
+def loss_scale(loss: str, n_outputs: int, n_samples: int) -> float:
+    """s such that the curvature of `loss` is s F: an identity, for cross-entropy an upper bound."""
+    return {
+        "half_mse": 1.0,
+        "mse_per_sample": 2.0,
+        "torch_mse": 2.0 / n_outputs,
+        "torch_mse_sum": 2.0 * n_samples,
+        "cross_entropy": 0.5,
+    }[one_of("loss", loss, LOSSES)]
+
+
+def stability_limit(curvature: float, momentum: float = 0.0, nesterov: bool = False) -> float:
+    """Largest stable step on a quadratic of that largest `curvature`; inf where it is 0.
+
+    The two-step map of an eigendirection has the characteristic polynomial
+    z^2 - (1 + b)(1 - eta lambda) z + b (1 - eta lambda) for Nesterov's momentum, and
+    z^2 - (1 + b - eta lambda) z + b for the heavy ball; it leaves the unit circle at z = -1.
+
+    Examples
+    --------
+    >>> from mfdnn.learning_rate import stability_limit
+    >>> stability_limit(4.0), stability_limit(4.0, momentum=0.5), stability_limit(4.0, 0.5, nesterov=True)
+    (0.5, 0.75, 0.375)
+    """
+    nonnegative_array("curvature", curvature)
+    if curvature == 0:
+        return float("inf")
+    steps = 2 * (1 + momentum) / (1 + 2 * momentum) if nesterov else 2 * (1 + momentum)
+    return float(steps / curvature)

@@ -1,0 +1,316 @@
+"""One random network of finite width: outputs, Jacobian products, back-propagated errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._memory import require_memory
+from .._validation import finite_array, input_matrix, one_of
+from ..layers import Dense
+from ..network import Network
+
+__all__ = ["LayerActivity", "Linearisation", "SampledNetwork", "sample"]
+
+DTYPES = ("float32", "float64")
+
+Parameters = list[tuple[np.ndarray, np.ndarray | None]]
+
+
+def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledNetwork:
+    """Draw the parameters of a network.
+
+    Parameters
+    ----------
+    net : Network
+    rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes.
+    dtype : {"float64", "float32"}
+        Of the parameters and of everything computed with them. float32 halves time and memory and gives
+        eigenvalues to about 1e-6.
+
+    Returns
+    -------
+    SampledNetwork
+
+    Raises
+    ------
+    ValueError
+        Unknown `dtype`.
+    MemoryError
+        The parameters do not fit into the memory that is free now.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mfdnn.network import mlp
+    >>> from mfdnn.sampled import sample
+    >>> one = sample(mlp([3, 50, 2], "tanh", sigma_w2=1.5, sigma_b2=0.1), rng=0)
+    >>> one
+    SampledNetwork(Network(3-50-2, tanh, L=2, P=302), float64)
+    >>> one(np.ones((5, 3))).shape
+    (5, 2)
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp or mfdnn.Network.")
+    kind = _dtype(dtype)
+    require_memory(
+        net.n_parameters * kind.itemsize,
+        f"a sample of {net}",
+        "take narrower layers" + ("" if kind.itemsize == 4 else " or dtype='float32'"),
+    )
+    generator = np.random.default_rng(rng)
+    parameters: Parameters = []
+    width = net.n_inputs
+    for layer in net.layers:
+        parameters += layer.initialise(generator, width, kind)
+        width = layer.output_width(width)
+    return SampledNetwork(net, parameters)
+
+
+class LayerActivity(NamedTuple):
+    r"""What one weight layer sees of a batch of T samples, in a network with C outputs.
+
+    Attributes
+    ----------
+    h
+        Input of the layer, shape (T, fan_in).
+    u
+        Pre-activation, shape (T, fan_out).
+    delta
+        Back-propagated errors :math:`\partial f_k/\partial u_i` of every output k, shape (C, T, fan_out).
+    """
+
+    h: np.ndarray
+    u: np.ndarray
+    delta: np.ndarray
+
+
+class SampledNetwork:
+    r"""A network with numbers for its parameters; ``one(X)`` maps inputs (T, M_0) to outputs (T, C).
+
+    Parameters
+    ----------
+    network : Network
+    parameters : list of (weight, bias)
+        In layer order; weight (fan_out, fan_in), bias (fan_out,) or None where the layer has none. float32 if all
+        of them are, else float64. May be set later, to those of a trained network for example.
+
+    Raises
+    ------
+    ValueError
+        Parameters whose number or shapes do not fit the network, or that are not finite.
+
+    Notes
+    -----
+    All Jacobian products are matrix-free: about the cost of two forward passes each, and exact up to rounding.
+    Parameter vectors hold weight (row by row), then bias, layer by layer; their length is `n_parameters`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mfdnn.network import mlp
+    >>> from mfdnn.sampled import sample
+    >>> one, X = sample(mlp([3, 50, 2], "tanh"), rng=0), np.ones((5, 3))
+    >>> u, v = np.ones((5, 2)), np.ones(one.n_parameters)
+    >>> bool(np.isclose(np.sum(u * one.jvp(X, v)), one.vjp(X, u) @ v))
+    True
+    """
+
+    def __init__(self, network: Network, parameters: Sequence[tuple[np.ndarray, np.ndarray | None]]):
+        self.network = network
+        self.parameters = parameters  # type: ignore[assignment]  # checked and converted by the setter
+
+    def __repr__(self) -> str:
+        return f"SampledNetwork({self.network}, {self.dtype})"
+
+    @property
+    def parameters(self) -> Parameters:
+        """The (weight, bias) pairs in layer order."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, pairs: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> None:
+        self._parameters = _check_pairs("parameters", pairs, self.network)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64."""
+        return self._parameters[0][0].dtype
+
+    @property
+    def n_parameters(self) -> int:
+        """P, the number of weights and biases."""
+        return self.network.n_parameters
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Outputs (T, C) for inputs (T, M_0)."""
+        return self.linearise(X).outputs
+
+    def linearise(self, X: np.ndarray) -> Linearisation:
+        """One forward pass over X (T, M_0), kept for any number of Jacobian products."""
+        return Linearisation(self, X)
+
+    def jvp(self, X: np.ndarray, v: np.ndarray | Sequence) -> np.ndarray:
+        """J v, the change (T, C) of the outputs along v: a vector (P,) or a list of (weight, bias) pairs."""
+        return self.linearise(X).jvp(v)
+
+    def vjp(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """J^T u, a vector (P,): the gradient of ``sum(u * one(X))`` for u (T, C)."""
+        return self.linearise(X).vjp(u)
+
+    def flatten(self, pairs: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
+        """One vector (P,) of a list of (weight, bias) pairs."""
+        return np.concatenate([np.ravel(a) for pair in pairs for a in pair if a is not None])
+
+    def unflatten(self, vector: np.ndarray) -> Parameters:
+        """The (weight, bias) pairs of a vector (P,): views where the dtype allows."""
+        vector = np.asarray(vector, dtype=self.dtype)
+        if vector.shape != (self.n_parameters,):
+            raise ValueError(
+                f"`vector` must have shape ({self.n_parameters},), one entry per parameter, got {vector.shape}."
+            )
+        pairs: Parameters = []
+        start = 0
+        for weight, bias in self._parameters:
+            middle = start + weight.size
+            stop = middle if bias is None else middle + bias.size
+            pairs.append((vector[start:middle].reshape(weight.shape), None if bias is None else vector[middle:stop]))
+            start = stop
+        return pairs
+
+    def activity(self, X: np.ndarray) -> list[LayerActivity]:
+        """Inputs, pre-activations and back-propagated errors of every weight layer, in order.
+
+        Parameters
+        ----------
+        X : array (T, M_0)
+
+        Returns
+        -------
+        list of LayerActivity
+            ``h`` (T, fan_in), ``u`` (T, fan_out) and ``delta`` (C, T, fan_out) of each layer.
+
+        Raises
+        ------
+        MemoryError
+            The errors of all outputs do not fit into memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mfdnn.network import mlp
+        >>> from mfdnn.sampled import sample
+        >>> layers = sample(mlp([3, 50, 2], "tanh"), rng=0).activity(np.ones((5, 3)))
+        >>> [layer.delta.shape for layer in layers]
+        [(2, 5, 50), (2, 5, 2)]
+        """
+        linear = self.linearise(X)
+        layers = []
+        for (weight, bias), (h, delta, _) in zip(self._parameters, linear.errors(), strict=True):
+            u = h @ weight.T
+            layers.append(LayerActivity(h, u if bias is None else u + bias, delta))
+        return layers
+
+
+class Linearisation:
+    """A sampled network at a batch X (T, M_0): one forward pass, then as many Jacobian products as needed.
+
+    Attributes
+    ----------
+    outputs
+        f(X), shape (T, C).
+    """
+
+    def __init__(self, one: SampledNetwork, X: np.ndarray):
+        x = input_matrix("X", X, one.network.n_inputs).astype(one.dtype)
+        self.one = one
+        self._parameters = list(one.parameters)
+        self._trace: list = []
+        parameters = iter(self._parameters)
+        for layer in one.network.layers:
+            x = layer.forward(x, parameters, self._trace)
+        self.outputs: np.ndarray = x
+
+    def jvp(self, v: np.ndarray | Sequence) -> np.ndarray:
+        """J v (T, C) for a vector (P,) or a list of (weight, bias) pairs."""
+        one = self.one
+        pairs = _check_pairs("v", v, one.network, one.dtype) if isinstance(v, list | tuple) else one.unflatten(v)
+        return self.push(pairs)
+
+    def vjp(self, u: np.ndarray) -> np.ndarray:
+        """J^T u (P,) for u (T, C)."""
+        u = np.asarray(u, dtype=self.one.dtype)
+        if u.shape != self.outputs.shape:
+            raise ValueError(f"`u` must have the shape of the outputs, {self.outputs.shape}, got {u.shape}.")
+        return self.one.flatten(self.gradients(u))
+
+    def push(self, pairs: Parameters) -> np.ndarray:
+        """`jvp` for pairs that are known to fit."""
+        parameters, tangents, trace = iter(self._parameters), iter(pairs), iter(self._trace)
+        du = None
+        for layer in self.one.network.layers:
+            du = layer.pushforward(du, parameters, tangents, trace)
+        assert du is not None  # a network has a weight layer
+        return du
+
+    def pull(self, u: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+        """(h, delta, has_bias) of every weight layer, in order, for errors u (..., T, C) at the outputs."""
+        pairs, layers = self._parameters, self.one.network.layers
+        if isinstance(layers[0], Dense):
+            # Nobody reads the error at the inputs: without its columns the last and widest product is free.
+            pairs = [(pairs[0][0][:, :0], pairs[0][1]), *pairs[1:]]
+        parameters, trace = iter(reversed(pairs)), iter(reversed(self._trace))
+        collected: list = []
+        for layer in reversed(layers):
+            u = layer.backward(u, parameters, trace, collected)
+        return collected[::-1]
+
+    def gradients(self, u: np.ndarray) -> Parameters:
+        """J^T u as (weight, bias) pairs."""
+        return [(delta.T @ h, delta.sum(axis=0) if bias else None) for h, delta, bias in self.pull(u)]
+
+    def errors(self) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+        """`pull` of every output at once: delta (C, T, fan_out)."""
+        n_samples, n_outputs = self.outputs.shape
+        units = sum(weight.shape[0] for weight, _ in self._parameters)
+        require_memory(
+            n_outputs * n_samples * units * self.one.dtype.itemsize,
+            f"the back-propagated errors of {n_outputs} outputs at {n_samples} samples",
+            "pass fewer samples or sample with dtype='float32'",
+        )
+        one_hot = np.eye(n_outputs, dtype=self.one.dtype)[:, None, :]
+        return self.pull(np.broadcast_to(one_hot, (n_outputs, n_samples, n_outputs)))
+
+
+def _dtype(dtype: Any) -> np.dtype:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = dtype
+    return np.dtype(one_of("dtype", name, DTYPES))
+
+
+def _check_pairs(name: str, pairs: Any, network: Network, dtype: np.dtype | None = None) -> Parameters:
+    """Pairs that fit the network, as arrays of one float dtype."""
+    shapes = [
+        ((layer.units, fan_in), (layer.units,) if layer.bias else None) for layer, fan_in in network.weight_layers
+    ]
+    try:
+        found = [tuple(None if a is None else np.asarray(a) for a in pair) for pair in pairs]
+        fits = [tuple(None if a is None else a.shape for a in pair) for pair in found] == shapes
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`{name}` must be (weight, bias) pairs of shapes {shapes} in layer order (None: no bias); pass one pair for "
+            "every weight layer."
+        )
+    arrays = [a for pair in found for a in pair if a is not None]
+    for a in arrays:
+        finite_array(name, a)
+    if dtype is None:
+        dtype = np.dtype(np.float32 if all(a.dtype == np.float32 for a in arrays) else np.float64)
+    return [tuple(None if a is None else a.astype(dtype, copy=False) for a in pair) for pair in found]  # type: ignore[misc]
