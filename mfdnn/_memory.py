@@ -32,7 +32,9 @@ def require_memory(n_bytes: float, what: str, advice: str) -> None:
     """Raise a MemoryError that says what `what` would need, what there is, and what to change."""
     available = available_memory()
     if n_bytes > available:
-        raise MemoryError(f"{what} would take {_size(n_bytes)}, but only {_size(available)} are free; {advice}.")
+        raise MemoryError(
+            f"{what} would take {_size(n_bytes)}, but only {_size(available)} are free; {advice}."
+        )
 
 
 def _size(n_bytes: float) -> str:

@@ -45,8 +45,8 @@ class LearningRate(Result):
     nesterov : bool
     weight_decay : float
     catapult_limit : float
-        Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent settles
-        in a flatter region. Empirical: 2 `value`, and 6 `value` if every activation is relu.
+        Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent
+        settles in a flatter region. Empirical: 2 `value`, and 6 `value` if every activation is relu.
     n_samples, n_outputs : int
         T and C.
     caution : str
@@ -54,15 +54,15 @@ class LearningRate(Result):
 
     Notes
     -----
-    Below `value` the statement is proved, for the linearised network. The catapult limit is twice that for the
-    linear two-layer network with plain gradient descent on a squared error, where it is derived; about six times
-    was observed for relu networks; for other activations the smaller number is taken. With momentum, weight decay
-    or cross-entropy the same multiples are a guess.
+    Below `value` stability is a theorem of the linearised network. Twice that, as the limit of the catapult,
+    is derived for the linear network of two layers with plain gradient descent on a squared error; six times
+    was observed for relu networks; for other activations the smaller multiple is taken. With momentum, weight
+    decay or cross-entropy these multiples are a guess.
 
     References
     ----------
-    Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, "The large learning rate phase of deep learning: the
-    catapult mechanism", arXiv:2003.02218.
+    Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, "The large learning rate phase of deep learning:
+    the catapult mechanism", arXiv:2003.02218.
     """
 
     value: float
@@ -97,8 +97,8 @@ class LearningRate(Result):
         head = f"loss {self.loss} = {LOSSES[self.loss]}; F = (1/T) sum_t sum_k grad f_k grad f_k^T; "
         if self.loss == "cross_entropy":
             return head + (
-                f"a bound, not an edge: the softmax Fisher matrix is at most {matrix} for any outputs, so the value is "
-                f"safe for {self.optimiser} as long as F itself does not grow."
+                f"a bound, not an edge: for any softmax the matrix is at most {matrix}, so the value is safe "
+                f"for {self.optimiser} as long as F itself does not grow."
             )
         return head + f"the Hessian at a perfect fit is {matrix}; stability limit of {self.optimiser}."
 
@@ -122,8 +122,8 @@ class LearningRate(Result):
         Returns
         -------
         str or ndarray of str
-            "monotone" (up to `value`: the loss does not grow), "catapult" (up to `catapult_limit`: it grows, then falls) or
-            "diverges". Only the first is proved; see the class.
+            "monotone" (up to `value`: the loss does not grow; with momentum it may ripple), "catapult" (up to
+            `catapult_limit`: it grows, then falls) or "diverges". Only the first is proved; see the class.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class LearningRate(Result):
         """
         rates = finite_array("eta", eta)
         if np.any(rates < 0):
-            raise ValueError(f"`eta` is a learning rate and must be >= 0, got {rates.min():g}; pass its size.")
+            raise ValueError(f"`eta` must be a learning rate >= 0, got {rates.min():g}; pass its size.")
         names = np.array(list(self.zones))
         zone = names[np.searchsorted([self.value, self.catapult_limit], rates)]
         return str(zone) if rates.ndim == 0 else zone
@@ -143,7 +143,7 @@ class LearningRate(Result):
         for loss in LOSSES:
             scale = loss_scale(loss, self.n_outputs, self.n_samples)
             curvature = scale * self.lambda_max + self.weight_decay
-            limits = (stability_limit(curvature, momentum, nesterov) for momentum, nesterov in OPTIMISERS.values())
+            limits = [stability_limit(curvature, *optimiser) for optimiser in OPTIMISERS.values()]
             rows.append([loss, f"{scale:.4g}", *(f"{limit:.4g}" for limit in limits)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
@@ -179,8 +179,9 @@ def max_learning_rate(
         \eta = \frac2\lambda, \qquad \frac{2(1+b)}{\lambda} \text{ (heavy ball)}, \qquad
         \frac{2(1+b)}{(1+2b)\lambda} \text{ (Nesterov)},
 
-    with s = 1 for ``half_mse``, 2 for ``mse_per_sample``, 2/C for ``torch_mse``, 2T for ``torch_mse_sum`` and 1/2 for
-    ``cross_entropy``, which is a bound: the Hessian in the outputs is :math:`Q = \mathrm{diag}(p) - p p^T`, and
+    with s = 1 for ``half_mse``, 2 for ``mse_per_sample``, 2/C for ``torch_mse``, 2T for ``torch_mse_sum`` and
+    1/2 for ``cross_entropy``, which is a bound: the Hessian in the outputs is
+    :math:`Q = \mathrm{diag}(p) - p p^T`, and
     :math:`v^T Q v = \mathrm{Var}_p(v) \le (\max v - \min v)^2 / 4 \le |v|^2 / 2` for every softmax p.
 
     Parameters
@@ -200,12 +201,13 @@ def max_learning_rate(
     Returns
     -------
     LearningRate
-        With `value`, its `convention`, the `zones` beyond it and a `table` of the other losses and optimisers.
+        With `value`, its `convention`, the `zones` beyond it, a `table` of other losses and optimisers.
 
     Raises
     ------
     ValueError
-        Unknown `loss`, `momentum` outside [0, 1), negative `weight_decay`, and what `fisher_statistics` raises.
+        Unknown `loss`, `momentum` outside [0, 1), negative `weight_decay`, and what `fisher_statistics`
+        raises.
 
     Examples
     --------
@@ -213,28 +215,34 @@ def max_learning_rate(
     >>> net = mfdnn.mlp([784, 1000, 1000, 10], "relu", init="he")
     >>> lr = mfdnn.max_learning_rate(net, loss="torch_mse", momentum=0.9)
     >>> lr
-    LearningRate(0.0301955, loss='torch_mse', heavy-ball momentum 0.9)
+    LearningRate(0.0275477, loss='torch_mse', heavy-ball momentum 0.9)
     >>> lr.zone([0.01, 0.1, 1.0])
     array(['monotone', 'catapult', 'diverges'], dtype='<U8')
     >>> print(lr.table())
-    loss             scale s  gradient descent  heavy ball 0.9  Nesterov 0.9
-    ...
+    loss            scale s  gradient descent  heavy ball 0.9  Nesterov 0.9
+    -----------------------------------------------------------------------
+    half_mse              1            0.0029         0.00551      0.001968
+    mse_per_sample        2           0.00145        0.002755     0.0009838
+    torch_mse           0.2            0.0145         0.02755      0.009838
+    torch_mse_sum      2000          1.45e-06       2.755e-06     9.838e-07
+    cross_entropy       0.5            0.0058         0.01102      0.003935
 
     Notes
     -----
     The number is that of the infinitely wide network; the largest eigenvalue of one sampled network scatters
-    around it by O(1/sqrt(M)), and :math:`\lambda_{max}` moves in training. Mini-batches need smaller steps than
-    the full batch. Cost: that of `fisher_statistics`.
+    around it by O(1/sqrt(M)), and :math:`\lambda_{max}` moves in training. Mini-batches need smaller steps
+    than the full batch. Cost: that of `fisher_statistics`.
 
     References
     ----------
-    Karakida, Akaho & Amari 2019, arXiv:1806.01316 (:math:`2/\lambda_{max}`). Polyak 1964, "Some methods of speeding
-    up the convergence of iteration methods" (heavy ball).
+    Karakida, Akaho & Amari 2019, "Universal statistics of Fisher information in deep neural networks: mean
+    field approach", arXiv:1806.01316. Polyak 1964, "Some methods of speeding up the convergence of iteration
+    methods" (heavy ball).
     """
     one_of("loss", loss, LOSSES)
     b, w = finite_number("momentum", momentum), finite_number("weight_decay", weight_decay)
     if not 0 <= b < 1:
-        raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain gradient descent.")
+        raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain descent.")
     if w < 0:
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
     mean_square, correlation = finite_number("q0", q0), finite_number("c0", c0)
@@ -258,7 +266,26 @@ def max_learning_rate(
 
 
 def loss_scale(loss: str, n_outputs: int, n_samples: int) -> float:
-    """s such that the curvature of `loss` is s F: an identity, for cross-entropy an upper bound."""
+    """Factor s such that the curvature of `loss` is s F; for cross-entropy an upper bound.
+
+    Parameters
+    ----------
+    loss : str
+        One of `LOSSES`.
+    n_outputs, n_samples : int
+        C and T.
+
+    Raises
+    ------
+    ValueError
+        Unknown `loss`.
+
+    Examples
+    --------
+    >>> from mfdnn.learning_rate import loss_scale
+    >>> loss_scale("torch_mse", n_outputs=10, n_samples=1000)
+    0.2
+    """
     return {
         "half_mse": 1.0,
         "mse_per_sample": 2.0,
@@ -269,11 +296,25 @@ def loss_scale(loss: str, n_outputs: int, n_samples: int) -> float:
 
 
 def stability_limit(curvature: float, momentum: float = 0.0, nesterov: bool = False) -> float:
-    """Largest stable step on a quadratic of that largest `curvature`; inf where it is 0.
+    r"""Largest stable step on a quadratic of that largest `curvature`; inf where it is 0.
 
-    The two-step map of an eigendirection has the characteristic polynomial
-    z^2 - (1 + b)(1 - eta lambda) z + b (1 - eta lambda) for Nesterov's momentum, and
-    z^2 - (1 + b - eta lambda) z + b for the heavy ball; it leaves the unit circle at z = -1.
+    In an eigendirection of curvature :math:`\lambda` the two-step map has the characteristic polynomial
+    :math:`z^2 - (1 + b - \eta\lambda) z + b` (heavy ball) or
+    :math:`z^2 - (1 + b)(1 - \eta\lambda) z + b (1 - \eta\lambda)` (Nesterov); the first root to leave the
+    unit circle does so at z = -1.
+
+    Parameters
+    ----------
+    curvature : float
+        Largest eigenvalue of the Hessian, >= 0.
+    momentum : float
+        b, in [0, 1).
+    nesterov : bool
+
+    Raises
+    ------
+    ValueError
+        Negative or non-finite `curvature`.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from .activations import Activation, activation
 from .layers import Dense, Layer, Pointwise, Residual
 from .phase import critical_point
 
-__all__ = ["INITIALISATIONS", "Network", "mlp", "resnet"]
+__all__ = ["INITIALISATIONS", "Network", "mlp", "resnet", "scale_widths"]
 
 INITIALISATIONS = ("he", "lecun", "glorot", "pytorch", "critical")
 
@@ -220,6 +220,33 @@ def resnet(
         layers.append(Residual(block, skip=skip))
     layers.append(Dense(n_outputs, sigma_w2, sigma_b2))
     return Network(n_inputs, layers)
+
+
+def scale_widths(net: Network, factor: float) -> Network:
+    """The network with every hidden width multiplied by `factor` (at least 1), inputs, outputs and variances kept.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> from mfdnn.network import scale_widths
+    >>> scale_widths(mfdnn.mlp([784, 1000, 500, 10]), 0.25)
+    Network(784-250-125-10, relu, L=3, P=228885)
+    """
+    if finite_number("factor", factor) <= 0:
+        raise ValueError(f"`factor` must be > 0, got {factor:g}; pass 0.5 for half the width.")
+
+    def rescale(layers: Sequence[Layer], keep_last: bool) -> list[Layer]:
+        scaled: list[Layer] = []
+        for index, layer in enumerate(layers):
+            if isinstance(layer, Residual):
+                layer = Residual(rescale(layer.layers, False), layer.skip)
+            elif isinstance(layer, Dense) and not (keep_last and index == len(layers) - 1):
+                units = max(1, round(layer.units * factor))
+                layer = Dense(units, layer.sigma_w2, layer.sigma_b2, layer.weights, layer.bias)
+            scaled.append(layer)
+        return scaled
+
+    return Network(net.n_inputs, rescale(net.layers, True))
 
 
 _as_activation = activation  # `mlp` and `resnet` have an argument of that name

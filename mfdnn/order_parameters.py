@@ -87,6 +87,19 @@ class OrderParameters(Result):
         vanished = np.where(self.q_tilde > 0, np.inf, 0.0)
         return np.divide(self.q_tilde, above, out=vanished, where=above > 0)
 
+    def averaged(self, name: str) -> np.ndarray:
+        """One number per weight layer, shape (L,): the mean over given inputs, or over pairs of different ones.
+
+        Exchangeable inputs have nothing to average: the field `name` itself.
+        """
+        values = getattr(self, name)
+        if not self.per_input:
+            return values
+        if values.ndim == 2:
+            return values.mean(axis=1)
+        n = values.shape[1]
+        return (values.sum(axis=(1, 2)) - np.trace(values, axis1=1, axis2=2)) / max(n * (n - 1), 1)
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, and `c` and `chi`, as plain Python."""
         return {**super().to_dict(), "c": self.c.tolist(), "chi": self.chi.tolist()}
@@ -227,8 +240,9 @@ def _given_state(net: Network, q0: Any, c0: Any, inputs: Any) -> State:
         raise ValueError("`inputs` excludes `q0` and `c0`, which it determines; drop them.")
     x = input_matrix("inputs", inputs, net.n_inputs)
     n = len(x)
-    # Three (L, T, T) fields, or two of them and the slopes on the way; the rest is work space of one layer.
-    n_bytes = 8.0 * n**2 * (3 * net.n_weight_layers + 8)
+    # Three (L, T, T) fields, or two of them and the slopes on the way; 14 more (measured) are work space of
+    # one layer, or what `fisher_statistics` adds.
+    n_bytes = 8.0 * n**2 * (3 * net.n_weight_layers + 14)
     job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
     require_memory(n_bytes, job, "take fewer `inputs`")
     gram = x @ x.T

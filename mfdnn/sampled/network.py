@@ -54,8 +54,10 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
     (5, 2)
     """
     if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp or mfdnn.Network.")
-    kind = _dtype(dtype)
+        raise TypeError(
+            f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp or mfdnn.Network."
+        )
+    kind = float_dtype(dtype)
     require_memory(
         net.n_parameters * kind.itemsize,
         f"a sample of {net}",
@@ -95,8 +97,8 @@ class SampledNetwork:
     ----------
     network : Network
     parameters : list of (weight, bias)
-        In layer order; weight (fan_out, fan_in), bias (fan_out,) or None where the layer has none. float32 if all
-        of them are, else float64. May be set later, to those of a trained network for example.
+        In layer order; weight (fan_out, fan_in), bias (fan_out,) or None where the layer has none. float32 if
+        all of them are, else float64. May be set later, to those of a trained network for example.
 
     Raises
     ------
@@ -105,8 +107,9 @@ class SampledNetwork:
 
     Notes
     -----
-    All Jacobian products are matrix-free: about the cost of two forward passes each, and exact up to rounding.
-    Parameter vectors hold weight (row by row), then bias, layer by layer; their length is `n_parameters`.
+    Jacobian products are matrix-free, exact up to rounding, and cost about two forward passes each (and the
+    one at which the network is linearised: `linearise` shares it among many). Parameter vectors hold weight
+    (row by row), then bias, layer by layer; their length is `n_parameters`.
 
     Examples
     --------
@@ -170,14 +173,16 @@ class SampledNetwork:
         vector = np.asarray(vector, dtype=self.dtype)
         if vector.shape != (self.n_parameters,):
             raise ValueError(
-                f"`vector` must have shape ({self.n_parameters},), one entry per parameter, got {vector.shape}."
+                f"`vector` must have shape ({self.n_parameters},), got {vector.shape}; pass one entry for "
+                "every parameter, in the order of `flatten`."
             )
         pairs: Parameters = []
         start = 0
         for weight, bias in self._parameters:
             middle = start + weight.size
             stop = middle if bias is None else middle + bias.size
-            pairs.append((vector[start:middle].reshape(weight.shape), None if bias is None else vector[middle:stop]))
+            tail = None if bias is None else vector[middle:stop]
+            pairs.append((vector[start:middle].reshape(weight.shape), tail))
             start = stop
         return pairs
 
@@ -237,8 +242,9 @@ class Linearisation:
     def jvp(self, v: np.ndarray | Sequence) -> np.ndarray:
         """J v (T, C) for a vector (P,) or a list of (weight, bias) pairs."""
         one = self.one
-        pairs = _check_pairs("v", v, one.network, one.dtype) if isinstance(v, list | tuple) else one.unflatten(v)
-        return self.push(pairs)
+        if isinstance(v, list | tuple):
+            return self.push(_check_pairs("v", v, one.network, one.dtype))
+        return self.push(one.unflatten(np.asarray(v)))
 
     def vjp(self, u: np.ndarray) -> np.ndarray:
         """J^T u (P,) for u (T, C)."""
@@ -285,7 +291,7 @@ class Linearisation:
         return self.pull(np.broadcast_to(one_hot, (n_outputs, n_samples, n_outputs)))
 
 
-def _dtype(dtype: Any) -> np.dtype:
+def float_dtype(dtype: Any) -> np.dtype:
     try:
         name = np.dtype(dtype).name
     except TypeError:
@@ -296,7 +302,8 @@ def _dtype(dtype: Any) -> np.dtype:
 def _check_pairs(name: str, pairs: Any, network: Network, dtype: np.dtype | None = None) -> Parameters:
     """Pairs that fit the network, as arrays of one float dtype."""
     shapes = [
-        ((layer.units, fan_in), (layer.units,) if layer.bias else None) for layer, fan_in in network.weight_layers
+        ((layer.units, fan_in), (layer.units,) if layer.bias else None)
+        for layer, fan_in in network.weight_layers
     ]
     try:
         found = [tuple(None if a is None else np.asarray(a) for a in pair) for pair in pairs]
@@ -305,8 +312,8 @@ def _check_pairs(name: str, pairs: Any, network: Network, dtype: np.dtype | None
         fits = False
     if not fits:
         raise ValueError(
-            f"`{name}` must be (weight, bias) pairs of shapes {shapes} in layer order (None: no bias); pass one pair for "
-            "every weight layer."
+            f"`{name}` must be (weight, bias) pairs of shapes {shapes} in layer order (None: no bias); pass "
+            "one pair for every weight layer."
         )
     arrays = [a for pair in found for a in pair if a is not None]
     for a in arrays:

@@ -1,0 +1,217 @@
+"""Inputs: exchangeable Gaussian vectors, handwritten digits, a file of the user's own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ._memory import require_memory
+from ._validation import finite_number, input_matrix, positive_integer, variance
+
+__all__ = ["digits", "gaussian_inputs", "load_inputs"]
+
+
+def gaussian_inputs(
+    n_samples: int, n_features: int, q0: float = 1.0, c0: float = 0.0, *, rng: Any = None
+) -> np.ndarray:
+    r"""Exchangeable Gaussian inputs, the setting of the mean-field papers.
+
+    .. math:: x_t = \sqrt{q_0}\,(\sqrt{c_0}\,\xi + \sqrt{1 - c_0}\,\zeta_t),
+
+    with standard Gaussian vectors :math:`\xi` (shared) and :math:`\zeta_t`, so that
+    :math:`E[x_t \cdot x_t]/M_0 = q_0` and :math:`E[x_s \cdot x_t]/M_0 = q_0 c_0`. For negative `c0` the mean
+    of the :math:`\zeta_t` is shrunk instead, to the same effect.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+        T and M_0.
+    q0 : float
+        Mean squared input.
+    c0 : float
+        Correlation of two inputs, in [-1/(T - 1), 1].
+    rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes.
+
+    Returns
+    -------
+    array (T, M_0)
+
+    Raises
+    ------
+    ValueError
+        Sizes below 1, negative `q0`, `c0` that no T inputs can have among them.
+
+    Notes
+    -----
+    The numbers hold on average; of one draw they are off by about :math:`\sqrt{2/M_0}`.
+
+    Examples
+    --------
+    >>> from mfdnn.datasets import gaussian_inputs
+    >>> X = gaussian_inputs(2, 100_000, q0=4.0, c0=0.5, rng=0)
+    >>> (X @ X.T / 100_000).round(1)
+    array([[4., 2.],
+           [2., 4.]])
+    """
+    shape = (positive_integer("n_samples", n_samples), positive_integer("n_features", n_features))
+    q0, c0 = variance("q0", q0), finite_number("c0", c0)
+    lowest = -1.0 if n_samples == 1 else -1.0 / (n_samples - 1)
+    if not lowest <= c0 <= 1:
+        raise ValueError(
+            f"`c0` must be in [{lowest:.4g}, 1], got {c0:g}; it is the correlation of any two of {n_samples} inputs."
+        )
+    require_memory(16 * shape[0] * shape[1], f"inputs of shape {shape}", "take fewer samples or features")
+    generator = np.random.default_rng(rng)
+    X = generator.standard_normal(shape)
+    X *= np.sqrt(q0 * (1 - c0))
+    if c0 > 0:
+        X += np.sqrt(q0 * c0) * generator.standard_normal(shape[1])
+    elif c0 < 0 and n_samples > 1:
+        X -= (1 - np.sqrt((1 + (n_samples - 1) * c0) / (1 - c0))) * X.mean(axis=0)
+    return X
+
+
+def digits(
+    n_samples: int | None = None, *, rng: Any = None, standardise: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Handwritten digits, 8 x 8 pixels: 1797 images that come with scikit-learn.
+
+    Scaled as a whole so that the mean squared input is 1, the :math:`q_0 = 1` of the theory.
+
+    Parameters
+    ----------
+    n_samples : int, optional
+        How many, drawn without replacement. Default: all of them, in their order.
+    rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes; for the choice.
+    standardise : bool
+        Subtract every pixel's mean and divide by its standard deviation first (over all 1797 images; three
+        pixels are always blank and stay zero). Images become nearly uncorrelated on average.
+
+    Returns
+    -------
+    X : array (T, 64)
+        One image a row, mean square 1 over all 1797 images.
+    y : array (T,) of int
+        The digits, 0 to 9.
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is not installed.
+    ValueError
+        More than 1797 samples.
+
+    References
+    ----------
+    UCI machine learning repository, "Optical recognition of handwritten digits" (test set), as distributed
+    by scikit-learn.
+
+    Examples
+    --------
+    >>> from mfdnn.datasets import digits
+    >>> X, y = digits(100, rng=0)
+    >>> X.shape, y.shape
+    ((100, 64), (100,))
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ImportError(
+            "`digits` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the checkout."
+        ) from None
+    X, y = load_digits(return_X_y=True)
+    if standardise:
+        spread = X.std(axis=0)
+        X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    X = X / np.sqrt(np.mean(X**2))
+    if n_samples is None:
+        return X, y
+    if positive_integer("n_samples", n_samples) > len(X):
+        raise ValueError(f"`n_samples` must be at most {len(X)}, the number of images, got {n_samples}.")
+    chosen = np.random.default_rng(rng).choice(len(X), n_samples, replace=False)
+    return X[chosen], y[chosen]
+
+
+def load_inputs(
+    spec: str | os.PathLike,
+    n_samples: int | None = None,
+    n_features: int | None = None,
+    *,
+    rng: Any = None,
+) -> np.ndarray:
+    """Inputs by name or from a file, as the command line takes them.
+
+    Parameters
+    ----------
+    spec : str or path
+        ``"gaussian"``, ``"digits"``, or a ``.npy`` file that holds a numeric (T, M_0) matrix.
+    n_samples : int, optional
+        How many rows: the first ones of a file, a random choice of the digits. Default: all (Gaussian: 1000).
+    n_features : int, optional
+        M_0 of the network. Needed for Gaussian inputs; must fit otherwise.
+    rng : int, numpy.random.Generator, ... , optional
+
+    Returns
+    -------
+    array (T, M_0) of float64
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        No such file; not a ``.npy`` file; not a matrix of finite numbers; too few rows; wrong width.
+    ImportError
+        Digits without scikit-learn.
+
+    Examples
+    --------
+    >>> from mfdnn.datasets import load_inputs
+    >>> load_inputs("gaussian", 5, 3, rng=0).shape
+    (5, 3)
+    """
+    if spec == "gaussian":
+        if n_features is None:
+            raise ValueError("`n_features` must be given for Gaussian inputs; pass the network's inputs.")
+        return gaussian_inputs(1000 if n_samples is None else n_samples, n_features, rng=rng)
+    if spec == "digits":
+        return input_matrix("inputs", digits(n_samples, rng=rng)[0], n_features)
+    X = _load_npy(os.fspath(spec))
+    if n_samples is not None and positive_integer("n_samples", n_samples) > len(X):
+        raise ValueError(
+            f"`n_samples` is {n_samples}, but {os.fspath(spec)!r} holds {len(X)} rows; ask for at most {len(X)}."
+        )
+    return input_matrix("inputs", X[:n_samples], n_features)
+
+
+def _load_npy(path: str) -> np.ndarray:
+    """The matrix in a .npy file, with its faults named."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"`inputs` must be 'gaussian', 'digits' or a .npy file; there is no file {path!r}."
+        )
+    try:
+        X = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"`inputs` must be a .npy file of numbers, but {path!r} is not ({error}); write one with numpy.save."
+        ) from None
+    if not isinstance(X, np.ndarray):  # an .npz archive
+        X.close()
+        raise ValueError(f"`inputs` must be one array, but {path!r} is an archive; write a .npy with numpy.save.")
+    if not (np.issubdtype(X.dtype, np.floating) or np.issubdtype(X.dtype, np.integer)):
+        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {X.dtype}; convert them first.")
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(
+            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {X.shape}; reshape each "
+            "input to a row."
+        )
+    bad = ~np.isfinite(X)
+    if bad.any():
+        raise ValueError(
+            f"`inputs` must be finite, but {path!r} holds {bad.sum()} nan or infinite values, the first in row "
+            f"{int(np.argmax(bad.any(axis=1)))}; remove or replace them."
+        )
+    return X

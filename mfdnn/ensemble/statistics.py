@@ -1,0 +1,289 @@
+"""Order parameters and Fisher spectra of many random networks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .._blas import single_blas_thread
+from .._memory import available_memory
+from .._results import Result
+from .._validation import finite_number, input_matrix, positive_integer, variance
+from ..datasets import gaussian_inputs
+from ..network import Network
+from ..sampled import LayerActivity, fisher_spectrum, sample
+from ..sampled.network import float_dtype
+from .run import Checkpoint, n_cores, run
+
+__all__ = ["Ensemble", "ensemble"]
+
+EXACT = 2000  # T C up to which the whole spectrum is computed; above, its top, mean and second moment
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Ensemble(Result):
+    r"""What `ensemble` measured, by name.
+
+    ======================  ==================================================================================
+    lambda_max              largest eigenvalue of the Fisher information
+    outlier_mean            mean of the C largest
+    mean, second_moment     tr F / P, tr F^2 / P
+    q, q_st                 :math:`u_i^2` and :math:`u_i(s) u_i(t)` of every weight layer l = 1..L, averaged
+                            over units and inputs (pairs of different inputs)
+    q_hat, q_hat_st         the same of what enters the layer, l = 0..L-1
+    q_tilde, q_tilde_st     :math:`\sum_i \delta_i^2` and :math:`\sum_i \delta_i(s) \delta_i(t)`, l = 1..L,
+                            summed over units, averaged over inputs (pairs) and outputs
+    eigenvalues             on request: the min(TC, P) that can be non-zero, descending
+    ======================  ==================================================================================
+
+    The names with ``_st`` are absent for a single input.
+
+    Attributes
+    ----------
+    mean, standard_error
+        Name to number (array of L numbers per weight layer): over networks. The standard error is inf for
+        one network.
+    values
+        Name to array, networks on the first axis.
+    network : Network
+    n_samples, n_networks
+        T, and how many networks were drawn.
+    """
+
+    mean: dict[str, Any]
+    standard_error: dict[str, Any]
+    values: dict[str, np.ndarray]
+    network: Network
+    n_samples: int
+    n_networks: int
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(
+            f"{name}={self.mean[name]:.4g}+-{self.standard_error[name]:.1g}"
+            for name in ("lambda_max", "mean", "second_moment")
+        )
+        return f"Ensemble({self.n_networks} networks, T={self.n_samples}, {numbers})"
+
+
+def ensemble(
+    net: Network,
+    n_samples: int = 1000,
+    n_networks: int = 20,
+    *,
+    q0: float = 1.0,
+    c0: float = 0.0,
+    inputs: np.ndarray | None = None,
+    rng: Any = None,
+    executor: Any = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = False,
+    dtype: Any = "float64",
+    eigenvalues: bool = False,
+) -> Ensemble:
+    """Draw networks and measure their order parameters and Fisher spectra.
+
+    Parameters
+    ----------
+    net : Network
+    n_samples : int
+        T, the number of inputs.
+    n_networks : int
+    q0, c0 : float
+        Mean square of the Gaussian inputs and correlation of two of them; every network draws its own
+        (`mfdnn.datasets.gaussian_inputs`).
+    inputs : array (T, M_0), optional
+        Given inputs, the same for all networks. They exclude `n_samples`, `q0` and `c0`.
+    rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes. Network i draws its parameters, then its inputs, from
+        ``numpy.random.default_rng(rng).spawn(n_networks)[i]``.
+    executor : optional
+        Anything with ``.map``, such as the executors of concurrent.futures, loky, Dask and mpi4py. Default:
+        threads, one per core, fewer if memory is short.
+    checkpoint : path, optional
+        File in which finished networks are kept. An interrupted run resumes with the same call, recomputes
+        none of them, and returns the same bits; so does a run that asks for more networks. Needs `rng`.
+    progress : bool
+        Show a progress bar on stderr, if that is a terminal.
+    dtype : {"float64", "float32"}
+    eigenvalues : bool
+        Also keep every network's whole spectrum, as ``values["eigenvalues"]``.
+
+    Returns
+    -------
+    Ensemble
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a network; sizes below 1; `inputs` of another width, not finite, or together with what they
+        exclude; a `checkpoint` without `rng`, made with other settings, or that is none.
+    MemoryError
+        One network does not fit into memory.
+    KeyboardInterrupt
+        Ctrl-C: networks not yet begun are dropped; finished ones are in the checkpoint.
+
+    Notes
+    -----
+    Bit for bit the same for any executor and number of workers, on one machine and installation: every
+    network has its own stream of random numbers and computes in one BLAS thread (which threadpoolctl, if it
+    is installed, enforces; without it this rests on all workers having the same number of BLAS threads).
+    Another machine may round differently.
+
+    Cost of one network: that of `fisher_spectrum`, all eigenvalues up to T C = 2000, above that the C largest
+    and the second moment by C (C + 1)/2 products of T x T x M matrices. Memory: that of the networks in
+    flight, one per worker.
+
+    Examples
+    --------
+    >>> from mfdnn.network import mlp
+    >>> from mfdnn.ensemble import ensemble
+    >>> net = mlp([50, 50, 50, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> ens = ensemble(net, n_samples=20, n_networks=30, rng=0)
+    >>> ens.values["q"].shape
+    (30, 3)
+    >>> print(ens.mean["q"].round(1))  # infinite width: 3.64, 2.4, 2.3
+    [3.6 2.4 2.3]
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp.")
+    n_samples = positive_integer("n_samples", n_samples)
+    n_networks = positive_integer("n_networks", n_networks)
+    q0, c0, kind = variance("q0", q0), finite_number("c0", c0), float_dtype(dtype)
+    if inputs is not None:
+        inputs = input_matrix("inputs", inputs, net.n_inputs)
+        if n_samples not in (1000, len(inputs)) or (q0, c0) != (1.0, 0.0):  # the defaults say nothing
+            raise ValueError("`inputs` excludes `n_samples`, `q0` and `c0`, which it determines; drop them.")
+        n_samples = len(inputs)
+    seeds = np.random.default_rng(rng).bit_generator.seed_seq.spawn(n_networks)  # type: ignore[attr-defined]
+    measure = partial(
+        _measure,
+        net=net,
+        n_samples=n_samples,
+        q0=q0,
+        c0=c0,
+        inputs=inputs,
+        dtype=kind.name,
+        eigenvalues=bool(eigenvalues),
+    )
+    kept = None
+    if checkpoint is not None:
+        if rng is None:
+            raise ValueError("`checkpoint` needs `rng`, or the resumed run would draw others; pass a seed.")
+        kept = Checkpoint(checkpoint, _settings(measure.keywords, seeds[0]))
+    results = run(
+        measure,
+        seeds,
+        executor=executor,
+        workers=_workers(net, n_samples, kind, eigenvalues),
+        checkpoint=kept,
+        progress=progress,
+    )
+    values = {name: np.stack([result[name] for result in results]) for name in results[0]}
+    return Ensemble(
+        mean={name: _unwrap(array.mean(axis=0)) for name, array in values.items()},
+        standard_error={name: _unwrap(_standard_error(array)) for name, array in values.items()},
+        values=values,
+        network=net,
+        n_samples=n_samples,
+        n_networks=n_networks,
+    )
+
+
+def _measure(
+    seed: np.random.SeedSequence,
+    net: Network,
+    n_samples: int,
+    q0: float,
+    c0: float,
+    inputs: np.ndarray | None,
+    dtype: str,
+    eigenvalues: bool,
+) -> dict[str, np.ndarray]:
+    """One network: the numbers of `Ensemble`."""
+    with single_blas_thread():
+        rng = np.random.default_rng(seed)
+        one = sample(net, rng=rng, dtype=dtype)
+        X = gaussian_inputs(n_samples, net.n_inputs, q0, c0, rng=rng) if inputs is None else inputs
+        measured = _order_parameters(one.activity(X))
+        whole = eigenvalues or n_samples * net.n_outputs <= EXACT
+        spectrum = fisher_spectrum(one, X, None if whole else net.n_outputs)
+        top = {name: getattr(spectrum, name) for name in ("outlier_mean", "mean", "second_moment")}
+        numbers = {"lambda_max": spectrum.largest, **top, **measured}
+        if eigenvalues:
+            numbers["eigenvalues"] = spectrum.eigenvalues
+    return {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+
+
+def _order_parameters(layers: Sequence[LayerActivity]) -> dict[str, list[float]]:
+    """Averages of squares and of products at two inputs, per weight layer."""
+    moments = {
+        "q": [_second_moments(layer.u) / layer.u.shape[-1] for layer in layers],
+        "q_hat": [_second_moments(layer.h) / layer.h.shape[-1] for layer in layers],
+        "q_tilde": [_second_moments(layer.delta) for layer in layers],
+    }
+    named = {}
+    for name, pairs in moments.items():
+        named[name] = [one for one, _ in pairs]
+        if len(layers[0].h) > 1:
+            named[f"{name}_st"] = [two for _, two in pairs]
+    return named
+
+
+def _second_moments(x: np.ndarray) -> np.ndarray:
+    """Sums over units of x(t)^2 and of x(s) x(t), averaged over inputs, pairs s != t, and leading axes.
+
+    x (..., T, units); the sum over pairs is the square of the sum without the squares, in float64.
+    """
+    n = x.shape[-2]
+    outputs = int(np.prod(x.shape[:-2]))
+    squares = np.sum(np.square(x, dtype=np.float64)) / outputs
+    products = np.sum(np.square(x.sum(axis=-2, dtype=np.float64))) / outputs - squares
+    return np.array([squares / n, products / (n * (n - 1)) if n > 1 else 0.0])
+
+
+def _standard_error(values: np.ndarray) -> np.ndarray:
+    """Of the mean over the first axis; inf where one value says nothing of the spread."""
+    n = len(values)
+    if n == 1:
+        return np.full(values.shape[1:], np.inf)
+    return values.std(axis=0, ddof=1) / np.sqrt(n)
+
+
+def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) -> int:
+    """One per core, fewer if as many networks at once would not fit."""
+    rows = n_samples * net.n_outputs
+    errors = rows * sum(layer.units for layer, _ in net.weight_layers)
+    each = kind.itemsize * (2 * net.n_parameters + 2 * errors)
+    each += 8 * rows * (rows if eigenvalues or rows <= EXACT else 200)
+    return int(max(1, min(n_cores(), available_memory() // max(each, 1))))
+
+
+def _settings(keywords: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, str]:
+    """What determines the results, in words: a checkpoint made with other words is another run's."""
+    net, inputs = keywords["net"], keywords["inputs"]
+    x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
+    variances = [(layer.sigma_w2, layer.sigma_b2) for layer, _ in net.weight_layers]
+    # Labels do not tell two lambdas apart, values do; not to the last digit, which differs between machines.
+    phi = [[act.label, *(f"{value:.6g}" for value in act(x))] for act in net.activations]
+    given = "none"
+    if inputs is not None:
+        digest = hashlib.sha256(np.ascontiguousarray(inputs).tobytes()).hexdigest()[:16]
+        given = f"{inputs.shape} {digest}"
+    return {
+        "net": f"{net} {list(net.layers)}",
+        "variances": repr(variances),
+        "activations": repr(phi),
+        "inputs": given,
+        "rng": f"seed {seed.entropy}, key {seed.spawn_key}",
+        **{name: repr(keywords[name]) for name in ("n_samples", "q0", "c0", "dtype", "eigenvalues")},
+    }
+
+
+def _unwrap(value: np.ndarray) -> Any:
+    return float(value) if np.ndim(value) == 0 else value

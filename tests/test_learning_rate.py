@@ -1,0 +1,220 @@
+"""Learning rates: momentum against the two-step map, loss scales against Hessians, zones, conventions."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mfdnn.fisher import fisher_statistics
+from mfdnn.learning_rate import LOSSES, OPTIMISERS, loss_scale, max_learning_rate, stability_limit
+from mfdnn.network import mlp
+
+NET = mlp([30, 50, 50, 4], "relu", sigma_w2=2.0, sigma_b2=0.1)
+
+
+def spectral_radius(step, momentum, nesterov, curvature=1.0):
+    """Of the map (theta, velocity) -> next of torch.optim.SGD on a quadratic of that curvature."""
+    gradient = np.array([curvature, 0.0])  # as a linear form in (theta, velocity)
+    velocity = np.array([0.0, momentum]) + gradient
+    direction = gradient + momentum * velocity if nesterov else velocity
+    theta = np.array([1.0, 0.0]) - step * direction
+    return np.abs(np.linalg.eigvals(np.array([theta, velocity]))).max()
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.99])
+def test_momentum_formulas_are_where_the_spectral_radius_crosses_1(momentum, nesterov):
+    limit = stability_limit(3.0, momentum, nesterov)
+    assert spectral_radius(limit, momentum, nesterov, 3.0) == pytest.approx(1.0, abs=1e-12)
+    assert spectral_radius(limit * (1 + 1e-6), momentum, nesterov, 3.0) > 1
+    below = np.linspace(1e-6, 1 - 1e-6, 500) * limit
+    assert max(spectral_radius(step, momentum, nesterov, 3.0) for step in below) < 1
+
+
+def log_softmax(f):
+    return f - np.log(np.sum(np.exp(f), axis=1, keepdims=True))
+
+
+def loss_value(loss, f, y):
+    """The losses as their users write them; y is a one-hot matrix for cross-entropy."""
+    squares = (f - y) ** 2
+    return {
+        "half_mse": lambda: 0.5 * squares.sum(axis=1).mean(),
+        "mse_per_sample": lambda: squares.sum(axis=1).mean(),
+        "torch_mse": squares.mean,
+        "torch_mse_sum": squares.sum,
+        "cross_entropy": lambda: -np.sum(y * log_softmax(f), axis=1).mean(),
+    }[loss]()
+
+
+def hessian(function, theta, step=1e-3):
+    """Central second differences: exact for a quadratic, up to rounding."""
+    n = len(theta)
+    steps = step * np.eye(n)
+    result = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            corners = [
+                function(theta + a * steps[i] + b * steps[j]) * a * b for a in (1, -1) for b in (1, -1)
+            ]
+            result[i, j] = sum(corners) / (4 * step**2)
+    return result
+
+
+def linear_model(seed=0, n_samples=6, width=3, n_outputs=2):
+    """Inputs, Fisher matrix and outputs as a function of the parameters of f = x W^T."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n_samples, width))
+    fisher = np.kron(np.eye(n_outputs), x.T @ x / n_samples)
+    return rng, fisher, lambda theta: x @ theta.reshape(n_outputs, width).T
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "cross_entropy"])
+def test_scale_is_that_of_the_hessian(loss):
+    rng, fisher, model = linear_model()
+    y = rng.standard_normal((6, 2))
+    found = hessian(lambda theta: loss_value(loss, model(theta), y), rng.standard_normal(6))
+    # Rounding of second differences: 1e-16 of the loss (up to about 50) over step^2.
+    np.testing.assert_allclose(found, loss_scale(loss, 2, 6) * fisher, atol=1e-7)
+
+
+def test_cross_entropy_is_bounded_by_half_the_fisher_matrix():
+    rng, fisher, model = linear_model()
+    for size in (0.1, 1.0, 10.0):
+        theta, y = size * rng.standard_normal(6), np.eye(2)[rng.integers(2, size=6)]
+        matrix = hessian(lambda theta, y=y: loss_value("cross_entropy", model(theta), y), theta)
+        gap = loss_scale("cross_entropy", 2, 6) * fisher - matrix
+        assert np.linalg.eigvalsh(gap)[0] >= -1e-6  # second differences of a smooth function: step^2
+    # Attained: two equally likely classes share all the probability.
+    half = np.array([0.5, 0.5, 0.0])
+    assert np.linalg.eigvalsh(np.diag(half) - np.outer(half, half))[-1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_value(loss, momentum, nesterov):
+    fim = fisher_statistics(NET, 64)
+    lr = max_learning_rate(NET, 64, loss=loss, momentum=momentum, nesterov=nesterov, weight_decay=0.01)
+    steps = {(0.0, False): 2.0, (0.9, False): 3.8, (0.9, True): 3.8 / 2.8}[momentum, nesterov]
+    scale = {
+        "half_mse": 1,
+        "mse_per_sample": 2,
+        "torch_mse": 0.5,
+        "torch_mse_sum": 128,
+        "cross_entropy": 0.5,
+    }[loss]
+    assert lr.lambda_max == fim.largest
+    assert lr.scale == scale
+    assert float(lr) == lr.value == pytest.approx(steps / (scale * fim.largest + 0.01), rel=1e-12)
+
+
+def test_weight_decay_is_stable_up_to_the_limit():
+    """Descent on a quadratic with an extra w/2 |theta|^2, simulated just below and just above."""
+    curvature, decay = 2.5, 0.4
+    limit = stability_limit(curvature + decay)
+    for factor, grows in [(0.999, False), (1.001, True)]:
+        theta = 1.0
+        for _ in range(2000):
+            theta -= factor * limit * (curvature * theta + decay * theta)
+        assert (abs(theta) > 1) == grows
+
+
+def test_given_inputs():
+    x = np.random.default_rng(1).standard_normal((20, 30))
+    lr = max_learning_rate(NET, inputs=x, loss="torch_mse_sum")
+    assert lr.n_samples == 20
+    assert lr.scale == 40
+    assert lr.lambda_max == fisher_statistics(NET, inputs=x).largest
+
+
+def test_zones():
+    lr = max_learning_rate(NET)
+    assert lr.catapult_limit == pytest.approx(6 * lr.value)  # relu
+    assert lr.zone(0.5 * lr.value) == lr.zone(lr.value) == "monotone"
+    rates = np.array([[0.0, 1.5], [5.9, 6.1]]) * lr.value
+    assert lr.zone(rates).tolist() == [["monotone", "catapult"], ["catapult", "diverges"]]
+    assert [*lr.zones] == ["monotone", "catapult", "diverges"]
+    assert lr.zones["catapult"] == (lr.value, lr.catapult_limit)
+    for name in ("tanh", "linear"):
+        other = max_learning_rate(mlp([30, 50, 50, 4], name, 1.5, 0.1))
+        assert other.catapult_limit == pytest.approx(2 * other.value)
+    one_layer = max_learning_rate(mlp([30, 4], sigma_w2=1.0))
+    assert one_layer.catapult_limit == pytest.approx(2 * one_layer.value)
+
+
+def test_catapult_limit_of_the_linear_two_layer_network():
+    """Lewkowycz et al. 2020: f = u.v x / sqrt(n) comes back from below 4/lambda and not from above."""
+
+    def final_loss(factor, width=2000, steps=400):
+        rng = np.random.default_rng(2)
+        u, v = rng.standard_normal(width), rng.standard_normal(width)
+        step = factor * 2 / ((u @ u + v @ v) / width)
+        for _ in range(steps):
+            f = u @ v / np.sqrt(width)
+            if abs(f) > 1e6:
+                return np.inf
+            u, v = u - step * f * v / np.sqrt(width), v - step * f * u / np.sqrt(width)
+        return f**2 / 2
+
+    assert final_loss(0.9) < 1e-10
+    assert final_loss(1.8) < 1e-10
+    assert final_loss(2.2) == np.inf
+
+
+def test_table():
+    lr = max_learning_rate(NET, 64, weight_decay=0.01)
+    lines = lr.table().splitlines()
+    assert len(lines) == 2 + len(LOSSES)
+    assert all(name in lines[0] for name in OPTIMISERS)
+    for line, loss in zip(lines[2:], LOSSES, strict=True):
+        name, scale, *limits = line.split()
+        assert name == loss
+        assert float(scale) == pytest.approx(loss_scale(loss, 4, 64), rel=1e-3)
+        for limit, (momentum, nesterov) in zip(limits, OPTIMISERS.values(), strict=True):
+            one = max_learning_rate(
+                NET, 64, loss=loss, momentum=momentum, nesterov=nesterov, weight_decay=0.01
+            )
+            assert float(limit) == pytest.approx(one.value, rel=1e-3)  # four digits are printed
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_result():
+    lr = max_learning_rate(NET, loss="torch_mse", momentum=0.9, nesterov=True, weight_decay=1e-3)
+    assert "Nesterov momentum 0.9, weight decay 0.001" in repr(lr)
+    plain = json.loads(json.dumps(lr.to_dict()))
+    assert plain["value"] == lr.value
+    assert plain["zones"]["diverges"] == [lr.catapult_limit, np.inf]
+    for word in ("torch_mse", LOSSES["torch_mse"], "0.5 F + 0.001 I", "Nesterov"):
+        assert word in plain["convention"]
+    assert "a bound, not an edge" in max_learning_rate(NET, loss="cross_entropy").convention
+    assert max_learning_rate(NET).caution == ""
+    assert max_learning_rate(mlp([30, 50, 4], "tanh", 1.0)).caution != ""
+
+
+def test_nothing_to_learn():
+    lr = max_learning_rate(mlp([5, 5, 1], "relu", 2.0, bias=False), q0=0.0)
+    assert float(lr) == np.inf
+    assert lr.zone(1e9) == "monotone"
+    assert "inf" in lr.table()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"loss": "mse"}, ValueError, "did you mean half_mse or torch_mse"),
+        ({"momentum": 1.0}, ValueError, r"`momentum` must lie in \[0, 1\)"),
+        ({"momentum": -0.1}, ValueError, r"`momentum` must lie in \[0, 1\)"),
+        ({"momentum": "fast"}, TypeError, "`momentum` must be a real number"),
+        ({"weight_decay": -1e-4}, ValueError, "`weight_decay` must be >= 0"),
+        ({"n_samples": 0}, ValueError, "`n_samples` must be"),
+        ({"q0": [1.0, 2.0]}, TypeError, "`q0` must be a single number"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        max_learning_rate(NET, **arguments)
+
+
+def test_bad_rate():
+    with pytest.raises(ValueError, match="`eta` must be a learning rate >= 0"):
+        max_learning_rate(NET).zone(-0.1)
