@@ -61,7 +61,8 @@ def gaussian_inputs(
     lowest = -1.0 if n_samples == 1 else -1.0 / (n_samples - 1)
     if not lowest <= c0 <= 1:
         raise ValueError(
-            f"`c0` must be in [{lowest:.4g}, 1], got {c0:g}; it is the correlation of any two of {n_samples} inputs."
+            f"`c0` must be in [{lowest:.4g}, 1], got {c0:g}; it is the correlation of any two of the "
+            f"{n_samples} inputs."
         )
     require_memory(16 * shape[0] * shape[1], f"inputs of shape {shape}", "take fewer samples or features")
     generator = np.random.default_rng(rng)
@@ -121,7 +122,8 @@ def digits(
         from sklearn.datasets import load_digits
     except ImportError:
         raise ImportError(
-            "`digits` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the checkout."
+            "`digits` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the "
+            "checkout."
         ) from None
     X, y = load_digits(return_X_y=True)
     if standardise:
@@ -181,7 +183,7 @@ def load_inputs(
     X = _load_npy(os.fspath(spec))
     if n_samples is not None and positive_integer("n_samples", n_samples) > len(X):
         raise ValueError(
-            f"`n_samples` is {n_samples}, but {os.fspath(spec)!r} holds {len(X)} rows; ask for at most {len(X)}."
+            f"`n_samples` is {n_samples}, but {os.fspath(spec)!r} holds {len(X)} rows; ask for at most that."
         )
     return input_matrix("inputs", X[:n_samples], n_features)
 
@@ -196,17 +198,20 @@ def _load_npy(path: str) -> np.ndarray:
         X = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(
-            f"`inputs` must be a .npy file of numbers, but {path!r} is not ({error}); write one with numpy.save."
+            f"`inputs` must be a .npy file of numbers, but {path!r} is not ({error}); write one "
+            "with numpy.save."
         ) from None
     if not isinstance(X, np.ndarray):  # an .npz archive
         X.close()
-        raise ValueError(f"`inputs` must be one array, but {path!r} is an archive; write a .npy with numpy.save.")
+        raise ValueError(
+            f"`inputs` must be one array, but {path!r} is an archive; write a .npy with numpy.save."
+        )
     if not (np.issubdtype(X.dtype, np.floating) or np.issubdtype(X.dtype, np.integer)):
-        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {X.dtype}; convert them first.")
+        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {X.dtype}; convert them.")
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(
-            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {X.shape}; reshape each "
-            "input to a row."
+            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {X.shape}; reshape "
+            "each input to a row."
         )
     bad = ~np.isfinite(X)
     if bad.any():

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,8 @@ def report(
     lr = max_learning_rate(net, **data, **limits)
     fim = fisher_statistics(net, **data)
     hidden = _hidden_layer(net)
-    fp = hidden and fixed_point(_activation_of(net, hidden), hidden.sigma_w2, hidden.sigma_b2)
+    first = float(fim.order_parameters.averaged("q")[0])
+    fp = hidden and first > 0 and fixed_point(_activation_of(net, hidden), hidden.sigma_w2, hidden.sigma_b2, q0=first) or None
     run = {"executor": executor, "progress": progress}
     ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=True, **data, **run)
     table = compare(net, ensemble=ens, **data)
@@ -327,14 +329,15 @@ def _page(r: Report) -> list[str]:
     lines += [
         "",
         f"Learning rate  below {lr.value:.4g} for {lr.optimiser} on {lr.loss}",
-        f"               ({lr.convention})",
+        *textwrap.wrap(f"({lr.convention})", 100, initial_indent=" " * 15, subsequent_indent=" " * 15),
     ]
     rates = _sampled_rates(lr, r.ensemble)
     lines += [f"               sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {n_networks}", ""]
     lines += ["  " + line for line in lr.table().splitlines()]
     if r.warnings:
         lines += ["", "Warnings"]
-        lines += [f"  * {text}" for text in r.warnings]
+        for text in r.warnings:
+            lines += textwrap.wrap(text, 100, initial_indent="  * ", subsequent_indent="    ")
     return lines
 
 
@@ -392,7 +395,7 @@ def _warnings(
     if forward[-1] > 0 and fim.n_samples > 1:
         c = op.averaged("q_st")[-1] / forward[-1]
         if 1 - c < 0.01 and depth > 1:
-            found.append(f"outputs for different inputs are nearly equal at initialisation: their correlation is {c:.6g}")
+            found.append(f"outputs for different inputs are nearly equal at initialisation: their correlation is 1 - {max(1 - c, 0):.2g}")
     if fim.caution:
         found.append(fim.caution)
     narrow = min(net.widths[1:-1], default=0)
@@ -429,14 +432,24 @@ def _figure(r: Report) -> Any:
     eigenvalues = np.ravel(r.ensemble.values["eigenvalues"])
     n_networks = len(r.ensemble.values["lambda_max"])
     plots.fisher_spectrum(eigenvalues, r.fisher, ax=axes[1, 0], n_networks=n_networks)
-    b = r.boundary
-    measured = slice(0, len(b.measured))
-    plots.learning_rate_boundary(
-        b.widths, b.predicted, (b.widths[measured], b.measured), b.standard_error, ax=axes[1, 1],
-        label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}",
-    )
+    _boundary_panel(r, axes[1, 1])
     figure.suptitle(repr(r.network)[8:-1], fontsize="medium")
     return figure
+
+
+def _boundary_panel(r: Report, ax: Any) -> None:
+    from . import plots
+
+    b = r.boundary
+    if not b.widths.size:
+        ax.text(0.5, 0.5, f"no hidden layer to widen\n{r.learning_rate!r}", ha="center", va="center", fontsize="small")
+        ax.set_axis_off()
+        return
+    measured = slice(0, len(b.measured))
+    plots.learning_rate_boundary(
+        b.widths, b.predicted, (b.widths[measured], b.measured), b.standard_error, ax=ax,
+        label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}",
+    )
 
 
 def _place_panel(r: Report, ax: Any) -> None:

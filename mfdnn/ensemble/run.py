@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .._blas import single_blas_thread
+
 __all__ = ["Checkpoint", "n_cores", "run"]
 
 Result = dict[str, np.ndarray]
@@ -69,9 +71,9 @@ def run(
     waiting = {i: task for i, task in enumerate(tasks) if i not in results}
     workers = min(n_cores() if workers is None else workers, max(len(waiting), 1))
     # `disable=None` hides the bar where stderr is not a terminal.
-    with tqdm(
-        total=len(tasks), initial=len(results), unit=unit, disable=None if progress else True
-    ) as bar:
+    bar = tqdm(total=len(tasks), initial=len(results), unit=unit, disable=None if progress else True)
+    # Threads of this process share its BLAS, so the limit holds from here; other processes see to themselves.
+    with bar, single_blas_thread():
         for i, result in _completed(function, waiting, executor, workers):
             results[i] = result
             if checkpoint is not None:
@@ -126,7 +128,9 @@ class Checkpoint:
         """Keep one more result, on disk when this returns."""
         self.results[number] = result
         numbers = np.array(sorted(self.results))
-        arrays = {f"result_{name}": np.stack([self.results[i][name] for i in numbers]) for name in result}
+        arrays: dict[str, Any] = {
+            f"result_{name}": np.stack([self.results[i][name] for i in numbers]) for name in result
+        }
         temporary = f"{self.path}.{os.getpid()}.tmp"
         try:
             with open(temporary, "wb") as file:

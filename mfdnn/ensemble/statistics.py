@@ -54,6 +54,12 @@ class Ensemble(Result):
     network : Network
     n_samples, n_networks
         T, and how many networks were drawn.
+    q0, c0
+        Mean square and correlation of the Gaussian inputs (1 and 0 if inputs were given).
+    inputs
+        The given inputs (T, M_0), or None.
+    dtype
+        "float64" or "float32", in which the networks computed.
     """
 
     mean: dict[str, Any]
@@ -62,6 +68,15 @@ class Ensemble(Result):
     network: Network
     n_samples: int
     n_networks: int
+    q0: float
+    c0: float
+    dtype: str
+    _inputs: np.ndarray | None
+
+    @property
+    def inputs(self) -> np.ndarray | None:
+        """The given inputs (T, M_0), or None."""
+        return self._inputs
 
     def __repr__(self) -> str:
         numbers = ", ".join(
@@ -147,8 +162,8 @@ def ensemble(
     >>> ens = ensemble(net, n_samples=20, n_networks=30, rng=0)
     >>> ens.values["q"].shape
     (30, 3)
-    >>> print(ens.mean["q"].round(1))  # infinite width: 3.64, 2.4, 2.3
-    [3.6 2.4 2.3]
+    >>> print(ens.mean["q"].round(1))  # infinite width: 3.64, 2.50, 2.32
+    [3.6 2.5 2.2]
     """
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp.")
@@ -192,7 +207,16 @@ def ensemble(
         network=net,
         n_samples=n_samples,
         n_networks=n_networks,
+        q0=q0,
+        c0=c0,
+        dtype=kind.name,
+        _inputs=inputs,
     )
+
+
+def same_network(one: Network, two: Network) -> bool:
+    """Whether two networks are the same in all that matters to a sample."""
+    return _describe(one) == _describe(two)
 
 
 def _measure(
@@ -266,22 +290,26 @@ def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) ->
 
 def _settings(keywords: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, str]:
     """What determines the results, in words: a checkpoint made with other words is another run's."""
-    net, inputs = keywords["net"], keywords["inputs"]
-    x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
-    variances = [(layer.sigma_w2, layer.sigma_b2) for layer, _ in net.weight_layers]
-    # Labels do not tell two lambdas apart, values do; not to the last digit, which differs between machines.
-    phi = [[act.label, *(f"{value:.6g}" for value in act(x))] for act in net.activations]
+    inputs = keywords["inputs"]
     given = "none"
     if inputs is not None:
         digest = hashlib.sha256(np.ascontiguousarray(inputs).tobytes()).hexdigest()[:16]
         given = f"{inputs.shape} {digest}"
     return {
-        "net": f"{net} {list(net.layers)}",
-        "variances": repr(variances),
-        "activations": repr(phi),
+        **_describe(keywords["net"]),
         "inputs": given,
         "rng": f"seed {seed.entropy}, key {seed.spawn_key}",
         **{name: repr(keywords[name]) for name in ("n_samples", "q0", "c0", "dtype", "eigenvalues")},
+    }
+
+
+def _describe(net: Network) -> dict[str, str]:
+    x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
+    return {
+        "net": f"{net} {list(net.layers)}",
+        "variances": repr([(layer.sigma_w2, layer.sigma_b2) for layer, _ in net.weight_layers]),
+        # Labels do not tell two lambdas apart, values do; not to the last digit: machines differ in it.
+        "activations": repr([[act.label, *(f"{value:.6g}" for value in act(x))] for act in net.activations]),
     }
 
 

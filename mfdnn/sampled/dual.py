@@ -52,7 +52,7 @@ class Dual:
                 yield rows, columns, block[:, columns]
 
     def matrix(self) -> np.ndarray:
-        """F* (TC, TC) in float64, the lower triangle at least."""
+        """F* (TC, TC) in float64; only the lower triangle is sure to be filled."""
         matrix = np.empty((self.size, self.size))
         for rows, columns, block in self.blocks():
             matrix[rows, columns] = block
@@ -87,7 +87,7 @@ class HadamardDual(Dual):
         errors = self.size * sum(weight.shape[0] for weight, _ in parameters) * itemsize
         self.stored = errors <= STORED_ERRORS and (k is None or self.n_outputs <= WORTH_STORING * k)
         if k is None:
-            needed = 8 * (self.size**2 + 4 * self.n_samples * min(ROWS, self.n_samples))
+            needed = 8 * (2 * self.size**2 + 4 * self.n_samples * min(ROWS, self.n_samples))
             advice = "pass k=... for the largest eigenvalues only, or fewer samples"
         else:
             needed = 16 * self.size * basis_size(self.size, k, min(k, self.n_outputs))

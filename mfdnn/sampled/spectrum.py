@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from .._results import Result
 from .._validation import positive_integer
@@ -132,7 +131,7 @@ def fisher_spectrum(
 
     Notes
     -----
-    All: one TC x TC matrix in float64, solved in place, and T x T blocks beside it; time about
+    All: two TC x TC matrices in float64 and T x T blocks beside them; time about
     :math:`(TC)^2 \sum_l M_l` operations and (4/3) (TC)^3 for the eigenvalues.
 
     k: block Lanczos with full orthogonalisation, in the dual space. The block has min(k, C) vectors, so that
@@ -204,8 +203,8 @@ def _eigenvalues(whole: Dual) -> np.ndarray:
     matrix = whole.matrix()
     if not np.all(np.isfinite(np.diagonal(matrix))):
         raise ArithmeticError("The gradients of `one` overflow; take smaller weights or fewer layers.")
-    # The lower triangle by rows is the upper one by columns, which is LAPACK's order: nothing is copied.
-    return linalg.eigvalsh(matrix.T, lower=False, overwrite_a=True, check_finite=False)[::-1]
+    # Of NumPy, not of SciPy: it releases the GIL, so that the networks of an ensemble run side by side.
+    return np.linalg.eigvalsh(matrix)[::-1]
 
 
 def _start(linear: Linearisation, b: int) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""The figures of the papers: one module a paper, each figure a function that computes and draws it.
+
+>>> from mfdnn import papers
+>>> list(papers.FIGURES)[:2]
+['poole2016-fig1', 'poole2016-fig2']
+>>> papers.draw("poole2016-fig1", "poole.pdf")  # doctest: +SKIP
+
+The docstring of each function says which settings are the paper's and which are ours. Every line and point is
+computed when the figure is drawn. ``fast=True`` takes small networks, for a quick look and for tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._validation import one_of
+
+__all__ = ["FIGURES", "PaperFigure", "draw", "summary"]
+
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """One figure; calling it computes and draws it. The module of its paper is imported only then."""
+
+    module: str
+    function: str
+    summary: str
+
+    def __call__(self, fast: bool = False, rng: Any = 0, progress: bool = False) -> Any:
+        """Compute and draw.
+
+        Parameters
+        ----------
+        fast : bool
+            Small networks and few of them.
+        rng
+            Anything `numpy.random.default_rng` takes.
+        progress : bool
+            Show progress bars on stderr, if that is a terminal.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        module = importlib.import_module(f".{self.module}", __name__)
+        return getattr(module, self.function)(fast=fast, rng=rng, progress=progress)
+
+
+FIGURES: dict[str, PaperFigure] = {
+    "poole2016-fig1": PaperFigure(
+        "poole2016", "figure1", "variance map, its trajectories, q*, speed of convergence"
+    ),
+    "poole2016-fig2": PaperFigure("poole2016", "figure2", "correlation map, its trajectories, c*, chi_1"),
+    "poole2016-fig3": PaperFigure("poole2016", "figure3", "a circle on its way through the layers"),
+    "schoenholz2017-depth-scales": PaperFigure(
+        "schoenholz2017", "depth_scales", "depth scales against weight variance"
+    ),
+    "schoenholz2017-simulation": PaperFigure(
+        "schoenholz2017", "simulation", "decay of variance, correlation and gradients: theory and simulation"
+    ),
+    "karakida2019-fig1": PaperFigure(
+        "karakida2019", "figure1", "mean, second moment and maximum of Fisher eigenvalues against width"
+    ),
+}
+
+
+def summary(name: str) -> str:
+    """What the figure shows, in one line.
+
+    Examples
+    --------
+    >>> from mfdnn import papers
+    >>> papers.summary("poole2016-fig2")
+    'correlation map, its trajectories, c*, chi_1'
+    """
+    return FIGURES[one_of("name", name, FIGURES)].summary
+
+
+def draw(
+    name: str, path: str | os.PathLike, fast: bool = False, rng: Any = 0, progress: bool = False
+) -> None:
+    """Compute a figure and write it to a file.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FIGURES`.
+    path : path
+        Ends in .png, .pdf or .svg.
+    fast : bool
+        Small networks and few of them.
+    rng
+        Anything `numpy.random.default_rng` takes.
+    progress : bool
+        Show progress bars on stderr, if that is a terminal.
+
+    Raises
+    ------
+    ValueError
+        Unknown name or suffix (before anything is computed).
+    """
+    figure_of = FIGURES[one_of("name", name, FIGURES)]
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"`path` must end in {', '.join(SUFFIXES)}, got {os.fspath(path)!r}; change the suffix."
+        )
+    from matplotlib import pyplot
+
+    figure = figure_of(fast=fast, rng=rng, progress=progress)
+    try:
+        figure.savefig(path, dpi=150)
+    finally:
+        pyplot.close(figure)

@@ -1,0 +1,427 @@
+r"""Poole et al. 2016: exponential expressivity through transient chaos.
+
+Networks of tanh units with weights of standard deviation :math:`\sigma_w/\sqrt N` and biases of
+:math:`\sigma_b = 0.3`, at :math:`\sigma_w` = 1.3 (ordered), 2.5 and 4.0 (chaotic). The axes of the heat maps
+are standard deviations here, as in the paper, and not the variances of the rest of the package.
+
+References
+----------
+Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli 2016, "Exponential expressivity in deep neural networks
+through transient chaos", NeurIPS 2016, arXiv:1606.05340.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import eigh
+
+from .. import phase, plots
+from ..gaussian import expect_product
+from ..layers import Dense, Pointwise
+from ..network import Network
+from ..sampled import sample
+from ._style import bar, letter, paper_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["figure1", "figure2", "figure3"]
+
+PHI = "tanh"
+SIGMA_W = (1.3, 2.5, 4.0)
+SIGMA_B = 0.3
+COLOURS = ("#0072B2", "#009E73", "#D55E00")
+WIDTH, WIDTH_FAST = 1000, 100
+AXIS_W, AXIS_B = np.linspace(1, 5, 41), np.linspace(0, 4, 41)  # of the heat maps
+
+NORMS = np.linspace(0, 15, 100)
+PROJECTED, COMPARED = (5, 10, 15), (5, 10, 20)  # layers of figure 3
+TONES = ("#56B4E9", "#0072B2", "#000000")  # of the compared layers
+OFFSET = 0.5  # largest one of figure 3, row 5
+
+SETTLED = 0.01  # (q - q*)^2 / q*^2 at which the variance counts as converged (figure 1 D)
+PATIENCE = 100  # layers after which the count stops: far beyond the colour scale
+
+
+@paper_style
+def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Figure 1: the variance map, its trajectories, its fixed point and the speed of convergence.
+
+    The paper's settings: tanh; heat maps on 41 x 41 points, sigma_w in [1, 5], sigma_b in [0, 4]; curves at
+    sigma_w = 1.3, 2.5, 4.0 with sigma_b = 0.3. A: q in [0, 15], networks of N = 1000 units, 20 inputs per
+    norm. B: starts at q = 3.94, 8.03, 12.12, seven layers. C: q*. D: mean number of layers until
+    :math:`(q - q^*)^2/q^{*2} < 0.01`, from 25 starts in [0, 15]; colours end at 6.
+
+    Ours: the inputs are vectors of random direction with exactly the stated norm; error bars are standard
+    deviations over the inputs; simulated points are shown at 16 of the 100 norms; the edge of chaos in C and
+    D. The starts of D leave out q = 0, from where an unbiased network goes nowhere.
+
+    Parameters
+    ----------
+    fast : bool
+        N = 100 and heat maps of 9 x 9 points.
+    rng
+        Anything `numpy.random.default_rng` takes.
+    progress : bool
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+
+    width = WIDTH_FAST if fast else WIDTH
+    one, many = np.random.default_rng(rng).spawn(2)
+    figure, axes = pyplot.subplots(2, 2, figsize=(7.0, 5.6), layout="constrained")
+    _variance_maps(axes[0, 0], width, one)
+    letter(axes[0, 0], "A", "variance map")
+    _variances_over_depth(axes[0, 1], width, many, progress)
+    letter(axes[0, 1], "B", "variance over depth")
+
+    w, b = (AXIS_W[::5], AXIS_B[::5]) if fast else (AXIS_W, AXIS_B)
+    fixed = phase.phase_diagram(PHI, w**2, b**2).q
+    _heat_map(axes[1, 0], w, b, fixed, "$q^*$", vmin=0)
+    letter(axes[1, 0], "C", "fixed point")
+    counts = np.empty(fixed.shape)
+    for i in bar(range(len(w)), progress, "figure 1 D"):
+        counts[i] = [_layers_to_settle(w[i] ** 2, b[j] ** 2, fixed[i, j]) for j in range(len(b))]
+    ax = _heat_map(axes[1, 1], w, b, counts, "layers to reach $q^*$ within 10 %", "max", vmin=0, vmax=6)
+    letter(ax, "D", "convergence")
+    _legend(figure)
+    return figure
+
+
+def _variance_maps(ax: Axes, width: int, rng: np.random.Generator) -> None:
+    n_inputs = 20
+    shown = NORMS[np.linspace(1, NORMS.size - 1, 16, dtype=int)]
+    for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
+        variances = sigma_w**2, SIGMA_B**2
+        plots.variance_map(PHI, *variances, steps=0, q_max=NORMS[-1], ax=ax, color=colour)
+        inputs = np.stack([_on_sphere(rng, n_inputs, width, q) for q in shown])
+        _points(ax, shown, _mean_square(_next_layer(inputs, *variances, rng)), colour)
+    ax.legend().remove()  # the figure has one for all panels
+
+
+def _variances_over_depth(ax: Axes, width: int, rng: np.random.Generator, progress: bool) -> None:
+    n_inputs, n_layers = 20, 7
+    layers = np.arange(n_layers + 1)
+    starts = NORMS[[26, 53, 80]]
+    for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
+        variances = sigma_w**2, SIGMA_B**2
+        for start in starts:
+            ax.plot(layers, phase.trajectory(PHI, *variances, n_layers, q0=start).q, color=colour, lw=1.4)
+        hidden = np.stack([_on_sphere(rng, n_inputs, width, q) for q in starts])
+        sampled = [_mean_square(hidden)]
+        for _ in bar(layers[1:], progress, f"figure 1 B, sigma_w = {sigma_w}"):
+            hidden = _next_layer(hidden, *variances, rng)
+            sampled.append(_mean_square(hidden))
+        for lengths in np.swapaxes(sampled, 0, 1):
+            _points(ax, layers, lengths, colour)
+    ax.set(xlabel="layer $l$", ylabel="$q^l$", ylim=(0, 15))
+
+
+@paper_style
+def figure2(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Figure 2: the correlation map, its trajectories, c* and chi_1.
+
+    The paper's settings: as in figure 1. A: the map at q* on 51 correlations in [0, 1]. B: starts at
+    c = 0.2, 0.5, 0.8, 30 layers, simulation with N = 1000. C: c*, the dotted line is :math:`\chi_1 = 1`. D:
+    :math:`\chi_1`, colours from 0 to 3.
+
+    Ours: 20 pairs of inputs of variance exactly q* and the stated correlation; error bars are standard
+    deviations over the pairs; simulated points in A; the dotted line in D.
+
+    Parameters
+    ----------
+    fast : bool
+        N = 100 and heat maps of 9 x 9 points.
+    rng
+        Anything `numpy.random.default_rng` takes.
+    progress : bool
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+
+    width = WIDTH_FAST if fast else WIDTH
+    one, many = np.random.default_rng(rng).spawn(2)
+    figure, axes = pyplot.subplots(2, 2, figsize=(7.0, 5.6), layout="constrained")
+    _correlation_maps(axes[0, 0], width, one)
+    letter(axes[0, 0], "A", "correlation map at $q^*$")
+    _correlations_over_depth(axes[0, 1], width, many, progress)
+    letter(axes[0, 1], "B", "correlation over depth")
+
+    w, b = (AXIS_W[::5], AXIS_B[::5]) if fast else (AXIS_W, AXIS_B)
+    diagram = phase.phase_diagram(PHI, w**2, b**2)
+    _heat_map(axes[1, 0], w, b, diagram.c, "$c^*$", vmin=0, vmax=1)
+    letter(axes[1, 0], "C", "fixed point")
+    beyond = "max" if diagram.chi_1.max() > 3 else "neither"
+    _heat_map(axes[1, 1], w, b, diagram.chi_1, r"$\chi_1$", beyond, vmin=0, vmax=3)
+    letter(axes[1, 1], "D", "slope of the map at $c = 1$")
+    _legend(figure)
+    return figure
+
+
+def _correlation_maps(ax: Axes, width: int, rng: np.random.Generator) -> None:
+    n_pairs = 20
+    grid = np.linspace(0, 1, 51)
+    shown = grid[::5]
+    ax.axline((0, 0), slope=1, color="0.5", lw=1, ls="--").set_gid("identity")
+    for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
+        variances = sigma_w**2, SIGMA_B**2
+        ax.plot(grid, phase.correlation_map(PHI, grid, *variances), color=colour, lw=1.8)
+        q = phase.fixed_point(PHI, *variances).q
+        pairs = np.stack([_pairs(rng, n_pairs, width, q, c) for c in shown])
+        _points(ax, shown, _correlation(_next_layer(pairs, *variances, rng)), colour)
+    ax.set(xlabel="$c^l$", ylabel="$c^{l+1}$", xlim=(0, 1), ylim=(0, 1.02))
+
+
+def _correlations_over_depth(ax: Axes, width: int, rng: np.random.Generator, progress: bool) -> None:
+    n_pairs, n_layers = 20, 30
+    layers = np.arange(n_layers + 1)
+    starts = (0.2, 0.5, 0.8)
+    for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
+        variances = sigma_w**2, SIGMA_B**2
+        q = phase.fixed_point(PHI, *variances).q
+        for c in starts:
+            ax.plot(layers, phase.trajectory(PHI, *variances, n_layers, q0=q, c0=c).c, color=colour, lw=1.4)
+        hidden = np.stack([_pairs(rng, n_pairs, width, q, c) for c in starts])
+        sampled = [_correlation(hidden)]
+        for _ in bar(layers[1:], progress, f"figure 2 B, sigma_w = {sigma_w}"):
+            hidden = _next_layer(hidden, *variances, rng)
+            sampled.append(_correlation(hidden))
+        for correlations in np.swapaxes(sampled, 0, 1):
+            _points(ax, layers[::2], correlations[::2], colour)
+    ax.set(xlabel="layer $l$", ylabel="$c^l$", ylim=(0, 1.02))
+
+
+@paper_style
+def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Figure 3: what the layers make of a circle.
+
+    The paper's settings: N = 1000 inputs and units, 40 layers, 500 angles on a circle of random orientation,
+    scaled so that the first layer has variance q*. Rows 1-3: projections onto principal components at layers
+    5, 10, 15. Row 4: autocorrelation of angles over layers 1 to 20. Row 5: theory and simulation at layers 5,
+    10, 20, offsets from -0.5 to 0.5.
+
+    Ours: projections onto the first two components, with their share of the variance; offsets in row 5 are in
+    radians. Only the 20 layers that are shown are computed.
+
+    Parameters
+    ----------
+    fast : bool
+        N = 100 and 60 angles.
+    rng
+        Anything `numpy.random.default_rng` takes.
+    progress : bool
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+
+    width, n_angles = (WIDTH_FAST, 60) if fast else (WIDTH, 500)
+    children = np.random.default_rng(rng).spawn(len(SIGMA_W))
+    angles = 2 * np.pi * np.arange(n_angles) / n_angles
+    # Chaos narrows the peak at 0 from layer to layer, so offsets are denser there.
+    offsets = OFFSET * np.linspace(0, 1, 5 if fast else 81) ** 2
+    figure, axes = pyplot.subplots(
+        5, 3, figsize=(7.0, 10.2), height_ratios=[1, 1, 1, 1, 1.1], layout="constrained"
+    )
+    for column, sigma_w, child in zip(axes.T, SIGMA_W, children, strict=True):
+        column[0].set_title(rf"$\sigma_w = {sigma_w}$")
+        description = f"figure 3, sigma_w = {sigma_w}"
+        image = _circle_through_layers(column, sigma_w, angles, offsets, width, child, progress, description)
+    for ax, l in zip(axes[:3, 0], PROJECTED, strict=True):
+        ax.set_ylabel(f"layer {l}")
+    axes[3, 0].set_ylabel("layer $l$")
+    axes[4, 0].set_ylabel(r"$c^l(\Delta\theta)$")
+    figure.colorbar(image, ax=axes[3, :], label=r"$c^l(\Delta\theta)$", pad=0.02, aspect=12, extend="min")
+    handles = axes[4, 0].get_legend_handles_labels()[0]
+    handles += [Line2D([], [], color="0.3", label="theory")]
+    handles += [Line2D([], [], color="0.3", ls="none", marker="o", mfc="none", ms=3, label="simulation")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def _circle_through_layers(
+    axes: Any,
+    sigma_w: float,
+    angles: np.ndarray,
+    offsets: np.ndarray,
+    width: int,
+    rng: np.random.Generator,
+    progress: bool,
+    description: str,
+) -> Any:
+    """A column of figure 3; returns the image of its fourth row."""
+    w2, b2 = sigma_w**2, SIGMA_B**2
+    q = phase.fixed_point(PHI, w2, b2).q
+    q_input = (q - b2) / w2
+    hidden = _first_layer(_circle(rng, angles, width, q_input), w2, b2, rng)
+    theory = (w2 * q_input * np.cos(offsets) + b2) / q
+    measured = [_autocorrelation(hidden)]
+    around = (angles + np.pi) % (2 * np.pi) - np.pi
+    near = np.flatnonzero(np.abs(around) <= OFFSET)[:: 4 if len(angles) > 100 else 1]
+    for l in bar(range(2, COMPARED[-1] + 1), progress, description):
+        hidden = _next_layer(hidden, w2, b2, rng)
+        # With an error bound, for errors near c = 1 grow by chi_1 per layer: 3e7-fold at sigma_w = 4.
+        theory = ((w2 * expect_product(PHI, q, theory) + b2) / q).clip(-1, 1)
+        measured.append(_autocorrelation(hidden))
+        if l in PROJECTED:
+            _projection(axes[PROJECTED.index(l)], hidden, angles)
+        if l in COMPARED:
+            tone = TONES[COMPARED.index(l)]
+            x, y = np.concatenate([-offsets[:0:-1], offsets]), np.concatenate([theory[:0:-1], theory])
+            axes[4].plot(x, y, color=tone, lw=1.3, label=f"$l = {l}$")
+            axes[4].plot(around[near], measured[-1][near], "o", ms=3, mfc="none", color=tone)
+    image = axes[3].imshow(
+        np.roll(measured, len(angles) // 2, axis=1),
+        aspect="auto",
+        extent=(-np.pi, np.pi, len(measured) + 0.5, 0.5),
+        vmin=0,
+        vmax=1,
+        cmap="viridis",
+        interpolation="nearest",
+    )
+    axes[3].set(xlabel=r"$\Delta\theta$", yticks=[1, 5, 10, 15, 20])
+    axes[3].set_xticks([-np.pi, 0, np.pi], labels=[r"$-\pi$", "0", r"$\pi$"])
+    axes[4].set(xlabel=r"$\Delta\theta$ (radians)", xlim=(-OFFSET, OFFSET), ylim=(0, 1.03))
+    return image
+
+
+# -- simulation ----------------------------------------------------------------------------------------------
+
+
+def _on_sphere(rng: np.random.Generator, n: int, width: int, q: float) -> np.ndarray:
+    """(n, width) vectors of random direction and mean square q."""
+    x = rng.standard_normal((n, width))
+    return x * np.sqrt(width * q / np.sum(x**2, axis=1, keepdims=True))
+
+
+def _pairs(rng: np.random.Generator, n: int, width: int, q: float, c: float) -> np.ndarray:
+    """(n, 2, width) pairs of vectors of mean square q and correlation c, exactly."""
+    one = _on_sphere(rng, n, width, 1.0)
+    other = rng.standard_normal((n, width))
+    other -= one * np.sum(one * other, axis=1, keepdims=True) / width
+    other *= np.sqrt(width / np.sum(other**2, axis=1, keepdims=True))
+    return np.sqrt(q) * np.stack([one, c * one + np.sqrt(1 - c**2) * other], axis=1)
+
+
+def _circle(rng: np.random.Generator, angles: np.ndarray, width: int, q: float) -> np.ndarray:
+    """(n, width) points of mean square q on a circle around the origin, of random orientation."""
+    axes = np.linalg.qr(rng.standard_normal((width, 2)))[0]
+    return np.sqrt(width * q) * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ axes.T
+
+
+def _first_layer(x: np.ndarray, sigma_w2: float, sigma_b2: float, rng: np.random.Generator) -> np.ndarray:
+    width = x.shape[-1]
+    return sample(Network(width, [Dense(width, sigma_w2, sigma_b2)]), rng=rng)(x)
+
+
+def _next_layer(h: np.ndarray, sigma_w2: float, sigma_b2: float, rng: np.random.Generator) -> np.ndarray:
+    """Pre-activations of one more layer, (..., width) to (..., width)."""
+    width = h.shape[-1]
+    layer = sample(Network(width, [Pointwise(PHI), Dense(width, sigma_w2, sigma_b2)]), rng=rng)
+    return layer(h.reshape(-1, width)).reshape(h.shape)
+
+
+def _mean_square(h: np.ndarray) -> np.ndarray:
+    return np.mean(h**2, axis=-1)
+
+
+def _correlation(pairs: np.ndarray) -> np.ndarray:
+    """Correlations of (..., 2, width) pairs."""
+    one, other = pairs[..., 0, :], pairs[..., 1, :]
+    return np.sum(one * other, axis=-1) / np.sqrt(np.sum(one**2, axis=-1) * np.sum(other**2, axis=-1))
+
+
+def _autocorrelation(h: np.ndarray) -> np.ndarray:
+    """Mean correlation of points k angles apart, k = 0 ... n - 1."""
+    n = len(h)
+    gram = h @ h.T
+    steps = (np.arange(n)[:, None] + np.arange(n)) % n
+    return np.take_along_axis(gram, steps, axis=1).mean(axis=0) / np.trace(gram) * n
+
+
+def _layers_to_settle(sigma_w2: float, sigma_b2: float, fixed: float) -> float:
+    """Mean number of layers until the variance is within 10 % of q*, over 25 starts in (0, 15]."""
+    q = np.linspace(0, 15, 26)[1:]
+    counts = np.zeros(q.size)
+    for _ in range(PATIENCE):
+        waiting = (q - fixed) ** 2 >= SETTLED * fixed**2
+        if not np.any(waiting):
+            break
+        counts += waiting
+        q = phase.variance_map(PHI, q, sigma_w2, sigma_b2)
+    return float(counts.mean())
+
+
+# -- drawing -------------------------------------------------------------------------------------------------
+
+
+def _points(ax: Axes, x: np.ndarray, samples: np.ndarray, colour: str) -> None:
+    """Means and standard deviations over the last axis of `samples`."""
+    options: dict[str, Any] = {"ms": 3, "mfc": "white", "mew": 0.9, "lw": 0.9, "zorder": 3, "clip_on": False}
+    ax.errorbar(x, samples.mean(axis=1), samples.std(axis=1, ddof=1), fmt="o", color=colour, **options)
+
+
+def _heat_map(
+    ax: Axes,
+    w: np.ndarray,
+    b: np.ndarray,
+    values: np.ndarray,
+    label: str,
+    extend: str = "neither",
+    **limits: Any,
+) -> Axes:
+    """A field over standard deviations, with the edge of chaos and the networks of the other panels."""
+    mesh = ax.pcolormesh(w, b, values.T, shading="nearest", cmap="viridis", rasterized=True, **limits)
+    ax.figure.colorbar(mesh, ax=ax, label=label, extend=extend)
+    line = phase.critical_line(PHI)
+    ax.plot(np.sqrt(line.sigma_w2), np.sqrt(line.sigma_b2), color="white", lw=1.6, ls=":")[0].set_gid("edge")
+    for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
+        ax.plot(sigma_w, SIGMA_B, "o", ms=6, color=colour, mec="white", mew=1)
+    ax.set(xlabel=r"$\sigma_w$", ylabel=r"$\sigma_b$", xlim=(w[0], w[-1]), ylim=(b[0], b[-1]))
+    return ax
+
+
+def _projection(ax: Axes, h: np.ndarray, angles: np.ndarray) -> None:
+    """The points on their first two principal components, coloured by their angle."""
+    centred = h - h.mean(axis=0)
+    n = len(h)
+    squares, u = eigh(centred @ centred.T, subset_by_index=[n - 2, n - 1])
+    x, y = (u * np.sqrt(squares)).T
+    ax.scatter(x, y, c=angles, cmap="twilight", s=5, lw=0, rasterized=True)
+    ax.plot([*x, x[0]], [*y, y[0]], color="0.4", lw=0.5, zorder=0)
+    share = 100 * np.sum(squares) / np.sum(centred**2)
+    ax.set(xticks=[], yticks=[], xlabel=f"{share:.0f} % of the variance")
+    ax.margins(0.08)
+    ax.set_aspect("equal", adjustable="datalim")
+
+
+def _legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, lw=1.8, label=rf"$\sigma_w = {sigma_w}$")
+        for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True)
+    ]
+    handles.append(Line2D([], [], color="0.3", ls="none", marker="o", mfc="white", ms=4, label="simulation"))
+    handles.append(Line2D([], [], color="0.5", ls="--", lw=1, label="identity"))
+    handles.append(Line2D([], [], color="0.3", ls=":", lw=1.6, label=r"$\chi_1 = 1$ (white in C, D)"))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        handlelength=1.6,
+        columnspacing=1.2,
+    )

@@ -1,0 +1,24 @@
+r"""Pictures of what the package computes: Axes in, Axes out.
+
+Every function draws into `ax` (or makes one), returns it, and never calls ``show``. Numbers come from the
+public functions; nothing is computed here but positions of labels. Colours are those of Okabe and Ito, which
+the colour-blind can tell apart. Legends stand above the axes, where no data are.
+"""
+
+from ._style import COLOURS
+from .depth import order_parameters
+from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary
+from .maps import correlation_map, variance_map
+from .phases import depth_scales, phase_diagram
+
+__all__ = [
+    "COLOURS",
+    "correlation_map",
+    "depth_scales",
+    "eigenvalue_scaling",
+    "fisher_spectrum",
+    "learning_rate_boundary",
+    "order_parameters",
+    "phase_diagram",
+    "variance_map",
+]

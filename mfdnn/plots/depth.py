@@ -1,0 +1,114 @@
+"""Order parameters over depth: theory and simulation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._style import COLOURS, integer_ticks, legend, make_axes
+
+if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
+    from matplotlib.axes import Axes
+
+    from ..order_parameters import OrderParameters
+
+__all__ = ["order_parameters"]
+
+
+def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any = None) -> Axes:
+    r"""Forward and backward order parameters over depth: lines of theory, points of sampled networks.
+
+    Parameters
+    ----------
+    op : OrderParameters
+        Of exchangeable inputs with scalar `q0` and `c0`, or of given inputs (then means over inputs, and over
+        pairs of different inputs, are drawn).
+    ax : Axes, optional
+    ensemble : Ensemble, optional
+        Its ``mean[name]`` and ``standard_error[name]``, (L,) arrays for q, q_st, q_tilde, q_tilde_st, become
+        points with error bars of one standard error.
+
+    Returns
+    -------
+    Axes
+        With a logarithmic scale where values range over more than a factor of 30. Order parameters that
+        vanish are left out there, and the legend says so.
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot
+    >>> import mfdnn
+    >>> from mfdnn import plots
+    >>> net = mfdnn.mlp([100] * 12, "tanh", sigma_w2=1.5, sigma_b2=0.1)
+    >>> ax = plots.order_parameters(mfdnn.order_parameters(net))
+    >>> ax.get_xlabel()
+    'weight layer $l$'
+    >>> pyplot.close(ax.figure)
+    """
+    names = {
+        "q": (r"$q^l$", COLOURS["blue"], "-", "o"),
+        "q_st": (r"$q_{st}^l$", COLOURS["sky"], "--", "s"),
+        "q_tilde": (r"$\tilde q^l$", COLOURS["vermillion"], "-", "o"),
+        "q_tilde_st": (r"$\tilde q_{st}^l$", COLOURS["orange"], "--", "s"),
+    }
+    ax = make_axes(ax)
+    theory = {name: _per_layer(op, name) for name in names}
+    layers = np.arange(1, len(theory["q"]) + 1)
+    top = max(np.abs(values).max() for values in theory.values())
+    gone = {name for name, values in theory.items() if np.all(values <= 1e-9 * _size(theory, name))}
+    positive = np.concatenate(
+        [np.abs(values[values != 0]) for name, values in theory.items() if name not in gone] or [[1.0]]
+    )
+    log = bool(positive.size) and positive.max() > 30 * positive.min() and top > 0
+    for name, (symbol, colour, dash, marker) in names.items():
+        if log and name in gone:
+            ax.plot([], [], color=colour, ls=dash, label=f"{symbol} = 0: not shown")
+            continue
+        ax.plot(layers, theory[name], color=colour, ls=dash, lw=1.8, label=symbol)[0].set_gid(name)
+        if ensemble is not None and name in ensemble.mean:  # one input has no pairs
+            errors = np.where(np.isfinite(ensemble.standard_error[name]), ensemble.standard_error[name], 0.0)
+            ax.errorbar(
+                layers,
+                ensemble.mean[name],
+                errors,
+                fmt=marker,
+                color=colour,
+                ms=4.5,
+                mfc="white" if dash == "--" else colour,
+                mew=1.1,
+                capsize=2,
+                zorder=3,
+                label=None,
+            )[0].set_gid(f"{name} simulated")
+    if log:
+        ax.set_yscale("log")
+    handles = ax.get_legend_handles_labels()[0]
+    if ensemble is not None:
+        from matplotlib.lines import Line2D
+
+        handles.append(Line2D([], [], color="0.3", marker="o", ls="none", ms=4.5, label="simulation"))
+    ax.set(xlabel="weight layer $l$", ylabel="order parameter")
+    integer_ticks(ax, layers)
+    legend(ax, handles)
+    return ax
+
+
+def _per_layer(op: OrderParameters, name: str) -> np.ndarray:
+    """One number per layer: as it is, or the mean over given inputs, or over pairs of different ones."""
+    values = np.asarray(getattr(op, name), dtype=float)
+    if values.ndim == 1:
+        return values
+    if not op.per_input:
+        raise ValueError(
+            f"`op` must be of one `q0` and `c0`, but `{name}` has shape {values.shape}; compute it for numbers."
+        )
+    if values.ndim == 2:
+        return values.mean(axis=1)
+    n = values.shape[1]
+    return (values.sum(axis=(1, 2)) - np.trace(values, axis1=1, axis2=2)) / max(n * (n - 1), 1)
+
+
+def _size(theory: dict[str, np.ndarray], name: str) -> float:
+    """What `name` is to be compared with: the same without _st."""
+    return float(np.abs(theory[name.removesuffix("_st")]).max()) or 1.0

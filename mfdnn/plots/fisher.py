@@ -1,0 +1,271 @@
+"""Spectra of the Fisher information, and what they say about width and learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validation import finite_array, positive_integer
+from ._style import COLOURS, legend, make_axes, number, width_ticks
+
+if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
+    from matplotlib.axes import Axes
+
+__all__ = ["eigenvalue_scaling", "fisher_spectrum", "learning_rate_boundary"]
+
+
+def fisher_spectrum(
+    eigenvalues: Any,
+    statistics: Any = None,
+    ax: Axes | None = None,
+    n_networks: int = 1,
+    bins: int | Sequence[float] = 60,
+    *,
+    color: Any = None,
+    label: str | None = None,
+) -> Axes:
+    r"""Histogram of the non-zero eigenvalues of Fisher matrices, with the predicted mean, bulk and outliers.
+
+    Parameters
+    ----------
+    eigenvalues : array
+        Of one or several networks together. Those below 1e-12 of the largest are zero but for rounding and
+        left out.
+    statistics : FisherStatistics, optional
+        Its `mean` (over all P eigenvalues, most of which are zero), `bulk` and `largest` become vertical
+        lines.
+    ax : Axes, optional
+    n_networks : int
+        How many networks `eigenvalues` comes from: counts are per network.
+    bins : int or sequence
+        Number of bins, equally wide in the logarithm, or their edges.
+    color, label : optional
+        Of the histogram.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        No positive eigenvalue.
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot
+    >>> import numpy as np
+    >>> from mfdnn import plots
+    >>> ax = plots.fisher_spectrum(np.geomspace(0.1, 10, 200))
+    >>> ax.get_xscale()
+    'log'
+    >>> pyplot.close(ax.figure)
+    """
+    values = finite_array("eigenvalues", eigenvalues).ravel()
+    networks = positive_integer("n_networks", n_networks)
+    values = values[values > 1e-12 * values.max(initial=0.0)]
+    if values.size == 0:
+        raise ValueError(
+            "`eigenvalues` must contain a positive number, got none; pass those of a Fisher matrix."
+        )
+    ax = make_axes(ax)
+    if isinstance(bins, int):
+        bins = np.geomspace(values.min() / 1.02, values.max() * 1.02, bins + 1).tolist()
+    heights, _, _ = ax.hist(
+        values,
+        bins,
+        weights=np.full(values.size, 1 / networks),
+        histtype="stepfilled",
+        color=color or COLOURS["sky"],
+        label=label or "sampled eigenvalues",
+    )
+    if statistics is not None:
+        fold = f" ({statistics.n_outliers}-fold)" if statistics.n_outliers > 1 else ""
+        for value, dash, colour, text in (
+            (statistics.mean, ":", COLOURS["black"], f"mean of all $P$: {number(statistics.mean)}"),
+            (statistics.bulk, "-.", COLOURS["green"], f"mean of the bulk: {number(statistics.bulk)}"),
+            (
+                statistics.largest,
+                "--",
+                COLOURS["vermillion"],
+                rf"$\lambda_{{\max}}${fold}: {number(statistics.largest)}",
+            ),
+        ):
+            if value > 0:
+                ax.axvline(value, color=colour, ls=dash, lw=1.6, label=text)
+    ax.set_xscale("log")
+    counts = np.asarray(heights)
+    if counts.max() > 30 * counts[counts > 0].min():
+        ax.set_yscale("log")
+    ax.set(xlabel=r"eigenvalue $\lambda$ of $F$", ylabel="eigenvalues per bin and network")
+    legend(ax)
+    return ax
+
+
+def learning_rate_boundary(
+    widths: Any,
+    predicted: Any,
+    measured: Any = None,
+    measured_error: Any = None,
+    ax: Axes | None = None,
+    label: str | None = None,
+    *,
+    measured_label: str = "sampled networks",
+) -> Axes:
+    r"""Learning-rate limit 2/lambda_max against width: line of theory, measured points, and the two zones.
+
+    Parameters
+    ----------
+    widths, predicted : array, shape (n,)
+    measured : array (n,), or pair (widths, values), optional
+    measured_error : array, optional
+        Standard errors of `measured`.
+    ax : Axes, optional
+    label : str, optional
+        What the line is the limit of, such as the loss and the optimiser.
+    measured_label : str
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot
+    >>> from mfdnn import plots
+    >>> ax = plots.learning_rate_boundary([100, 200, 400], [0.4, 0.2, 0.1])
+    >>> [text.get_text() for text in ax.texts]
+    ['monotone', 'may grow:\ncatapult or divergence']
+    >>> pyplot.close(ax.figure)
+    """
+    x, y = (
+        np.atleast_1d(finite_array(name, value))
+        for name, value in (("widths", widths), ("predicted", predicted))
+    )
+    if x.ndim != 1 or x.shape != y.shape or x.size == 0 or min(x.min(), y.min()) <= 0:
+        raise ValueError(
+            f"`widths` and `predicted` must be positive and of one length, got shapes {x.shape} and "
+            f"{y.shape}; pass one limit per width."
+        )
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    ax = make_axes(ax)
+    everything = y
+    points: tuple[np.ndarray, np.ndarray] | None = None
+    if measured is not None:
+        pair = (
+            measured
+            if isinstance(measured, tuple) and len(measured) == 2 and np.ndim(measured[0]) == 1
+            else (widths, measured)
+        )
+        points = np.asarray(pair[0], dtype=float), np.asarray(pair[1], dtype=float)
+        everything = np.concatenate([y, points[1]])
+    low, high = everything.min() / 3, everything.max() * 3
+    left, right = (x[0] / 1.15, x[-1] * 1.15) if x.size > 1 else (x[0] / 2, x[0] * 2)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    # The zones reach the edges of the axes: the line goes on with its slope at either end.
+    ends = np.concatenate([[left], x, [right]])
+    slopes = np.diff(np.log(y)) / np.diff(np.log(x)) if x.size > 1 else np.zeros(1)
+    line = np.concatenate([[y[0] * (left / x[0]) ** slopes[0]], y, [y[-1] * (right / x[-1]) ** slopes[-1]]])
+    ax.fill_between(ends, low, line, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
+    ax.fill_between(ends, line, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
+    ax.plot(
+        x,
+        y,
+        color=COLOURS["black"],
+        lw=1.8,
+        label=r"theory, $2/\lambda_{\max}$" if label is None else f"theory: {label}",
+    )
+    if points is not None:
+        ax.errorbar(
+            *points,
+            yerr=measured_error,
+            fmt="o",
+            color=COLOURS["blue"],
+            ms=5,
+            capsize=2.5,
+            zorder=3,
+            label=measured_label,
+        )
+    ax.text(0.04, 0.05, "monotone", transform=ax.transAxes, ha="left", va="bottom")
+    ax.text(0.96, 0.95, "may grow:\ncatapult or divergence", transform=ax.transAxes, ha="right", va="top")
+    ax.set(xlabel="width $M$", ylabel=r"learning rate $\eta$", xlim=(left, right), ylim=(low, high))
+    width_ticks(ax, x)
+    legend(ax)
+    return ax
+
+
+def eigenvalue_scaling(
+    widths: Any,
+    theory: Any,
+    values: Any = None,
+    errors: Any = None,
+    ax: Axes | None = None,
+    label: str | None = None,
+    *,
+    leading: Any = None,
+    color: Any = None,
+    marker: str = "o",
+) -> Axes:
+    r"""A statistic of the Fisher spectrum against width: line of theory, points with error bars, log-log.
+
+    Call it once per network with the same `ax`; legend and labels of the ordinate are the caller's.
+
+    Parameters
+    ----------
+    widths, theory : array, shape (n,)
+    values, errors : array, shape (n,), optional
+        Means over sampled networks and their standard errors.
+    ax : Axes, optional
+    label : str, optional
+        Of the line of theory.
+    leading : array, shape (n,), optional
+        The leading order in the width, drawn dotted.
+    color, marker : optional
+        By default the colour is the next of the cycle.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot
+    >>> from mfdnn import plots
+    >>> ax = plots.eigenvalue_scaling([100, 200], [10.0, 20.0], [11.0, 20.5], [0.3, 0.2], label="tanh")
+    >>> ax.get_xlabel()
+    'width $M$'
+    >>> pyplot.close(ax.figure)
+    """
+    x, y = (
+        np.atleast_1d(finite_array(name, value)) for name, value in (("widths", widths), ("theory", theory))
+    )
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(
+            f"`theory` must have one value per width, got shapes {y.shape} and {x.shape}; pass one each."
+        )
+    ax = make_axes(ax)
+    (line,) = ax.plot(x, y, lw=1.6, label=label, color=color)
+    if leading is not None:
+        ax.plot(x, leading, lw=1.2, ls=":", color=line.get_color())[0].set_gid("leading")
+    if values is not None:
+        ax.errorbar(
+            x,
+            values,
+            errors,
+            fmt=marker,
+            color=line.get_color(),
+            ms=4.5,
+            mfc="white",
+            mew=1.1,
+            capsize=2,
+            zorder=3,
+        )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("width $M$")
+    width_ticks(ax, x)
+    return ax

@@ -1,0 +1,201 @@
+"""The command line: every verb, its help example, its files, its exit codes."""
+
+import csv
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mfdnn
+from mfdnn import cli
+
+SMALL = ["20-24-24-2", "--samples", "12"]
+VERBS = ["report", "phase-diagram", "critical-line", "order-parameters", "fisher", "learning-rate", "compare", "figure"]
+# Small settings for the examples of `--help`, which are pasted as they stand but for their sizes.
+SMALLER = {"784-500-500-10": "20-24-24-10", "784-1000-1000-10": "20-24-24-10", "784-1000x20-10": "20-24x5-10", "100-300-300-5": "20-24-24-5", "300": "9"}
+
+
+def run(capsys, *argv):
+    code = cli.main(list(argv))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_an_example_that_runs(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    example = re.search(r"example:\n  mfdnn (.*)$", text, re.M)[1]
+    argv = [re.sub(r"\d+:300$|:300$", lambda m: m[0].replace("300", "9"), SMALLER.get(part, part)) for part in shlex.split(example)]
+    if verb in ("report", "compare"):
+        argv += ["--networks", "2"]
+        argv = [*argv, "--samples", "12"] if "--samples" not in argv else argv
+    if verb == "figure":
+        argv.append("--fast")
+    code, out, err = run(capsys, *argv)
+    assert (code, err.count("Traceback")) == (0, 0), err
+    assert out
+    if "-o" in argv:
+        assert (tmp_path / argv[argv.index("-o") + 1]).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("verb", ["order-parameters", "fisher", "learning-rate"])
+def test_json_is_what_python_returns(verb, capsys):
+    code, out, _ = run(capsys, verb, *SMALL, "--json", "--init", "he")
+    assert code == 0
+    data = json.loads(out)
+    net = mfdnn.mlp([20, 24, 24, 2], "relu", init="he")
+    if verb == "order-parameters":
+        assert data["q"] == mfdnn.order_parameters(net).q.tolist()
+    elif verb == "fisher":
+        assert data["largest"] == mfdnn.fisher_statistics(net, n_samples=12).largest
+    else:
+        assert data["value"] == float(mfdnn.max_learning_rate(net, n_samples=12))
+
+
+def test_infinite_numbers_are_valid_json(capsys):
+    code, out, _ = run(capsys, "phase-diagram", "--activation", "relu", "--sigma-w2", "1,2,3", "--sigma-b2", "0,0.1", "--json")
+    assert code == 0
+    data = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert data["xi_c"][1][0] == "inf" and data["q"][2][1] == "inf"
+
+
+def test_critical_line(capsys):
+    code, out, _ = run(capsys, "critical-line", "--activation", "tanh", "--sigma-b2", "0,0.05")
+    assert code == 0
+    # The exact critical point of tanh at sigma_b^2 = 0.05, solved in 30 digits (tests/reference_values.json says how).
+    assert out.splitlines()[2].split() == ["0.05", "1.7609546"]
+
+
+def test_report_page_and_picture(capsys, tmp_path):
+    page = tmp_path / "page.html"
+    code, out, err = run(capsys, "report", *SMALL, "--networks", "3", "-o", str(page))
+    assert code == 0, err
+    for word in ("Network", "Phase", "Depth scales", "Order parameters", "mean eigenvalue", "Learning rate", "torch_mse_sum"):
+        assert word in out
+    text = page.read_text()
+    assert "data:image/png;base64," in text and "sigma_w^2" in text
+    assert "nan" not in out
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg", ".csv", ".npz", ".json"])
+def test_files_by_suffix(suffix, capsys, tmp_path):
+    path = tmp_path / f"diagram{suffix}"
+    code, _, err = run(capsys, "phase-diagram", "--sigma-w2", "1:3:4", "--sigma-b2", "0:0.2:3", "-o", str(path))
+    assert code == 0, err
+    expected = mfdnn.phase_diagram("tanh", np.linspace(1, 3, 4), np.linspace(0, 0.2, 3))
+    if suffix == ".npz":
+        assert np.array_equal(mfdnn.PhaseDiagram.load(path).q, expected.q)
+    elif suffix == ".csv":
+        with path.open() as file:
+            rows = list(csv.DictReader(file))
+        assert [float(row["q"]) for row in rows] == expected.q.ravel().tolist()
+    elif suffix == ".json":
+        assert json.loads(path.read_text())["q"] == expected.q.tolist()
+    else:
+        magic = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
+        assert path.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["fisher", "20-24-2", "--activation", "rellu"], ["`activation`", "did you mean relu"]),
+        (["fisher", "20-24-2", "--activation", "leaky_relu(slop=0.2)"], ["`slop`", "slope"]),
+        (["fisher", "20-24-2", "--activation", "nowhere:phi"], ["nowhere", "module:function"]),
+        (["fisher", "20-24-2", "--sigma-w2", "-1"], ["`sigma_w2`", ">= 0"]),
+        (["fisher", "20-24-2", "--sigma-w2", "nan"], ["`sigma_w2`", "finite"]),
+        (["fisher", "20-24-2", "--sigma-w2", "2", "--init", "he"], ["`init`", "exclude"]),
+        (["fisher", "20-24-2", "--samples", "0"], ["`n_samples`", ">= 1"]),
+        (["fisher", "20"], ["`widths`", "at least"]),
+        (["fisher", "20-0-2"], ["`widths`", ">= 1"]),
+        (["fisher", "20-24-2", "--data", "nowhere.npy"], ["nowhere.npy"]),
+        (["fisher", "20-24-2", "--data", "digits"], ["64 features", "20"]),
+        (["fisher", "20-24-2", "-o", "nowhere/out.json"], ["`-o`", "nowhere"]),
+        (["fisher", "20-24-2", "-o", "out.png"], ["`-o`", ".json"]),
+        (["learning-rate", "20-24-2", "--loss", "mse"], ["`loss`", "did you mean half_mse"]),
+        (["learning-rate", "20-24-2", "--momentum", "1"], ["`momentum`"]),
+        (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "sigma_b2=0"]),
+        (["figure", "poole"], ["`figure`", "poole2016"]),
+        (["report", "20-24-2", "--networks", "1"], ["`n_networks`"]),
+    ],
+)
+def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *argv)
+    assert code == 2
+    assert out == ""
+    assert err.startswith(f"mfdnn {argv[0]}: ") and err.count("\n") == 1
+    for word in words:
+        assert word in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argv", [["fisher", "20-x-2"], ["fly"], [], ["fisher", "20-24-2", "--samples", "many"]])
+def test_argparse_errors_exit_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    assert stop.value.code == 2
+    assert "usage: mfdnn" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_into_memory_fails_at_once(capsys):
+    # 2.5e13 parameters take 182 TiB; the answer comes before anything is drawn.
+    code, _, err = run(capsys, "compare", "5000000-5000000-10", "--networks", "2")
+    assert code == 1
+    assert "GiB" in err and "narrower" in err
+
+
+def test_nan_in_data_is_found_before_the_work(capsys, tmp_path):
+    X = np.ones((4, 20))
+    X[2, 3] = np.nan
+    np.save(tmp_path / "x.npy", X)
+    code, _, err = run(capsys, "fisher", "20-24-2", "--data", str(tmp_path / "x.npy"), "--samples", "4")
+    assert code == 2
+    assert "nan" in err
+
+
+def test_ctrl_c_exits_with_130(capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mfdnn.phase.phase_diagram", interrupt)
+    code, _, err = run(capsys, "phase-diagram")
+    assert (code, err) == (130, "mfdnn: interrupted\n")
+
+
+def test_own_activation_from_a_module(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine_for_cli_test.py").write_text("import numpy as np\n\ndef bent(x):\n    return np.maximum(x, -0.5)\n")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "order-parameters", "20-24-2", "--activation", "mine_for_cli_test:bent", "--json")
+    assert code == 0, err
+    expected = mfdnn.order_parameters(mfdnn.mlp([20, 24, 2], mfdnn.activation("shifted_relu", shift=0.5)))
+    np.testing.assert_allclose(json.loads(out)["q"], expected.q, rtol=1e-12)  # the same function, described twice
+
+
+def test_no_progress_bar_without_a_terminal(capsys):
+    code, _, err = run(capsys, "compare", *SMALL, "--networks", "2")
+    assert (code, err) == (0, "")
+
+
+def test_console_script_and_module_agree():
+    for command in (["-m", "mfdnn.cli"], ["-c", "import sys; from mfdnn.cli import main; sys.exit(main())"]):
+        done = subprocess.run(
+            [sys.executable, *command, "critical-line", "--sigma-b2", "0.05", "--json"], capture_output=True, text=True, check=True
+        )
+        assert json.loads(done.stdout)["sigma_b2"] == [0.05]
+        assert done.stderr == ""
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert re.match(r"mfdnn \d+\.\d+", capsys.readouterr().out)
