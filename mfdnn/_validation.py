@@ -32,7 +32,7 @@ def finite_array(name: str, value: Any, meaning: str = "a real number or an arra
     if not np.all(np.isfinite(array)):
         bad = int(np.size(array) - np.isfinite(array).sum())
         raise ValueError(
-            f"`{name}` must be finite, got {bad} nan or infinite value{'s' if bad > 1 else ''}; remove or replace them."
+            f"`{name}` must be finite, got {bad} nan or infinite value{'s' if bad > 1 else ''}; remove them."
         )
     return array
 
@@ -42,7 +42,7 @@ def nonnegative_array(name: str, value: Any) -> np.ndarray:
     array = finite_array(name, value)
     if np.any(array < 0):
         raise ValueError(
-            f"`{name}` is a variance and must be >= 0, got {array.min():g}; pass the variance, not a signed or log value."
+            f"`{name}` is a variance and must be >= 0, got {array.min():g}; pass the variance itself."
         )
     return array
 
@@ -50,7 +50,9 @@ def nonnegative_array(name: str, value: Any) -> np.ndarray:
 def finite_number(name: str, value: Any) -> float:
     array = finite_array(name, value, "a real number")
     if array.ndim:
-        raise TypeError(f"`{name}` must be a single number, got an array of shape {array.shape}; pass one value.")
+        raise TypeError(
+            f"`{name}` must be a single number, got an array of shape {array.shape}; pass one value."
+        )
     return float(array)
 
 
@@ -67,9 +69,13 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
         if isinstance(value, float | np.floating) and float(value).is_integer():
             number = int(value)
         else:
-            raise TypeError(f"`{name}` must be an integer, got {_short(value)}; pass a whole number.") from None
+            raise TypeError(
+                f"`{name}` must be an integer, got {_short(value)}; pass a whole number."
+            ) from None
     if isinstance(value, bool) or number < minimum:
-        raise ValueError(f"`{name}` must be an integer >= {minimum}, got {value!r}; pass a larger whole number.")
+        raise ValueError(
+            f"`{name}` must be an integer >= {minimum}, got {value!r}; pass a larger whole number."
+        )
     return number
 
 
@@ -77,7 +83,9 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     known = list(known)
     if isinstance(value, str) and value in known:
         return value
-    raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}{_did_you_mean(value, known)}.")
+    raise ValueError(
+        f"`{name}` must be one of {', '.join(known)}; got {value!r}{_did_you_mean(value, known)}."
+    )
 
 
 def input_matrix(name: str, value: Any, width: int | None = None) -> np.ndarray:

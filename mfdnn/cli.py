@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *rest, **kw: print(f"mfdnn: warning: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *rest, **kw: print(
+                f"mfdnn: warning: {message}", file=sys.stderr
+            )
             _check_output(args)
             output = args.run(args)
             _emit(args, output)
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-# -- what a verb hands back ------------------------------------------------------------------------------------------
+# -- what a verb hands back ----------------------------------------------------------------------------------
 
 
 class Output:
@@ -79,12 +81,16 @@ def _emit(args: argparse.Namespace, output: Output) -> None:
 def _write(path: str, output: Output) -> None:
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
-        Path(path).write_text(json.dumps(_plain(output.data), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        Path(path).write_text(
+            json.dumps(_plain(output.data), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
     elif suffix == ".csv" and output.columns is not None:
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(output.columns)
-            writer.writerows(zip(*(np.ravel(column).tolist() for column in output.columns.values()), strict=True))
+            writer.writerows(
+                zip(*(np.ravel(column).tolist() for column in output.columns.values()), strict=True)
+            )
     elif output.save is not None:
         output.save(path)
     elif suffix == ".npz" and output.columns is not None:
@@ -118,22 +124,28 @@ def _check_output(args: argparse.Namespace) -> None:
         return
     path = Path(args.output)
     if path.suffix.lower() not in args.suffixes:
-        raise ValueError(f"`-o` must end in {', '.join(args.suffixes)} for {args.verb}, got {args.output!r}; change the suffix.")
+        raise ValueError(
+            f"`-o` must end in {', '.join(args.suffixes)} for {args.verb}, got {args.output!r}; change the suffix."
+        )
     if path.is_dir():
         raise ValueError(f"`-o` {args.output!r} is a directory; name a file in it.")
     if not path.parent.is_dir():
-        raise ValueError(f"`-o` {args.output!r}: there is no directory {str(path.parent)!r}; create it first.")
+        raise ValueError(
+            f"`-o` {args.output!r}: there is no directory {str(path.parent)!r}; create it first."
+        )
     existed = path.exists()
     try:
         with open(path, "ab"):
             pass
     except OSError as error:
-        raise OSError(f"`-o` {args.output!r} cannot be written: {error.strerror}; choose another path.") from None
+        raise OSError(
+            f"`-o` {args.output!r} cannot be written: {error.strerror}; choose another path."
+        ) from None
     if not existed:
         path.unlink()
 
 
-# -- arguments -------------------------------------------------------------------------------------------------------
+# -- arguments -----------------------------------------------------------------------------------------------
 
 
 def _widths(text: str) -> list[int]:
@@ -142,7 +154,9 @@ def _widths(text: str) -> list[int]:
     for part in text.split("-"):
         match = re.fullmatch(r"(\d+)(?:x(\d+))?", part.strip())
         if not match:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 784-1000-1000-10 or 784-1000x5-10")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a list of widths such as 784-1000-1000-10 or 784-1000x5-10"
+            )
         sizes += [int(match[1])] * int(match[2] or 1)
     return sizes
 
@@ -157,19 +171,25 @@ def _activation(text: str) -> Any:
         try:
             return activation(getattr(importlib.import_module(module_name), attribute))
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"`--activation` {text!r}: {error}; write module:function for a function of your own.") from None
+            raise ValueError(
+                f"`--activation` {text!r}: {error}; write module:function for a function of your own."
+            ) from None
         finally:
             sys.path.pop(0)
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?", text.strip())
     if not match:
-        raise ValueError(f"`--activation` must be a name, name(parameter=value) or module:function, got {text!r}.")
+        raise ValueError(
+            f"`--activation` must be a name, name(parameter=value) or module:function, got {text!r}."
+        )
     parameters = {}
     for item in filter(None, (match[2] or "").split(",")):
         key, _, value = item.partition("=")
         try:
             parameters[key.strip()] = float(value)
         except ValueError:
-            raise ValueError(f"`--activation` {text!r}: write parameters as {match[1]}(name=number).") from None
+            raise ValueError(
+                f"`--activation` {text!r}: write parameters as {match[1]}(name=number)."
+            ) from None
     return activation(match[1], **parameters)
 
 
@@ -181,42 +201,84 @@ def _range(text: str) -> np.ndarray:
             return np.linspace(float(start), float(stop), int(n))
         return np.array([float(part) for part in text.split(",")])
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not start:stop:points (0.5:4:200), a list (1,2,3) or a number") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not start:stop:points (0.5:4:200), a list (1,2,3) or a number"
+        ) from None
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     group.add_argument(
-        "widths", nargs="?", type=_widths, metavar="WIDTHS",
-        help=f"inputs-hidden-...-outputs, such as 784-1000-1000-10 or 784-1000x5-10 (default: {DEFAULT_INPUTS}-{DEFAULT_HIDDEN})",
+        "widths",
+        nargs="?",
+        type=_widths,
+        metavar="WIDTHS",
+        help="inputs-hidden-...-outputs, such as 784-1000x5-10 for five hidden layers "
+        f"(default: {DEFAULT_INPUTS}-{DEFAULT_HIDDEN})",
     )
-    group.add_argument("--activation", default="relu", metavar="PHI", help="name, name(parameter=value) or module:function (default: relu)")
+    group.add_argument(
+        "--activation",
+        default="relu",
+        metavar="PHI",
+        help="name, name(parameter=value) or module:function (default: relu)",
+    )
     group.add_argument("--sigma-w2", type=float, metavar="V", help="weight variance times fan-in")
     group.add_argument("--sigma-b2", type=float, metavar="V", help="bias variance")
-    group.add_argument("--init", metavar="NAME", help="he (default), lecun, glorot, pytorch or critical, instead of --sigma-w2")
+    group.add_argument(
+        "--init",
+        metavar="NAME",
+        help="he (default), lecun, glorot, pytorch or critical, instead of --sigma-w2",
+    )
     group.add_argument("--weights", metavar="KIND", help="gaussian (default), orthogonal or uniform")
-    group.add_argument("--blocks", type=int, metavar="N", help="residual network of N blocks; WIDTHS is then inputs-width-outputs")
+    group.add_argument(
+        "--blocks",
+        type=int,
+        metavar="N",
+        help="residual network of N blocks; WIDTHS is then inputs-width-outputs",
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser, samples: int) -> None:
     group = parser.add_argument_group("inputs")
-    group.add_argument("--samples", type=int, default=samples, metavar="T", help=f"number of inputs (default: {samples})")
-    group.add_argument("--data", default="gaussian", metavar="DATA", help="gaussian (default), digits, or a .npy file of shape (rows, features)")
+    group.add_argument(
+        "--samples", type=int, default=samples, metavar="T", help=f"number of inputs (default: {samples})"
+    )
+    group.add_argument(
+        "--data",
+        default="gaussian",
+        metavar="DATA",
+        help="gaussian (default), digits, or a .npy file of shape (rows, features)",
+    )
     group.add_argument("--q0", type=float, default=1.0, help="mean square of Gaussian inputs (default: 1)")
-    group.add_argument("--c0", type=float, default=0.0, help="correlation of two Gaussian inputs (default: 0)")
+    group.add_argument(
+        "--c0", type=float, default=0.0, help="correlation of two Gaussian inputs (default: 0)"
+    )
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("loss and optimiser")
-    group.add_argument("--loss", default="half_mse", metavar="LOSS", help="half_mse (default), mse_per_sample, torch_mse, torch_mse_sum or cross_entropy")
+    group.add_argument(
+        "--loss",
+        default="half_mse",
+        metavar="LOSS",
+        help="half_mse (default), mse_per_sample, torch_mse, torch_mse_sum or cross_entropy",
+    )
     group.add_argument("--momentum", type=float, default=0.0, metavar="B", help="momentum (default: 0)")
-    group.add_argument("--nesterov", action="store_true", help="Nesterov's momentum instead of the heavy ball")
+    group.add_argument(
+        "--nesterov", action="store_true", help="Nesterov's momentum instead of the heavy ball"
+    )
     group.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="L2 decay (default: 0)")
 
 
 def _add_simulation(parser: argparse.ArgumentParser, networks: int) -> None:
     group = parser.add_argument_group("simulation")
-    group.add_argument("--networks", type=int, default=networks, metavar="N", help=f"number of sampled networks (default: {networks})")
+    group.add_argument(
+        "--networks",
+        type=int,
+        default=networks,
+        metavar="N",
+        help=f"number of sampled networks (default: {networks})",
+    )
     group.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
 
 
@@ -229,10 +291,14 @@ def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
         return mlp(widths, act, args.sigma_w2, args.sigma_b2, init=args.init, weights=args.weights)
     for name in ("init", "weights"):
         if getattr(args, name) is not None:
-            raise ValueError(f"`--{name}` does not go with --blocks, got {getattr(args, name)!r}; give --sigma-w2 and --sigma-b2.")
+            raise ValueError(
+                f"`--{name}` does not go with --blocks, got {getattr(args, name)!r}; give --sigma-w2 and --sigma-b2."
+            )
     if not args.widths:
         widths = [widths[0], widths[1], widths[-1]]
-    return resnet(widths, args.blocks, act, 1.0 if args.sigma_w2 is None else args.sigma_w2, args.sigma_b2 or 0.0)
+    return resnet(
+        widths, args.blocks, act, 1.0 if args.sigma_w2 is None else args.sigma_w2, args.sigma_b2 or 0.0
+    )
 
 
 def _network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -241,7 +307,9 @@ def _network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         return _network(args), {"n_samples": args.samples, "q0": args.q0, "c0": args.c0}
     for name, default in (("q0", 1.0), ("c0", 0.0)):
         if getattr(args, name) != default:
-            raise ValueError(f"`--{name}` describes Gaussian inputs and does not go with --data {args.data}; drop it.")
+            raise ValueError(
+                f"`--{name}` describes Gaussian inputs and does not go with --data {args.data}; drop it."
+            )
     from .datasets import load_inputs
 
     n_features = args.widths[0] if args.widths else None
@@ -250,7 +318,12 @@ def _network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def _loss(args: argparse.Namespace) -> dict[str, Any]:
-    return {"loss": args.loss, "momentum": args.momentum, "nesterov": args.nesterov, "weight_decay": args.weight_decay}
+    return {
+        "loss": args.loss,
+        "momentum": args.momentum,
+        "nesterov": args.nesterov,
+        "weight_decay": args.weight_decay,
+    }
 
 
 def _variances(args: argparse.Namespace, act: Any) -> tuple[float, float]:
@@ -262,7 +335,7 @@ def _variances(args: argparse.Namespace, act: Any) -> tuple[float, float]:
     return finite_number("sigma_w2", args.sigma_w2), finite_number("sigma_b2", args.sigma_b2 or 0.0)
 
 
-# -- verbs -----------------------------------------------------------------------------------------------------------
+# -- verbs ---------------------------------------------------------------------------------------------------
 
 
 def _report(args: argparse.Namespace) -> Output:
@@ -283,7 +356,11 @@ def _phase_diagram(args: argparse.Namespace) -> Output:
     lines = [repr(diagram)]
     for title, names, values in (("phase", PHASES, diagram.phase), ("status", STATUS, diagram.status)):
         counts = {name: int((values == name).sum()) for name in names}
-        lines += [f"{title:<8} {name:<16} {count / n:7.2%}  ({count} points)" for name, count in counts.items() if count]
+        lines += [
+            f"{title:<8} {name:<16} {count / n:7.2%}  ({count} points)"
+            for name, count in counts.items()
+            if count
+        ]
     w, b = np.meshgrid(diagram.sigma_w2, diagram.sigma_b2, indexing="ij")
     fields = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase", "status")
     columns = {"sigma_w2": w, "sigma_b2": b, **{name: getattr(diagram, name) for name in fields}}
@@ -346,13 +423,21 @@ def _fisher(args: argparse.Namespace) -> Output:
     net, data = _network_and_data(args)
     fim = fisher_statistics(net, **data)
     rows = {
-        "kappa_1": fim.kappa_1, "kappa_2": fim.kappa_2, "alpha": fim.alpha, "mean": fim.mean,
-        "second_moment": fim.second_moment, "largest": fim.largest, "bulk": fim.bulk,
+        "kappa_1": fim.kappa_1,
+        "kappa_2": fim.kappa_2,
+        "alpha": fim.alpha,
+        "mean": fim.mean,
+        "second_moment": fim.second_moment,
+        "largest": fim.largest,
+        "bulk": fim.bulk,
         "largest_leading": fim.largest_leading,
     }
     blocks = {
         "layer": np.arange(1, len(fim.layers) + 1),
-        **{name: np.array([getattr(b, name) for b in fim.layers]) for name in ("n_parameters", "mean", "second_moment", "largest")},
+        **{
+            name: np.array([getattr(b, name) for b in fim.layers])
+            for name in ("n_parameters", "mean", "second_moment", "largest")
+        },
     }
     lines = [f"{net!r}, T = {fim.n_samples}", *(f"{name:<16} {value:.10g}" for name, value in rows.items())]
     lines += [f"{'n_outliers':<16} {fim.n_outliers}", "", "diagonal blocks", _table(blocks)]
@@ -414,12 +499,15 @@ def _figure(args: argparse.Namespace) -> Output:
 
 def _table(columns: dict[str, np.ndarray]) -> str:
     rows = [list(columns)]
-    rows += [[f"{v:.8g}" if isinstance(v, float) else str(v) for v in row] for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+    rows += [
+        [f"{v:.8g}" if isinstance(v, float) else str(v) for v in row]
+        for row in zip(*(c.tolist() for c in columns.values()), strict=True)
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
 
 
-# -- the parser ------------------------------------------------------------------------------------------------------
+# -- the parser ----------------------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -438,20 +526,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mfdnn {number}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, run: Callable, summary: str, example: str, suffixes: Sequence[str]) -> argparse.ArgumentParser:
+    def verb(
+        name: str, run: Callable, summary: str, example: str, suffixes: Sequence[str]
+    ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument("--json", action="store_true", help="print JSON instead of text (infinite numbers as strings)")
+        sub.add_argument(
+            "--json", action="store_true", help="print JSON instead of text (infinite numbers as strings)"
+        )
         sub.add_argument("-o", "--output", metavar="FILE", help=f"write a file too: {', '.join(suffixes)}")
         sub.set_defaults(run=run, suffixes=suffixes)
         return sub
 
     data_files = (*PICTURES, ".npz", ".csv", ".json")
     sub = verb(
-        "report", _report, "one page and one picture about a network",
-        "mfdnn report 784-500-500-10 --activation tanh --sigma-w2 3 --sigma-b2 0.64 -o report.png", (*PICTURES, ".html", ".json"),
+        "report",
+        _report,
+        "one page and one picture about a network",
+        "mfdnn report 784-500-500-10 --activation tanh --sigma-w2 3 --sigma-b2 0.64 -o report.png",
+        (*PICTURES, ".html", ".json"),
     )
     _add_network(sub)
     _add_data(sub, 100)
@@ -459,59 +557,119 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulation(sub, 20)
 
     sub = verb(
-        "phase-diagram", _phase_diagram, "fixed points over a grid of variances",
-        "mfdnn phase-diagram --activation gelu --sigma-w2 0.5:4:300 --sigma-b2 0:0.5:300 --field xi_c -o gelu.png", data_files,
+        "phase-diagram",
+        _phase_diagram,
+        "fixed points over a grid of variances",
+        "mfdnn phase-diagram --activation gelu --sigma-w2 0.5:4:300 --sigma-b2 0:0.5:300 --field xi_c -o gelu.png",
+        data_files,
     )
-    sub.add_argument("--activation", default="tanh", metavar="PHI", help="name, name(parameter=value) or module:function (default: tanh)")
-    sub.add_argument("--sigma-w2", type=_range, default=np.linspace(0.02, 4, 200), metavar="RANGE", help="start:stop:points (default: 0.02:4:200)")
-    sub.add_argument("--sigma-b2", type=_range, default=np.linspace(0, 0.5, 200), metavar="RANGE", help="start:stop:points (default: 0:0.5:200)")
+    sub.add_argument(
+        "--activation",
+        default="tanh",
+        metavar="PHI",
+        help="name, name(parameter=value) or module:function (default: tanh)",
+    )
+    sub.add_argument(
+        "--sigma-w2",
+        type=_range,
+        default=np.linspace(0.02, 4, 200),
+        metavar="RANGE",
+        help="start:stop:points (default: 0.02:4:200)",
+    )
+    sub.add_argument(
+        "--sigma-b2",
+        type=_range,
+        default=np.linspace(0, 0.5, 200),
+        metavar="RANGE",
+        help="start:stop:points (default: 0:0.5:200)",
+    )
     sub.add_argument("--q0", type=float, default=1.0, help="variance of the first layer (default: 1)")
-    sub.add_argument("--field", default="xi_c", help="what the picture shows: phase, q, c, chi_1, chi_c, xi_q, xi_c (default), xi_grad")
-
-    sub = verb(
-        "critical-line", _critical_line, "the edge of chaos", "mfdnn critical-line --activation tanh --sigma-b2 0,0.05,0.2", data_files,
+    sub.add_argument(
+        "--field",
+        default="xi_c",
+        help="what the picture shows: phase, q, c, chi_1, chi_c, xi_q, xi_c (default), xi_grad",
     )
-    sub.add_argument("--activation", default="tanh", metavar="PHI", help="name, name(parameter=value) or module:function (default: tanh)")
-    choice = sub.add_mutually_exclusive_group()
-    choice.add_argument("--sigma-b2", type=_range, metavar="RANGE", help="bias variances at which to find the critical weight variance")
-    choice.add_argument("--q", type=_range, default=None, metavar="RANGE", help="variances q* that parametrise the line (default: all there are)")
 
     sub = verb(
-        "order-parameters", _order_parameters, "forward and backward order parameters, layer by layer",
-        "mfdnn order-parameters 784-1000x20-10 --activation tanh --sigma-w2 1.8 --sigma-b2 0.05", data_files,
+        "critical-line",
+        _critical_line,
+        "the edge of chaos",
+        "mfdnn critical-line --activation tanh --sigma-b2 0,0.05,0.2",
+        data_files,
+    )
+    sub.add_argument(
+        "--activation",
+        default="tanh",
+        metavar="PHI",
+        help="name, name(parameter=value) or module:function (default: tanh)",
+    )
+    choice = sub.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--sigma-b2",
+        type=_range,
+        metavar="RANGE",
+        help="bias variances at which to find the critical weight variance",
+    )
+    choice.add_argument(
+        "--q",
+        type=_range,
+        default=None,
+        metavar="RANGE",
+        help="variances q* that parametrise the line (default: all there are)",
+    )
+
+    sub = verb(
+        "order-parameters",
+        _order_parameters,
+        "forward and backward order parameters, layer by layer",
+        "mfdnn order-parameters 784-1000x20-10 --activation tanh --sigma-w2 1.8 --sigma-b2 0.05",
+        data_files,
     )
     _add_network(sub)
     _add_data(sub, 100)
 
     sub = verb(
-        "fisher", _fisher, "eigenvalue statistics of the Fisher information",
-        "mfdnn fisher 784-1000-1000-10 --init he --samples 1000 --json", (".csv", ".npz", ".json"),
+        "fisher",
+        _fisher,
+        "eigenvalue statistics of the Fisher information",
+        "mfdnn fisher 784-1000-1000-10 --init he --samples 1000 --json",
+        (".csv", ".npz", ".json"),
     )
     _add_network(sub)
     _add_data(sub, 1000)
 
     sub = verb(
-        "learning-rate", _learning_rate, "the largest stable learning rate in your loss and optimiser",
-        "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9", (".json",),
+        "learning-rate",
+        _learning_rate,
+        "the largest stable learning rate in your loss and optimiser",
+        "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9",
+        (".json",),
     )
     _add_network(sub)
     _add_data(sub, 1000)
     _add_loss(sub)
 
     sub = verb(
-        "compare", _compare, "theory against sampled networks",
-        "mfdnn compare 100-300-300-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --samples 100 --networks 10", (".csv", ".npz", ".json"),
+        "compare",
+        _compare,
+        "theory against sampled networks",
+        "mfdnn compare 100-300-300-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --samples 100 --networks 10",
+        (".csv", ".npz", ".json"),
     )
     _add_network(sub)
     _add_data(sub, 100)
     _add_simulation(sub, 20)
 
-    sub = verb("figure", _figure, "draw the papers' figures", "mfdnn figure poole2016-fig1 -o poole.pdf", PICTURES)
+    sub = verb(
+        "figure", _figure, "draw the papers' figures", "mfdnn figure poole2016-fig1 -o poole.pdf", PICTURES
+    )
     sub.add_argument("name", nargs="?", metavar="NAME", help="which figure; --list shows them")
     sub.add_argument("--list", action="store_true", help="list the figures")
     sub.add_argument("--all", action="store_true", help="draw all of them into --folder")
     sub.add_argument("--folder", default="figures", help="where figures go without -o (default: figures)")
-    sub.add_argument("--format", default="png", choices=["png", "pdf", "svg"], help="file format without -o (default: png)")
+    sub.add_argument(
+        "--format", default="png", choices=["png", "pdf", "svg"], help="file format without -o (default: png)"
+    )
     sub.add_argument("--fast", action="store_true", help="small networks, for a quick look")
     sub.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,9 @@ class Network:
         self.layers = tuple(layers)
         for layer in self.layers:
             if not isinstance(layer, Layer):
-                raise TypeError(f"`layers` must contain layers, got {layer!r}; wrap activations as Pointwise({layer!r}).")
+                raise TypeError(
+                    f"`layers` must contain layers, got {layer!r}; wrap activations as Pointwise({layer!r})."
+                )
         self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
         if self.n_weight_layers == 0:
             raise ValueError("`layers` must contain at least one weight layer; add a `Dense` layer.")
@@ -85,10 +88,12 @@ class Network:
 
     @property
     def widths(self) -> tuple[int, ...]:
+        """Fan-in of every weight layer, then the number of outputs."""
         return (*(fan_in for _, fan_in in self.weight_layers), self.n_outputs)
 
     @property
     def n_parameters(self) -> int:
+        """P, all weights and biases."""
         return sum(layer.units * (fan_in + layer.bias) for layer, fan_in in self.weight_layers)
 
     @property
@@ -211,7 +216,9 @@ def resnet(
     """
     sizes = _check_widths(widths)
     if len(sizes) != 3:
-        raise ValueError(f"`widths` must be (inputs, width, outputs), got {tuple(sizes)}; pass three numbers.")
+        raise ValueError(
+            f"`widths` must be (inputs, width, outputs), got {tuple(sizes)}; pass three numbers."
+        )
     n_inputs, width, n_outputs = sizes
     act = _as_activation(activation)
     layers: list[Layer] = [Dense(width, sigma_w2, sigma_b2)]
@@ -254,11 +261,14 @@ _as_activation = activation  # `mlp` and `resnet` have an argument of that name
 
 def _check_widths(widths: Sequence[int]) -> list[int]:
     if isinstance(widths, str) or not np.iterable(widths):
-        raise TypeError(f"`widths` must be a sequence of integers, got {widths!r}; pass for example [784, 1000, 10].")
+        raise TypeError(
+            f"`widths` must be a sequence of integers, got {widths!r}; pass for example [784, 1000, 10]."
+        )
     sizes = [positive_integer("widths", width) for width in widths]
     if len(sizes) < 2:
         raise ValueError(
-            f"`widths` needs at least the numbers of inputs and of outputs, got {sizes}; pass for example [784, 1000, 10]."
+            f"`widths` needs at least the numbers of inputs and of outputs, got {sizes}; "
+            "pass for example [784, 1000, 10]."
         )
     return sizes
 
@@ -266,7 +276,9 @@ def _check_widths(widths: Sequence[int]) -> list[int]:
 def _per_layer(name: str, value: Any, n: int) -> list:
     if isinstance(value, list | tuple | np.ndarray) and np.ndim(np.asarray(value, dtype=object)) == 1:
         if len(value) != n:
-            raise ValueError(f"`{name}` needs one entry per layer, {n} of them, got {len(value)}; pass one value or {n}.")
+            raise ValueError(
+                f"`{name}` needs one entry per layer, {n} of them, got {len(value)}; pass one value or {n}."
+            )
         return list(value)
     return [value] * n
 
@@ -279,9 +291,13 @@ def _variances(
         one_of("init", init, INITIALISATIONS)
     if sigma_w2 is not None:
         if init is not None:
-            raise ValueError(f"`init` and `sigma_w2` exclude each other, got init={init!r} and sigma_w2; drop one of them.")
+            raise ValueError(
+                f"`init` and `sigma_w2` exclude each other, got init={init!r} and sigma_w2; drop one of them."
+            )
         w2 = [variance("sigma_w2", v) for v in _per_layer("sigma_w2", sigma_w2, n)]
-        b2 = [variance("sigma_b2", v) for v in _per_layer("sigma_b2", 0.0 if sigma_b2 is None else sigma_b2, n)]
+        b2 = [
+            variance("sigma_b2", v) for v in _per_layer("sigma_b2", 0.0 if sigma_b2 is None else sigma_b2, n)
+        ]
         return list(zip(w2, b2, strict=True))
     init = init or "he"
     if init == "critical":
@@ -289,7 +305,7 @@ def _variances(
         points = {act: critical_point(act, target) for act in dict.fromkeys(acts)}
         points_by_layer = [points[act] for act in acts] or [(1.0, target or 0.0)]
         return [*points_by_layer, points_by_layer[-1]]
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(pairwise(sizes))
     scheme = {
         "he": [(2.0, 0.0)] * n,
         "lecun": [(1.0, 0.0)] * n,

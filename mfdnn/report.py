@@ -21,12 +21,18 @@ from .fisher import FisherStatistics, fisher_statistics
 from .layers import Dense, Pointwise, Residual
 from .learning_rate import LearningRate, max_learning_rate, stability_limit
 from .network import Network, scale_widths
-from .order_parameters import OrderParameters, order_parameters
+from .order_parameters import OrderParameters
 from .phase import STATUS, FixedPoint, fixed_point, phase_diagram
 
 __all__ = ["Boundary", "HiddenLayer", "Report", "report"]
 
-WIDTH_FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)  # hidden widths of the learning-rate panel, relative to the network's own
+WIDTH_FACTORS = (
+    0.125,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+)  # hidden widths of the learning-rate panel, relative to the network's own
 MEASURED_UP_TO = 1.0  # wider ones are theory only: sampling them costs more than the network asked about
 NETWORKS_PER_WIDTH = 5
 GRID = 160  # points per axis of the phase diagram
@@ -104,10 +110,15 @@ class Report(Result):
         """All of it as plain Python; order parameters and simulations as in `comparison`."""
         fields = ("hidden", "fixed_point", "fisher", "learning_rate", "comparison", "boundary")
         parts = {name: getattr(self, name) and getattr(self, name).to_dict() for name in fields}
-        return {"network": repr(self.network), "inputs": self.inputs, **parts, "warnings": list(self.warnings)}
+        return {
+            "network": repr(self.network),
+            "inputs": self.inputs,
+            **parts,
+            "warnings": list(self.warnings),
+        }
 
     def figure(self) -> Any:
-        """Four panels: place in the phase diagram, order parameters over depth, spectrum, learning rate against width."""
+        """Four panels: phase diagram, order parameters over depth, spectrum, learning rate against width."""
         return _figure(self)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -120,7 +131,9 @@ class Report(Result):
         """
         suffix = Path(path).suffix.lower()
         if suffix not in (".png", ".pdf", ".svg", ".html"):
-            raise ValueError(f"`path` must end in .png, .pdf, .svg or .html, got {os.fspath(path)!r}; change the suffix.")
+            raise ValueError(
+                f"`path` must end in .png, .pdf, .svg or .html, got {os.fspath(path)!r}; change the suffix."
+            )
         figure = self.figure()
         if suffix != ".html":
             figure.savefig(path, dpi=150)
@@ -189,13 +202,24 @@ def report(
     """
     positive_integer("n_networks", n_networks, minimum=2)
     children = np.random.default_rng(rng).spawn(1 + len(WIDTH_FACTORS))
-    limits = {"loss": loss, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
-    data = {"inputs": inputs} if inputs is not None else {"n_samples": n_samples, "q0": q0, "c0": c0}
+    limits: dict[str, Any] = {
+        "loss": loss,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "weight_decay": weight_decay,
+    }
+    data: dict[str, Any] = (
+        {"inputs": inputs} if inputs is not None else {"n_samples": n_samples, "q0": q0, "c0": c0}
+    )
     lr = max_learning_rate(net, **data, **limits)
     fim = fisher_statistics(net, **data)
     hidden = _hidden_layer(net)
     first = float(fim.order_parameters.averaged("q")[0])
-    fp = hidden and first > 0 and fixed_point(_activation_of(net, hidden), hidden.sigma_w2, hidden.sigma_b2, q0=first) or None
+    fp = (
+        hidden
+        and first > 0
+        and fixed_point(_activation_of(net, hidden), hidden.sigma_w2, hidden.sigma_b2, q0=first)
+    ) or None
     run = {"executor": executor, "progress": progress}
     ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=True, **data, **run)
     table = compare(net, ensemble=ens, **data)
@@ -216,7 +240,7 @@ def report(
     )
 
 
-# -- the network as a point in the phase diagram ---------------------------------------------------------------------
+# -- the network as a point in the phase diagram -------------------------------------------------------------
 
 
 def _hidden_layer(net: Network) -> HiddenLayer | None:
@@ -260,7 +284,9 @@ def _boundary(
         widths.append(float(np.mean(hidden)))
         predicted.append(lr.value)
         if factor <= MEASURED_UP_TO:
-            sampled = ens if factor == 1 else ensemble(scaled, n_networks=n_networks, rng=child, **data, **run)
+            sampled = (
+                ens if factor == 1 else ensemble(scaled, n_networks=n_networks, rng=child, **data, **run)
+            )
             rates = _sampled_rates(lr, sampled)
             measured.append(np.mean(rates))
             errors.append(np.std(rates, ddof=1) / np.sqrt(len(rates)))
@@ -273,7 +299,7 @@ def _sampled_rates(lr: LearningRate, ens: Ensemble) -> np.ndarray:
     return np.array([stability_limit(curvature, lr.momentum, lr.nesterov) for curvature in curvatures])
 
 
-# -- the page --------------------------------------------------------------------------------------------------------
+# -- the page ------------------------------------------------------------------------------------------------
 
 _PHASE_MEANING = {
     "ordered": "inputs become alike and gradients vanish with depth",
@@ -300,10 +326,14 @@ def _page(r: Report) -> list[str]:
         lines += [
             _entry("Phase", f"{fp.phase}: {_PHASE_MEANING[fp.phase]}"),
             _entry("", where),
-            _entry("Fixed point", f"q* = {fp.q:.6g}, c* = {fp.c:.6g}, chi_1 = {fp.chi_1:.6g}, chi_c = {fp.chi_c:.6g}"),
+            _entry(
+                "Fixed point",
+                f"q* = {fp.q:.6g}, c* = {fp.c:.6g}, chi_1 = {fp.chi_1:.6g}, chi_c = {fp.chi_c:.6g}",
+            ),
             _entry(
                 "Depth scales",
-                f"xi_q = {fp.xi_q:.3g}, xi_c = {fp.xi_c:.3g}, xi_grad = {fp.xi_grad:.3g} layers; depth L = {net.n_weight_layers}",
+                f"xi_q = {fp.xi_q:.3g}, xi_c = {fp.xi_c:.3g}, xi_grad = {fp.xi_grad:.3g} layers; "
+                f"depth L = {net.n_weight_layers}",
             ),
         ]
         if fp.status != "ok":
@@ -316,14 +346,23 @@ def _page(r: Report) -> list[str]:
     for name, label in (
         ("mean", "mean eigenvalue"),
         ("second_moment", "second moment"),
-        ("outlier_mean", f"mean of the {fim.n_outliers} outliers" if fim.n_outliers > 1 else "largest eigenvalue"),
+        (
+            "outlier_mean",
+            f"mean of the {fim.n_outliers} outliers" if fim.n_outliers > 1 else "largest eigenvalue",
+        ),
         ("lambda_max", "largest eigenvalue"),
     ):
         if name == "lambda_max" and fim.n_outliers == 1:
             continue
         row = r.comparison.row(name)
         rows.append(
-            [label, f"{row.theory:.5g}", f"{row.simulation:.5g}", f"({row.standard_error:.2g})", f"{row.simulation / row.theory - 1:+.1%}"]
+            [
+                label,
+                f"{row.theory:.5g}",
+                f"{row.simulation:.5g}",
+                f"({row.standard_error:.2g})",
+                f"{row.simulation / row.theory - 1:+.1%}",
+            ]
         )
     lines += _align(rows, "  ")
     lines += [
@@ -332,7 +371,11 @@ def _page(r: Report) -> list[str]:
         *textwrap.wrap(f"({lr.convention})", 100, initial_indent=" " * 15, subsequent_indent=" " * 15),
     ]
     rates = _sampled_rates(lr, r.ensemble)
-    lines += [f"               sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {n_networks}", ""]
+    lines += [
+        " " * 15
+        + f"sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {n_networks}",
+        "",
+    ]
     lines += ["  " + line for line in lr.table().splitlines()]
     if r.warnings:
         lines += ["", "Warnings"]
@@ -350,7 +393,11 @@ def _layer_table(r: Report) -> list[str]:
     names = ("q", "q_st", "q_tilde", "q_tilde_st")
     rows = [["layer", *(cell for name in names for cell in (name, "simulated", ""))]]
     depth = net_depth = r.network.n_weight_layers
-    shown = range(depth) if depth <= 12 else [*range(4), *np.unique(np.linspace(4, net_depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
+    shown = (
+        range(depth)
+        if depth <= 12
+        else [*range(4), *np.unique(np.linspace(4, net_depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
+    )
     theory = {name: op.averaged(name) for name in names}
     for layer in shown:
         cells = [str(layer + 1)]
@@ -364,7 +411,8 @@ def _layer_table(r: Report) -> list[str]:
 def _align(rows: list[list[str]], indent: str) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        (indent + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])).rstrip() for row in rows
+        (indent + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])).rstrip()
+        for row in rows
     ]
 
 
@@ -385,23 +433,33 @@ def _warnings(
     if fp is not None and 0 < abs(fp.xi_grad) < depth:
         scale = f": depth {depth} is {depth / abs(fp.xi_grad):.2g} times |xi_grad| = {abs(fp.xi_grad):.3g}"
     if gain < 0.01:
-        found.append(f"gradients vanish{scale}; squared errors reach the first layer {gain:.2g} times their size at the output")
+        found.append(
+            f"gradients vanish{scale}; squared errors reach the first layer {gain:.2g} times their size at the output"
+        )
     elif gain > 100:
-        found.append(f"gradients explode{scale}; squared errors reach the first layer {gain:.2g} times their size at the output")
+        found.append(
+            f"gradients explode{scale}; squared errors reach the first layer {gain:.2g} times their size at the output"
+        )
     forward = op.averaged("q")
     growth = forward[-1] / forward[0] if forward[0] > 0 else 1.0
     if not 1e-3 < growth < 1e3:
-        found.append(f"pre-activations {'grow' if growth > 1 else 'shrink'} {growth:.2g}-fold in variance from the first to the last layer")
+        found.append(
+            f"pre-activations {'grow' if growth > 1 else 'shrink'} {growth:.2g}-fold in variance from the first "
+            "to the last layer"
+        )
     if forward[-1] > 0 and fim.n_samples > 1:
         c = op.averaged("q_st")[-1] / forward[-1]
         if 1 - c < 0.01 and depth > 1:
-            found.append(f"outputs for different inputs are nearly equal at initialisation: their correlation is 1 - {max(1 - c, 0):.2g}")
+            found.append(
+                "outputs for different inputs are nearly equal at initialisation: their correlation is "
+                f"1 - {max(1 - c, 0):.2g}"
+            )
     if fim.caution:
         found.append(fim.caution)
     narrow = min(net.widths[1:-1], default=0)
     if narrow and depth / narrow > 0.1:
         found.append(
-            f"narrow: depth/width = {depth / narrow:.2g}; single networks scatter widely around the infinite-width values"
+            f"narrow: depth/width = {depth / narrow:.2g}; single networks scatter widely around the values of theory"
         )
     top = float(np.mean(ens.values["lambda_max"]))
     if top > 1.05 * fim.largest:
@@ -412,13 +470,18 @@ def _warnings(
         )
     missed = [row.quantity for row in table.rows if not row.agrees]
     if missed:
-        found.append("theory and simulation differ by more than the stated finite-width corrections in " + ", ".join(missed))
+        found.append(
+            "theory and simulation differ by more than the stated finite-width corrections in "
+            + ", ".join(missed)
+        )
     if lr.loss == "cross_entropy":
-        found.append("the cross-entropy rate is a bound that holds for any softmax while F itself does not grow, not the exact edge")
+        found.append(
+            "the cross-entropy rate is a bound for any softmax while F itself does not grow, not the exact edge"
+        )
     return found
 
 
-# -- the picture -----------------------------------------------------------------------------------------------------
+# -- the picture ---------------------------------------------------------------------------------------------
 
 
 def _figure(r: Report) -> Any:
@@ -442,12 +505,23 @@ def _boundary_panel(r: Report, ax: Any) -> None:
 
     b = r.boundary
     if not b.widths.size:
-        ax.text(0.5, 0.5, f"no hidden layer to widen\n{r.learning_rate!r}", ha="center", va="center", fontsize="small")
+        ax.text(
+            0.5,
+            0.5,
+            f"no hidden layer to widen\n{r.learning_rate!r}",
+            ha="center",
+            va="center",
+            fontsize="small",
+        )
         ax.set_axis_off()
         return
     measured = slice(0, len(b.measured))
     plots.learning_rate_boundary(
-        b.widths, b.predicted, (b.widths[measured], b.measured), b.standard_error, ax=ax,
+        b.widths,
+        b.predicted,
+        (b.widths[measured], b.measured),
+        b.standard_error,
+        ax=ax,
         label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}",
     )
 
@@ -460,7 +534,9 @@ def _place_panel(r: Report, ax: Any) -> None:
         layers = np.arange(1, r.network.n_weight_layers + 1)
         q = op.averaged("q")
         ax.plot(layers, op.averaged("q_st") / q, "o-", ms=3)
-        ax.set(xlabel="weight layer $l$", ylabel=r"correlation of two inputs $q_{st}^l/q^l$", ylim=(-0.05, 1.05))
+        ax.set(
+            xlabel="weight layer $l$", ylabel=r"correlation of two inputs $q_{st}^l/q^l$", ylim=(-0.05, 1.05)
+        )
         ax.set_title("correlation over depth (no fixed variances: no phase diagram)", fontsize="small")
         return
     h = r.hidden
@@ -479,6 +555,7 @@ def _html(r: Report, picture: bytes) -> str:
         "<style>body{font-family:sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
         "pre{font-size:90%;overflow-x:auto}img{max-width:100%}</style></head><body>"
         f"<h1>{title}</h1><pre>{html.escape(str(r))}</pre>"
-        f'<img alt="phase diagram, order parameters, Fisher spectrum, learning rate" src="data:image/png;base64,{encoded}">'
+        '<img alt="phase diagram, order parameters, Fisher spectrum, learning rate" '
+        f'src="data:image/png;base64,{encoded}">'
         "</body></html>\n"
     )

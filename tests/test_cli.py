@@ -14,9 +14,24 @@ import mfdnn
 from mfdnn import cli
 
 SMALL = ["20-24-24-2", "--samples", "12"]
-VERBS = ["report", "phase-diagram", "critical-line", "order-parameters", "fisher", "learning-rate", "compare", "figure"]
+VERBS = [
+    "report",
+    "phase-diagram",
+    "critical-line",
+    "order-parameters",
+    "fisher",
+    "learning-rate",
+    "compare",
+    "figure",
+]
 # Small settings for the examples of `--help`, which are pasted as they stand but for their sizes.
-SMALLER = {"784-500-500-10": "20-24-24-10", "784-1000-1000-10": "20-24-24-10", "784-1000x20-10": "20-24x5-10", "100-300-300-5": "20-24-24-5", "300": "9"}
+SMALLER = {
+    "784-500-500-10": "20-24-24-10",
+    "784-1000-1000-10": "20-24-24-10",
+    "784-1000x20-10": "20-24x5-10",
+    "100-300-300-5": "20-24-24-5",
+    "300": "9",
+}
 
 
 def run(capsys, *argv):
@@ -33,7 +48,10 @@ def test_help_shows_an_example_that_runs(verb, capsys, tmp_path, monkeypatch):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     example = re.search(r"example:\n  mfdnn (.*)$", text, re.M)[1]
-    argv = [re.sub(r"\d+:300$|:300$", lambda m: m[0].replace("300", "9"), SMALLER.get(part, part)) for part in shlex.split(example)]
+    argv = [
+        re.sub(r"\d+:300$|:300$", lambda m: m[0].replace("300", "9"), SMALLER.get(part, part))
+        for part in shlex.split(example)
+    ]
     if verb in ("report", "compare"):
         argv += ["--networks", "2"]
         argv = [*argv, "--samples", "12"] if "--samples" not in argv else argv
@@ -61,7 +79,17 @@ def test_json_is_what_python_returns(verb, capsys):
 
 
 def test_infinite_numbers_are_valid_json(capsys):
-    code, out, _ = run(capsys, "phase-diagram", "--activation", "relu", "--sigma-w2", "1,2,3", "--sigma-b2", "0,0.1", "--json")
+    code, out, _ = run(
+        capsys,
+        "phase-diagram",
+        "--activation",
+        "relu",
+        "--sigma-w2",
+        "1,2,3",
+        "--sigma-b2",
+        "0,0.1",
+        "--json",
+    )
     assert code == 0
     data = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert data["xi_c"][1][0] == "inf" and data["q"][2][1] == "inf"
@@ -78,7 +106,15 @@ def test_report_page_and_picture(capsys, tmp_path):
     page = tmp_path / "page.html"
     code, out, err = run(capsys, "report", *SMALL, "--networks", "3", "-o", str(page))
     assert code == 0, err
-    for word in ("Network", "Phase", "Depth scales", "Order parameters", "mean eigenvalue", "Learning rate", "torch_mse_sum"):
+    for word in (
+        "Network",
+        "Phase",
+        "Depth scales",
+        "Order parameters",
+        "mean eigenvalue",
+        "Learning rate",
+        "torch_mse_sum",
+    ):
         assert word in out
     text = page.read_text()
     assert "data:image/png;base64," in text and "sigma_w^2" in text
@@ -88,7 +124,9 @@ def test_report_page_and_picture(capsys, tmp_path):
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg", ".csv", ".npz", ".json"])
 def test_files_by_suffix(suffix, capsys, tmp_path):
     path = tmp_path / f"diagram{suffix}"
-    code, _, err = run(capsys, "phase-diagram", "--sigma-w2", "1:3:4", "--sigma-b2", "0:0.2:3", "-o", str(path))
+    code, _, err = run(
+        capsys, "phase-diagram", "--sigma-w2", "1:3:4", "--sigma-b2", "0:0.2:3", "-o", str(path)
+    )
     assert code == 0, err
     expected = mfdnn.phase_diagram("tanh", np.linspace(1, 3, 4), np.linspace(0, 0.2, 3))
     if suffix == ".npz":
@@ -138,7 +176,9 @@ def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("argv", [["fisher", "20-x-2"], ["fly"], [], ["fisher", "20-24-2", "--samples", "many"]])
+@pytest.mark.parametrize(
+    "argv", [["fisher", "20-x-2"], ["fly"], [], ["fisher", "20-24-2", "--samples", "many"]]
+)
 def test_argparse_errors_exit_with_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(argv)
@@ -172,12 +212,18 @@ def test_ctrl_c_exits_with_130(capsys, monkeypatch):
 
 
 def test_own_activation_from_a_module(capsys, tmp_path, monkeypatch):
-    (tmp_path / "mine_for_cli_test.py").write_text("import numpy as np\n\ndef bent(x):\n    return np.maximum(x, -0.5)\n")
+    (tmp_path / "mine_for_cli_test.py").write_text(
+        "import numpy as np\n\ndef bent(x):\n    return np.maximum(x, -0.5)\n"
+    )
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, "order-parameters", "20-24-2", "--activation", "mine_for_cli_test:bent", "--json")
+    code, out, err = run(
+        capsys, "order-parameters", "20-24-2", "--activation", "mine_for_cli_test:bent", "--json"
+    )
     assert code == 0, err
     expected = mfdnn.order_parameters(mfdnn.mlp([20, 24, 2], mfdnn.activation("shifted_relu", shift=0.5)))
-    np.testing.assert_allclose(json.loads(out)["q"], expected.q, rtol=1e-12)  # the same function, described twice
+    np.testing.assert_allclose(
+        json.loads(out)["q"], expected.q, rtol=1e-12
+    )  # the same function, described twice
 
 
 def test_no_progress_bar_without_a_terminal(capsys):
@@ -188,7 +234,10 @@ def test_no_progress_bar_without_a_terminal(capsys):
 def test_console_script_and_module_agree():
     for command in (["-m", "mfdnn.cli"], ["-c", "import sys; from mfdnn.cli import main; sys.exit(main())"]):
         done = subprocess.run(
-            [sys.executable, *command, "critical-line", "--sigma-b2", "0.05", "--json"], capture_output=True, text=True, check=True
+            [sys.executable, *command, "critical-line", "--sigma-b2", "0.05", "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert json.loads(done.stdout)["sigma_b2"] == [0.05]
         assert done.stderr == ""

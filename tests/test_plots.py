@@ -308,6 +308,11 @@ def test_order_parameters_of_given_inputs_are_means(ax):
     assert by_gid(ax, "q_st")[0].get_ydata() == pytest.approx(np.mean(pairs, axis=0), rel=1e-12)
 
 
+def test_order_parameters_of_one_given_input_have_no_pairs(ax):
+    plots.order_parameters(mfdnn.order_parameters(network(), inputs=np.ones((1, 40))), ax=ax)
+    assert by_gid(ax, "q") and not by_gid(ax, "q_st")
+
+
 def test_order_parameters_of_many_settings_are_refused(ax):
     with pytest.raises(ValueError, match="`op` must be of one `q0` and `c0`"):
         plots.order_parameters(mfdnn.order_parameters(network(), q0=[1.0, 2.0]), ax=ax)
@@ -333,7 +338,8 @@ def test_fisher_spectrum_counts_per_network_and_predicted_lines(ax):
     render(ax)
     (outline,) = ax.patches
     _, heights = outline.get_xy().T
-    assert heights.max() == np.histogram(values, np.geomspace(values.min() / 1.02, values.max() * 1.02, 21))[0].max() / 4
+    edges = np.geomspace(values.min() / 1.02, values.max() * 1.02, 21)
+    assert heights.max() == np.histogram(values, edges)[0].max() / 4
     drawn = [line.get_xdata()[0] for line in ax.lines]
     assert drawn == [fim.mean, fim.bulk, fim.largest]
     assert any("2-fold" in text for text in legend_texts(ax))
@@ -358,7 +364,8 @@ def test_fisher_spectrum_of_one_sample_has_no_bulk(ax):
 def test_learning_rate_boundary_line_points_and_zones(ax):
     widths, predicted = np.array([100, 200, 400, 800]), np.array([0.08, 0.04, 0.02, 0.01])
     measured = predicted[:3] * 0.9
-    plots.learning_rate_boundary(widths, predicted, (widths[:3], measured), measured / 10, ax=ax, label="half_mse")
+    pair = widths[:3], measured
+    plots.learning_rate_boundary(widths, predicted, pair, measured / 10, ax=ax, label="half_mse")
     render(ax)
     assert np.array_equal(ax.lines[0].get_ydata(), predicted)
     assert np.array_equal(ax.lines[1].get_xdata(), widths[:3])
@@ -397,11 +404,14 @@ def test_learning_rate_boundary_sorts_and_checks_widths(ax):
 
 
 def test_eigenvalue_scaling_draws_lines_and_points_of_one_colour(ax):
+    theory, values, options = (
+        np.array([1.0, 2.0, 4.0]),
+        np.array([1.1, 2.1, 4.1]),
+        {"leading": [0.9, 1.9, 3.9]},
+    )
     for factor in (1.0, 2.0):
-        plots.eigenvalue_scaling(
-            [100, 200, 400], factor * np.array([1.0, 2.0, 4.0]), factor * np.array([1.1, 2.1, 4.1]), [0.1] * 3, ax=ax,
-            leading=[0.9, 1.9, 3.9], label=f"{factor}",
-        )
+        numbers = [100, 200, 400], factor * theory, factor * values, [0.1] * 3
+        plots.eigenvalue_scaling(*numbers, ax=ax, label=f"{factor}", **options)
     render(ax)
     lines = [line for line in ax.lines if line.get_label() in ("1.0", "2.0")]
     assert np.array_equal(lines[1].get_ydata(), [2.0, 4.0, 8.0])

@@ -39,6 +39,7 @@ class State:
     gaussian: bool
 
     def replace(self, **changes: Any) -> State:
+        """The state with some fields changed."""
         return replace(self, **changes)
 
 
@@ -50,7 +51,7 @@ class WeightRecord:
     output: State
     sigma_w2: float
     bias: bool
-    gradient: tuple[np.ndarray, np.ndarray] = (np.nan, np.nan)  # (q_tilde, q_tilde_st), set on the way back
+    gradient: tuple[Any, Any] = (np.nan, np.nan)  # (q_tilde, q_tilde_st), set on the way back
 
 
 class Layer:
@@ -69,7 +70,9 @@ class Layer:
     """
 
     n_weight_layers = 0
-    couples_samples = False  # whether an output at one sample depends on the others, as in batch normalisation
+    couples_samples = (
+        False  # whether an output at one sample depends on the others, as in batch normalisation
+    )
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:
@@ -99,6 +102,8 @@ class Layer:
         """Jacobian-vector product; `dx` is None while no tangent has entered yet."""
         raise NotImplementedError
 
-    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
         """Vector-Jacobian product for errors (..., T, fan_out); weight layers append ``(h, delta)`` to `collected`."""
         raise NotImplementedError

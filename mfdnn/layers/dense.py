@@ -43,7 +43,12 @@ class Dense(Layer):
     n_weight_layers = 1
 
     def __init__(
-        self, units: int, sigma_w2: float = 1.0, sigma_b2: float = 0.0, weights: str = "gaussian", bias: bool = True
+        self,
+        units: int,
+        sigma_w2: float = 1.0,
+        sigma_b2: float = 0.0,
+        weights: str = "gaussian",
+        bias: bool = True,
     ):
         self.units = positive_integer("units", units)
         self.sigma_w2 = variance("sigma_w2", sigma_w2)
@@ -55,7 +60,8 @@ class Dense(Layer):
 
     def __repr__(self) -> str:
         extra = "" if self.weights == "gaussian" else f", weights={self.weights!r}"
-        return f"Dense({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra}{'' if self.bias else ', bias=False'})"
+        extra += "" if self.bias else ", bias=False"
+        return f"Dense({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra})"
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:
@@ -119,7 +125,9 @@ class Dense(Layer):
             du += dx @ weight.T
         return du
 
-    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
         weight, bias = next(parameters)
         collected.append((next(trace), delta, bias is not None))
         return delta @ weight

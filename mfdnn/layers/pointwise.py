@@ -35,8 +35,8 @@ class Pointwise(Layer):
     def propagate_state(self, state: State, trace: list) -> State:
         if not state.gaussian:
             raise ValueError(
-                f"`Pointwise({self.activation.label!r})` needs Gaussian pre-activations, but its input is not the output "
-                "of a weight layer; put a `Dense` layer before it."
+                f"`Pointwise({self.activation.label!r})` needs Gaussian pre-activations, but its input does not "
+                "come from a weight layer; put a `Dense` layer before it."
             )
         mean, second, slope2 = moments(self.activation, state.variance)
         product, slope_product = covariances(self.activation, state.variance, state.covariance)
@@ -60,5 +60,7 @@ class Pointwise(Layer):
         slope = next(trace)
         return None if dx is None else slope * dx
 
-    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
         return delta * next(trace)

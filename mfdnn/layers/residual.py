@@ -75,8 +75,8 @@ class Residual(Layer):
             width = layer.output_width(width)
         if width != fan_in:
             raise ValueError(
-                f"`Residual` must keep the width: {fan_in} units enter and {width} leave; make the last `Dense` layer of the "
-                f"block {fan_in} wide."
+                f"`Residual` must keep the width: {fan_in} units enter and {width} leave; make the last `Dense` "
+                f"layer of the block {fan_in} wide."
             )
         return width
 
@@ -102,7 +102,9 @@ class Residual(Layer):
         assert branch is not None  # the block holds a weight layer
         return branch if dx is None else branch + dx * dx.dtype.type(self.skip)
 
-    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
         branch = delta
         for layer in reversed(self.layers):
             branch = layer.backward(branch, parameters, trace, collected)

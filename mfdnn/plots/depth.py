@@ -53,6 +53,8 @@ def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any 
         "q_tilde_st": (r"$\tilde q_{st}^l$", COLOURS["orange"], "--", "s"),
     }
     ax = make_axes(ax)
+    if op.per_input and op.q.shape[1] == 1:  # one input has no pairs
+        names = {name: style for name, style in names.items() if not name.endswith("_st")}
     theory = {name: _per_layer(op, name) for name in names}
     layers = np.arange(1, len(theory["q"]) + 1)
     top = max(np.abs(values).max() for values in theory.values())
@@ -101,12 +103,12 @@ def _per_layer(op: OrderParameters, name: str) -> np.ndarray:
         return values
     if not op.per_input:
         raise ValueError(
-            f"`op` must be of one `q0` and `c0`, but `{name}` has shape {values.shape}; compute it for numbers."
+            f"`op` must be of one `q0` and `c0`, but `{name}` has shape {values.shape}; pass numbers."
         )
     if values.ndim == 2:
         return values.mean(axis=1)
     n = values.shape[1]
-    return (values.sum(axis=(1, 2)) - np.trace(values, axis1=1, axis2=2)) / max(n * (n - 1), 1)
+    return (values.sum(axis=(1, 2)) - np.trace(values, axis1=1, axis2=2)) / (n * (n - 1))
 
 
 def _size(theory: dict[str, np.ndarray], name: str) -> float:

@@ -1,0 +1,229 @@
+"""Every figure draws, and its lines are what the package computes in the stated settings."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+import mfdnn
+from mfdnn import papers
+from mfdnn.papers import karakida2019, poole2016, schoenholz2017
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Each figure once: they are looked at by several tests."""
+    return {name: figure(fast=True, rng=0) for name, figure in papers.FIGURES.items()}
+
+
+def panels(figure):
+    """Axes without the colour bars."""
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+
+
+def curves(ax):
+    """Lines of more than two points, without those of error bars."""
+    markers = {id(container[0]) for container in ax.containers}
+    return [line for line in ax.lines if len(line.get_xdata()) > 2 and id(line) not in markers]
+
+
+def holds(ax, x, y):
+    """Whether one of the curves has these points, to the last bit."""
+    return any(
+        np.array_equal(line.get_xdata(), x) and np.array_equal(line.get_ydata(), y) for line in ax.lines
+    )
+
+
+@pytest.mark.parametrize("name", papers.FIGURES)
+def test_figure_draws_and_every_axis_is_labelled(name, drawn):
+    figure = drawn[name]
+    figure.canvas.draw()
+    assert figure.legends
+    for ax in panels(figure):
+        assert ax.get_xlabel()
+        row = [
+            other
+            for other in panels(figure)
+            if other.get_subplotspec().rowspan == ax.get_subplotspec().rowspan
+        ]
+        assert any(other.get_ylabel() for other in row)
+        assert not ax.get_legend()  # one legend per figure, outside
+
+
+def test_figures_leave_the_callers_settings_alone():
+    before = dict(pyplot.rcParams)
+    papers.FIGURES["schoenholz2017-depth-scales"](fast=True)
+    assert dict(pyplot.rcParams) == before
+
+
+def test_same_seed_same_points():
+    first, again, other = (poole2016.figure2(fast=True, rng=seed) for seed in (3, 3, 4))
+    points = [ax.axes[1].containers[4][0].get_ydata() for ax in (first, again, other)]
+    assert np.array_equal(points[0], points[1]) and not np.array_equal(points[0], points[2])
+
+
+# -- registry ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", papers.FIGURES)
+def test_summaries_are_one_line_and_functions_say_whose_the_settings_are(name):
+    assert papers.summary(name) == papers.FIGURES[name].summary and "\n" not in papers.summary(name)
+    figure = papers.FIGURES[name]
+    module = {"poole2016": poole2016, "schoenholz2017": schoenholz2017, "karakida2019": karakida2019}[
+        figure.module
+    ]
+    assert "ours" in getattr(module, figure.function).__doc__.lower()
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_draw_writes_the_format_of_the_suffix_and_closes_the_figure(suffix, tmp_path):
+    path = tmp_path / f"figure.{suffix}"
+    papers.draw("schoenholz2017-depth-scales", path, fast=True)
+    start = path.read_bytes()[:100]
+    assert {"png": b"PNG", "pdf": b"%PDF", "svg": b"<?xml"}[suffix] in start
+    assert not pyplot.get_fignums()
+
+
+def test_draw_refuses_before_it_computes(tmp_path):
+    with pytest.raises(ValueError, match=r"`name` must be one of .*did you mean poole2016-fig1"):
+        papers.draw("poole2016-figure1", tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"`path` must end in \.png, \.pdf, \.svg, got .*x\.gif"):
+        papers.draw("karakida2019-fig1", tmp_path / "x.gif")
+    with pytest.raises(ValueError, match="did you mean"):
+        papers.summary("poole2016-fig")
+
+
+# -- Poole et al. --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sigma_w", poole2016.SIGMA_W)
+def test_poole_variance_curves(sigma_w, drawn):
+    maps, paths, *_ = panels(drawn["poole2016-fig1"])
+    q = next(line for line in maps.lines if len(line.get_xdata()) > 20).get_xdata()
+    assert holds(maps, q, mfdnn.variance_map("tanh", q, sigma_w**2, 0.09)) and q[-1] == 15
+    start = np.linspace(0, 15, 100)[53]
+    assert start == pytest.approx(8.03, abs=0.005)  # as published
+    assert holds(paths, np.arange(8), mfdnn.trajectory("tanh", sigma_w**2, 0.09, 7, q0=start).q)
+
+
+@pytest.mark.parametrize("sigma_w", poole2016.SIGMA_W)
+def test_poole_correlation_curves(sigma_w, drawn):
+    maps, paths, *_ = panels(drawn["poole2016-fig2"])
+    c = np.linspace(0, 1, 51)
+    assert holds(maps, c, mfdnn.correlation_map("tanh", c, sigma_w**2, 0.09))
+    q = mfdnn.fixed_point("tanh", sigma_w**2, 0.09).q
+    assert holds(paths, np.arange(31), mfdnn.trajectory("tanh", sigma_w**2, 0.09, 30, q0=q, c0=0.2).c)
+
+
+def test_poole_heat_maps(drawn):
+    w, b = np.linspace(1, 5, 9), np.linspace(0, 4, 9)
+    fp = mfdnn.fixed_point("tanh", w[:, None] ** 2, b**2)
+    maps = [
+        ax.collections[0] for ax in panels(drawn["poole2016-fig1"])[2:] + panels(drawn["poole2016-fig2"])[2:]
+    ]
+    assert np.array_equal(maps[0].get_array(), fp.q.T)
+    assert np.array_equal(maps[2].get_array(), fp.c.T)
+    assert np.array_equal(maps[3].get_array(), fp.chi_1.T)
+    line = mfdnn.critical_line("tanh")
+    assert holds(panels(drawn["poole2016-fig2"])[2], np.sqrt(line.sigma_w2), np.sqrt(line.sigma_b2))
+
+
+def test_poole_counts_layers_one_by_one(drawn):
+    counts = panels(drawn["poole2016-fig1"])[3].collections[0].get_array()
+    i, j = 3, 2  # sigma_w = 2.5, sigma_b = 1
+    fixed = mfdnn.fixed_point("tanh", 2.5**2, 1.0).q
+    total = 0
+    for q in np.linspace(0, 15, 26)[1:]:
+        while abs(q - fixed) >= 0.1 * fixed:
+            q = mfdnn.variance_map("tanh", q, 2.5**2, 1.0)
+            total += 1
+    assert counts[j, i] == pytest.approx(total / 25, rel=1e-12)
+
+
+def test_poole_simulation_agrees_with_theory():
+    """At N = 1000 within a few of the errors of one network: 5 % of q, 0.05 of c."""
+    rng = np.random.default_rng(0)
+    h = poole2016._on_sphere(rng, 20, 1000, 8.0)
+    assert np.allclose(np.mean(h**2, axis=1), 8.0, rtol=1e-12)
+    q = np.mean(poole2016._next_layer(h, 6.25, 0.09, rng) ** 2)
+    assert q == pytest.approx(mfdnn.variance_map("tanh", 8.0, 6.25, 0.09), rel=0.05)
+    pairs = poole2016._pairs(rng, 20, 1000, 4.0, 0.5)
+    assert np.allclose(poole2016._correlation(pairs), 0.5, atol=1e-12)
+    c = np.mean(poole2016._correlation(poole2016._next_layer(pairs, 6.25, 0.09, rng)))
+    assert c == pytest.approx(mfdnn.correlation_map("tanh", 0.5, 6.25, 0.09, q=4.0), abs=0.05)
+
+
+def test_circle_has_the_stated_norm_and_autocorrelation():
+    angles = 2 * np.pi * np.arange(12) / 12
+    circle = poole2016._circle(np.random.default_rng(0), angles, 50, 2.0)
+    assert np.allclose(np.mean(circle**2, axis=1), 2.0, rtol=1e-12)
+    assert np.allclose(poole2016._autocorrelation(circle), np.cos(angles), atol=1e-12)
+
+
+def test_theory_of_the_circle_is_one_at_no_offset_in_every_layer(drawn):
+    """Chaos multiplies an error at c = 1 by chi_1 per layer; none may be seen after 20 of them."""
+    for ax in panels(drawn["poole2016-fig3"])[-3:]:
+        theory = [line for line in ax.lines if line.get_label().startswith("$l")]
+        assert len(theory) == 3
+        for line in theory:
+            x, y = line.get_data()
+            assert y[x == 0] == pytest.approx(1.0, abs=1e-6)
+            assert np.allclose(y, y[::-1], rtol=0, atol=0) and np.argmax(y) == len(y) // 2
+
+
+# -- Schoenholz et al. ---------------------------------------------------------------------------------------
+
+
+def test_schoenholz_depth_scales(drawn):
+    w2 = np.linspace(0.5, 4, 100)
+    for ax, name in zip(
+        panels(drawn["schoenholz2017-depth-scales"]), ("xi_q", "xi_c", "xi_grad"), strict=True
+    ):
+        for b2 in schoenholz2017.SIGMA_B2:
+            xi = getattr(mfdnn.fixed_point("tanh", w2, b2), name)
+            ys = [line.get_ydata() for line in curves(ax)]
+            assert any(np.array_equal(y, np.where(xi > 0, xi, np.nan), equal_nan=True) for y in ys)
+            if np.any(xi < 0):
+                assert any(np.array_equal(y, np.where(xi < 0, -xi, np.nan), equal_nan=True) for y in ys)
+
+
+def test_schoenholz_simulation_lines_are_the_order_parameters(drawn):
+    weights = (1.0, mfdnn.critical_sigma_w2("tanh", 0.05), 2.5)
+    variance, correlation, gradient = panels(drawn["schoenholz2017-simulation"])
+    for sigma_w2 in weights:
+        fp = mfdnn.fixed_point("tanh", sigma_w2, 0.05)
+        op = mfdnn.order_parameters(mfdnn.mlp([50] * 11 + [1], "tanh", sigma_w2, 0.05), q0=4.0, c0=0.0)
+        assert holds(variance, np.arange(1, 11), np.abs(op.q - fp.q)[:10])
+        assert holds(correlation, np.arange(1, 11), np.abs(op.c - fp.c)[:10])
+        assert holds(gradient, np.arange(11), op.q_tilde[::-1])
+
+
+# -- Karakida et al. -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", karakida2019.NETWORKS)
+def test_karakida_lines_are_the_fisher_statistics(name, drawn):
+    sigma_w2, sigma_b2 = karakida2019.NETWORKS[name]
+    widths = karakida2019.WIDTHS_FAST
+    fims = [
+        mfdnn.fisher_statistics(mfdnn.mlp([M, M, M, 1], name, sigma_w2, sigma_b2), n_samples=100)
+        for M in widths
+    ]
+    fields = ("mean", "second_moment", "largest")
+    for ax, field in zip(panels(drawn["karakida2019-fig1"]), fields, strict=True):
+        assert holds(ax, widths, [getattr(fim, field) for fim in fims])
+        assert holds(ax, widths, [getattr(fim, f"{field}_leading") for fim in fims])
+        assert len(ax.containers) == 3 and all(len(c[0].get_xdata()) == len(widths) for c in ax.containers)
+
+
+def test_karakida_points_are_those_of_the_ensemble(drawn):
+    child = np.random.default_rng(0).spawn(6)[0]
+    net = mfdnn.mlp([20, 20, 20, 1], "tanh", 3.0, 0.64)
+    ens = mfdnn.ensemble(net, n_samples=100, n_networks=4, rng=child)
+    ax = panels(drawn["karakida2019-fig1"])[2]
+    assert ax.containers[0][0].get_ydata()[0] == ens.mean["lambda_max"]
