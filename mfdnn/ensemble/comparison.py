@@ -152,29 +152,29 @@ def compare(
 
     Notes
     -----
-    A row agrees if simulation and theory differ by at most three standard errors and the allowance: the size
-    of finite-width corrections. In the notation of `mfdnn.fisher_statistics`, with :math:`A_1, A_2` the mean of
-    the kernel on its diagonal and elsewhere, :math:`\lambda_0` the theory's `largest`, and M the smallest width
-    of inputs and hidden layers (given inputs do not count: theory knows them), the allowances are
+    A row agrees if simulation and theory differ by at most three standard errors and the allowance: the
+    size of finite-width corrections. In the notation of `mfdnn.fisher_statistics`, with :math:`A_1, A_2` the
+    mean of the kernel on its diagonal and elsewhere, :math:`\lambda_0` the theory's `largest`, and M the
+    smallest width of inputs and hidden layers (given inputs do not count: theory knows them), the allowances
+    are
 
-    ====================  =============================================================================
-    q, q_hat (_st)        (3/4) p/M of q, q_hat: behind p pairs of weight layer and activation
-    q_tilde (_st), mean   (3/4) (L - 1)/M of q_tilde, of the mean; nothing at the output
-    outlier_mean          :math:`A_2 c/M + B/(A_2 T)` with :math:`c = \kappa_1/(2 \kappa_2) + 5L/4`
-    lambda_max            the same, and for C > 1 :math:`(2\sqrt C - 1.2\,C^{-1/6})\sqrt b\,\lambda_0`
-    second_moment, times  :math:`B + \lambda_0^2\,[(2c + L^2/4 + 1)/M + (C + 1)\,b] + (A_1^2/T)\,7(L - 1)/M`
-    P/C
-    ====================  =============================================================================
+    =====================  ============================================================================
+    q, q_hat (_st)         (3/4) p/M of q, q_hat: behind p pairs of weight layer and activation
+    q_tilde (_st), mean    (3/4) (L - 1)/M of q_tilde, of the mean; nothing at the output
+    outlier_mean           :math:`A_2 c/M + B/(A_2 T)` with :math:`c = \kappa_1/(2 \kappa_2) + 5L/4`
+    lambda_max             the same, and for C > 1 :math:`(2\sqrt C - 1.2\,C^{-1/6})\sqrt b\,\lambda_0`
+    second_moment (P/C)    :math:`B + \lambda_0^2\,[(2c + L^2/4 + 1)/M + (C + 1)\,b] + 7(L - 1)A_1^2/(TM)`
+    =====================  ============================================================================
 
-    Chance overlaps of two inputs in layer l, of relative size :math:`M_l^{-1/2}`, are felt by all later layers:
-    :math:`B = \sum_{l<L} B_l^2/M_l`, :math:`B_l = \sum_{j>l} M_{j-1} \hat q^{j-1} \tilde q_{st}^j`. The gradients
-    of two outputs overlap with relative variance :math:`b = \frac{3}{2M} \sum_{l<L} s_l^2`, :math:`s_l` the part
-    of :math:`A_2` from weight layers up to l.
+    Chance overlaps of two inputs in layer l, of relative size :math:`M_l^{-1/2}`, are felt by all later
+    layers: :math:`B = \sum_{l<L} B_l^2/M_l`, :math:`B_l = \sum_{j>l} M_{j-1} \hat q^{j-1} \tilde q_{st}^j`. The
+    gradients of two outputs overlap with relative variance :math:`b = \frac{3}{2M} \sum_{l<L} s_l^2`,
+    :math:`s_l` the part of :math:`A_2 + (A_1 - A_2)/T` from weight layers up to l.
 
     The forms are those of the 1/M expansion; the numbers in them are round ones that cover simulations of
     tanh, erf, sin, relu, silu, gelu, sigmoid, linear and residual networks at M = 60 to 200, L = 1 to 12,
-    C = 1 to 5, T = 8 to 300. Where c/M > 1/3 or :math:`T < \kappa_1/\kappa_2` no outlier stands clear of the bulk:
-    theory makes no claim on it, the allowance is inf and a note says so.
+    C = 1 to 5, T = 8 to 300. Where c/M > 1/3 or :math:`T < \kappa_1/\kappa_2` no outlier stands clear of the
+    bulk: theory makes no claim on it, the allowance is inf and a note says so.
 
     Examples
     --------
@@ -227,8 +227,8 @@ def _spectrum(fim: FisherStatistics) -> Iterator[_Claim]:
     two = two if n_samples > 1 else one  # at one input the kernel is its diagonal
     depth, width = len(op.q), _width(op)
     diagonal, overlaps = op.fan_in * one["q_hat"] * one["q_tilde"], op.fan_in * two["q_hat"] * two["q_tilde"]
-    layers = overlaps + op.bias * two["q_tilde"]
-    a1, a2 = float(np.sum(diagonal + op.bias * one["q_tilde"])), float(layers.sum())
+    layers_1, layers_2 = diagonal + op.bias * one["q_tilde"], overlaps + op.bias * two["q_tilde"]
+    a1, a2 = float(layers_1.sum()), float(layers_2.sum())
     total = a1**2 / n_samples + (1 - 1 / n_samples) * a2**2
     ratio = diagonal.sum() / overlaps.sum() if overlaps.sum() > 0 else np.inf
 
@@ -237,7 +237,8 @@ def _spectrum(fim: FisherStatistics) -> Iterator[_Claim]:
     if op.per_input:
         chance[0] = 0.0  # the overlaps of given inputs are no matter of chance
     c = 0.5 * ratio + 1.25 * depth
-    b = 1.5 * float(np.sum((np.cumsum(layers)[:-1] / a2) ** 2)) / width if a2 > 0 else 0.0
+    parts = np.cumsum(layers_1 / n_samples + layers_2 * (1 - 1 / n_samples))
+    b = 1.5 * float(np.sum((parts[:-1] / parts[-1]) ** 2)) / width
 
     outlier, note = np.inf, _NO_OUTLIER
     if c / width < 1 / 3 and (n_samples > ratio or n_samples == 1):

@@ -104,6 +104,6 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         ncols=3,
         frameon=False,
         columnspacing=1.4,
-        title=r"activation $(\sigma_w^2, \sigma_b^2)$, theory and simulation",
+        title=r"activation $(\sigma_w^2, \sigma_b^2)$",
     )
     return figure

@@ -105,6 +105,7 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
     """
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     width, depth, n_networks = (50, 10, 4) if fast else (1000, 40, 30)
     weights = (ORDERED, phase.critical_sigma_w2(PHI, BIAS), CHAOTIC)
@@ -149,6 +150,7 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
     axes[2].set(xlabel="layers from the output, $L - l$", ylabel=r"$\tilde q^l$")
     for ax, panel, text in zip(axes, "ABC", ("variance", "correlation", "squared gradients"), strict=True):
         ax.set_yscale("log")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         letter(ax, panel, text)
     handles.append(Line2D([], [], color="0.3", ls=":", label=r"$\propto e^{-l/\xi}$"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, columnspacing=1.2)

@@ -46,12 +46,13 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None) -> None:
     # As many columns as fit: letters are about half as wide as high (0.83 of the font), a handle is five.
     letter = 0.43 * rcParams["font.size"] / 72
     longest = max(len(_PLAIN.sub("", str(handle.get_label()))) for handle in found) + 5
-    columns = int(ax.bbox.width / ax.figure.dpi / letter / longest)
+    columns = min(max(int(ax.bbox.width / ax.figure.dpi / letter / longest), 1), len(found))
+    rows = -(-len(found) // columns)
     ax.legend(
         handles=found,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.01),
-        ncols=min(max(columns, 1), len(found)),
+        ncols=-(-len(found) // rows),  # rows of equal length
         frameon=False,
         borderaxespad=0.0,
         fontsize="small",

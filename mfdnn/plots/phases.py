@@ -31,7 +31,7 @@ LABELS = {
 }
 PHASE_COLOURS = {"ordered": "#A6CEE3", "critical": "#FFFFFF", "chaotic": "#FDBF6F", "unbounded": "#BBBBBB"}
 XI_RANGE = (0.3, 100.0)  # layers; depth scales beyond are shown in the end colours
-CHI_RANGE = 1.5, 4.0  # chi_1 is shown from 1/k to k, with k its maximum within these bounds
+CHI_RANGE = 2.0, 4.0  # chi_1 is shown from 1/k to k, with k its maximum within these bounds
 RARE = 0.005  # a phase on a smaller part of the grid than this is a line or a point: no colour of its own
 NOTHING = "#CCCCCC"  # where a field has no value to show
 

@@ -1,0 +1,129 @@
+"""Networks, builders, initialisation schemes, and the algebra that layers do on states."""
+
+import numpy as np
+import pytest
+
+import mfdnn
+from mfdnn.network import INITIALISATIONS, scale_widths
+from mfdnn.phase import critical_point
+
+
+def test_mlp_alternates_weights_and_activations():
+    net = mfdnn.mlp([5, 4, 3, 2], ["tanh", "relu"], sigma_w2=[1.0, 2.0, 3.0], sigma_b2=[0.1, 0.2, 0.3])
+    assert net.widths == (5, 4, 3, 2)
+    assert (net.n_inputs, net.n_outputs, net.n_weight_layers) == (5, 2, 3)
+    assert net.n_parameters == 5 * 4 + 4 + 4 * 3 + 3 + 3 * 2 + 2
+    assert [act.name for act in net.activations] == ["tanh", "relu"]
+    assert [(d.sigma_w2, d.sigma_b2) for d, _ in net.weight_layers] == [(1.0, 0.1), (2.0, 0.2), (3.0, 0.3)]
+
+
+def test_without_bias_there_are_fewer_parameters():
+    assert mfdnn.mlp([5, 4, 2], bias=False).n_parameters == 5 * 4 + 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("init", "expected"),
+    [
+        ("he", [(2.0, 0.0), (2.0, 0.0)]),
+        ("lecun", [(1.0, 0.0), (1.0, 0.0)]),
+        # Glorot & Bengio: variance 2/(fan_in + fan_out), here times fan_in
+        ("glorot", [(2 * 6 / 10, 0.0), (2 * 4 / 6, 0.0)]),
+        # torch.nn.Linear: uniform on +-1/sqrt(fan_in), variance 1/(3 fan_in)
+        ("pytorch", [(1 / 3, 1 / 18), (1 / 3, 1 / 12)]),
+        ("critical", [(1.7609546396067373, 0.05)] * 2),
+    ],
+)
+def test_initialisation_schemes(init, expected):
+    net = mfdnn.mlp([6, 4, 2], "tanh", init=init)
+    found = [(layer.sigma_w2, layer.sigma_b2) for layer, _ in net.weight_layers]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert {layer.weights for layer, _ in net.weight_layers} == {
+        "uniform" if init == "pytorch" else "gaussian"
+    }
+
+
+def test_he_is_the_default_and_sigma_b2_may_be_added_to_a_scheme():
+    assert repr(mfdnn.mlp([6, 4, 2]).layers) == repr(mfdnn.mlp([6, 4, 2], init="he").layers)
+    net = mfdnn.mlp([6, 4, 2], init="lecun", sigma_b2=0.3)
+    assert [(d.sigma_w2, d.sigma_b2) for d, _ in net.weight_layers] == [(1.0, 0.3)] * 2
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "silu", "hard_tanh", "selu", "sin"])
+def test_critical_point_is_critical_and_attracts(name):
+    sigma_w2, sigma_b2 = critical_point(name)
+    fixed = mfdnn.variance_fixed_points(name, sigma_w2, sigma_b2)
+    chi_1 = sigma_w2 * mfdnn.expect_product(name, np.maximum(fixed.q, 1e-9), derivative=1)
+    at = np.argmin(np.abs(chi_1 - 1))
+    assert chi_1[at] == pytest.approx(
+        1, abs=1e-8
+    )  # sigma_w2 and q are solved to 1e-12, chi_1 moves by O(1) times that
+    assert fixed.slope[at] <= 1 + 1e-8
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal", "uniform"])
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60), (50, 50)])
+def test_sampled_weights_have_their_variance(weights, shape):
+    fan_out, fan_in = shape
+    net = mfdnn.Network(fan_in, [mfdnn.Dense(fan_out, 1.7, 0.3, weights=weights)])
+    draws = [mfdnn.sample(net, rng=seed).parameters[0] for seed in range(40)]
+    w2 = np.array([np.mean(w**2) * fan_in for w, _ in draws])
+    b2 = np.array([np.mean(b**2) for _, b in draws])
+    for values, expected in ((w2, 1.7), (b2, 0.3)):
+        # five standard errors; orthogonal weights have this norm exactly, up to rounding
+        assert abs(values.mean() - expected) <= 5 * values.std(ddof=1) / np.sqrt(40) + 1e-12
+    if weights == "orthogonal":
+        w = draws[0][0]
+        gram = w @ w.T if fan_out <= fan_in else w.T @ w
+        np.testing.assert_allclose(gram, gram[0, 0] * np.eye(min(shape)), atol=1e-12)
+
+
+def test_scale_widths_keeps_inputs_outputs_and_variances():
+    net = mfdnn.resnet([10, 40, 3], 2, "tanh", 1.5, 0.1, 0.5, 0.05, skip=0.5)
+    half = scale_widths(net, 0.5)
+    assert half.widths == (10, 20, 20, 20, 20, 20, 3)
+    assert [d.sigma_w2 for d, _ in half.weight_layers] == [d.sigma_w2 for d, _ in net.weight_layers]
+    assert half.layers[1].skip == 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: mfdnn.mlp([5]), ValueError, ["`widths`", "at least", "[784, 1000, 10]"]),
+        (lambda: mfdnn.mlp([]), ValueError, ["`widths`"]),
+        (lambda: mfdnn.mlp("5-4-2"), TypeError, ["`widths`", "sequence"]),
+        (lambda: mfdnn.mlp([5, 0, 2]), ValueError, ["`widths`", ">= 1"]),
+        (lambda: mfdnn.mlp([5, 2.5, 2]), TypeError, ["`widths`", "integer"]),
+        (lambda: mfdnn.mlp([5, 4, 2], ["tanh"] * 3), ValueError, ["`activation`", "1 of them"]),
+        (lambda: mfdnn.mlp([5, 4, 2], "tnh"), ValueError, ["did you mean tanh"]),
+        (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=-1), ValueError, ["`sigma_w2`", ">= 0"]),
+        (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=float("nan")), ValueError, ["`sigma_w2`", "finite"]),
+        (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=[1, 2, 3]), ValueError, ["`sigma_w2`", "2 of them"]),
+        (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=1, init="he"), ValueError, ["exclude"]),
+        (lambda: mfdnn.mlp([5, 4, 2], init="kaiming"), ValueError, ["`init`", ", ".join(INITIALISATIONS)]),
+        (lambda: mfdnn.mlp([5, 4, 2], "softplus", init="critical"), ValueError, ["no edge of chaos"]),
+        (lambda: mfdnn.mlp([5, 4, 2], weights="gausian"), ValueError, ["did you mean gaussian"]),
+        (lambda: mfdnn.Dense(4, 1.0, 0.1, bias=False), ValueError, ["`sigma_b2`", "bias=True"]),
+        (lambda: mfdnn.Network(5, [mfdnn.Dense(4), "relu"]), TypeError, ["Pointwise('relu')"]),
+        (lambda: mfdnn.Network(5, [mfdnn.Pointwise("relu")]), ValueError, ["weight layer"]),
+        (lambda: mfdnn.Residual([mfdnn.Pointwise("relu")]), ValueError, ["weight layer"]),
+        (
+            lambda: mfdnn.Network(5, [mfdnn.Residual([mfdnn.Dense(4)])]),
+            ValueError,
+            ["5 units enter and 4 leave"],
+        ),
+        (lambda: mfdnn.resnet([5, 4], 2), ValueError, ["(inputs, width, outputs)"]),
+        (lambda: mfdnn.resnet([5, 4, 2], 0), ValueError, ["`n_blocks`"]),
+        (lambda: scale_widths(mfdnn.mlp([5, 4, 2]), 0), ValueError, ["`factor`"]),
+    ],
+)
+def test_bad_input_gets_a_clear_error(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_activations_in_a_row_are_refused_by_theory():
+    net = mfdnn.Network(5, [mfdnn.Dense(4), mfdnn.Pointwise("relu"), mfdnn.Pointwise("tanh"), mfdnn.Dense(2)])
+    with pytest.raises(ValueError, match=r"Gaussian pre-activations.*put a `Dense` layer before it"):
+        mfdnn.order_parameters(net)

@@ -1,0 +1,117 @@
+"""The page and the picture of a network."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+import mfdnn
+from mfdnn.learning_rate import stability_limit
+
+
+def small(**options):
+    return mfdnn.mlp([20, 40, 40, 2], "tanh", **{"sigma_w2": 1.5, "sigma_b2": 0.1, **options})
+
+
+@pytest.fixture(scope="module")
+def page():
+    return mfdnn.report(small(), n_samples=20, n_networks=4, rng=0, loss="torch_mse", momentum=0.9)
+
+
+def test_numbers_are_those_of_the_functions(page):
+    data = {"n_samples": 20}
+    assert page.fisher.largest == mfdnn.fisher_statistics(small(), **data).largest
+    assert float(page.learning_rate) == float(
+        mfdnn.max_learning_rate(small(), **data, loss="torch_mse", momentum=0.9)
+    )
+    assert page.fixed_point.q == pytest.approx(
+        mfdnn.fixed_point("tanh", 1.5, 0.1).q, rel=1e-12
+    )  # another start
+    top = page.ensemble.values["lambda_max"]
+    expected = np.mean([stability_limit(page.learning_rate.scale * value, 0.9) for value in top])
+    assert page.boundary.measured[list(page.boundary.widths).index(40)] == pytest.approx(expected, rel=1e-14)
+    assert page.boundary.predicted[list(page.boundary.widths).index(40)] == float(page.learning_rate)
+
+
+def test_page_says_what_a_user_asks(page):
+    text = str(page)
+    for words in (
+        "ordered",
+        "xi_grad",
+        "torch_mse",
+        "heavy-ball momentum 0.9",
+        "mean of the 2 outliers",
+        "sampled networks",
+    ):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 140
+    json.dumps(page.to_dict())  # plain Python all through
+
+
+def test_same_seed_same_page(page):
+    again = mfdnn.report(small(), n_samples=20, n_networks=4, rng=0, loss="torch_mse", momentum=0.9)
+    assert str(again) == str(page)
+
+
+def test_figure_has_four_panels(page):
+    figure = page.figure()
+    panels = [ax for ax in figure.axes if ax.get_xlabel()]
+    assert len(panels) == 4
+    assert all(ax.get_xlabel() for ax in panels)
+    pyplot.close(figure)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg", "html"])
+def test_save_leaves_no_figure_open(page, suffix, tmp_path):
+    before = pyplot.get_fignums()
+    page.save(tmp_path / f"page.{suffix}")
+    assert (tmp_path / f"page.{suffix}").stat().st_size > 10_000
+    assert pyplot.get_fignums() == before
+
+
+def test_save_refuses_other_suffixes(page, tmp_path):
+    with pytest.raises(ValueError, match=r"`path` must end in .png, .pdf, .svg or .html"):
+        page.save(tmp_path / "page.docx")
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (
+            mfdnn.mlp([10] + [40] * 25 + [1], "tanh", sigma_w2=1.0, sigma_b2=0.3),
+            "gradients vanish: depth 26 is",
+        ),
+        (
+            mfdnn.mlp([10] + [40] * 25 + [1], "tanh", sigma_w2=4.0, sigma_b2=0.0),
+            "gradients explode: depth 26 is",
+        ),
+        (mfdnn.mlp([10] + [40] * 25 + [1], "relu", sigma_w2=3.0, sigma_b2=0.1), "pre-activations grow"),
+        (
+            mfdnn.mlp([10] + [40] * 8 + [1], "tanh", sigma_w2=1.0, sigma_b2=0.3),
+            "outputs for different inputs are nearly equal",
+        ),
+        (mfdnn.mlp([10, 12, 12, 1], "relu"), "narrow: depth/width = 0.25"),
+    ],
+)
+def test_warnings(net, words):
+    page = mfdnn.report(net, n_samples=8, n_networks=2, rng=0)
+    assert any(words in text for text in page.warnings), page.warnings
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        mfdnn.mlp([10, 3]),
+        mfdnn.resnet([10, 16, 3], 2),
+        mfdnn.mlp([10, 16, 16, 3], ["relu", "tanh"], init="glorot"),
+        mfdnn.mlp([10, 16, 3], "relu", sigma_w2=3.0, sigma_b2=1.0),
+        mfdnn.mlp([10, 16, 3], lambda x: np.maximum(x, -0.3), sigma_w2=1.0),
+    ],
+    ids=["no hidden layer", "residual", "layers differ", "unbounded", "own activation"],
+)
+def test_every_kind_of_network_gets_a_page_and_a_picture(net, tmp_path):
+    page = mfdnn.report(net, n_samples=6, n_networks=2, rng=0)
+    assert "nan" not in str(page)
+    page.save(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
