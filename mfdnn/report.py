@@ -544,7 +544,7 @@ def _place_panel(r: Report, ax: Any) -> None:
     top_w = max(4.0, 1.6 * h.sigma_w2)
     top_b = max(0.5, 2.0 * h.sigma_b2)
     diagram = phase_diagram(act, np.linspace(top_w / GRID, top_w, GRID), np.linspace(0, top_b, GRID))
-    plots.phase_diagram(diagram, "chi_1", ax=ax, network=(h.sigma_w2, h.sigma_b2))
+    plots.phase_diagram(diagram, "chi_1", ax=ax, network=(h.sigma_w2, h.sigma_b2), phi=act)
 
 
 def _html(r: Report, picture: bytes) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
 
 __all__ = ["order_parameters"]
 
+POINTS = 21  # layers of a deep network at which sampled points are drawn; more would hide the lines
+
 
 def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any = None) -> Axes:
     r"""Forward and backward order parameters over depth: lines of theory, points of sampled networks.
@@ -55,7 +57,9 @@ def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any 
     ax = make_axes(ax)
     if op.per_input and op.q.shape[1] == 1:  # one input has no pairs
         names = {name: style for name, style in names.items() if not name.endswith("_st")}
-    theory = {name: _per_layer(op, name) for name in names}
+    theory = {name: op.averaged(name) for name in names}
+    if theory["q"].ndim != 1:
+        raise ValueError(f"`op` must be of one `q0` and `c0`, but q has shape {op.q.shape}; pass numbers.")
     layers = np.arange(1, len(theory["q"]) + 1)
     top = max(np.abs(values).max() for values in theory.values())
     gone = {name for name, values in theory.items() if np.all(values <= 1e-9 * _size(theory, name))}
@@ -63,17 +67,22 @@ def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any 
         [np.abs(values[values != 0]) for name, values in theory.items() if name not in gone] or [[1.0]]
     )
     log = bool(positive.size) and positive.max() > 30 * positive.min() and top > 0
+    marked = np.unique(np.linspace(1, layers[-1], min(layers[-1], POINTS)).round())
     for name, (symbol, colour, dash, marker) in names.items():
         if log and name in gone:
             ax.plot([], [], color=colour, ls=dash, label=f"{symbol} = 0: not shown")
             continue
-        ax.plot(layers, theory[name], color=colour, ls=dash, lw=1.8, label=symbol)[0].set_gid(name)
+        # A logarithmic axis has no place for a layer where the signal vanishes.
+        shown = theory[name] > 0 if log else np.full(layers.shape, True)
+        line = np.where(shown, theory[name], np.nan)
+        ax.plot(layers, line, color=colour, ls=dash, lw=1.8, label=symbol)[0].set_gid(name)
         if ensemble is not None and name in ensemble.mean:  # one input has no pairs
+            points = np.flatnonzero(shown & np.isin(layers, marked))
             errors = np.where(np.isfinite(ensemble.standard_error[name]), ensemble.standard_error[name], 0.0)
             ax.errorbar(
-                layers,
-                ensemble.mean[name],
-                errors,
+                layers[points],
+                ensemble.mean[name][points],
+                errors[points],
                 fmt=marker,
                 color=colour,
                 ms=4.5,
@@ -94,21 +103,6 @@ def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any 
     integer_ticks(ax, layers)
     legend(ax, handles)
     return ax
-
-
-def _per_layer(op: OrderParameters, name: str) -> np.ndarray:
-    """One number per layer: as it is, or the mean over given inputs, or over pairs of different ones."""
-    values = np.asarray(getattr(op, name), dtype=float)
-    if values.ndim == 1:
-        return values
-    if not op.per_input:
-        raise ValueError(
-            f"`op` must be of one `q0` and `c0`, but `{name}` has shape {values.shape}; pass numbers."
-        )
-    if values.ndim == 2:
-        return values.mean(axis=1)
-    n = values.shape[1]
-    return (values.sum(axis=(1, 2)) - np.trace(values, axis1=1, axis2=2)) / (n * (n - 1))
 
 
 def _size(theory: dict[str, np.ndarray], name: str) -> float:

@@ -184,7 +184,7 @@ def _scale(field: str, values: np.ndarray, limits: tuple[Any, Any]) -> tuple[Any
     if field == "chi_1":
         k = np.clip(finite.max(initial=1.0), *CHI_RANGE)
         low, high = within(1 / k, k)
-        marks = (0.25, 0.5, 1.0, 2.0, 4.0) if k > 2 else (0.5, 2 / 3, 0.8, 1.0, 1.25, 1.5, 2.0)
+        marks = (0.25, 0.5, 1.0, 2.0, 4.0) if k > 2.5 else (0.5, 2 / 3, 0.8, 1.0, 1.25, 1.5, 2.0)
         ticks = [tick for tick in marks if low * 0.999 <= tick <= high * 1.001]
         return LogNorm(low, high), colormaps["RdBu_r"], ticks
     if field == "xi_grad":

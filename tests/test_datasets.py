@@ -1,0 +1,148 @@
+"""Inputs: moments within their standard errors, and every fault of a file named."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from mfdnn.datasets import digits, gaussian_inputs, load_inputs
+
+
+@pytest.mark.parametrize(("q0", "c0"), [(1.0, 0.0), (2.5, 0.4), (0.3, 1.0), (1.5, -0.1)])
+def test_gaussian_inputs_have_the_moments_asked_for(q0, c0):
+    M = 200_000
+    X = gaussian_inputs(4, M, q0=q0, c0=c0, rng=0)
+    gram = X @ X.T / M
+    expected = q0 * (c0 + (1 - c0) * np.eye(4))
+    # A mean of M products of unit Gaussians has standard error at most sqrt(2/M); five of them.
+    assert np.abs(gram - expected).max() < 5 * q0 * np.sqrt(2 / M)
+
+
+def test_the_lowest_correlation_is_a_regular_simplex():
+    X = gaussian_inputs(3, 1000, c0=-0.5, rng=0)
+    assert np.abs(X.sum(axis=0)).max() < 1e-12  # rounding: three inputs at 120 degrees add up to zero
+
+
+def test_identical_inputs_at_correlation_one():
+    X = gaussian_inputs(3, 50, c0=1.0, rng=0)
+    assert np.all(X == X[0])
+
+
+def test_gaussian_inputs_are_reproducible_and_not_constant():
+    assert np.array_equal(gaussian_inputs(5, 4, rng=3), gaussian_inputs(5, 4, rng=3))
+    assert not np.array_equal(gaussian_inputs(5, 4, rng=3), gaussian_inputs(5, 4, rng=4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"q0": -1.0}, "`q0` is a variance"),
+        ({"c0": 1.5}, r"`c0` must be in \[-0.25, 1\]"),
+        ({"c0": -0.3}, r"`c0` must be in \[-0.25, 1\]"),
+        ({"c0": np.nan}, "`c0` must be finite"),
+    ],
+)
+def test_gaussian_inputs_refuse(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gaussian_inputs(5, 3, **arguments)
+
+
+def test_gaussian_inputs_predict_their_memory():
+    with pytest.raises(MemoryError, match="take fewer samples"):
+        gaussian_inputs(10**8, 10**8)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_digits_have_mean_square_one(standardise):
+    pytest.importorskip("sklearn")
+    X, y = digits(standardise=standardise)
+    assert X.shape == (1797, 64)
+    assert sorted(set(y)) == list(range(10))
+    assert np.mean(X**2) == pytest.approx(1.0, abs=1e-13)
+    # Raw pixels are non-negative, so that two images overlap; standardised pixels have mean zero.
+    assert (np.abs(X.mean(axis=0)).max() < 1e-13) == standardise
+
+
+def test_digits_are_chosen_without_replacement_and_with_their_labels():
+    pytest.importorskip("sklearn")
+    X, y = digits()
+    few, labels = digits(50, rng=1)
+    found = [np.flatnonzero(np.all(X == row, axis=1))[0] for row in few]
+    assert len(set(found)) == 50
+    assert np.array_equal(labels, y[found])
+    assert np.array_equal(few, digits(50, rng=1)[0])
+    with pytest.raises(ValueError, match="`n_samples` must be at most 1797"):
+        digits(2000)
+
+
+def test_digits_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[data\]'"):
+        digits(10)
+
+
+def test_load_inputs_by_name():
+    assert np.array_equal(load_inputs("gaussian", 7, 3, rng=1), gaussian_inputs(7, 3, rng=1))
+    assert load_inputs("gaussian", None, 2).shape == (1000, 2)
+    with pytest.raises(ValueError, match="`n_features` must be given"):
+        load_inputs("gaussian", 5)
+
+
+def test_load_inputs_digits():
+    pytest.importorskip("sklearn")
+    assert np.array_equal(load_inputs("digits", 7, 64, rng=1), digits(7, rng=1)[0])
+    with pytest.raises(ValueError, match="64 features but the network takes 10"):
+        load_inputs("digits", 7, 10)
+
+
+def test_load_inputs_from_a_file(tmp_path):
+    X = np.arange(12, dtype=np.float32).reshape(4, 3)
+    np.save(tmp_path / "x.npy", X)
+    loaded = load_inputs(tmp_path / "x.npy")
+    assert loaded.dtype == np.float64
+    assert np.array_equal(loaded, X)
+    assert np.array_equal(load_inputs(str(tmp_path / "x.npy"), 2, 3), X[:2])
+    with pytest.raises(ValueError, match="holds 4 rows; ask for at most that"):
+        load_inputs(tmp_path / "x.npy", 5)
+    with pytest.raises(ValueError, match="3 features but the network takes 7"):
+        load_inputs(tmp_path / "x.npy", None, 7)
+
+
+def _file(name, content):
+    def write(folder):
+        path = folder / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, dict):
+            np.savez(path, **content)
+        else:
+            np.save(path, content, allow_pickle=True)
+        return path
+
+    return write
+
+
+BAD = np.zeros((5, 3))
+BAD[2, 1] = np.nan
+BAD[4, 0] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "message"),
+    [
+        (_file("a.npy", BAD), ValueError, "2 nan or infinite values, the first in row 2"),
+        (_file("a.npy", np.zeros(3)), ValueError, r"shape \(3,\); reshape each input to a row"),
+        (_file("a.npy", np.zeros((0, 3))), ValueError, r"shape \(0, 3\)"),
+        (_file("a.npy", np.zeros((2, 3), complex)), TypeError, "complex128; convert"),
+        (_file("a.npy", np.array([["a", "b"]])), TypeError, "<U1; convert"),
+        (_file("a.npy", np.array([[{}, 1]], dtype=object)), ValueError, "must be a .npy file of numbers"),
+        (_file("a.npy", b"1,2,3\n"), ValueError, "must be a .npy file of numbers"),
+        (_file("a.npy", b""), ValueError, "must be a .npy file of numbers"),
+        (_file("a.npz", {"x": np.ones((2, 2))}), ValueError, "is an archive"),
+        (lambda folder: folder / "none.npy", FileNotFoundError, "'gaussian', 'digits' or a .npy file"),
+        (lambda folder: "gausian", FileNotFoundError, "there is no file 'gausian'"),
+    ],
+)
+def test_load_inputs_names_the_fault(write, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        load_inputs(write(tmp_path))
