@@ -469,7 +469,8 @@ def _compare(args: argparse.Namespace) -> Output:
     from .ensemble import compare
 
     net, data = _network_and_data(args)
-    table = compare(net, n_networks=args.networks, rng=args.seed, progress=True, **data)
+    run = {"n_networks": args.networks, "rng": args.seed, "checkpoint": args.checkpoint, "progress": True}
+    table = compare(net, **run, **data)
     fields = ("quantity", "theory", "simulation", "standard_error", "deviation")
     columns = {name: np.array([getattr(row, name) for row in table.rows]) for name in fields}
     return Output(f"{net!r}\n{table}", {"network": repr(net), **table.to_dict()}, columns)
@@ -659,6 +660,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_network(sub)
     _add_data(sub, 100)
     _add_simulation(sub, 20)
+    sub.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="keep finished networks in this file; the same command resumes after an interruption",
+    )
 
     sub = verb(
         "figure", _figure, "draw the papers' figures", "mfdnn figure poole2016-fig1 -o poole.pdf", PICTURES

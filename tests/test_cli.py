@@ -248,3 +248,27 @@ def test_version(capsys):
         cli.main(["--version"])
     assert stop.value.code == 0
     assert re.match(r"mfdnn \d+\.\d+", capsys.readouterr().out)
+
+
+def test_an_interrupted_comparison_resumes(capsys, tmp_path, monkeypatch):
+    argv = ["compare", *SMALL, "--networks", "4", "--checkpoint", str(tmp_path / "done.npz"), "--json"]
+    from mfdnn.ensemble import statistics
+
+    measure, calls = statistics._measure, []
+
+    def interrupted(seed, **keywords):
+        calls.append(seed.spawn_key[-1])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(seed, **keywords)
+
+    monkeypatch.setattr(statistics, "n_cores", lambda: 1)  # one after the other, so that two are finished
+    monkeypatch.setattr(statistics, "_measure", interrupted)
+    assert run(capsys, *argv)[0] == 130
+    assert (tmp_path / "done.npz").exists()
+    code, resumed, _ = run(capsys, *argv)
+    assert code == 0
+    assert (calls.count(0), calls.count(1)) == (1, 1)  # what was finished is not computed again
+    monkeypatch.undo()
+    code, whole, _ = run(capsys, *argv[:-3], "--json")
+    assert resumed == whole

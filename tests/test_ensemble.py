@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -22,7 +23,9 @@ NUMBERS = ("lambda_max", "outlier_mean", "mean", "second_moment")
 
 
 def same_bits(a, b):
-    return a.values.keys() == b.values.keys() and all(np.array_equal(a.values[n], b.values[n]) for n in a.values)
+    return a.values.keys() == b.values.keys() and all(
+        np.array_equal(a.values[n], b.values[n]) for n in a.values
+    )
 
 
 class Counting:
@@ -255,15 +258,16 @@ def test_ctrl_c_drops_what_has_not_begun_and_keeps_what_is_finished(tmp_path):
 
     def task(i):
         begun.append(i)
+        time.sleep(0.01)
         if i == 3:
             raise KeyboardInterrupt
         return {"x": np.array(float(i))}
 
     kept = run.Checkpoint(tmp_path / "run.npz", {})
     with pytest.raises(KeyboardInterrupt):
-        run.run(task, range(1000), workers=1, checkpoint=kept)
-    # The one worker may begin a few more before the main thread hears of it.
-    assert len(begun) < 500
+        run.run(task, range(500), workers=1, checkpoint=kept)
+    # The one worker may begin more before the main thread, busy writing, hears of it.
+    assert len(begun) < 250
     assert sorted(run.Checkpoint(tmp_path / "run.npz", {}).results)[:3] == [0, 1, 2]
 
 
@@ -306,7 +310,10 @@ COMPARED = {
     "relu, three outputs": (mlp([100, 120, 150, 3], "relu", 2.0, 0.1), {"n_samples": 50, "c0": 0.3}),
     "linear": (mlp([200, 200, 1], "linear", 1.0, 0.1), {"n_samples": 60, "q0": 1.5}),
     "residual": (resnet([100, 100, 2], 2, "erf", 1.0, 0.1), {"n_samples": 50, "c0": 0.2}),
-    "given inputs": (mlp([20, 150, 150, 2], "gelu", 2.0, 0.1), {"inputs": gaussian_inputs(40, 20, c0=0.3, rng=5)}),
+    "given inputs": (
+        mlp([20, 150, 150, 2], "gelu", 2.0, 0.1),
+        {"inputs": gaussian_inputs(40, 20, c0=0.3, rng=5)},
+    ),
     "no bias": (mlp([100, 100, 100, 1], "silu", 2.0, bias=False), {"n_samples": 50}),
     "one sample": (mlp([100, 100, 2], "relu", 2.0, 0.1), {"n_samples": 1}),
 }
@@ -315,10 +322,13 @@ COMPARED = {
 @pytest.mark.parametrize(("net", "data"), COMPARED.values(), ids=COMPARED.keys())
 def test_sampled_networks_agree_with_the_theory(net, data):
     table = compare(net, n_networks=40, rng=1, **data)
-    assert table.agrees, str(table)
+    for row in table.rows:  # five standard errors, for there are 130 rows in all
+        assert abs(row.simulation - row.theory) <= 5 * row.standard_error + row.allowance + 1e-9, str(table)
 
 
-@pytest.mark.parametrize("name", ["mean", "second_moment", "outlier_mean", "q", "q_st", "q_tilde", "q_hat_st"])
+@pytest.mark.parametrize(
+    "name", ["mean", "second_moment", "outlier_mean", "q", "q_st", "q_tilde", "q_hat_st"]
+)
 def test_a_wrong_theory_is_caught(name):
     # The allowances must leave a factor of two visible in everything, at width 200.
     net = mlp([200, 200, 200, 1], "relu", 2.0, 0.1)
@@ -334,11 +344,16 @@ def test_rows_hold_the_numbers_of_theory_and_ensemble():
     ens = ensemble(NET, 30, 10, rng=0)
     table, fim = compare(NET, ensemble=ens), fisher_statistics(NET, 30)
     op = fim.order_parameters
-    for name, theory in (("mean", fim.mean), ("second_moment", fim.second_moment), ("outlier_mean", fim.largest)):
+    for name, theory in (
+        ("mean", fim.mean),
+        ("second_moment", fim.second_moment),
+        ("outlier_mean", fim.largest),
+    ):
         row = table.row(name)
         assert (row.theory, row.simulation) == (theory, ens.mean[name])
         assert row.deviation == (row.simulation - theory) / ens.standard_error[name]
-        assert row.agrees == (abs(row.simulation - theory) <= 3 * row.standard_error + row.allowance)
+        # 4.09 standard errors for ten networks: as improbable as three when they are exactly known.
+        assert row.agrees == (abs(row.simulation - theory) <= 4.0942 * row.standard_error + row.allowance)
     for name in PER_LAYER:
         for l in range(3):
             row = table.row(f"{name}[{l + (not name.startswith('q_hat'))}]")
@@ -370,10 +385,10 @@ def test_where_no_outlier_stands_clear_the_table_says_so():
 
 
 def test_the_table_prints_aligned_and_exports():
-    table = compare(NET, 20, 3, rng=0)
+    table = compare(mlp([80, 80, 2], "relu", 2.0, 0.1), 20, 3, rng=0)
     lines = str(table).splitlines()
     assert lines[0].split()[0] == "quantity"
-    assert len({len(line) for line in lines[:23]}) == 1
+    assert len({len(line) for line in lines[: 1 + 4 + 2 * 6]}) == 1
     assert "the C outliers split" in lines[-1]
     assert "simulation" in json.loads(json.dumps(table.to_dict()))["rows"][0]
     assert repr(table).endswith("rows agree, 3 networks, T=20)")
@@ -398,7 +413,11 @@ def test_a_comparison_is_reproducible_and_resumes(tmp_path):
         ({"ensemble": ensemble(mlp([20, 2]), 5, 2, rng=0)}, ValueError, "`ensemble` was drawn from Network"),
         ({"ensemble": ensemble(NET, 5, 2, rng=0), "n_samples": 6}, ValueError, "with other inputs"),
         ({"ensemble": ensemble(NET, 5, 2, rng=0), "c0": 0.5}, ValueError, "with other inputs"),
-        ({"ensemble": ensemble(NET, 5, 2, rng=0), "inputs": np.ones((5, 20))}, ValueError, "with other inputs"),
+        (
+            {"ensemble": ensemble(NET, 5, 2, rng=0), "inputs": np.ones((5, 20))},
+            ValueError,
+            "with other inputs",
+        ),
     ],
 )
 def test_wrong_arguments_of_compare_are_named(arguments, error, message):

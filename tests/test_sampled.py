@@ -24,7 +24,9 @@ NETWORKS = {
     "linear": mlp([5, 8, 3], "linear", 1.0, 0.1),
     "one layer": mlp([5, 3], "relu", 1.0, 0.1),
     "residual": resnet([5, 6, 3], 2, "tanh", skip=0.5),
-    "nested": Network(6, [Residual([Residual(BLOCK, skip=0.5), Pointwise("erf"), Dense(6)]), Dense(2, 1.0, 0.1)]),
+    "nested": Network(
+        6, [Residual([Residual(BLOCK, skip=0.5), Pointwise("erf"), Dense(6)]), Dense(2, 1.0, 0.1)]
+    ),
     "ends nonlinear": Network(5, [Dense(4, 2.0, 0.1), Pointwise("sigmoid")]),
 }
 each_network = pytest.mark.parametrize("net", NETWORKS.values(), ids=NETWORKS.keys())
@@ -76,7 +78,10 @@ def test_orthogonal_weights_are_orthogonal(widths):
 
 def test_orthogonal_weights_are_haar_not_just_orthogonal():
     # Without the sign correction of QR the diagonal of a Haar sample would have a mean far from zero.
-    diagonal = [np.diagonal(sample(mlp([4, 4], "relu", 4.0, weights="orthogonal"), rng=i).parameters[0][0]) for i in range(500)]
+    diagonal = [
+        np.diagonal(sample(mlp([4, 4], "relu", 4.0, weights="orthogonal"), rng=i).parameters[0][0])
+        for i in range(500)
+    ]
     assert abs(np.mean(diagonal)) < 5 / np.sqrt(2000)
 
 
@@ -108,7 +113,9 @@ def test_other_dtypes_are_refused(dtype):
 
 
 def test_a_network_that_cannot_fit_is_refused(monkeypatch):
-    with pytest.raises(MemoryError, match=r"would take .* GiB, but only .* narrower layers or dtype='float32'"):
+    with pytest.raises(
+        MemoryError, match=r"would take .* GiB, but only .* narrower layers or dtype='float32'"
+    ):
         sample(mlp([10**6, 10**7, 1], "relu"))
     monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: float("inf"))
     mfdnn._memory.require_memory(1e30, "anything", "nothing")  # nothing known, nothing refused
@@ -287,7 +294,7 @@ def test_no_jacobian_is_stored_and_memory_stays_below_five_dual_matrices():
 def test_a_spectrum_that_cannot_fit_is_refused(monkeypatch):
     one, X, _ = draw(NETWORKS["gaussian"], 200)
     monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 2e6)
-    with pytest.raises(MemoryError, match="pass k=... for the largest eigenvalues only, or fewer samples"):
+    with pytest.raises(MemoryError, match=r"pass k=.* for the largest eigenvalues only, or fewer samples"):
         fisher_spectrum(one, X)
     monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 1e5)
     with pytest.raises(MemoryError, match="pass fewer samples or a smaller k"):
@@ -348,7 +355,9 @@ def test_identical_eigenvalues_of_one_output(iterate):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("STORED_ERRORS", 0), ("WORTH_STORING", 0), ("ROWS", 7)], ids=["large", "many", "rows"]
+    ("name", "value"),
+    [("STORED_ERRORS", 0), ("WORTH_STORING", 0), ("ROWS", 7)],
+    ids=["large", "many", "rows"],
 )
 @each_network
 def test_all_paths_through_the_dual_agree(net, name, value, monkeypatch, iterate):
@@ -432,7 +441,9 @@ def test_the_iteration_restarts(monkeypatch):
 @pytest.mark.parametrize("name", ["outliers", "centred", "ten outliers"])
 def test_float32_is_close_to_float64(name):
     single, X, _ = draw(TOP[name], 60, dtype="float32")
-    double = SampledNetwork(TOP[name], [(w.astype(float), None if b is None else b.astype(float)) for w, b in single.parameters])
+    double = SampledNetwork(
+        TOP[name], [(w.astype(float), None if b is None else b.astype(float)) for w, b in single.parameters]
+    )
     X = X.astype(np.float32)
     for k in (None, 5):
         a, b = fisher_spectrum(single, X, k=k), fisher_spectrum(double, X, k=k)
@@ -468,7 +479,7 @@ def test_wrong_arguments_of_the_spectrum_are_named(arguments, error, message):
 
 def test_a_spectrum_needs_a_sampled_network_and_inputs():
     one, X, _ = draw(NETWORKS["gaussian"])
-    with pytest.raises(TypeError, match="draw one with mfdnn.sample"):
+    with pytest.raises(TypeError, match=r"draw one with mfdnn\.sample"):
         fisher_spectrum(NETWORKS["gaussian"], X)
     with pytest.raises(ValueError, match="must be a matrix"):
         fisher_spectrum(one, X[0])

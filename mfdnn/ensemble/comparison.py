@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from .._results import Result
 from .._validation import one_of, positive_integer
@@ -20,6 +21,8 @@ from .statistics import ensemble as draw
 __all__ = ["Comparison", "Row", "compare"]
 
 THEORY_ERROR = 1e-9  # of the Gaussian integrals, as a fraction of q or of E[phi'^2], with room for ten layers
+
+THREE_SIGMA = float(ndtr(-3.0))  # probability beyond, on one side
 
 _SPLIT = "the C outliers split by O(sqrt(M)): their mean is what theory predicts, the largest lies above"
 _NO_OUTLIER = "no eigenvalue stands out at this size: theory has only the leading value of the bulk"
@@ -40,7 +43,7 @@ class Row(Result):
     allowance
         How far networks of this width may be from infinite width; inf where theory makes no claim.
     agrees
-        Whether simulation and theory differ by no more than three standard errors and the allowance.
+        Whether simulation and theory differ by no more than chance and the allowance (see `compare`).
     note
         What to know about the row, mostly nothing.
     """
@@ -152,11 +155,12 @@ def compare(
 
     Notes
     -----
-    A row agrees if simulation and theory differ by at most three standard errors and the allowance: the
-    size of finite-width corrections. In the notation of `mfdnn.fisher_statistics`, with :math:`A_1, A_2` the
-    mean of the kernel on its diagonal and elsewhere, :math:`\lambda_0` the theory's `largest`, and M the
-    smallest width of inputs and hidden layers (given inputs do not count: theory knows them), the allowances
-    are
+    A row agrees if simulation and theory differ by at most three standard errors, or as many as are as
+    improbable with a standard error from few networks (Student's t: 3.4 for 20 networks, 9.2 for 4), plus the
+    allowance for finite width. Chance alone spoils one row in 370. In the notation of
+    `mfdnn.fisher_statistics`, with :math:`A_1, A_2` the mean of the kernel on its diagonal and elsewhere,
+    :math:`\lambda_0` the theory's `largest`, and M the smallest width of inputs and hidden layers (given inputs
+    do not count: theory knows them), the allowances are
 
     =====================  ============================================================================
     q, q_hat (_st)         (3/4) p/M of q, q_hat: behind p pairs of weight layer and activation
@@ -172,16 +176,15 @@ def compare(
     :math:`s_l` the part of :math:`A_2 + (A_1 - A_2)/T` from weight layers up to l.
 
     The forms are those of the 1/M expansion; the numbers in them are round ones that cover simulations of
-    tanh, erf, sin, relu, silu, gelu, sigmoid, linear and residual networks at M = 60 to 200, L = 1 to 12,
-    C = 1 to 5, T = 8 to 300. Where c/M > 1/3 or :math:`T < \kappa_1/\kappa_2` no outlier stands clear of the
-    bulk: theory makes no claim on it, the allowance is inf and a note says so.
+    tanh, erf, sin, relu, silu, gelu, sigmoid, linear and residual networks at M = 20 to 200, T = 8 to 300,
+    C = 1 to 5, L = 1 to 5 (order parameters: to 12). Where c/M > 1/3 or :math:`T < \kappa_1/\kappa_2` no outlier
+    stands clear of the bulk: theory makes no claim on it, the allowance is inf and a note says so.
 
     Examples
     --------
-    >>> from mfdnn.network import mlp
-    >>> from mfdnn.ensemble import compare
-    >>> net = mlp([100, 100, 100, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
-    >>> table = compare(net, n_samples=50, n_networks=20, rng=0)
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([100, 100, 100, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> table = mfdnn.compare(net, n_samples=50, n_networks=20, rng=0)
     >>> table
     Comparison(22 of 22 rows agree, 20 networks, T=50)
     >>> table.row("mean").agrees
@@ -297,7 +300,8 @@ def _row(ensemble: Ensemble, name: str, theory: float, allowance: float, roundin
         deviation = 0.0  # both are exact, as q_tilde = 1 at the output, and their spread is rounding noise
     else:
         deviation = difference / error if error > 0 else np.copysign(np.inf, difference)
-    agrees = bool(abs(difference) <= 3 * error + allowance + rounding)
+    chance = -stdtrit(ensemble.n_networks - 1, THREE_SIGMA) * error
+    agrees = bool(abs(difference) <= chance + allowance + rounding)
     return Row(
         name, theory, float(simulation), float(error), float(deviation), float(allowance), agrees, note
     )

@@ -156,10 +156,9 @@ def ensemble(
 
     Examples
     --------
-    >>> from mfdnn.network import mlp
-    >>> from mfdnn.ensemble import ensemble
-    >>> net = mlp([50, 50, 50, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
-    >>> ens = ensemble(net, n_samples=20, n_networks=30, rng=0)
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([50, 50, 50, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> ens = mfdnn.ensemble(net, n_samples=20, n_networks=30, rng=0)
     >>> ens.values["q"].shape
     (30, 3)
     >>> print(ens.mean["q"].round(1))  # infinite width: 3.64, 2.50, 2.32

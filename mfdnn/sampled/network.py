@@ -44,10 +44,8 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mfdnn.network import mlp
-    >>> from mfdnn.sampled import sample
-    >>> one = sample(mlp([3, 50, 2], "tanh", sigma_w2=1.5, sigma_b2=0.1), rng=0)
+    >>> import mfdnn, numpy as np
+    >>> one = mfdnn.sample(mfdnn.mlp([3, 50, 2], "tanh", sigma_w2=1.5, sigma_b2=0.1), rng=0)
     >>> one
     SampledNetwork(Network(3-50-2, tanh, L=2, P=302), float64)
     >>> one(np.ones((5, 3))).shape
@@ -113,10 +111,8 @@ class SampledNetwork:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mfdnn.network import mlp
-    >>> from mfdnn.sampled import sample
-    >>> one, X = sample(mlp([3, 50, 2], "tanh"), rng=0), np.ones((5, 3))
+    >>> import mfdnn, numpy as np
+    >>> one, X = mfdnn.sample(mfdnn.mlp([3, 50, 2], "tanh"), rng=0), np.ones((5, 3))
     >>> u, v = np.ones((5, 2)), np.ones(one.n_parameters)
     >>> bool(np.isclose(np.sum(u * one.jvp(X, v)), one.vjp(X, u) @ v))
     True
@@ -206,9 +202,8 @@ class SampledNetwork:
         Examples
         --------
         >>> import numpy as np
-        >>> from mfdnn.network import mlp
-        >>> from mfdnn.sampled import sample
-        >>> layers = sample(mlp([3, 50, 2], "tanh"), rng=0).activity(np.ones((5, 3)))
+        >>> import mfdnn
+        >>> layers = mfdnn.sample(mfdnn.mlp([3, 50, 2], "tanh"), rng=0).activity(np.ones((5, 3)))
         >>> [layer.delta.shape for layer in layers]
         [(2, 5, 50), (2, 5, 2)]
         """

@@ -151,12 +151,10 @@ def fisher_spectrum(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mfdnn.network import mlp
-    >>> from mfdnn.sampled import fisher_spectrum, sample
-    >>> one = sample(mlp([100, 100, 100, 2], "relu", sigma_w2=2.0, sigma_b2=0.1), rng=0)
+    >>> import mfdnn, numpy as np
+    >>> one = mfdnn.sample(mfdnn.mlp([100, 100, 100, 2], "relu", sigma_w2=2.0, sigma_b2=0.1), rng=0)
     >>> X = np.random.default_rng(0).standard_normal((200, 100))
-    >>> all_of_them, top = fisher_spectrum(one, X), fisher_spectrum(one, X, k=2)
+    >>> all_of_them, top = mfdnn.fisher_spectrum(one, X), mfdnn.fisher_spectrum(one, X, k=2)
     >>> bool(np.all(np.abs(top.eigenvalues - all_of_them.eigenvalues[:2]) <= top.residuals))
     True
     """
