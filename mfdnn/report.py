@@ -342,7 +342,7 @@ def _page(r: Report) -> list[str]:
     lines += ["", f"Order parameters by layer: theory | simulation of {n_networks} networks (standard error)"]
     lines += _layer_table(r)
     lines += ["", "Fisher information: theory | simulation (standard error)"]
-    rows = [["", "theory", "simulation", "", "deviation"]]
+    rows = [["", "theory", "simulation", "", "difference"]]
     for name, label in (
         ("mean", "mean eigenvalue"),
         ("second_moment", "second moment"),

@@ -11,7 +11,9 @@ nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-CELL_TIMEOUT = 300  # seconds; a notebook takes about 20 on two cores, so this is for hangs and not a stopwatch
+CELL_TIMEOUT = (
+    300  # seconds; a notebook takes about 20 on two cores, so this is for hangs and not a stopwatch
+)
 INLINE = "module://matplotlib_inline.backend_inline"  # what a kernel sets unless told otherwise
 
 # The suite turns warnings into errors; those of the machinery that runs a kernel are not this package's.
@@ -31,7 +33,9 @@ def kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv("MPLBACKEND", INLINE)  # the suite itself draws with Agg, which shows no figure in a cell
+    monkeypatch.setenv(
+        "MPLBACKEND", INLINE
+    )  # the suite itself draws with Agg, which shows no figure in a cell
     return "python3"
 
 
