@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+
+from threadpoolctl import threadpool_limits
 
 __all__ = ["single_blas_thread"]
 
@@ -10,11 +12,6 @@ __all__ = ["single_blas_thread"]
 def single_blas_thread() -> AbstractContextManager:
     """Keep the BLAS and LAPACK of this process to one thread; the calling thread enters and leaves.
 
-    Products and eigenvalues differ in their last digits with the number of threads. Needs threadpoolctl
-    (which scikit-learn installs); does nothing without.
+    Products and eigenvalues differ in their last digits with the number of threads.
     """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
     return threadpool_limits(1, user_api="blas")

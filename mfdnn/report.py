@@ -35,6 +35,7 @@ WIDTH_FACTORS = (
 )  # hidden widths of the learning-rate panel, relative to the network's own
 MEASURED_UP_TO = 1.0  # wider ones are theory only: sampling them costs more than the network asked about
 NETWORKS_PER_WIDTH = 5
+WHOLE_SPECTRA = 3000  # T C up to which all eigenvalues are computed for the histogram (2 s a network)
 GRID = 160  # points per axis of the phase diagram
 
 
@@ -221,7 +222,8 @@ def report(
         and fixed_point(_activation_of(net, hidden), hidden.sigma_w2, hidden.sigma_b2, q0=first)
     ) or None
     run = {"executor": executor, "progress": progress}
-    ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=True, **data, **run)
+    whole = fim.n_samples * fim.n_outputs <= WHOLE_SPECTRA
+    ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
     table = compare(net, ensemble=ens, **data)
     boundary = _boundary(net, data, limits, min(n_networks, NETWORKS_PER_WIDTH), children[1:], ens, run)
     op = fim.order_parameters
@@ -338,7 +340,7 @@ def _page(r: Report) -> list[str]:
         ]
         if fp.status != "ok":
             lines.append(_entry("", STATUS[fp.status]))
-    n_networks = len(r.ensemble.values["lambda_max"])
+    n_networks = r.ensemble.n_networks
     lines += ["", f"Order parameters by layer: theory | simulation of {n_networks} networks (standard error)"]
     lines += _layer_table(r)
     lines += ["", "Fisher information: theory | simulation (standard error)"]
@@ -492,9 +494,15 @@ def _figure(r: Report) -> Any:
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 8.2), layout="constrained")
     _place_panel(r, axes[0, 0])
     plots.order_parameters(r.order_parameters, ax=axes[0, 1], ensemble=r.ensemble)
-    eigenvalues = np.ravel(r.ensemble.values["eigenvalues"])
-    n_networks = len(r.ensemble.values["lambda_max"])
-    plots.fisher_spectrum(eigenvalues, r.fisher, ax=axes[1, 0], n_networks=n_networks)
+    sampled = r.ensemble.values
+    whole = "eigenvalues" in sampled
+    plots.fisher_spectrum(
+        np.ravel(sampled["eigenvalues" if whole else "lambda_max"]),
+        r.fisher,
+        ax=axes[1, 0],
+        n_networks=r.ensemble.n_networks,
+        label="sampled eigenvalues" if whole else "largest eigenvalue of each sampled network",
+    )
     _boundary_panel(r, axes[1, 1])
     figure.suptitle(repr(r.network)[8:-1], fontsize="medium")
     return figure

@@ -135,7 +135,8 @@ def test_the_same_bits_for_any_executor_and_number_of_workers():
 
 
 def test_the_same_bits_for_any_number_of_blas_threads():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
+    import threadpoolctl
+
     net = mlp([200, 200, 4], "tanh", 1.5, 0.1)  # large enough for BLAS to use its threads
     results = []
     for threads in (1, 2):

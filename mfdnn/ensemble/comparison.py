@@ -271,17 +271,7 @@ def _layers(op: OrderParameters) -> Iterator[_Claim]:
 def _averages(op: OrderParameters) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Order parameters at one and at two inputs, (L,) each: averaged over given inputs and pairs of them."""
     names = ("q", "q_hat", "q_tilde")
-    if not op.per_input:
-        return {n: getattr(op, n) for n in names}, {n: getattr(op, f"{n}_st") for n in names}
-    n_samples = op.q.shape[1]
-    n_pairs = max(n_samples * (n_samples - 1), 1)
-    one, two = {}, {}
-    for n in names:
-        squares, products = getattr(op, n), getattr(op, f"{n}_st")
-        one[n] = squares.mean(axis=1)
-        diagonal = np.trace(products, axis1=1, axis2=2)
-        two[n] = (products.sum(axis=(1, 2)) - diagonal) / n_pairs
-    return one, two
+    return {n: op.averaged(n) for n in names}, {n: op.averaged(f"{n}_st") for n in names}
 
 
 def _width(op: OrderParameters) -> int:

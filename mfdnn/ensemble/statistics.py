@@ -146,8 +146,7 @@ def ensemble(
     Notes
     -----
     Bit for bit the same for any executor and number of workers, on one machine and installation: every
-    network has its own stream of random numbers and computes in one BLAS thread (which threadpoolctl, if it
-    is installed, enforces; without it this rests on all workers having the same number of BLAS threads).
+    network has its own stream of random numbers and computes in one BLAS thread.
     Another machine may round differently.
 
     Cost of one network: that of `fisher_spectrum`, all eigenvalues up to T C = 2000, above that the C largest
