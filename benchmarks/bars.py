@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 import mfdnn
-from mfdnn.gaussian import table
+from mfdnn._tables import Tables
 
 
 def seconds(function: Callable[[], object], repeats: int = 3) -> float:

@@ -1,8 +1,9 @@
 """Everything Numba compiles: numbers and tables in, numbers out.
 
-No kernel receives a function: an activation arrives as a `Table` (and, where a two-dimensional integral is done
-directly, as its piecewise polynomial), so each kernel is compiled once and cached for every activation there will be.
-Kernels validate nothing and allocate nothing in inner loops.
+No kernel receives a function: an activation arrives as tables (see `mfdnn._tables`) or as its piecewise polynomial, so
+each kernel is compiled once and cached for every activation there will be. Kernels validate nothing and allocate
+nothing in inner loops. They share one file because Numba's cache notices a change of the file of a kernel, not of the
+files it calls into.
 """
 
 from __future__ import annotations
@@ -16,17 +17,32 @@ import numba
 import numpy as np
 
 __all__ = [
-    "Table",
-    "fixed_points",
+    "KINK_ORDERS",
+    "OK",
+    "OSCILLATING",
+    "SCALE_INVARIANT",
+    "SEVERAL",
+    "UNBOUNDED",
+    "ZERO_VARIANCE",
+    "Correlations",
+    "Hermite",
+    "Kinks",
+    "Moments",
+    "circle_products",
+    "correlation_fixed_points",
+    "equal_products",
+    "evaluate_pieces",
     "hermite_coefficients",
     "hermite_residual",
     "jit",
     "kink_coefficients",
-    "map_values",
+    "kink_slope_products",
+    "mass_products",
     "pair_expectation",
     "product_matrices",
     "series_products",
     "table_moments",
+    "variance_fixed_points",
 ]
 
 _CACHE = os.environ.get("MFDNN_NUMBA_CACHE", "1") != "0"
@@ -46,24 +62,50 @@ def jit(function: Callable) -> Callable:
     return numba.njit(**options)(function)
 
 
-# An activation for kernels, tabulated over x = log q in panels of Chebyshev polynomials of degree 15.
-#   edges (n + 1,)                panel edges in log q
-#   values (n, 16, 3 + K + 1)     E[phi^2], E[phi'^2], q dE[phi^2]/dq, then Hermite coefficients a_0..a_K
-#   tails (n, 4)                  2-norms of what the series leaves out: smooth part and kink part of phi, of sqrt(q) phi'
-#   kinks, slopes, jumps (m,)     the kink part p(x) = sum_j slopes_j relu(x - kinks_j) + jumps_j step(x - kinks_j)
-#   origin (1,)                   phi(0)
-Table = namedtuple("Table", "edges values tails kinks slopes jumps origin")
+# Tables of an activation, over x = log q in panels of Chebyshev polynomials of degree 15.
+#
+# Moments
+#   edges (n + 1,)               panel edges in log q
+#   values (n, 16, 4)            E[phi^2], E[phi'^2], q dE[phi^2]/dq, E[phi]
+#   origin                       phi(0)^2, the limit of E[phi^2]
+#   grid_q, grid_second (g,)     E[phi^2] on a geometric grid over the whole table
+#   several                      whether E[phi^2] is not concave in q, so that a variance map may have several attractors
+Moments = namedtuple("Moments", "edges values origin grid_q grid_second several")
+
+# Hermite
+#   edges (n + 1,)               panel edges in log q
+#   values (n, 16, K + 1)        Hermite coefficients a_0..a_K
+#   tails (n, 4)                 2-norms of what the series leaves out: smooth and kink part of phi, of sqrt(q) phi'
+#   sizes (n, 2)                 2-norms of the kink part of phi, of sqrt(q) phi'
+#   orders (n,)                  highest order of the kink part
+#   kinks                        the kink part
+Hermite = namedtuple("Hermite", "edges values tails sizes orders kinks")
+
+# Kinks: the kink part p(x) = sum_j sum_i jumps_ji (side_j x - at_j)_+^i / i!, i up to some order, which jumps as phi does.
+# It faces away from zero, so that it disappears for small variances.
+#   at (m,)                      distances from zero, >= 0
+#   sides (m,)                   1 on the right of zero, -1 on the left
+#   jumps (m, 4)                 of phi and its first three derivatives, times -(-1)^i on the left
+Kinks = namedtuple("Kinks", "at sides jumps")
+
+# Correlations: functions of log q and of the angle theta = arccos c in [0, pi/2], on rows of panels
+#   rows (r, 2)                  left and right end in log q
+#   first (r + 1,)               index of the first panel of each row
+#   angles (p, 2)                left and right end in theta; increasing within a row, from 0 to pi/2
+#   values (p, 3, 16, 16)        theta^s E[phi'(u) phi'(v)], theta^s times its mean over [c, 1], its mean over [0, c]
+#   power                        s: 1 if phi jumps, so that E[phi'(u) phi'(v)] grows like 1/theta; else 0
+Correlations = namedtuple("Correlations", "rows first angles values power")
+
+KINK_ORDERS = 4  # jumps of phi, phi', phi'', phi'''
 
 _DEGREE = 15
-_MOMENTS = 3
 _SQRT2 = np.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / np.sqrt(2.0 * np.pi)
-_GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(16)
-_GAUSS12_X, _GAUSS12_W = np.polynomial.legendre.leggauss(12)
+_GL12_X, _GL12_W = np.polynomial.legendre.leggauss(12)
 _GL20_X, _GL20_W = np.polynomial.legendre.leggauss(20)
 
 
-# -- Gaussian helpers ----------------------------------------------------------------------------------------------
+# -- truncated moments of the bivariate normal -----------------------------------------------------------------------
 
 
 @jit
@@ -137,68 +179,124 @@ def _orthant(h, k, c, s):
 
 
 @jit
-def _kink_products(table, q1, q2, c, s):
-    """E[p(u) p(v)] and E[p'(u) p'(v)] for the kink part p of phi, in closed form (truncated bivariate moments)."""
+def _edge_moments(h, k, c, s, gap, order, out):
+    """E[(z2 - k)_+^n / n! | z1 = h] times the density of z1 at h into out[n + 1], n = -1..order.
+
+    With x = E[z2 - k | z1 = h] and T_n = E[(x + s w)_+^n / n!]: n T_n = x T_{n-1} + s^2 T_{n-2}.
+    """
+    x = h - k - gap * h if c > 0.0 else gap * h - h - k
+    d = _density(h)
+    if s > 0.0:
+        out[0] = d * _density(x / s) / s
+        out[1] = d * _upper(-x / s)
+    else:
+        out[0] = np.inf if x == 0.0 else 0.0
+        out[1] = d * (0.5 if x == 0.0 else (1.0 if x > 0.0 else 0.0))
+    if order >= 1:
+        out[2] = x * out[1] + (s * d * _density(x / s) if s > 0.0 else 0.0)
+    for n in range(2, order + 1):
+        out[n + 1] = (x * out[n] + s * s * out[n - 1]) / n
+
+
+@jit
+def _truncated_moments(h, k, c, s, gap, order, out):
+    """E[(z1 - h)_+^m (z2 - k)_+^n] / (m! n!) into out[m + 1, n + 1], m and n = -1..order; -1 is a point mass.
+
+    Integration by parts, E[z1 f] = E[f_1] + c E[f_2], gives m M_mn = -h M_{m-1,n} + M_{m-2,n} + c M_{m-1,n-1}.
+    Near |c| = 1 everything hangs on s = sqrt(1 - c^2) and gap = 1 - |c|, so they are given.
+    """
+    _edge_moments(h, k, c, s, gap, order, out[0])
+    _edge_moments(k, h, c, s, gap, order, out[:, 0])
+    out[1, 1] = _orthant(h, k, c, s)
+    for n in range(1, order + 1):
+        out[1, n + 1] = (-k * out[1, n] + out[1, n - 1] + c * out[0, n]) / n
+    for m in range(1, order + 1):
+        for n in range(order + 1):
+            out[m + 1, n + 1] = (-h * out[m, n + 1] + out[m - 1, n + 1] + c * out[m, n]) / m
+
+
+@jit
+def _kink_products(kinks, order1, order2, q1, q2, c, s, gap, work):
+    """E[p(u) p(v)] and E[p'(u) p'(v)] for kink parts p of orders `order1` (in u) and `order2` (in v), closed forms."""
     value = 0.0
     slope = 0.0
     r1 = np.sqrt(q1)
     r2 = np.sqrt(q2)
-    for i in range(table.kinks.size):
-        h = table.kinks[i] / r1
-        for j in range(table.kinks.size):
-            k = table.kinks[j] / r2
-            both = _orthant(h, k, c, s)
-            dh = _density(h)
-            dk = _density(k)
-            if s > 0.0:
-                qh = _upper((h - c * k) / s)  # P(z1 > h | z2 = k)
-                qk = _upper((k - c * h) / s)
-                joint = np.exp(-0.5 * (h * h - 2.0 * c * h * k + k * k) / (s * s)) / (2.0 * np.pi * s)
-            else:
-                qh = 0.5 if h == c * k else (1.0 if h < c * k else 0.0)
-                qk = 0.5 if k == c * h else (1.0 if k < c * h else 0.0)
-                joint = 0.0
-            weight = table.slopes[i] * table.slopes[j]
-            if weight != 0.0:
-                relu = (c + h * k) * both - k * dh * qk - h * dk * qh + s * s * joint
-                value += weight * r1 * r2 * relu
-                slope += weight * both
-            weight = table.jumps[i] * table.jumps[j]
-            if weight != 0.0:
-                value += weight * both
-                slope += weight * joint / (r1 * r2) if s > 0.0 else np.inf
-            weight = table.jumps[i] * table.slopes[j]
-            if weight != 0.0:
-                value += weight * r2 * (c * dh * qk + dk * qh - k * both)
-                slope += weight * dh * qk / r1
-            weight = table.slopes[i] * table.jumps[j]
-            if weight != 0.0:
-                value += weight * r1 * (c * dk * qh + dh * qk - h * both)
-                slope += weight * dk * qh / r2
+    order = max(order1, order2)
+    for i in range(kinks.at.size):
+        for j in range(kinks.at.size):
+            side = kinks.sides[i] * kinks.sides[j]
+            _truncated_moments(kinks.at[i] / r1, kinks.at[j] / r2, side * c, s, gap, order, work)
+            left = 1.0  # r1^m
+            for m in range(order1 + 1):
+                right = 1.0  # r2^n
+                for n in range(order2 + 1):
+                    weight = kinks.jumps[i, m] * kinks.jumps[j, n] * left * right
+                    if weight != 0.0:
+                        value += weight * work[m + 1, n + 1]
+                        slope += side * weight / (r1 * r2) * work[m, n]
+                    right *= r2
+                left *= r1
     return value, slope
 
 
 @jit
-def kink_coefficients(kinks, slopes, jumps, q, out):
-    """Hermite coefficients of the kink part p at variance q into `out`."""
+def kink_slope_products(kinks, order, q, theta):
+    """E[p'(u) p'(v)] for variances q of both and angles theta = arccos c: (q.size, theta.size)."""
+    work = np.empty((order + 2, order + 2))
+    out = np.empty((q.size, theta.size))
+    for i in range(q.size):
+        for j in range(theta.size):
+            gap = 2.0 * np.sin(0.5 * theta[j]) ** 2
+            s = np.sin(theta[j])
+            out[i, j] = _kink_products(kinks, order, order, q[i], q[i], 1.0 - gap, s, gap, work)[1]
+    return out
+
+
+# -- Hermite coefficients --------------------------------------------------------------------------------------------
+
+
+@jit
+def kink_coefficients(kinks, order, q, polynomials, out):
+    """Hermite coefficients of the kink part p of that order at variance q into `out`; `polynomials` is work space.
+
+    For f(z) = (z - y)_+^m / m!: a_k = density(y) h_{k-m-1}(y) / sqrt(k (k-1) ... (k-m)) for k > m, and
+    E[(z - y)_+^{m-k}] / ((m-k)! sqrt(k!)) for k <= m; for f(-z), (-1)^k times that.
+    """
     out[:] = 0.0
     r = np.sqrt(q)
     n = out.size
-    for j in range(kinks.size):
-        y = kinks[j] / r
+    for j in range(kinks.at.size):
+        y = kinks.at[j] / r
+        side = kinks.sides[j]
         d = _density(y)
-        up = _upper(y)
-        out[0] += slopes[j] * r * (d - y * up) + jumps[j] * up
-        if n > 1:
-            out[1] += slopes[j] * r * up + jumps[j] * d
-        before = 0.0  # h_{k-3}
-        here = 1.0  # h_{k-2}
-        for k in range(2, n):
-            # h_{k-1} = (y h_{k-2} - sqrt(k-2) h_{k-3}) / sqrt(k-1)
-            after = (y * here - np.sqrt(k - 2.0) * before) / np.sqrt(k - 1.0)
-            out[k] += slopes[j] * r * d * here / np.sqrt(k * (k - 1.0)) + jumps[j] * d * after / np.sqrt(float(k))
-            before = here
-            here = after
+        polynomials[0] = 1.0
+        for k in range(1, n):
+            before = polynomials[k - 2] if k > 1 else 0.0
+            polynomials[k] = (y * polynomials[k - 1] - np.sqrt(k - 1.0) * before) / np.sqrt(float(k))
+        left = 1.0  # r^m
+        for m in range(order + 1):
+            weight = kinks.jumps[j, m] * left
+            left *= r
+            if weight == 0.0:
+                continue
+            # T_i = E[(z - y)_+^i] / i!, as in `_edge_moments`
+            before = d
+            here = _upper(y)
+            factorial = 1.0
+            for i in range(m + 1):
+                k = m - i
+                factorial = 1.0
+                for l in range(2, k + 1):
+                    factorial *= l
+                if k < n:
+                    out[k] += weight * side**k * here / np.sqrt(factorial)
+                before, here = here, (-y * here + before) / (i + 1.0)
+            for k in range(m + 1, n):
+                scale = 1.0
+                for l in range(m + 1):
+                    scale *= k - l
+                out[k] += weight * side**k * d * polynomials[k - m - 1] / np.sqrt(scale)
 
 
 @jit
@@ -247,93 +345,81 @@ def hermite_residual(z, weight, f, slope, a):
     return np.sqrt(total), np.sqrt(total_slope)
 
 
-# -- reading the table ---------------------------------------------------------------------------------------------
+# -- reading tables --------------------------------------------------------------------------------------------------
 
 
 @jit
-def _locate(edges, x, chebyshev):
-    """Panel of x (clamped to the table) and the Chebyshev polynomials there; returns the panel."""
-    last = edges.size - 2
-    if x <= edges[0]:
-        panel = 0
-        t = -1.0
-    elif x >= edges[last + 1]:
-        panel = last
-        t = 1.0
-    else:
-        low = 0
-        high = last + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if edges[middle] <= x:
-                low = middle
-            else:
-                high = middle
-        panel = low
-        t = (2.0 * x - edges[low] - edges[low + 1]) / (edges[low + 1] - edges[low])
-    chebyshev[0] = 1.0
-    chebyshev[1] = t
+def _panel(edges, x):
+    """Index of the panel that holds x, clamped to the table."""
+    low = 0
+    high = edges.size - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if edges[middle] <= x:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@jit
+def _chebyshev(left, right, x, out):
+    """T_0..T_15 at x, clamped to [left, right]."""
+    t = min(1.0, max(-1.0, (2.0 * x - left - right) / (right - left)))
+    out[0] = 1.0
+    out[1] = t
     for k in range(2, _DEGREE + 1):
-        chebyshev[k] = 2.0 * t * chebyshev[k - 1] - chebyshev[k - 2]
-    return panel
+        out[k] = 2.0 * t * out[k - 1] - out[k - 2]
 
 
 @jit
-def _moments(table, q, chebyshev):
-    """(E[phi^2], E[phi'^2], dE[phi^2]/dq, panel); continued linearly in q beyond the table."""
-    panel = _locate(table.edges, np.log(q), chebyshev)
-    second = 0.0
-    slope2 = 0.0
-    log_derivative = 0.0
-    for k in range(_DEGREE + 1):
-        second += chebyshev[k] * table.values[panel, k, 0]
-        slope2 += chebyshev[k] * table.values[panel, k, 1]
-        log_derivative += chebyshev[k] * table.values[panel, k, 2]
+def _moments(table, q, chebyshev, out):
+    """E[phi^2], E[phi'^2], dE[phi^2]/dq and E[phi] at variance q into `out`; continued linearly in q off the table."""
     low = np.exp(table.edges[0])
     high = np.exp(table.edges[-1])
-    if q < low:
-        at_zero = table.origin[0] ** 2
-        rate = (second - at_zero) / low
-        return at_zero + rate * q, slope2, rate, panel
-    if q > high:
-        rate = log_derivative / high
-        return second + rate * (q - high), slope2, rate, panel
-    return second, slope2, log_derivative / q, panel
-
-
-@jit
-def _coefficients(table, q, chebyshev, out):
-    """Hermite coefficients a_0..a_K at variance q into `out`; returns the panel. Scaled beyond the table."""
-    panel = _locate(table.edges, np.log(q), chebyshev)
+    inside = min(high, max(low, q))
+    x = np.log(inside)
+    panel = _panel(table.edges, x)
+    _chebyshev(table.edges[panel], table.edges[panel + 1], x, chebyshev)
     out[:] = 0.0
     for k in range(_DEGREE + 1):
-        t = chebyshev[k]
-        for j in range(out.size):
-            out[j] += t * table.values[panel, k, _MOMENTS + j]
-    low = np.exp(table.edges[0])
-    high = np.exp(table.edges[-1])
-    if q < low or q > high:
-        factor = np.sqrt(q / (low if q < low else high))
-        for j in range(1, out.size):
-            out[j] *= factor
-    return panel
+        for j in range(4):
+            out[j] += chebyshev[k] * table.values[panel, k, j]
+    out[2] /= inside
+    if q < low:
+        out[2] = (out[0] - table.origin) / low
+        out[0] = table.origin + out[2] * q
+    elif q > high:
+        out[0] += out[2] * (q - high)
 
 
 @jit
 def table_moments(table, q):
-    """E[phi^2], E[phi'^2], dE[phi^2]/dq and E[phi] for a vector of variances > 0."""
-    n = q.size
+    """E[phi^2], E[phi'^2], dE[phi^2]/dq and E[phi] for a vector of variances: (4, q.size)."""
     chebyshev = np.empty(_DEGREE + 1)
-    second = np.empty(n)
-    slope2 = np.empty(n)
-    rate = np.empty(n)
-    mean = np.empty(n)
-    first = np.empty(1)
-    for i in range(n):
-        second[i], slope2[i], rate[i], _ = _moments(table, q[i], chebyshev)
-        _coefficients(table, q[i], chebyshev, first)
-        mean[i] = first[0]
-    return second, slope2, rate, mean
+    row = np.empty(4)
+    out = np.empty((4, q.size))
+    for i in range(q.size):
+        _moments(table, q[i], chebyshev, row)
+        out[:, i] = row
+    return out
+
+
+@jit
+def _coefficients(table, q, chebyshev, out):
+    """Hermite coefficients a_0..a_K at variance q (clamped to the table) into `out`; returns the panel."""
+    x = np.log(q)
+    panel = _panel(table.edges, x)
+    _chebyshev(table.edges[panel], table.edges[panel + 1], x, chebyshev)
+    out[:] = 0.0
+    for k in range(_DEGREE + 1):
+        t = chebyshev[k]
+        for j in range(out.size):
+            out[j] += t * table.values[panel, k, j]
+    return panel
+
+
+# -- pairs by the series ---------------------------------------------------------------------------------------------
 
 
 @jit
@@ -351,40 +437,60 @@ def _series(a, b, p1, p2, c, kinked):
 
 
 @jit
-def _bounds(table, panel1, panel2, c, n):
-    """Cauchy-Schwarz bounds on what the truncated series leaves out: of E[phi phi] and of sqrt(q1 q2) E[phi' phi']."""
-    power = abs(c) ** n
-    value = 0.0
-    slope = 0.0
-    for first in range(2):
-        g1 = table.tails[panel1, 2 * first]
-        p1 = table.tails[panel1, 2 * first + 1]
-        g2 = table.tails[panel2, 2 * first]
-        p2 = table.tails[panel2, 2 * first + 1]
-        rest = g1 * g2 + g1 * p2 + p1 * g2
-        if first == 0:
-            value = power * rest
-        elif rest > 0.0:
-            slope = (power / abs(c) if c != 0.0 else 0.0) * rest
-    return value, slope
+def _bound(table, panel1, panel2, power, column):
+    """Bound on what the truncated series leaves out, by Cauchy and Schwarz, and on the rounding of the kink part.
+
+    `column` is 0 for E[phi phi], 1 for sqrt(q1 q2) E[phi' phi'].
+    """
+    g1 = table.tails[panel1, 2 * column]
+    p1 = table.tails[panel1, 2 * column + 1]
+    g2 = table.tails[panel2, 2 * column]
+    p2 = table.tails[panel2, 2 * column + 1]
+    rest = g1 * g2 + (g1 * p2 if g1 > 0.0 else 0.0) + (p1 * g2 if g2 > 0.0 else 0.0)
+    rounding = 2e-15 * table.sizes[panel1, column] * table.sizes[panel2, column]
+    return (power * rest if rest > 0.0 else 0.0) + rounding
+
+
+@jit
+def _pair(table, panel1, panel2, q1, q2, a, b, p1, p2, c, work, out):
+    """E[phi phi], E[phi' phi'] and bounds on the error of both into `out`."""
+    kinked = table.kinks.at.size > 0
+    n = a.size
+    root = np.sqrt(q1 * q2)
+    value, slope = _series(a, b, p1, p2, c, kinked)
+    slope /= root
+    if kinked:
+        s = np.sqrt((1.0 - c) * (1.0 + c))
+        more, more_slope = _kink_products(
+            table.kinks, table.orders[panel1], table.orders[panel2], q1, q2, c, s, 1.0 - abs(c), work
+        )
+        value += more
+        slope += more_slope
+    size = abs(c)
+    out[0] = value
+    out[1] = slope
+    out[2] = _bound(table, panel1, panel2, size**n, 0)
+    out[3] = _bound(table, panel1, panel2, size ** (n - 1), 1) / root
 
 
 @jit
 def series_products(table, q1, q2, c):
-    """E[phi phi], E[phi' phi'] and bounds on the truncation error of both, elementwise; variances > 0, |c| <= 1."""
+    """E[phi phi], E[phi' phi'] and bounds on the error of both, elementwise, (4, n); variances > 0, |c| <= 1."""
     n = q1.size
-    terms = table.values.shape[2] - _MOMENTS
+    terms = table.values.shape[2]
     chebyshev = np.empty(_DEGREE + 1)
+    polynomials = np.empty(terms)
+    work = np.empty((KINK_ORDERS + 1, KINK_ORDERS + 1))
     a = np.empty(terms)
     b = np.empty(terms)
-    pa = np.empty(terms)
-    pb = np.empty(terms)
-    kinked = table.kinks.size > 0
-    out = np.empty((4, n))
+    pa = np.zeros(terms)
+    pb = np.zeros(terms)
+    kinked = table.kinks.at.size > 0
+    out = np.empty((n, 4))
     for i in range(n):
         panel1 = _coefficients(table, q1[i], chebyshev, a)
         if kinked:
-            kink_coefficients(table.kinks, table.slopes, table.jumps, q1[i], pa)
+            kink_coefficients(table.kinks, table.orders[panel1], q1[i], polynomials, pa)
         if q2[i] == q1[i]:
             panel2 = panel1
             b[:] = a
@@ -392,92 +498,68 @@ def series_products(table, q1, q2, c):
         else:
             panel2 = _coefficients(table, q2[i], chebyshev, b)
             if kinked:
-                kink_coefficients(table.kinks, table.slopes, table.jumps, q2[i], pb)
-        value, slope = _series(a, b, pa, pb, c[i], kinked)
-        root = np.sqrt(q1[i] * q2[i])
-        slope /= root
-        if kinked:
-            s = np.sqrt((1.0 - c[i]) * (1.0 + c[i]))
-            more, more_slope = _kink_products(table, q1[i], q2[i], c[i], s)
-            value += more
-            slope += more_slope
-        error, error_slope = _bounds(table, panel1, panel2, c[i], terms)
-        out[0, i] = value
-        out[1, i] = slope
-        out[2, i] = error
-        out[3, i] = error_slope / root
-    return out
+                kink_coefficients(table.kinks, table.orders[panel2], q2[i], polynomials, pb)
+        _pair(table, panel1, panel2, q1[i], q2[i], a, b, pa, pb, c[i], work, out[i])
+    return out.T
 
 
 @jit
 def product_matrices(table, variance, covariance):
-    """E[phi_s phi_t], E[phi'_s phi'_t] and truncation bounds for T given inputs; upper triangle mirrored.
+    """E[phi_s phi_t], E[phi'_s phi'_t] and bounds on the error of both for T given inputs, variances > 0.
 
-    The diagonal is left to the caller (one-dimensional moments). Rows with zero variance must be handled before.
+    The diagonal is left to the caller (one-dimensional moments).
     """
     n = variance.size
-    terms = table.values.shape[2] - _MOMENTS
+    terms = table.values.shape[2]
     chebyshev = np.empty(_DEGREE + 1)
+    polynomials = np.empty(terms)
+    work = np.empty((KINK_ORDERS + 1, KINK_ORDERS + 1))
     a = np.empty((n, terms))
-    p = np.empty((n, terms))
+    p = np.zeros((n, terms))
     panels = np.empty(n, dtype=np.int64)
-    kinked = table.kinks.size > 0
     for s in range(n):
         panels[s] = _coefficients(table, variance[s], chebyshev, a[s])
-        if kinked:
-            kink_coefficients(table.kinks, table.slopes, table.jumps, variance[s], p[s])
-    value = np.zeros((n, n))
-    slope = np.zeros((n, n))
-    worst = np.zeros((n, n))
-    worst_slope = np.zeros((n, n))
+        if table.kinks.at.size > 0:
+            kink_coefficients(table.kinks, table.orders[panels[s]], variance[s], polynomials, p[s])
+    out = np.zeros((4, n, n))
+    row = np.empty(4)
     for s in range(n):
         for t in range(s):
-            root = np.sqrt(variance[s] * variance[t])
-            c = covariance[s, t] / root
-            c = min(1.0, max(-1.0, c))
-            v, d = _series(a[s], a[t], p[s], p[t], c, kinked)
-            d /= root
-            if kinked:
-                sine = np.sqrt((1.0 - c) * (1.0 + c))
-                more, more_slope = _kink_products(table, variance[s], variance[t], c, sine)
-                v += more
-                d += more_slope
-            e, e_slope = _bounds(table, panels[s], panels[t], c, terms)
-            value[s, t] = v
-            value[t, s] = v
-            slope[s, t] = d
-            slope[t, s] = d
-            worst[s, t] = e
-            worst_slope[s, t] = e_slope / root
-    return value, slope, worst, worst_slope
+            c = min(1.0, max(-1.0, covariance[s, t] / np.sqrt(variance[s] * variance[t])))
+            _pair(table, panels[s], panels[t], variance[s], variance[t], a[s], a[t], p[s], p[t], c, work, row)
+            for j in range(4):
+                out[j, s, t] = row[j]
+                out[j, t, s] = row[j]
+    return out
 
 
-# -- direct two-dimensional quadrature -------------------------------------------------------------------------------
+# -- pairs by direct quadrature --------------------------------------------------------------------------------------
 
 
 @jit
 def _evaluate(edges, coefficients, x):
     """Piecewise polynomial at x (Clenshaw); continued by its end panels."""
-    last = edges.size - 2
-    low = 0
-    high = last + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if edges[middle] <= x:
-            low = middle
-        else:
-            high = middle
+    low = _panel(edges, x)
     t = (2.0 * x - edges[low] - edges[low + 1]) / (edges[low + 1] - edges[low])
     b1 = 0.0
     b2 = 0.0
-    for k in range(coefficients.shape[1] - 1, 0, -1):
+    for k in range(_DEGREE, 0, -1):
         b1, b2 = coefficients[low, k] + 2.0 * t * b1 - b2, b1
     return coefficients[low, 0] + t * b1 - b2
 
 
 @jit
-def _smoothed(edges, coefficients, kinks, jumps, mean, sd, reach, nodes, weights):
-    """E[f(mean + sd w)], w standard normal, panel by panel; `jumps` adds point masses of a derivative at `kinks`."""
+def evaluate_pieces(edges, coefficients, x):
+    """Piecewise polynomial at every x of a vector."""
+    out = np.empty(x.size)
+    for i in range(x.size):
+        out[i] = _evaluate(edges, coefficients, x[i])
+    return out
+
+
+@jit
+def _smoothed(edges, coefficients, kinks, masses, mean, sd, reach, nodes, weights):
+    """E[f(mean + sd w)], w standard normal, panel by panel; `masses` are point masses of f at `kinks`."""
     if sd == 0.0:
         return _evaluate(edges, coefficients, mean)
     total = 0.0
@@ -497,13 +579,13 @@ def _smoothed(edges, coefficients, kinks, jumps, mean, sd, reach, nodes, weights
         low = high
     total *= _INV_SQRT_2PI
     for j in range(kinks.size):
-        if jumps[j] != 0.0:
-            total += jumps[j] * _density((kinks[j] - mean) / sd) / sd
+        if masses[j] != 0.0:
+            total += masses[j] * _density((kinks[j] - mean) / sd) / sd
     return total
 
 
 @jit
-def pair_expectation(edges, coefficients, kinks, jumps, breaks, r1, r2, c, s, reach, nodes, weights):
+def pair_expectation(edges, coefficients, kinks, masses, breaks, r1, r2, c, s, reach, nodes, weights):
     """E[f(u) f(v)] by panels: u = r1 z, v = r2 (c z + s w). `breaks` are the outer panel edges in z."""
     total = 0.0
     for panel in range(breaks.size - 1):
@@ -513,213 +595,399 @@ def pair_expectation(edges, coefficients, kinks, jumps, breaks, r1, r2, c, s, re
             z = middle + half * nodes[i]
             f = _evaluate(edges, coefficients, r1 * z)
             if f != 0.0:
-                inner = _smoothed(edges, coefficients, kinks, jumps, r2 * c * z, r2 * s, reach, nodes, weights)
+                inner = _smoothed(edges, coefficients, kinks, masses, r2 * c * z, r2 * s, reach, nodes, weights)
                 total += half * weights[i] * _density(z) * f * inner
     for j in range(kinks.size):
-        if jumps[j] != 0.0:
+        if masses[j] != 0.0:
             z = kinks[j] / r1
-            inner = _smoothed(edges, coefficients, kinks, jumps, r2 * c * z, r2 * s, reach, nodes, weights)
-            total += jumps[j] * _density(z) / r1 * inner
+            inner = _smoothed(edges, coefficients, kinks, masses, r2 * c * z, r2 * s, reach, nodes, weights)
+            total += masses[j] * _density(z) / r1 * inner
     return total
 
 
-# -- maps and fixed points -----------------------------------------------------------------------------------------
-
-OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, OSCILLATING = range(5)
+# -- equal variances, by circles around the origin of the plane ------------------------------------------------------
 
 
 @jit
-def _variance_fixed_point(table, w2, b2, q0, chebyshev):
-    """The fixed point of q -> w2 E[phi^2] + b2 reached from q0: (q*, status).
+def _arc_edges(cuts, r, theta, out):
+    """Sorted edges of the arcs of [-theta/2, pi - theta/2] on which neither r cos a nor r cos(a + theta) meets a cut."""
+    low = -0.5 * theta
+    high = np.pi - 0.5 * theta
+    out[0] = low
+    n = 1
+    for i in range(cuts.size):
+        if abs(cuts[i]) < r:
+            angle = np.arccos(cuts[i] / r)
+            for at in (angle, -angle, angle - theta, 2.0 * np.pi - angle - theta):
+                if low < at < high:
+                    j = n
+                    while out[j - 1] > at:
+                        out[j] = out[j - 1]
+                        j -= 1
+                    out[j] = at
+                    n += 1
+    out[n] = high
+    return n + 1
+
+
+@jit
+def _on_arc(edges, coefficients, r, middle, cosines, sines, t, b1, b2):
+    """Piecewise polynomial at r cos(middle + d) for several d, all in one panel, into `b1`; `t`, `b2` are work space."""
+    panel = _panel(edges, r * np.cos(middle))
+    left = edges[panel]
+    right = edges[panel + 1]
+    n = cosines.size
+    a = 2.0 * r * np.cos(middle) / (right - left)
+    b = 2.0 * r * np.sin(middle) / (right - left)
+    shift = (left + right) / (right - left)
+    top = _DEGREE
+    while top > 0 and coefficients[panel, top] == 0.0:
+        top -= 1
+    # Clenshaw, all d abreast
+    for i in range(n):
+        t[i] = a * cosines[i] - b * sines[i] - shift
+        b1[i] = 0.0
+        b2[i] = 0.0
+    for k in range(top, 0, -1):
+        c = coefficients[panel, k]
+        for i in range(n):
+            new = c + 2.0 * t[i] * b1[i] - b2[i]
+            b2[i] = b1[i]
+            b1[i] = new
+    for i in range(n):
+        b1[i] = coefficients[panel, 0] + t[i] * b1[i] - b2[i]
+
+
+@jit
+def _circle_mean(edges, coefficients, cuts, r, theta, nodes, weights, arcs, work):
+    """Mean of f(r cos a) f(r cos(a + theta)) over all angles a; `arcs` and `work` (6, nodes.size) are work space."""
+    n = nodes.size
+    cosines = work[0]
+    sines = work[1]
+    count = _arc_edges(cuts, r, theta, arcs)
+    total = 0.0
+    for arc in range(count - 1):
+        half = 0.5 * (arcs[arc + 1] - arcs[arc])
+        if half <= 0.0:
+            continue
+        middle = 0.5 * (arcs[arc + 1] + arcs[arc])
+        for i in range(n):
+            cosines[i] = np.cos(half * nodes[i])
+            sines[i] = np.sin(half * nodes[i])
+        _on_arc(edges, coefficients, r, middle, cosines, sines, work[2], work[3], work[5])
+        _on_arc(edges, coefficients, r, middle + theta, cosines, sines, work[2], work[4], work[5])
+        part = 0.0
+        for i in range(n):
+            part += weights[i] * work[3, i] * work[4, i]
+        total += half * part
+    return total / np.pi
+
+
+@jit
+def circle_products(edges, coefficients, breaks, radii, q, theta, nodes, weights):
+    """E[f(u) f(v)] for a piecewise polynomial f, variances q of both and angles theta = arccos c: (q.size, theta.size).
+
+    In polar coordinates u = r cos a, v = r cos(a + theta), where r^2/q is chi-squared with two degrees of freedom:
+    Gauss-Legendre panels in r, and in a between all places where u or v meets an edge of f. As a function of r the mean
+    over a circle is singular like a square root where the circle reaches a break, and bends where two lines u = break,
+    v = break cross. `radii` are further edges of panels in r, from 0 to the end of the integral.
+    """
+    out = np.zeros((q.size, theta.size))
+    cuts = edges[1:-1]
+    arcs = np.empty(4 * cuts.size + 2)
+    work = np.empty((6, nodes.size))
+    panels = np.empty(radii.size + breaks.size * (breaks.size + 1))
+    for j in range(theta.size):
+        panels[: radii.size] = radii
+        n = radii.size
+        for i in range(breaks.size):
+            panels[n] = abs(breaks[i])
+            n += 1
+            for k in range(breaks.size):
+                squared = (breaks[i] - breaks[k]) ** 2 + 4.0 * breaks[i] * breaks[k] * np.sin(0.5 * theta[j]) ** 2
+                panels[n] = np.sqrt(squared) / np.sin(theta[j])
+                n += 1
+        panels[:n].sort()
+        start = 0.0
+        for panel in range(n - 1):
+            low = panels[panel]
+            for i in range(breaks.size):
+                if low == abs(breaks[i]):
+                    start = low
+            high = min(panels[panel + 1], radii[-1])
+            if high - low <= 1e-15 * high:
+                continue
+            # Square roots disappear in s with r = start + s^2.
+            if start > 0.0:
+                low = np.sqrt(low - start)
+                high = np.sqrt(high - start)
+            for i in range(_GL12_X.size):
+                r = 0.5 * (high + low) + 0.5 * (high - low) * _GL12_X[i]
+                weight = 0.5 * (high - low) * _GL12_W[i]
+                if start > 0.0:
+                    weight *= 2.0 * r
+                    r = start + r * r
+                mean = _circle_mean(edges, coefficients, cuts, r, theta[j], nodes, weights, arcs, work)
+                mean *= weight * r
+                for k in range(q.size):
+                    out[k, j] += mean / q[k] * np.exp(-0.5 * r * r / q[k])
+    return out
+
+
+@jit
+def mass_products(edges, coefficients, breaks, masses, q, theta, nodes, weights):
+    """What point masses of f at the breaks add to E[f(u) f(v)]: (q.size, theta.size)."""
+    out = np.zeros((q.size, theta.size))
+    for i in range(q.size):
+        root = np.sqrt(q[i])
+        for j in range(theta.size):
+            c = np.cos(theta[j])
+            s = np.sin(theta[j])
+            for k in range(breaks.size):
+                if masses[k] != 0.0:
+                    at = masses[k] * _density(breaks[k] / root) / root
+                    mean = c * breaks[k]
+                    sd = s * root
+                    point = 0.0
+                    for l in range(breaks.size):
+                        point += masses[l] * _density((breaks[l] - mean) / sd) / sd
+                    none = masses[:0]
+                    rest = _smoothed(edges, coefficients, breaks[:0], none, mean, sd, 9.0, nodes, weights)
+                    out[i, j] += at * (2.0 * rest + point)
+    return out
+
+
+# -- fixed points ----------------------------------------------------------------------------------------------------
+
+OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, OSCILLATING, SEVERAL = range(6)
+
+
+@jit
+def _bracket(table, w2, b2, q, step, chebyshev, row):
+    """(left, right, code): the first sign change of the map minus identity from q on, upwards if step > 0.
+
+    The map exceeds the identity at `left` and not at `right`. Where there is none, left = right = q* and a code.
+    """
+    grid = table.grid_q
+    n = grid.size
+    index = np.searchsorted(grid, q, side="right")  # grid[index - 1] <= q < grid[index]
+    if step > 0.0:
+        left = q
+        while index < n:
+            if w2 * table.grid_second[index] + b2 <= grid[index]:
+                return left, grid[index], OK
+            left = grid[index]
+            index += 1
+        # Beyond the table E[phi^2] is continued linearly.
+        _moments(table, left, chebyshev, row)
+        rate = w2 * row[2]
+        if rate >= 1.0 - 1e-12:
+            return np.inf, np.inf, UNBOUNDED
+        q = left + (w2 * row[0] + b2 - left) / (1.0 - rate)
+        return q, q, OK
+    right = q
+    index -= 1
+    if index >= 0 and grid[index] == q:
+        index -= 1
+    while index >= 0:
+        if w2 * table.grid_second[index] + b2 >= grid[index]:
+            return grid[index], right, OK
+        right = grid[index]
+        index -= 1
+    at_zero = b2 + w2 * table.origin
+    if at_zero == 0.0:
+        return 0.0, 0.0, ZERO_VARIANCE
+    right = min(right, grid[0])
+    _moments(table, right, chebyshev, row)
+    q = at_zero / (1.0 - w2 * (row[0] - table.origin) / right)
+    return q, q, OK
+
+
+@jit
+def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
+    """The fixed point of q -> w2 E[phi^2] + b2 reached from q0, and its code; leaves the moments there in `row`.
 
     The map is increasing for every activation whose E[phi^2] grows with q, so iterates move monotonically to the
-    first fixed point in the direction of the first step: bracket it on a geometric grid, then safeguarded Newton.
+    first fixed point in the direction of the first step: bracket it on the grid, then safeguarded Newton.
     """
-    low_edge = np.exp(table.edges[0])
-    high_edge = np.exp(table.edges[-1])
-    q = q0
-    second, _, rate, _ = _moments(table, q, chebyshev)
-    step = w2 * second + b2 - q
-    if abs(step) <= 4e-15 * q:
-        if abs(w2 * rate - 1.0) < 1e-9 and b2 == 0.0 and table.origin[0] == 0.0:
-            other = 4.0 * q
-            second, _, _, _ = _moments(table, other, chebyshev)
-            if abs(w2 * second - other) <= 1e-13 * other:
-                return q, SCALE_INVARIANT
-        return q, OK
-    ratio = 1.5
-    left = q
-    right = q
-    if step > 0.0:
-        while True:
-            left = right
-            right = left * ratio
-            if right > high_edge:
-                # Beyond the table E[phi^2] is continued linearly.
-                second, _, rate, _ = _moments(table, max(high_edge, left), chebyshev)
-                base = max(high_edge, left)
-                gap = w2 * second + b2 - base
-                if gap > 0.0:
-                    if w2 * rate >= 1.0 - 1e-12:
-                        return np.inf, UNBOUNDED
-                    return base + gap / (1.0 - w2 * rate), OK
-                right = base
-                break
-            second, _, _, _ = _moments(table, right, chebyshev)
-            if w2 * second + b2 - right <= 0.0:
-                break
-    else:
-        while True:
-            right = left
-            left = right / ratio
-            if left < low_edge:
-                second, _, rate, _ = _moments(table, low_edge, chebyshev)
-                base = low_edge
-                gap = w2 * second + b2 - base
-                if gap < 0.0:
-                    at_zero = b2 + w2 * table.origin[0] ** 2
-                    if at_zero == 0.0:
-                        return 0.0, ZERO_VARIANCE
-                    rate = w2 * (second - table.origin[0] ** 2) / low_edge
-                    return at_zero / (1.0 - rate), OK
-                left = base
-                break
-            second, _, _, _ = _moments(table, left, chebyshev)
-            if w2 * second + b2 - left >= 0.0:
-                break
-    # The map exceeds the identity at `left` and not at `right`.
+    _moments(table, q0, chebyshev, row)
+    step = w2 * row[0] + b2 - q0
+    if abs(step) <= 4e-15 * q0:
+        if abs(w2 * row[2] - 1.0) < 1e-9 and b2 == 0.0 and table.origin == 0.0:
+            _moments(table, 4.0 * q0, chebyshev, row)
+            if abs(w2 * row[0] - 4.0 * q0) <= 4e-13 * q0:
+                return q0, SCALE_INVARIANT
+            _moments(table, q0, chebyshev, row)
+        return q0, OK
+    left, right, code = _bracket(table, w2, b2, q0, step, chebyshev, row)
+    if left == right:
+        at = left
+        if code == UNBOUNDED:
+            at = np.exp(table.edges[-1])
+        elif code == ZERO_VARIANCE:
+            at = np.exp(table.edges[0])
+        _moments(table, at, chebyshev, row)
+        return left, code
     q = 0.5 * (left + right)
-    rate = 0.0
     for _ in range(100):
-        second, _, rate, _ = _moments(table, q, chebyshev)
-        step = w2 * second + b2 - q
+        _moments(table, q, chebyshev, row)
+        step = w2 * row[0] + b2 - q
         if step >= 0.0:
             left = q
         else:
             right = q
-        slope = w2 * rate - 1.0
-        new = q - step / slope if slope != 0.0 else 0.5 * (left + right)
+        new = q - step / (w2 * row[2] - 1.0)
         if not (left < new < right):
             new = 0.5 * (left + right)
         if abs(new - q) <= 2e-16 * q or right - left <= 4e-16 * right:
-            q = new
             break
         q = new
-    second, _, rate, _ = _moments(table, q, chebyshev)
-    return q, (OSCILLATING if w2 * rate < -1.0 else OK)
+    return q, (OSCILLATING if w2 * row[2] < -1.0 else OK)
 
 
 @jit
-def _correlation(table, a, p, q, w2, b2, c, kinked):
-    """Correlation map and its slope at c, for variance q and coefficients a (and p of the kink part)."""
-    value, slope = _series(a, a, p, p, c, kinked)
-    if kinked:
-        s = np.sqrt((1.0 - c) * (1.0 + c))
-        more, more_slope = _kink_products(table, q, q, c, s)
-        value += more
-        slope += q * more_slope
-    return (w2 * value + b2) / q, w2 * slope / q
+def _has_several(table, w2, b2):
+    """Whether the map crosses the identity upwards somewhere: a repelling fixed point parts two attractors."""
+    below = False
+    for i in range(table.grid_q.size):
+        step = w2 * table.grid_second[i] + b2 - table.grid_q[i]
+        if step < 0.0:
+            below = True
+        elif step > 0.0 and below:
+            return True
+    return False
 
 
 @jit
-def _correlation_fixed_point(table, a, p, q, w2, b2, kinked):
-    """(c*, slope) in [0, 1) where the slope at 1 exceeds 1.
+def variance_fixed_points(table, w2, b2, q0):
+    """q*, E[phi'^2], slope of the variance map, E[phi], and w2 (limit of q/E[phi^2] if unbounded): (5, n); codes (n,).
 
-    On [0, 1] the map is a power series with non-negative coefficients, so map minus identity is convex and positive
-    at 0: Newton from 0 climbs monotonically to the stable root.
-    """
-    c = 0.0
-    value, slope = _correlation(table, a, p, q, w2, b2, c, kinked)
-    for _ in range(200):
-        gap = value - c
-        if gap <= 0.0 or slope >= 1.0:
-            break
-        new = c + gap / (1.0 - slope)
-        if new >= 1.0:
-            new = 0.5 * (1.0 + c)
-        if new - c <= 1e-16:
-            break
-        c = new
-        value, slope = _correlation(table, a, p, q, w2, b2, c, kinked)
-    return c, slope
-
-
-@jit
-def _depth_scale(slope, critical):
-    """-1 / log|slope|: inf within `critical` of 1, 0 at 0 and at inf, negative above 1."""
-    size = abs(slope)
-    if abs(size - 1.0) <= critical:
-        return np.inf
-    if size == 0.0 or size == np.inf:
-        return 0.0
-    return -1.0 / np.log(size)
-
-
-@jit
-def fixed_points(table, w2, b2, q0, critical, has_jumps):
-    """q*, c*, chi_1, chi_c, xi_q, xi_c, xi_grad (rows) and the status code, for vectors of variances.
-
-    `critical` is the half-width of |chi_1 - 1| that counts as the edge of chaos.
+    If q* is 0 or infinite, the moments are those at the end of the table.
     """
     n = w2.size
-    terms = table.values.shape[2] - _MOMENTS
     chebyshev = np.empty(_DEGREE + 1)
-    a = np.empty(terms)
-    p = np.zeros(terms)
-    kinked = table.kinks.size > 0
-    out = np.empty((7, n))
-    status = np.empty(n, dtype=np.int64)
-    high_edge = np.exp(table.edges[-1])
-    low_edge = np.exp(table.edges[0])
+    row = np.empty(4)
+    out = np.empty((5, n))
+    codes = np.empty(n, dtype=np.int64)
     for i in range(n):
-        q, code = _variance_fixed_point(table, w2[i], b2[i], q0[i], chebyshev)
-        status[i] = code
-        gain = w2[i]
-        shift = b2[i]
-        at = q
-        if code == UNBOUNDED:
-            at = high_edge
-        elif code == ZERO_VARIANCE:
-            at = low_edge
-        second, slope2, rate, _ = _moments(table, at, chebyshev)
-        if code == UNBOUNDED:
-            # Limit of large q: the map of the correlation is normalised by the growing variance.
-            gain = at / second
-            shift = 0.0
-        chi_1 = np.inf if has_jumps else w2[i] * slope2
-        slope_at_one = np.inf if has_jumps else gain * slope2
-        if code == ZERO_VARIANCE or slope_at_one <= 1.0 + critical:
-            c = 1.0
-            chi_c = slope_at_one
-        else:
-            _coefficients(table, at, chebyshev, a)
-            if kinked:
-                kink_coefficients(table.kinks, table.slopes, table.jumps, at, p)
-            c, chi_c = _correlation_fixed_point(table, a, p, at, gain, shift, kinked)
+        q, code = _variance_fixed_point(table, w2[i], b2[i], q0[i], chebyshev, row)
+        if code == OK and table.several and _has_several(table, w2[i], b2[i]):
+            code = SEVERAL
+        codes[i] = code
         out[0, i] = q
-        out[1, i] = c
-        out[2, i] = chi_1
-        out[3, i] = chi_c
-        out[4, i] = _depth_scale(w2[i] * rate, critical)
-        out[5, i] = _depth_scale(chi_c, critical)
-        out[6, i] = _depth_scale(chi_1, critical)
-    return out, status
+        out[1, i] = row[1]
+        out[2, i] = w2[i] * row[2]
+        # The mean of an odd activation is rounding.
+        out[3, i] = row[3] if row[3] * row[3] > 1e-28 * row[0] else 0.0
+        out[4, i] = np.exp(table.edges[-1]) / row[0] if code == UNBOUNDED else w2[i]
+    return out, codes
 
 
 @jit
-def map_values(table, w2, b2, q, c):
-    """Correlation map (E[phi phi] w2 + b2)/(variance map) at correlations c for one input variance q."""
-    terms = table.values.shape[2] - _MOMENTS
+def _polynomial(a, left, right, x):
+    """Chebyshev series and its derivative at x."""
+    scale = 2.0 / (right - left)
+    t = (2.0 * x - left - right) / (right - left)
+    before = 1.0
+    here = t
+    u_before = 1.0  # U_0
+    u_here = 2.0 * t  # U_1
+    value = a[0] + a[1] * t
+    slope = a[1]
+    for k in range(2, a.size):
+        before, here = here, 2.0 * t * here - before
+        value += a[k] * here
+        slope += a[k] * k * u_here
+        u_before, u_here = u_here, 2.0 * t * u_here - u_before
+    return value, slope * scale
+
+
+@jit
+def _contract(values, chebyshev, out):
+    """Coefficients in theta at a given log q."""
+    out[:] = 0.0
+    for i in range(_DEGREE + 1):
+        for j in range(_DEGREE + 1):
+            out[j] += chebyshev[i] * values[i, j]
+
+
+@jit
+def _row(table, x, chebyshev):
+    """Row of the table of correlations for log q = x."""
+    row = 0
+    while row < table.rows.shape[0] - 1 and x > table.rows[row, 1]:
+        row += 1
+    _chebyshev(table.rows[row, 0], table.rows[row, 1], x, chebyshev)
+    return row
+
+
+@jit
+def equal_products(table, q, theta):
+    """E[phi'(u) phi'(v)] and its mean over correlations in [c, 1], for equal variances: (2, n); theta in [0, pi/2]."""
     chebyshev = np.empty(_DEGREE + 1)
-    a = np.empty(terms)
-    p = np.zeros(terms)
-    kinked = table.kinks.size > 0
-    _coefficients(table, q, chebyshev, a)
-    if kinked:
-        kink_coefficients(table.kinks, table.slopes, table.jumps, q, p)
-    second, _, _, _ = _moments(table, q, chebyshev)
-    out = np.empty(c.size)
-    for i in range(c.size):
-        value, _ = _correlation(table, a, p, q, w2, b2, c[i], kinked)
-        out[i] = value * q / (w2 * second + b2)
+    series = np.empty(_DEGREE + 1)
+    out = np.empty((2, q.size))
+    for i in range(q.size):
+        row = _row(table, np.log(q[i]), chebyshev)
+        panel = table.first[row]
+        while panel < table.first[row + 1] - 1 and theta[i] > table.angles[panel, 1]:
+            panel += 1
+        for j in range(2):
+            _contract(table.values[panel, j], chebyshev, series)
+            value, _ = _polynomial(series, table.angles[panel, 0], table.angles[panel, 1], theta[i])
+            out[j, i] = value / theta[i] ** table.power
+    return out
+
+
+@jit
+def correlation_fixed_points(table, q, gain, at_zero):
+    """c* in [0, 1) and E[phi'(u) phi'(v)] there: (2, n), where gain E[phi'^2] > 1.
+
+    With D(theta) the mean of E[phi'(u) phi'(v)] over correlations in [c, 1], the correlation map f obeys
+    1 - f(c) = gain D (1 - c): c* solves gain D = 1. D decreases in theta on [0, pi/2] (f is a power series with
+    non-negative coefficients), so the root is unique. Small c* are refined to relative accuracy by
+    f(c) = at_zero + gain c D0 with the mean D0 over [0, c].
+    """
+    n = q.size
+    chebyshev = np.empty(_DEGREE + 1)
+    mean = np.empty(_DEGREE + 1)
+    other = np.empty(_DEGREE + 1)
+    out = np.empty((2, n))
+    for i in range(n):
+        row = _row(table, np.log(q[i]), chebyshev)
+        panel = table.first[row + 1] - 1
+        while True:
+            left = table.angles[panel, 0]
+            right = table.angles[panel, 1]
+            _contract(table.values[panel, 1], chebyshev, mean)
+            if left == 0.0:
+                break
+            value, _ = _polynomial(mean, left, right, left)
+            if gain[i] * value - left**table.power >= 0.0:
+                break
+            panel -= 1
+        theta = 0.5 * (left + right)
+        low = left
+        high = right
+        for _ in range(60):
+            value, slope = _polynomial(mean, left, right, theta)
+            step = gain[i] * value - theta**table.power
+            if step >= 0.0:
+                low = theta
+            else:
+                high = theta
+            slope = gain[i] * slope - table.power
+            new = theta - step / slope if slope != 0.0 else 0.5 * (low + high)
+            if not (low <= new <= high):
+                new = 0.5 * (low + high)
+            if abs(new - theta) <= 2e-16 * right:
+                break
+            theta = new
+        c = np.cos(theta)
+        _contract(table.values[panel, 0], chebyshev, other)
+        out[1, i] = _polynomial(other, left, right, theta)[0] / theta**table.power
+        if c < 0.5:
+            _contract(table.values[panel, 2], chebyshev, other)
+            c = at_zero[i] / (1.0 - gain[i] * _polynomial(other, left, right, theta)[0])
+        out[0, i] = c
     return out

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import _compiled
+
 __all__ = ["DEGREE", "NODES", "Pieces", "chebyshev_fit", "resolve"]
 
 DEGREE = 15
@@ -19,9 +21,15 @@ _DIFFERENTIATE = np.vstack(
     [np.polynomial.chebyshev.chebder(np.eye(DEGREE + 1), axis=0), np.zeros((1, DEGREE + 1))]
 )
 
+# A panel is compared with phi also close to its ends, where a feature can hide between the outermost nodes.
+_PROBES = np.concatenate([-1 + 4.0 ** -np.arange(4, 13), 1 - 4.0 ** -np.arange(4, 13)])
+_AT_PROBES = np.polynomial.chebyshev.chebvander(_PROBES, DEGREE).T
+
+ORDERS = _compiled.KINK_ORDERS  # a break is where phi or one of its first three derivatives jumps
 RESOLVED = 1e-14  # relative size of the last Chebyshev coefficients of a resolved panel
-CLUSTER = 1e-7  # panels narrower than this (relative) surround a kink
-MAX_PANELS = 3000
+CLUSTER = 1e-2  # panels narrower than this (relative) surround a break, or something as sharp
+READABLE = (0.0, 1e-6, 1e-3, 1e-3)  # relative width of the panels off which a jump of each order can be read
+MAX_PANELS = 1500
 SHELL = 16.0  # the first shell is [-16, 16]; shells double up to 2^MAX_SHELLS times that
 MAX_SHELLS = 10
 
@@ -41,22 +49,23 @@ class Pieces:
     Attributes
     ----------
     edges : (n + 1,) array
-        Panel edges; kinks are among them.
+        Panel edges; the breaks are among them.
     coefficients : (3, n, 16) array
         phi, phi', phi''.
-    kinks, slopes, jumps : (m,) arrays
-        Positions, jumps of phi' and jumps of phi.
+    breaks : (m,) array
+        Where phi, phi', phi'' or phi''' jumps.
+    jumps : (m, 4) array
+        By how much.
     resolved : bool
-        False if some panel stayed unresolved (a singularity that is neither a kink nor a jump).
+        False if some panel stayed unresolved (a singularity that is none of those jumps).
+    piecewise_linear : bool
     homogeneous : (float, float) or None
         Slopes on the two sides of zero if phi is positively homogeneous.
-    piecewise_linear : bool
     """
 
     edges: np.ndarray
     coefficients: np.ndarray
-    kinks: np.ndarray
-    slopes: np.ndarray
+    breaks: np.ndarray
     jumps: np.ndarray
     resolved: bool
     piecewise_linear: bool
@@ -67,174 +76,253 @@ class Pieces:
         """phi is known on [-reach, reach]."""
         return float(self.edges[-1])
 
+    @property
+    def smooth(self) -> bool:
+        """Whether phi has no break and no other singularity."""
+        return self.resolved and self.breaks.size == 0
+
     def evaluate(self, x: np.ndarray, derivative: int = 0) -> np.ndarray:
-        """phi, phi' or phi'' at x, elementwise; beyond the last panel its polynomial is continued linearly."""
+        """phi, phi' or phi'' at x, elementwise; beyond the last panel phi is continued linearly."""
         flat = np.asarray(x, dtype=np.float64).ravel()
         inside = np.clip(flat, self.edges[0], self.edges[-1])
-        panel = np.clip(np.searchsorted(self.edges, inside, side="right") - 1, 0, self.edges.size - 2)
-        left, right = self.edges[panel], self.edges[panel + 1]
-        t = (2 * inside - left - right) / (right - left)
-        c = self.coefficients[derivative, panel].T
-        # Clenshaw
-        b1 = np.zeros_like(t)
-        b2 = np.zeros_like(t)
-        for k in range(DEGREE, 0, -1):
-            b1, b2 = c[k] + 2 * t * b1 - b2, b1
-        value = c[0] + t * b1 - b2
+        value = _compiled.evaluate_pieces(self.edges, self.coefficients[derivative], inside)
         if derivative == 0 and np.any(flat != inside):
-            value = value + self.evaluate(inside, 1) * (flat - inside)
+            value += _compiled.evaluate_pieces(self.edges, self.coefficients[1], inside) * (flat - inside)
         return value.reshape(np.shape(x))
 
 
 def resolve(
-    name: str, function: Callable, derivative: Callable | None, given_kinks: tuple[float, ...] = ()
+    name: str, function: Callable, derivative: Callable | None, given: tuple[float, ...] = ()
 ) -> Pieces:
-    """Bisect until every panel is resolved to rounding; a point that never resolves is a kink."""
+    """Bisect until every panel is resolved to rounding; a point that never resolves is a break.
 
-    def sample(f: Callable, edges: np.ndarray) -> np.ndarray:
-        half = np.diff(edges, axis=-1)[..., 0] / 2
-        middle = edges.mean(axis=-1)
-        x = middle[:, None] + half[:, None] * NODES
-        with np.errstate(all="ignore"):
-            return np.asarray(f(x), dtype=np.float64)
-
-    kinks = sorted({float(k) for k in given_kinks})
-    panels, found, resolved = _shells(sample, function, kinks)
-    if panels is None:
+    Raises
+    ------
+    ValueError
+        The function is not resolved on [-16, 16].
+    """
+    found = _shells(function, sorted(set(given)))
+    if found is None:
         raise ValueError(
-            f"activation {name!r} could not be resolved on [-{SHELL:g}, {SHELL:g}]: it is noisy, oscillates too fast, or is "
-            "not finite there; pass a smoother function or rescale its argument."
+            f"activation {name!r} could not be resolved on [-{SHELL:g}, {SHELL:g}]: it is noisy, oscillates too "
+            "fast, or is not finite there; pass a smoother function or rescale its argument."
         )
-    if found:
-        panels, _, resolved = _shells(sample, function, sorted({*kinks, *found}), final=True)
-    edges = np.append(panels[:, 0], panels[-1, 1])
-    values = chebyshev_fit(sample(function, panels))
-    half = np.diff(edges) / 2
+    more = set()
+    for x, uncertainty in _clusters(found[0]):
+        x = _locate(function, x, uncertainty)
+        if x is not None and derivative is not None:
+            x = _locate(derivative, x, uncertainty)
+        if x is not None:
+            more.add(x)
+    if more:
+        found = _shells(function, sorted({*given, *more}), floor=1e-11) or found
+    pieces = _finish(function, derivative, *found)
     if derivative is not None:
-        first = chebyshev_fit(sample(derivative, panels))
-    else:
-        first = values @ _DIFFERENTIATE.T / half[:, None]
-    second = first @ _DIFFERENTIATE.T / half[:, None]
-    return _finish(function, edges, np.stack([values, first, second]), resolved)
+        _check_derivative(name, pieces)
+    return pieces
 
 
-def _shells(sample: Callable, function: Callable, kinks: list[float], final: bool = False) -> tuple:
-    """Resolve [-16, 16], then [16, 32], [-32, -16], ... as far as the function is finite and panels are few."""
+def _check_derivative(name: str, pieces: Pieces) -> None:
+    half = np.diff(pieces.edges)[:, None] / 2
+    values, given = pieces.coefficients[:2]
+    found = values @ _DIFFERENTIATE.T / half
+    # Differentiation magnifies rounding by up to 1e3 / half; narrow panels cannot tell.
+    near = np.abs(pieces.edges[1:]) <= SHELL
+    tolerance = 1e-6 * (np.abs(given[near]).max() + np.abs(values / half).sum(axis=1))
+    wrong = (half[:, 0] > 1e-3) & (np.abs(found - given).max(axis=1) > tolerance)
+    if np.any(wrong):
+        panel = np.flatnonzero(wrong)[np.argmin(np.abs(pieces.edges[:-1][wrong]))]
+        x = pieces.edges[panel : panel + 2].mean()
+        middle = np.polynomial.chebyshev.chebval(0.0, np.stack([given[panel], found[panel]]).T)
+        raise ValueError(
+            f"`derivative` of activation {name!r} is not the derivative of its function: {middle[0]:.6g} instead of "
+            f"{middle[1]:.6g} at x = {x:g}; correct it, or leave it out."
+        )
+
+
+def _sample(function: Callable, panels: np.ndarray, at: np.ndarray = NODES) -> np.ndarray:
+    """Values at the Chebyshev nodes (or other places in [-1, 1]) of each panel (left, right): (n, at.size)."""
+    half = np.diff(panels, axis=1) / 2
+    with np.errstate(all="ignore"):
+        return np.asarray(function(panels.mean(axis=1, keepdims=True) + half * at), dtype=np.float64)
+
+
+def _shells(
+    function: Callable, breaks: list[float], floor: float = 4e-16
+) -> tuple[np.ndarray, bool] | None:
+    """Panels on [-16, 16], then on [16, 32], [-32, -16], ... as far as phi is finite and they are few.
+
+    `floor` is the (relative) width at which a panel is given up. Returns the (n, 2) panels and whether all of
+    them are resolved; None if that fails on the first shell.
+    """
     done: list[np.ndarray] = []
-    found: list[float] = []
     resolved = True
-    scale = 0.0
+    scale = 0.0  # largest |phi| so far: what is small against it further out does not matter
     for shell in range(MAX_SHELLS + 1):
         reach = SHELL * 2.0**shell
         if shell == 0:
-            start = np.concatenate([-(2.0 ** np.arange(4, -2, -1)), [0.0], 2.0 ** np.arange(-1, 5)])
-            spans = [start]
+            powers = 2.0 ** np.arange(-1, 5)
+            spans = [np.concatenate([-powers[::-1], [0.0], powers])]
         else:
             spans = [np.array([-reach, -reach / 2]), np.array([reach / 2, reach])]
         new: list[np.ndarray] = []
         for span in spans:
-            inside = [k for k in kinks if span[0] < k < span[-1]]
-            edges = np.unique(np.concatenate([span, inside]))
-            result = _bisect(sample, function, np.column_stack([edges[:-1], edges[1:]]), scale, final)
+            edges = np.unique(np.concatenate([span, [x for x in breaks if span[0] < x < span[-1]]]))
+            result = _bisect(function, np.column_stack([edges[:-1], edges[1:]]), scale, floor)
             if result is None:
-                return (None, [], False) if shell == 0 else (_merge(done), found, resolved)
-            panels, clusters, ok, scale = result
+                return None if shell == 0 else (_sorted(done), resolved)
+            panels, ok, largest = result
             new.append(panels)
-            found += clusters
             resolved &= ok
-        if sum(map(len, done)) + sum(map(len, new)) > MAX_PANELS and shell > 0:
+            scale = max(scale, largest)
+        if shell > 0 and sum(map(len, done)) + sum(map(len, new)) > MAX_PANELS:
             break
         done += new
-    return _merge(done), found, resolved
+    return _sorted(done), resolved
 
 
-def _merge(panels: list[np.ndarray]) -> np.ndarray:
+def _sorted(panels: list[np.ndarray]) -> np.ndarray:
     stacked = np.concatenate(panels)
     return stacked[np.argsort(stacked[:, 0])]
 
 
 def _bisect(
-    sample: Callable, function: Callable, panels: np.ndarray, scale: float, final: bool
-) -> tuple[np.ndarray, list[float], bool, float] | None:
-    """Bisect panels until resolved. Returns panels, kink positions, whether all resolved, and max |f| so far."""
+    function: Callable, panels: np.ndarray, scale: float, floor: float
+) -> tuple[np.ndarray, bool, float] | None:
+    """Bisect panels until resolved: the panels, whether all are resolved, and max |phi|; None if hopeless."""
     accepted: list[np.ndarray] = []
-    tiny: list[np.ndarray] = []
     resolved = True
+    largest = 0.0
     while len(panels):
-        values = sample(function, panels)
+        values = _sample(function, panels)
         if not np.all(np.isfinite(values)):
             return None
-        coefficients = chebyshev_fit(values)
         size = np.abs(values).max(axis=1)
+        largest = max(largest, float(size.max()))
         # The Gaussian weight is symmetric, so what is small against the values nearer to zero does not matter.
         outer = np.abs(panels).max(axis=1)
         order = np.argsort(outer)
-        running = np.empty(len(panels))
-        running[order] = np.maximum.accumulate(size[order])
-        if not accepted:
-            scale = max(scale, 0.0)
-        reference = np.maximum(running, scale if panels[0, 0] < -SHELL or panels[-1, 1] > SHELL else 0.0)
-        tail = np.abs(coefficients[:, -3:]).max(axis=1)
-        width = panels[:, 1] - panels[:, 0]
-        floor = (1e-11 if final else 4e-16) * np.maximum(1.0, outer)
-        smooth = tail <= RESOLVED * np.maximum(reference, 1e-300)
-        give_up = ~smooth & (width <= floor)
+        reference = np.empty(len(panels))
+        reference[order] = np.maximum.accumulate(size[order])
+        width = np.diff(panels, axis=1)[:, 0]
+        # phi cannot look smoother than the rounding of its argument lets it.
+        rounding = 4e-16 * outer * np.ptp(values, axis=1) / width
+        tolerance = RESOLVED * np.maximum(reference, max(scale, 1e-300)) + rounding
+        fit = chebyshev_fit(values)
+        smooth = np.abs(fit[:, -3:]).max(axis=1) <= tolerance
+        missed = np.abs(_sample(function, panels[smooth], _PROBES) - fit[smooth] @ _AT_PROBES).max(axis=1)
+        smooth[smooth] = missed <= 100 * tolerance[smooth]
+        give_up = ~smooth & (width <= floor * np.maximum(1.0, outer))
         resolved &= not np.any(give_up)
-        scale = max(scale, float(size.max()))
         stop = smooth | give_up
-        narrow = stop & (width <= CLUSTER * np.maximum(1.0, outer))
         accepted.append(panels[stop])
-        tiny.append(panels[narrow])
         left, right = panels[~stop].T
         middle = (left + right) / 2
         panels = np.concatenate([np.column_stack([left, middle]), np.column_stack([middle, right])])
         panels = panels[np.argsort(panels[:, 0])]
         if len(panels) + sum(map(len, accepted)) > 4 * MAX_PANELS:
             return None
-    found: list[float] = []
-    narrow_panels = np.concatenate(tiny)
-    if len(narrow_panels) and not final:
-        narrow_panels = narrow_panels[np.argsort(narrow_panels[:, 0])]
-        gaps = np.flatnonzero(narrow_panels[1:, 0] > narrow_panels[:-1, 1])
-        for cluster in np.split(narrow_panels, gaps + 1):
-            width = np.diff(cluster, axis=1)[:, 0]
-            smallest = cluster[width <= 2.5 * width.min()]
-            found.append(float((smallest.min() + smallest.max()) / 2))
-    return np.concatenate(accepted), found, resolved, scale
+    return np.concatenate(accepted), resolved, largest
 
 
-def _finish(function: Callable, edges: np.ndarray, coefficients: np.ndarray, resolved: bool) -> Pieces:
-    sign = (-1.0) ** np.arange(DEGREE + 1)
-    at_left = coefficients[:2] @ sign  # phi and phi' at the left end of each panel
-    at_right = coefficients[:2].sum(axis=-1)
-    jump = at_left[:, 1:] - at_right[:, :-1]
-    # Noise of a jump: rounding relative to the largest value in the two panels and nearer to zero; a slope read off
-    # the values on a narrow panel is noisier by the panel's width.
-    inner = np.argsort(np.abs(edges[1:-1]))
-    largest = np.abs(coefficients[:2]).sum(axis=-1)
-    size = np.empty_like(jump)
-    size[:, inner] = np.maximum.accumulate(np.maximum(largest[:, 1:], largest[:, :-1])[:, inner], axis=1)
-    width = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1])
-    value_jump = np.where(np.abs(jump[0]) > 1e-11 * size[0], jump[0], 0.0)
-    slope_jump = np.where(np.abs(jump[1]) > 1e-9 * size[1] + 1e-12 * size[0] / width, jump[1], 0.0)
-    at = np.flatnonzero((slope_jump != 0) | (value_jump != 0))
-    linear = bool(np.all(np.abs(coefficients[0][:, 2:]).max(axis=1) <= 1e-13 * np.abs(coefficients[0]).max(axis=1)))
-    kinks = edges[1:-1][at]
-    kinks = np.where(np.abs(kinks) < 1e-13, 0.0, kinks)
+def _clusters(panels: np.ndarray) -> list[tuple[float, float]]:
+    """Clusters of narrow panels: the centre of the smallest ones and how far from it a break can be."""
+    narrow = panels[np.diff(panels, axis=1)[:, 0] <= CLUSTER * np.maximum(1.0, np.abs(panels).max(axis=1))]
+    if len(narrow) == 0:
+        return []
+    clusters = []
+    for cluster in np.split(narrow, np.flatnonzero(narrow[1:, 0] > narrow[:-1, 1]) + 1):
+        width = np.diff(cluster, axis=1)[:, 0]
+        smallest = cluster[width <= 2.5 * width.min()]
+        clusters.append((float((smallest.min() + smallest.max()) / 2), float(np.ptp(smallest))))
+    return clusters
+
+
+def _locate(function: Callable, x: float, uncertainty: float) -> float | None:
+    """Where near x a derivative jumps; None if there is no polynomial on each side.
+
+    A jump J of the m-th derivative at x - d makes the derivative below seem to jump by J d at x.
+    """
+    gap = max(uncertainty, 1e-15 * abs(x))
+    reach = 1.0
+    while reach > 16 * gap:
+        fit = chebyshev_fit(_sample(function, np.array([[x - reach, x - gap], [x + gap, x + reach]])))
+        size = np.abs(fit).sum(axis=1).max()
+        if np.isfinite(size) and np.abs(fit[:, -3:]).max() <= 1e-13 * size:
+            break
+        reach /= 2
+    else:
+        return None
+    half = (reach - gap) / 2
+    at_x = np.polynomial.chebyshev.chebvander(np.array([1.0, -1.0]) * (1 + gap / half), DEGREE)
+    jumps, sizes = np.empty(ORDERS), np.empty(ORDERS)
+    for order in range(ORDERS):
+        left, right = np.sum(at_x * fit, axis=1) / half**order
+        jumps[order], sizes[order] = right - left, np.abs(fit).sum(axis=1).max() / half**order
+        fit = fit @ _DIFFERENTIATE.T
+    for order in range(ORDERS - 1, 0, -1):
+        if abs(jumps[order]) > 1e-6 * sizes[order] and abs(jumps[order - 1]) <= gap * abs(jumps[order]):
+            return x - float(jumps[order - 1] / jumps[order])
+    return x
+
+
+def _finish(
+    function: Callable, derivative: Callable | None, panels: np.ndarray, resolved: bool
+) -> Pieces:
+    edges = np.append(panels[:, 0], panels[-1, 1])
+    half = np.diff(edges)[:, None] / 2
+    values = chebyshev_fit(_sample(function, panels))
+    if derivative is not None:
+        first = chebyshev_fit(_sample(derivative, panels))
+    else:
+        first = values @ _DIFFERENTIATE.T / half
+        first[np.abs(first) <= 1e-14 * np.abs(values).max(axis=1, keepdims=True) / half] = 0.0
+    second = first @ _DIFFERENTIATE.T / half
+    third = second @ _DIFFERENTIATE.T / half
+    all_orders = np.stack([values, first, second, third])
+    at_left = all_orders @ (-1.0) ** np.arange(DEGREE + 1)
+    at_right = all_orders.sum(axis=-1)
+    jumps = (at_left[:, 1:] - at_right[:, :-1]).T
+    jumps[_unreadable(edges, all_orders, jumps)] = 0.0
+    at = np.flatnonzero(np.any(jumps != 0, axis=1))
+    breaks = np.where(np.abs(edges[1:-1][at]) < 1e-13, 0.0, edges[1:-1][at])
+    linear = bool(np.all(np.abs(values[:, 2:]).max(axis=1) <= 1e-13 * np.abs(values).max(axis=1)))
     homogeneous = None
-    if linear and np.all(value_jump == 0) and (kinks.size == 0 or (kinks.size == 1 and kinks[0] == 0.0)):
+    if linear and not np.any(breaks) and np.all(jumps[at, 0] == 0):
         zero = int(np.searchsorted(edges, 0.0))
         # phi(0) from the panel to the right of zero, which starts there
-        if abs(at_left[0, zero]) <= 1e-13 * np.abs(coefficients[0, zero]).max():
+        if abs(at_left[0, zero]) <= 1e-13 * np.abs(values[zero]).max():
             low, high = np.asarray(function(np.array([-1.0, 1.0])), dtype=np.float64)
             homogeneous = (float(-low), float(high))
     return Pieces(
         edges=edges,
-        coefficients=coefficients,
-        kinks=kinks,
-        slopes=slope_jump[at],
-        jumps=value_jump[at],
+        coefficients=all_orders[:3],
+        breaks=breaks,
+        jumps=jumps[at],
         resolved=resolved,
         piecewise_linear=linear,
         homogeneous=homogeneous,
     )
+
+
+def _unreadable(edges: np.ndarray, all_orders: np.ndarray, jumps: np.ndarray) -> np.ndarray:
+    """Which jumps of phi and its derivatives at the inner edges are noise: (n - 1, 4).
+
+    Noise is relative to the largest values in the two panels, nearer to zero and in [-1/2, 1/2]; a derivative read
+    off the values on a narrow panel is noisier by powers of its width.
+    """
+    inner = np.argsort(np.abs(edges[1:-1]))
+    largest = np.abs(all_orders).sum(axis=-1)
+    size = np.empty((ORDERS, edges.size - 2))
+    size[:, inner] = np.maximum.accumulate(np.maximum(largest[:, 1:], largest[:, :-1])[:, inner], axis=1)
+    near = np.abs(edges[1:-1]) <= 0.5
+    size = np.maximum(size, size[:, near].max(axis=1, keepdims=True))
+    width = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1])
+    noise = [
+        1e-11 * size[0],
+        1e-9 * size[1] + 1e-11 * size[0] / width,
+        1e-8 * size[2] + 1e-8 * size[0] / width**2,
+        1e-6 * size[3] + 1e-6 * size[0] / width**3,
+    ]
+    narrow = width[:, None] <= np.multiply.outer(np.maximum(1.0, np.abs(edges[1:-1])), READABLE)
+    return (np.abs(jumps) <= np.transpose(noise)) | narrow

@@ -47,7 +47,7 @@ class Activation:
     >>> act = mfdnn.Activation("mine", lambda x: np.maximum(x, -1.0), kinks=(-1.0,))
     >>> act
     Activation('mine')
-    >>> act(np.array([-3.0, 0.5])), act.slope(np.array([-3.0, 0.5]))
+    >>> act(np.array([-3.0, 0.5])), act.slope(np.array([-3.0, 0.5])).round(12)
     (array([-1. ,  0.5]), array([0., 1.]))
     >>> act.kinks
     (-1.0,)
@@ -62,14 +62,15 @@ class Activation:
     ):
         self.name = str(name)
         self.parameters: dict[str, float] = {}
+        self._is_built_in = False
         self._function = function
         self._derivative = derivative
         self._given_kinks = tuple(float(k) for k in np.ravel(finite_array("kinks", list(kinks))))
         if not callable(function):
             raise TypeError(f"`function` must be callable, got {function!r}; pass a vectorised function such as np.tanh.")
-        _check_callable(self.name, function)
+        _check_callable("function", self.name, function)
         if derivative is not None:
-            _check_callable(f"derivative of {self.name}", derivative)
+            _check_callable("derivative", self.name, derivative)
 
     @property
     def label(self) -> str:
@@ -81,21 +82,21 @@ class Activation:
         return f"Activation({self.label!r})"
 
     def __reduce__(self) -> tuple:
-        if _BUILT_IN.get(self.name) and self.__dict__.get("_built_in"):
+        if self._is_built_in:
             return _restore, (self.name, tuple(self.parameters.items()))
         return Activation, (self.name, self._function, self._derivative, self._given_kinks)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """phi(x), elementwise; keeps the shape and a float dtype."""
-        x = np.asarray(x)
-        return np.asarray(self._function(x), dtype=_float_dtype(x))
+        """phi(x), elementwise; keeps the shape, and float32 as float32."""
+        x = _as_float(x)
+        return np.asarray(self._function(x), dtype=x.dtype)
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """phi'(x), elementwise; at a kink the value of one side."""
-        x = np.asarray(x)
+        x = _as_float(x)
         if self._derivative is not None:
-            return np.asarray(self._derivative(x), dtype=_float_dtype(x))
-        return self.pieces.evaluate(x, 1).astype(_float_dtype(x), copy=False)
+            return np.asarray(self._derivative(x), dtype=x.dtype)
+        return self.pieces.evaluate(x, 1).astype(x.dtype, copy=False)
 
     @cached_property
     def pieces(self) -> Pieces:
@@ -105,7 +106,8 @@ class Activation:
     @property
     def kinks(self) -> tuple[float, ...]:
         """Where phi or phi' jumps."""
-        return tuple(float(k) for k in self.pieces.kinks)
+        pieces = self.pieces
+        return tuple(float(x) for x in pieces.breaks[np.any(pieces.jumps[:, :2] != 0, axis=1)])
 
     @property
     def homogeneous(self) -> tuple[float, float] | None:
@@ -187,7 +189,7 @@ def _built_in(name: str, parameters: tuple[tuple[str, float], ...]) -> Activatio
     act = Activation(name, function, derivative, kinks)
     defaults = {key: p.default for key, p in inspect.signature(factory).parameters.items()}
     act.parameters = {**defaults, **values}
-    act._built_in = True  # type: ignore[attr-defined]  # pickled by name
+    act._is_built_in = True  # pickled by name
     return act
 
 
@@ -195,33 +197,39 @@ def _restore(name: str, parameters: tuple[tuple[str, float], ...]) -> Activation
     return activation(name, **dict(parameters))
 
 
-def _float_dtype(x: np.ndarray) -> np.dtype:
-    return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+def _as_float(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
 
 
-def _check_callable(name: str, function: Callable) -> None:
+def _check_callable(argument: str, name: str, function: Callable) -> None:
     x = np.linspace(-3.0, 3.0, 24).reshape(4, 6) + 0.01234
+    given = x.copy()
     hint = "it must map a float array of any shape to real numbers of the same shape, elementwise"
     try:
         with np.errstate(all="ignore"):
-            y = np.asarray(function(x.copy()))
-            again = np.asarray(function(x[::-1].copy()))
+            y = np.asarray(function(given))
+            part = np.asarray(function(x[::-1, 1:4].copy()))
     except Exception as error:
         raise TypeError(
-            f"`function` of activation {name!r} raised {type(error).__name__}: {error}; {hint} "
+            f"`{argument}` of activation {name!r} raised {type(error).__name__}: {error}; {hint} "
             "(np.where instead of if, np.maximum instead of max; np.vectorize as a slow last resort)."
         ) from error
     if y.shape != x.shape:
-        raise ValueError(f"`function` of activation {name!r} turned shape {x.shape} into {y.shape}; {hint}.")
+        raise ValueError(f"`{argument}` of activation {name!r} turned shape {x.shape} into {y.shape}; {hint}.")
     if not (np.issubdtype(y.dtype, np.floating) or np.issubdtype(y.dtype, np.integer) or y.dtype == bool):
-        raise TypeError(f"`function` of activation {name!r} returned {y.dtype} values; {hint}.")
+        raise TypeError(f"`{argument}` of activation {name!r} returned {y.dtype} values; {hint}.")
     if not np.all(np.isfinite(y)):
         where = x[~np.isfinite(y)][0]
-        raise ValueError(f"`function` of activation {name!r} returned {y[~np.isfinite(y)][0]} at x = {where:g}; {hint}.")
-    if not np.allclose(again[::-1], y, rtol=1e-12, atol=1e-300):
         raise ValueError(
-            f"`function` of activation {name!r} is not elementwise or not deterministic: a value changed with its position "
-            f"in the array; {hint}."
+            f"`{argument}` of activation {name!r} returned {y[~np.isfinite(y)][0]} at x = {where:g}; {hint}."
+        )
+    if np.any(given != x):
+        raise ValueError(f"`{argument}` of activation {name!r} changes its argument; {hint}, in a new array.")
+    if part.shape != (4, 3) or not np.allclose(part[::-1], y[:, 1:4], rtol=1e-12, atol=1e-300):
+        raise ValueError(
+            f"`{argument}` of activation {name!r} is not elementwise or not deterministic: a value changed with its "
+            f"place in the array or with the other values; {hint}."
         )
 
 

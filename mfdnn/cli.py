@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validation import finite_number, one_of
+from ._validation import one_of
 
 __all__ = ["main"]
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, FileNotFoundError) as error:
         print(f"mfdnn {args.verb}: {error}", file=sys.stderr)
         return USAGE
-    except (ArithmeticError, ImportError, MemoryError, OSError) as error:
+    except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError) as error:
         print(f"mfdnn {args.verb}: {error}", file=sys.stderr)
         return FAILED
     return DONE
@@ -170,9 +170,10 @@ def _activation(text: str) -> Any:
         sys.path.insert(0, os.getcwd())
         try:
             return activation(getattr(importlib.import_module(module_name), attribute))
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # importing a user's module may raise anything
             raise ValueError(
-                f"`--activation` {text!r}: {error}; write module:function for a function of your own."
+                f"`--activation` {text!r}: {type(error).__name__}: {error}; write module:function for a function of "
+                "your own."
             ) from None
         finally:
             sys.path.pop(0)
@@ -326,15 +327,6 @@ def _loss(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _variances(args: argparse.Namespace, act: Any) -> tuple[float, float]:
-    """Variances for the verbs that speak of an infinitely deep network."""
-    from .phase import critical_point
-
-    if args.sigma_w2 is None:
-        return critical_point(act, args.sigma_b2)
-    return finite_number("sigma_w2", args.sigma_w2), finite_number("sigma_b2", args.sigma_b2 or 0.0)
-
-
 # -- verbs ---------------------------------------------------------------------------------------------------
 
 
@@ -451,12 +443,16 @@ def _learning_rate(args: argparse.Namespace) -> Output:
 
     net, data = _network_and_data(args)
     lr = max_learning_rate(net, **data, **_loss(args))
-    low, high = lr.zones["catapult"]
+    beyond = "beyond that bound nothing is known"
+    if "catapult" in lr.zones:
+        beyond = (
+            f"may grow and recover (catapult) from there to about {lr.catapult_limit:.4g}; diverges above"
+        )
     lines = [
         f"{net!r}, T = {lr.n_samples}",
         f"{lr.value:.6g}  largest stable learning rate, {lr.optimiser}",
         lr.convention,
-        f"monotone below {low:.4g}; may grow and recover (catapult) from there to about {high:.4g}; diverges above",
+        f"monotone below {lr.value:.4g}; {beyond}",
         "",
         lr.table(),
     ]
@@ -480,11 +476,13 @@ def _figure(args: argparse.Namespace) -> Output:
     from . import papers
 
     names = list(papers.FIGURES)
+    if args.output and args.name is None:
+        raise ValueError("`-o` needs the name of one figure; see mfdnn figure --list.")
     if args.list or (args.name is None and not args.all):
         lines = [f"{name:<28} {papers.summary(name)}" for name in names]
         return Output("\n".join(lines), {"figures": {name: papers.summary(name) for name in names}})
-    if args.all and (args.name or args.output):
-        raise ValueError("`--all` writes every figure into --folder; drop the name and -o.")
+    if args.all and args.name:
+        raise ValueError(f"`--all` writes every figure into --folder; drop {args.name!r}.")
     wanted = names if args.all else [one_of("figure", args.name, names)]
     folder = Path(args.folder)
     if not args.output:

@@ -14,28 +14,28 @@ Gauss-Legendre panels that respect every kink.
 
 from __future__ import annotations
 
-import weakref
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import _compiled
-from ._compiled import Table
-from ._pieces import DEGREE, NODES, chebyshev_fit
+from ._pieces import Pieces
+from ._quadrature import REACH, breaks, circle_coefficients, nodes, values
+from ._tables import LOG_Q_MIN, tables
 from ._validation import finite_array, nonnegative_array
 from .activations import Activation, activation
 
-__all__ = ["covariances", "expect", "expect_product", "moments", "table"]
+__all__ = ["covariances", "expect", "expect_product", "moments"]
 
-REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
-LOG_Q_MIN = np.log(1e-12)
-TERMS = (2, 16, 32, 64, 128, 256, 512)  # numbers of Hermite terms to choose from
-MAX_KINKS = 8  # more kinks than that are left to the series
-TARGET = 1e-12  # relative truncation error above which `expect_product` integrates directly
+TARGET = 1e-12  # relative error of the series above which a pair is integrated directly
+MATRIX_TARGET = 1e-11  # the same in matrices of pairs,
+MAX_DIRECT = 500  # where at most this many pairs are integrated directly (a few seconds)
+MATRIX_WARNING = 1e-9  # and a larger error of the others is reported
 
-_GL_X, _GL_W = np.polynomial.legendre.leggauss(16)
-_UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
+_GAUSS12, _GAUSS16 = (np.polynomial.legendre.leggauss(n) for n in (12, 16))
+CIRCLES = 9.0  # radius in the plane, in standard deviations, beyond which nothing is left (3e-18 of the mass)
 
 
 def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any:
@@ -77,8 +77,9 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
     act = activation(phi)
     order = _derivative_order(derivative)
     variance = nonnegative_array("q", q)
-    values, inverse = np.unique(variance, return_inverse=True)
-    result = np.array([_expect_one(act, v, order) for v in values])
+    _check_range(act, variance)
+    distinct, inverse = np.unique(variance, return_inverse=True)
+    result = np.array([_expect_one(act, v, order) for v in distinct])
     return _unwrap(result[inverse].reshape(variance.shape))
 
 
@@ -129,10 +130,12 @@ def expect_product(
     0.333333333333
     >>> value, error = mfdnn.expect_product("tanh", 2.0, 0.3, return_error=True)
     >>> round(value, 10), error < 1e-11
-    (0.1426829303, True)
+    (0.1394079415, True)
     """
     act = activation(phi)
     order = _derivative_order(derivative)
+    if order == 2 and np.any(act.pieces.jumps[:, 0] != 0):
+        raise ValueError(f"`derivative` = 2, but activation {act.label!r} jumps: its second derivative has no product; use 0 or 1.")
     q1 = nonnegative_array("q", q)
     second = q1 if q2 is None else nonnegative_array("q2", q2)
     corr = finite_array("c", c)
@@ -152,24 +155,23 @@ def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.
     """E[phi], E[phi^2] and E[phi'^2] for an array of variances >= 0, each of its shape."""
     variance = np.asarray(variance, dtype=np.float64)
     flat = variance.ravel()
-    tab = table(act)
-    _check_range(act, tab, flat)
-    low = np.exp(tab.edges[0])
-    second, slope2, _, mean = _compiled.table_moments(tab, np.maximum(flat, low))
-    tiny = flat < low
-    if np.any(tiny):
-        mean[tiny] = [_expect_one(act, v, 0) for v in flat[tiny]]
-        second[tiny] = [_second_moment(act, v, 0) for v in flat[tiny]]
-    if np.any(act.pieces.jumps != 0):
+    _check_range(act, flat)
+    second, slope2, _, mean = _compiled.table_moments(tables(act).moments, flat)
+    below = flat < np.exp(LOG_Q_MIN)
+    if np.any(below):
+        mean[below] = [_expect_one(act, q, 0) for q in flat[below]]
+        second[below] = [_second_moment(act, q, 0) for q in flat[below]]
+        slope2[below] = [_second_moment(act, q, 1) for q in flat[below]]
+    if np.any(act.pieces.jumps[:, 0] != 0):
         slope2 = np.full_like(slope2, np.inf)
-    return tuple(part.reshape(variance.shape) for part in (mean, second, slope2))  # type: ignore[return-value]
+    return mean.reshape(variance.shape), second.reshape(variance.shape), slope2.reshape(variance.shape)
 
 
 def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
     """E[phi phi] and E[phi' phi'] of pairs.
 
-    Either `variance` and `covariance` have one shape (exchangeable inputs: both members of a pair have that variance), or
-    `variance` is (T,) and `covariance` (T, T) (given inputs; the diagonal holds the variances).
+    Either `variance` and `covariance` have one shape (exchangeable inputs: both members of a pair have that
+    variance), or `variance` is (T,) and `covariance` (T, T) (given inputs; the diagonal holds the variances).
     """
     variance = np.asarray(variance, dtype=np.float64)
     covariance = np.asarray(covariance, dtype=np.float64)
@@ -177,57 +179,93 @@ def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.nda
         flat = variance.ravel()
         safe = np.where(flat > 0, flat, 1.0)
         corr = np.where(flat > 0, np.clip(covariance.ravel() / safe, -1.0, 1.0), 1.0)
-        parts = (_products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
-        return tuple(parts)  # type: ignore[return-value]
+        value, slope = (_products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
+        return value, slope
     return _product_matrices(act, variance, covariance)
 
 
-def _product_matrices(act: Activation, variance: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    tab = table(act)
-    _check_range(act, tab, variance)
-    low = np.exp(tab.edges[0])
-    _, second, slope2 = moments(act, variance)
-    value, slope, error, slope_error = _compiled.product_matrices(tab, np.maximum(variance, low), covariance)
-    outer = np.sqrt(np.multiply.outer(second, second))
-    outer_slope = np.sqrt(np.multiply.outer(slope2, slope2))
-    hard = np.tril((error > 1e-11 * outer) | (slope_error > 1e-10 * outer_slope), -1)
+def _product_matrices(
+    act: Activation, variance: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    table = tables(act).hermite
+    low = np.exp(LOG_Q_MIN)
+    mean, second, slope2 = moments(act, variance)
+    value, slope, error, slope_error = _compiled.product_matrices(table, np.maximum(variance, low), covariance)
+    error /= np.sqrt(np.multiply.outer(second, second)) + 1e-300
+    slope_error /= np.sqrt(np.multiply.outer(slope2, slope2)) + 1e-300
+    np.maximum(error, slope_error, out=error)
+    np.fill_diagonal(error, 0.0)
     tiny = variance < low
-    hard |= np.tril(tiny[:, None] | tiny[None, :], -1)
-    rows, columns = np.nonzero(hard)
-    # Pairs the series cannot resolve are integrated one by one, worst first; a batch of inputs that are almost copies of
-    # each other would take hours, so at most this many.
+    if np.any(tiny):
+        error[tiny] = error[:, tiny] = np.inf
+        zero = variance == 0
+        slopes = np.array([_expect_one(act, q, 1) for q in variance])
+        for target, means in ((value, mean), (slope, slopes)):
+            target[zero] = np.multiply.outer(means[zero], means)
+            target[:, zero] = target[zero].T
+        error[zero] = error[:, zero] = 0.0
+    rows, columns = np.nonzero(np.tril(error > MATRIX_TARGET))
     if rows.size:
-        worst = np.argsort(-error[rows, columns])[:MAX_DIRECT]
-        for s, t in zip(rows[worst], columns[worst], strict=True):
-            root = np.sqrt(variance[s] * variance[t])
-            c = np.clip(covariance[s, t] / root, -1, 1) if root > 0 else 1.0
-            for order, target in ((0, value), (1, slope)):
-                target[s, t] = target[t, s] = _direct(act, variance[s], variance[t], c, order)[0]
+        _repair(act, variance, covariance, value, slope, error, rows, columns)
     np.fill_diagonal(value, second)
     np.fill_diagonal(slope, slope2)
     return value, slope
 
 
-MAX_DIRECT = 500  # direct integrals per matrix of given inputs (5 s)
+def _repair(
+    act: Activation,
+    variance: np.ndarray,
+    covariance: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    error: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> None:
+    """Correct, in place, the pairs that the series does not resolve: inputs that are almost copies of each other.
+
+    What the series leaves out of a pair is, to second order in the logarithm of the ratio of the variances, what it
+    leaves out of two inputs of their geometric mean, and for those the integral is tabulated. The pairs that are still
+    in doubt are integrated one by one, worst first, at most `MAX_DIRECT` of them (a few seconds).
+    """
+    first, second = variance[rows], variance[columns]
+    q = np.sqrt(first * second)
+    c = np.clip(covariance[rows, columns] / np.maximum(q, 1e-300), -1.0, 1.0)
+    left = error[rows, columns]
+    near = (c >= 0) & np.isfinite(left)
+    if np.any(near):
+        at, corr = q[near], c[near]
+        table = tables(act)
+        theta = 2 * np.arcsin(np.sqrt((1 - corr) / 2))
+        exact_slope, mean_slope = _compiled.equal_products(table.correlations(at), at, theta)
+        exact = _compiled.table_moments(table.moments, at)[0] - at * mean_slope * (1 - corr)
+        series = _compiled.series_products(table.hermite, at, at, corr)
+        for target, change in ((value, exact - series[0]), (slope, exact_slope - series[1])):
+            target[rows[near], columns[near]] += change
+            target[columns[near], rows[near]] = target[rows[near], columns[near]]
+        left[near] *= np.minimum(1.0, 4 * np.log(first[near] / second[near]) ** 2)
+    doubtful = np.flatnonzero(left > MATRIX_TARGET)
+    doubtful = doubtful[np.argsort(-left[doubtful])]
+    for i in doubtful[:MAX_DIRECT]:
+        s, t = rows[i], columns[i]
+        for order, target in ((0, value), (1, slope)):
+            target[s, t] = target[t, s] = _direct(act, first[i], second[i], c[i], order)[0]
+    rest = left[doubtful[MAX_DIRECT:]]
+    if rest.size and rest[0] > MATRIX_WARNING:
+        warnings.warn(
+            f"{np.sum(rest > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}: relative "
+            f"errors of their covariances are up to {rest[0]:.1g}; remove inputs that are almost copies of others.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 # -- implementation --------------------------------------------------------------------------------------------------
 
-_tables: weakref.WeakKeyDictionary[Activation, Table] = weakref.WeakKeyDictionary()
-
-
-def table(act: Activation) -> Table:
-    """The activation as numbers for kernels; built on first use, then kept with the activation."""
-    try:
-        return _tables[act]
-    except KeyError:
-        _tables[act] = built = _build_table(act)
-        return built
-
 
 def _derivative_order(derivative: Any) -> int:
     if derivative not in (0, 1, 2) or isinstance(derivative, bool):
-        raise ValueError(f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative of phi.")
+        raise ValueError(f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative.")
     return int(derivative)
 
 
@@ -235,98 +273,73 @@ def _unwrap(array: np.ndarray) -> Any:
     return float(array) if array.ndim == 0 else array
 
 
-def _breaks(act: Activation, q: float) -> np.ndarray:
-    """Panel edges in z for integrands phi(sqrt(q) z) times a Gaussian weight."""
-    root = np.sqrt(q)
-    if root == 0:
-        return _UNIT_PANELS
-    inner = act.pieces.edges
-    inner = inner[np.abs(inner) < REACH * root] / root
-    edges = np.unique(np.concatenate([_UNIT_PANELS, inner]))
-    # A sliver between an edge of phi and a unit edge carries nothing; keep the edge of phi.
-    keep = np.append(np.diff(edges) > 1e-13, True)
-    return edges[keep] if keep.all() else np.unique(np.concatenate([[-REACH, REACH], inner, edges[keep]]))
-
-
-def _nodes(breaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes z and weights (Gaussian density included) for panels `breaks`."""
-    half = np.diff(breaks) / 2
-    middle = (breaks[1:] + breaks[:-1]) / 2
-    z = (middle[:, None] + half[:, None] * _GL_X).ravel()
-    weight = (half[:, None] * _GL_W).ravel() * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return z, weight
-
-
-def _values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
-    """phi, phi' or phi'' (regular part) at x, in float64."""
-    if order == 0:
-        return act(x)
-    return act.slope(x) if order == 1 else act.pieces.evaluate(x, 2)
-
-
-def _check_range(act: Activation, tab: Table, q: np.ndarray) -> None:
-    high = _q_max(act)
-    largest = float(np.max(q, initial=0.0))
-    if largest > high * (1 + 1e-12):
+def _check_range(act: Activation, q: np.ndarray) -> None:
+    largest, q_max = float(np.max(q, initial=0.0)), tables(act).q_max
+    if largest > q_max * (1 + 1e-12):
         raise ValueError(
-            f"`q` = {largest:g} is beyond {high:g}, up to which activation {act.label!r} is resolved (it grows or oscillates too "
-            "fast for larger variances); use smaller variances."
+            f"`q` = {largest:g} is beyond {q_max:g}, up to which activation {act.label!r} is resolved (it grows or "
+            "oscillates too fast for larger variances); use smaller variances."
         )
 
 
-def _q_max(act: Activation) -> float:
-    """Largest variance at which phi is known over the whole weight and its square does not outgrow it."""
-    high = (act.pieces.reach / REACH) ** 2
-    while high > 1e-6:
-        ends = np.sqrt(high) * REACH * np.array([-1.0, 1.0])
-        with np.errstate(all="ignore"):
-            edge = np.abs(act(ends)).max()
-            inner = np.abs(act(ends[:, None] * np.linspace(0.05, 0.5, 10))).max()
-        if np.isfinite(edge) and edge**2 * np.exp(-0.5 * REACH**2) <= 1e-17 * max(inner**2 * np.exp(-0.125 * REACH**2), 1e-300):
-            break
-        high /= 2
-    return high
+def _masses(pieces: Pieces, order: int) -> np.ndarray:
+    """Point masses of phi' (jumps of phi) or phi'' (jumps of phi') at the breaks; phi has none."""
+    return pieces.jumps[:, order - 1] if order else np.zeros_like(pieces.breaks)
 
 
 def _expect_one(act: Activation, q: float, order: int) -> float:
-    _check_range(act, None, np.array([q]))
     if q == 0:
         return _at_zero(act, order)
-    z, weight = _nodes(_breaks(act, q))
+    z, weight = nodes(breaks(act, q))
     root = np.sqrt(q)
-    total = float(weight @ _values(act, root * z, order))
-    if order:
-        y = act.pieces.kinks / root
-        density = np.exp(-0.5 * y**2) / np.sqrt(2 * np.pi * q)
-        total += float((act.pieces.jumps if order == 1 else act.pieces.slopes) @ density)
-        if order == 2:  # a jump of phi is a dipole in phi''
-            total += float(act.pieces.jumps @ (density * y / root))
+    total = float(weight @ values(act, root * z, order))
+    pieces = act.pieces
+    y = pieces.breaks / root
+    density = np.exp(-0.5 * y**2) / np.sqrt(2 * np.pi * q)
+    total += float(_masses(pieces, order) @ density)
+    if order == 2:  # a jump of phi is a dipole in phi''
+        total += float(pieces.jumps[:, 0] @ (density * y / root))
     return total
 
 
 def _at_zero(act: Activation, order: int) -> float:
-    """Limit q -> 0: phi(0), or the mean of the two one-sided slopes; inf where that limit is infinite."""
+    """Limit of E[phi^(d)] for q -> 0: the mean of the two one-sided values; inf where it is infinite."""
     pieces = act.pieces
-    if order == 0:
-        at_kink = pieces.jumps[pieces.kinks == 0.0]
-        return float(act(np.zeros(1))[0]) if at_kink.size == 0 or at_kink[0] == 0 else float(act(np.array([1e-300, -1e-300])).mean())
-    singular = pieces.jumps if order == 1 else pieces.slopes
-    if np.any(singular[pieces.kinks == 0.0] != 0):
+    if np.any(pieces.jumps[pieces.breaks == 0.0, :order] != 0):
         return np.inf
-    return float(np.mean(pieces.evaluate(np.array([-1e-300, 1e-300]), order)))
+    return float(np.mean(values(act, np.array([-1e-300, 1e-300]), order)))
 
 
 def _second_moment(act: Activation, q: float, order: int) -> float:
     """E[phi^(d)(u)^2]; inf if phi^(d) has a point mass."""
     pieces = act.pieces
-    if (order >= 1 and np.any(pieces.jumps != 0)) or (order == 2 and np.any(pieces.slopes != 0)):
+    if np.any(pieces.jumps[:, :order] != 0):
         return np.inf
+    return _regular_second_moment(act, q, order)
+
+
+def _regular_second_moment(act: Activation, q: float, order: int) -> float:
     if q == 0:
-        if order == 0:
-            return float(np.mean(act(np.array([-1e-300, 1e-300])) ** 2))
-        return float(np.mean(pieces.evaluate(np.array([-1e-300, 1e-300]), order) ** 2))
-    z, weight = _nodes(_breaks(act, q))
-    return float(weight @ _values(act, np.sqrt(q) * z, order) ** 2)
+        return float(np.mean(values(act, np.array([-1e-300, 1e-300]), order) ** 2))
+    z, weight = nodes(breaks(act, q))
+    return float(weight @ values(act, np.sqrt(q) * z, order) ** 2)
+
+
+def _rounding(act: Activation, order: int, scale: Any) -> Any:
+    """Error of tables and quadrature beyond truncation, for a product of size `scale`; measured in the tests."""
+    relative = 2e-13 if order < 2 else 2e-10
+    unresolved = 1.0 if act.pieces.resolved else 1e5
+    if order == 0 or (order == 1 and act._derivative is not None):
+        return relative * unresolved * scale
+    # A derivative that was read off phi is uncertain by this much; two of them make the product.
+    noise = 2e-12 * _slope_size(act) * (1e3 if order == 2 else 1.0)
+    return unresolved * (relative * scale + 2 * noise * np.sqrt(scale) + noise**2)
+
+
+def _slope_size(act: Activation) -> float:
+    """What phi' is rounded against near zero: the size of phi and phi' on [-1, 1]."""
+    x = np.linspace(-1.0, 1.0, 101)
+    return float(np.abs(act(x)).max() + np.abs(act.slope(x)).max())
 
 
 def _products(
@@ -335,174 +348,103 @@ def _products(
     """Values and error bounds of E[phi^(d)(u) phi^(d)(v)] for flat arrays of equal length."""
     value = np.empty(q1.shape)
     error = np.empty(q1.shape)
-    if q1.size == 0:
-        return value, error
-    tab = table(act)
-    _check_range(act, tab, np.maximum(q1, q2))
-    low = np.exp(tab.edges[0])
-    one_dimensional = (c == 1) & (q1 == q2)
-    for variance in np.unique(q1[one_dimensional]):
-        at = one_dimensional & (q1 == variance)
+    _check_range(act, np.maximum(q1, q2))
+    done = (c == 1) & (q1 == q2)
+    for variance in np.unique(q1[done]):
+        at = done & (q1 == variance)
         value[at] = _second_moment(act, variance, order)
-        error[at] = _rounding(act, order) * value[at] if np.isfinite(value[at][0]) else 0.0
-    in_table = ~one_dimensional & (np.minimum(q1, q2) >= low)
-    if order < 2 and np.any(in_table):
-        out = _compiled.series_products(tab, q1[in_table], q2[in_table], c[in_table])
-        scale = _scale(act, tab, q1[in_table], q2[in_table], order)
-        value[in_table] = out[order]
-        error[in_table] = out[2 + order] + _rounding(act, order) * scale
-        one_dimensional[np.flatnonzero(in_table)[out[2 + order] <= TARGET * scale]] = True
-    for i in np.flatnonzero(~one_dimensional):
+        error[at] = _rounding(act, order, value[at]) if np.isfinite(value[at][0]) else 0.0
+    series = np.flatnonzero(~done & (np.minimum(q1, q2) >= np.exp(LOG_Q_MIN))) if order < 2 else np.empty(0, int)
+    if series.size:
+        table = tables(act)
+        first, second = q1[series], q2[series]
+        out = _compiled.series_products(table.hermite, first, second, c[series])
+        sizes = [_compiled.table_moments(table.moments, q) for q in (first, second)]
+        second_moment, scale = np.sqrt(sizes[0][0] * sizes[1][0]), np.sqrt(sizes[0][order] * sizes[1][order])
+        missing = out[2 + order]
+        if order == 1:  # the coefficients are as right as phi, which may be large against sqrt(q) phi'
+            missing = missing + 5e-16 * second_moment / np.sqrt(first * second)
+        value[series] = out[order]
+        error[series] = missing + _rounding(act, order, scale)
+        done[series[missing <= TARGET * scale]] = True
+    for i in np.flatnonzero(~done):
         value[i], error[i] = _direct(act, q1[i], q2[i], c[i], order)
     return value, error
 
 
-def _rounding(act: Activation, order: int) -> float:
-    """Relative error of tables and quadrature beyond truncation, measured against 30-digit references in the tests."""
-    exact_slope = act._derivative is not None or act.pieces.piecewise_linear
-    base = 2e-13 if order == 0 or exact_slope else 1e-11
-    return base * (10.0 ** (3 * (order == 2))) * (1.0 if act.pieces.resolved else 1e5)
-
-
-def _scale(act: Activation, tab: Table, q1: np.ndarray, q2: np.ndarray, order: int) -> np.ndarray:
-    first = _compiled.table_moments(tab, q1)[order]
-    second = _compiled.table_moments(tab, q2)[order]
-    scale = np.sqrt(first * second)
-    return np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
-
-
 def _direct(act: Activation, q1: float, q2: float, c: float, order: int) -> tuple[float, float]:
-    """Direct integration with panels at every edge of phi in u and in v; the error compares 16- with 12-point panels."""
+    """Panels at every edge of phi in u and in v; the error bound compares rules of 16 and 12 points a panel."""
+    pieces = act.pieces
+    if q1 == 0 or q2 == 0:
+        first, second = _expect_one(act, q1, order), _expect_one(act, q2, order)
+        value = first * second if first and second else 0.0
+        return value, 2 * _rounding(act, order, abs(value)) if np.isfinite(value) else 0.0
+    if abs(c) == 1:
+        return _aligned(act, q1, q2, c, order)
+    method = _circles if pieces.smooth else _panels
+    fine, coarse = (method(act, q1, q2, c, order, rule) for rule in (_GAUSS16, _GAUSS12))
+    scale = np.sqrt(_regular_second_moment(act, q1, order) * _regular_second_moment(act, q2, order))
+    return fine, abs(fine - coarse) + 5 * _rounding(act, order, scale)
+
+
+def _panels(act: Activation, q1: float, q2: float, c: float, order: int, rule: tuple) -> float:
+    """u = sqrt(q1) z and v = sqrt(q2) (c z + s w) by panels in z and in w that end where phi breaks in u or in v."""
     pieces = act.pieces
     r1, r2 = np.sqrt(q1), np.sqrt(q2)
     s = np.sqrt((1 - c) * (1 + c))
-    if (order == 2 and np.any(pieces.jumps != 0)) or (order and s * r2 == 0 and np.any(_masses(pieces, order) != 0)):
-        return np.inf, 0.0
-    if q1 == 0 or q2 == 0:
-        a, b = (_at_zero(act, order) if q == 0 else _expect_one(act, q, order) for q in (q1, q2))
-        scale = abs(a * b)
-        return a * b, _rounding(act, order) * scale
-    breaks = [_breaks(act, q1)]
-    if abs(c) * r2 > 0:
-        mapped = pieces.edges / (c * r2)
-        breaks.append(mapped[np.abs(mapped) < REACH])
-        # phi smoothed by s bends within a few s/|c| of each kink.
+    edges = [breaks(act, q1)]
+    if c != 0:
+        edges.append(pieces.edges / (c * r2))
+        # phi smoothed by s bends within a few s/|c| of each break.
         layer = np.array([0.5, 1, 1.75, 2.5, 3.5, 5, 7, 9]) * s / abs(c)
-        around = (pieces.kinks / (c * r2))[:, None] + np.concatenate([-layer, layer])
-        breaks.append(around[np.abs(around) < REACH])
-    edges = np.unique(np.concatenate([np.ravel(b) for b in breaks]))
-    edges = edges[np.append(True, np.diff(edges) > 1e-15)]
-    masses = _masses(pieces, order) if order else np.zeros_like(pieces.kinks)
-    results = [
-        _compiled.pair_expectation(
-            pieces.edges, pieces.coefficients[order], pieces.kinks, masses, edges, r1, r2, c, s, 9.0, nodes, weights
-        )
-        for nodes, weights in ((_GL_X, _GL_W), (_compiled._GAUSS12_X, _compiled._GAUSS12_W))
-    ]
-    scale = np.sqrt(_regular_second_moment(act, q1, order) * _regular_second_moment(act, q2, order))
-    return results[0], abs(results[0] - results[1]) + 5 * _rounding(act, order) * scale
-
-
-def _masses(pieces: Any, order: int) -> np.ndarray:
-    """Point masses of phi' (jumps of phi) or phi'' (jumps of phi') at the kinks."""
-    return pieces.jumps if order == 1 else pieces.slopes
-
-
-def _regular_second_moment(act: Activation, q: float, order: int) -> float:
-    z, weight = _nodes(_breaks(act, q))
-    return float(weight @ _values(act, np.sqrt(q) * z, order) ** 2)
-
-
-def _hermite(act: Activation, q: float, terms: int) -> np.ndarray:
-    """E[phi^2], E[phi'^2], q d/dq E[phi^2], then the Hermite coefficients a_0..a_K, at variance q."""
-    z, weight = _nodes(_breaks(act, q))
-    phi, slope = (_values(act, np.sqrt(q) * z, order) for order in (0, 1))
-    out = np.empty(3 + terms)
-    out[0] = weight @ phi**2
-    out[1] = weight @ slope**2 if not np.any(act.pieces.jumps) else 0.0  # infinite; callers that can meet it know
-    out[2] = 0.5 * (weight * phi**2) @ (z**2 - 1)
-    _compiled.hermite_coefficients(z, weight * phi, out[3:])
-    return out
-
-
-def _tails(act: Activation, q: float, a: np.ndarray) -> np.ndarray:
-    """2-norms of what the series a_0..a_K leaves out: smooth and kink part of phi, then of sqrt(q) phi'."""
-    kinks, slopes, jumps = _kink_part(act)
-    z, weight = _nodes(_breaks(act, q))
-    x = np.sqrt(q) * z
-    phi, slope = (_values(act, x, order) for order in (0, 1))
-    p = np.zeros_like(a)
-    part = part_slope = np.zeros_like(x)
-    if kinks.size:
-        _compiled.kink_coefficients(kinks, slopes, jumps, q, p)
-        right = x[:, None] > kinks
-        part = (right * (x[:, None] - kinks)) @ slopes + right @ jumps
-        part_slope = right @ slopes
-    smooth, smooth_slope = _compiled.hermite_residual(z, weight, phi - part, np.sqrt(q) * (slope - part_slope), a - p)
-    tails = np.array([smooth, 0.0, smooth_slope, 0.0])
-    if kinks.size:
-        k = np.arange(a.size)
-        tails[1] = np.sqrt(max(weight @ part**2 - p @ p, 0.0))
-        tails[3] = np.inf if np.any(jumps) else np.sqrt(max(q * (weight @ part_slope**2) - k @ p**2, 0.0))
-    return tails
-
-
-def _kink_part(act: Activation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    pieces = act.pieces
-    near = np.abs(pieces.kinks) < REACH * np.sqrt(_q_max(act))
-    if near.sum() > MAX_KINKS:
-        return np.empty(0), np.empty(0), np.empty(0)
-    return pieces.kinks[near], pieces.slopes[near], pieces.jumps[near]
-
-
-def _choose_terms(act: Activation, q_max: float) -> int:
-    """Fewest terms that resolve E[phi phi] up to c = 1 at the variances of everyday networks; else the most."""
-    for terms in TERMS:
-        worst = 0.0
-        for q in (0.3, 1.0, 2.0):
-            if q <= q_max:
-                row = _hermite(act, q, terms)
-                smooth, kink = _tails(act, q, row[3:])[:2]
-                worst = max(worst, (smooth**2 + 2 * smooth * kink) / max(row[0], 1e-300))
-        if worst <= 1e-13:
-            return terms
-    return TERMS[-1]
-
-
-def _build_table(act: Activation) -> Table:
-    """Piecewise Chebyshev interpolants in log q, panels halved until resolved."""
-    q_max = _q_max(act)
-    terms = _choose_terms(act, q_max)
-    kinks, slopes, jumps = _kink_part(act)
-    start = np.linspace(LOG_Q_MIN, np.log(q_max), int(np.ceil((np.log(q_max) - LOG_Q_MIN) / 2.0)) + 1)
-    pending = [(a, b) for a, b in zip(start[:-1], start[1:], strict=True)][::-1]
-    panels, values, tails = [], [], []
-    while pending:
-        left, right = pending.pop()
-        at = np.exp((left + right) / 2 + (right - left) / 2 * NODES)
-        columns = np.array([_hermite(act, q, terms) for q in at])
-        fit = chebyshev_fit(columns.T).T
-        # Moments to relative accuracy over the panel, coefficients relative to the size of phi.
-        size = np.full(columns.shape[1], np.sqrt(columns[:, 0].min()))
-        size[:3] = np.abs(columns[:, :3]).min(axis=0)
-        size[2] = columns[:, 0].min()
-        unresolved = np.abs(fit[-2:]).max(axis=0) > 2e-14 * np.maximum(size, 1e-300)
-        if np.any(unresolved) and right - left > 0.05:
-            middle = (left + right) / 2
-            pending += [(middle, right), (left, middle)]
-            continue
-        panels.append((left, right))
-        values.append(fit)
-        tails.append(np.max([_tails(act, at[i], columns[i, 3:]) for i in (0, DEGREE // 2, DEGREE)], axis=0))
-    return Table(
-        edges=np.array([panels[0][0], *(right for _, right in panels)]),
-        values=np.ascontiguousarray(values),
-        tails=np.array(tails),
-        kinks=kinks,
-        slopes=slopes,
-        jumps=jumps,
-        origin=act(np.zeros(1)).astype(np.float64),
+        edges.append(((pieces.breaks / (c * r2))[:, None] + np.concatenate([-layer, layer])).ravel())
+    outer = np.unique(np.concatenate(edges))
+    outer = outer[np.abs(outer) <= REACH]
+    outer = outer[np.append(True, np.diff(outer) > 1e-15)]
+    masses = _masses(pieces, order)
+    return _compiled.pair_expectation(
+        pieces.edges, pieces.coefficients[order], pieces.breaks, masses, outer, r1, r2, c, s, 9.0, *rule
     )
 
 
-assert NODES.size == DEGREE + 1
+def _circles(act: Activation, q1: float, q2: float, c: float, order: int, rule: tuple) -> float:
+    """u = sqrt(q1) r cos a and v = sqrt(q2) r cos(a + arccos c), for smooth phi, by Fourier series on circles.
+
+    With phi(sqrt(q) r cos a) = sum_m b_m cos(m a) the mean over a circle is sum_m b_m(q1) b_m(q2) cos(m arccos c)/2.
+    """
+    r1, r2 = np.sqrt(q1), np.sqrt(q2)
+    edges = np.abs(act.pieces.edges)
+    edges = np.concatenate([np.arange(0.0, CIRCLES, 1.5), edges / r1, edges / r2, [CIRCLES]])
+    edges = np.unique(edges[edges <= CIRCLES])
+    theta = np.arctan2(np.sqrt((1 - c) * (1 + c)), c)
+    tolerance = 1e-15 * min(_regular_second_moment(act, q, order) for q in (q1, q2))
+    total = 0.0
+    n1 = n2 = 16
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        r = (low + high) / 2 + (high - low) / 2 * rule[0]
+        gain = tolerance * np.exp(0.5 * low**2)
+        first = circle_coefficients(lambda x: values(act, x, order), r1 * r, gain, n1)
+        other = first if q1 == q2 else circle_coefficients(lambda x: values(act, x, order), r2 * r, gain, n2)
+        n1, n2 = first.shape[1], other.shape[1]
+        m = np.arange(min(n1, n2))
+        circle = (first[:, m] * other[:, m]) @ np.where(m == 0, 1.0, 0.5 * np.cos(m * theta))
+        total += float((high - low) / 2 * rule[1] @ (r * np.exp(-0.5 * r**2) * circle))
+    return total
+
+
+def _aligned(act: Activation, q1: float, q2: float, sign: float, order: int) -> tuple[float, float]:
+    """`_direct` for v = sign sqrt(q2/q1) u: one-dimensional; inf where point masses of both factors meet."""
+    r1, r2 = np.sqrt(q1), sign * np.sqrt(q2)
+    z, weight = nodes(np.union1d(breaks(act, q1), breaks(act, q2) if sign > 0 else -breaks(act, q2)))
+    value = float(weight @ (values(act, r1 * z, order) * values(act, r2 * z, order)))
+    pieces = act.pieces
+    masses = _masses(pieces, order)
+    for root, other in ((r1, r2), (r2, r1)):
+        for at, mass in zip(pieces.breaks[masses != 0], masses[masses != 0], strict=True):
+            z_at = at / root
+            if np.any(np.abs(other * z_at - pieces.breaks[masses != 0]) <= 1e-15 * abs(at)):
+                return np.inf, 0.0
+            density = np.exp(-0.5 * z_at**2) / np.sqrt(2 * np.pi)
+            value += mass * density / abs(root) * float(values(act, np.array([other * z_at]), order)[0])
+    scale = np.sqrt(_regular_second_moment(act, q1, order) * _regular_second_moment(act, q2, order))
+    return value, 5 * _rounding(act, order, max(scale, abs(value)))

@@ -104,7 +104,9 @@ class LearningRate(Result):
 
     @property
     def zones(self) -> dict[str, tuple[float, float]]:
-        """Intervals of learning rates: monotone, catapult, diverges."""
+        """Intervals of learning rates: monotone, catapult, diverges; monotone, unknown for cross-entropy."""
+        if self.loss == "cross_entropy":
+            return {"monotone": (0.0, self.value), "unknown": (self.value, np.inf)}
         return {
             "monotone": (0.0, self.value),
             "catapult": (self.value, self.catapult_limit),
@@ -123,7 +125,8 @@ class LearningRate(Result):
         -------
         str or ndarray of str
             "monotone" (up to `value`: the loss does not grow; with momentum it may ripple), "catapult" (up to
-            `catapult_limit`: it grows, then falls) or "diverges". Only the first is proved; see the class.
+            `catapult_limit`: it grows, then falls) or "diverges". Only the first is proved; see the class. For
+            cross-entropy "monotone" or "unknown": beyond a bound nothing is known.
 
         Raises
         ------
@@ -134,13 +137,16 @@ class LearningRate(Result):
         if np.any(rates < 0):
             raise ValueError(f"`eta` must be a learning rate >= 0, got {rates.min():g}; pass its size.")
         names = np.array(list(self.zones))
-        zone = names[np.searchsorted([self.value, self.catapult_limit], rates)]
+        upper = [high for _, high in self.zones.values()][:-1]
+        zone = names[np.searchsorted(upper, rates)]
         return str(zone) if rates.ndim == 0 else zone
 
     def table(self) -> str:
         """Text table of the limits for every loss and the usual optimisers, with this weight decay."""
         rows = [["loss", "scale s", *OPTIMISERS]]
         for loss in LOSSES:
+            if loss == "cross_entropy" and self.n_outputs == 1:
+                continue
             scale = loss_scale(loss, self.n_outputs, self.n_samples)
             curvature = scale * self.lambda_max + self.weight_decay
             limits = [stability_limit(curvature, *optimiser) for optimiser in OPTIMISERS.values()]
@@ -206,8 +212,8 @@ def max_learning_rate(
     Raises
     ------
     ValueError
-        Unknown `loss`, `momentum` outside [0, 1), negative `weight_decay`, and what `fisher_statistics`
-        raises.
+        Unknown `loss`, cross_entropy of one output, `momentum` outside [0, 1), negative `weight_decay`, and
+        what `fisher_statistics` raises.
 
     Examples
     --------
@@ -247,6 +253,10 @@ def max_learning_rate(
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
     mean_square, correlation = finite_number("q0", q0), finite_number("c0", c0)
     fim = fisher_statistics(net, n_samples, mean_square, correlation, inputs=inputs)
+    if loss == "cross_entropy" and fim.n_outputs == 1:
+        raise ValueError(
+            "`loss` = cross_entropy needs two outputs or more, got 1: a softmax of one output is constant."
+        )
     scale = loss_scale(loss, fim.n_outputs, fim.n_samples)
     value = stability_limit(scale * fim.largest + w, b, nesterov)
     all_relu = bool(net.activations) and all(act.name == "relu" for act in net.activations)

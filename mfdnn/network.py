@@ -253,6 +253,11 @@ def scale_widths(net: Network, factor: float) -> Network:
             scaled.append(layer)
         return scaled
 
+    if not isinstance(net.layers[-1], Dense) or isinstance(net.layers[0], Residual):
+        raise ValueError(
+            "`net` has a residual block at its inputs or outputs, which ties its width to theirs; "
+            "put `Dense` layers there."
+        )
     return Network(net.n_inputs, rescale(net.layers, True))
 
 
@@ -302,9 +307,11 @@ def _variances(
     init = init or "he"
     if init == "critical":
         target = None if sigma_b2 is None else finite_number("sigma_b2", sigma_b2)
-        points = {act: critical_point(act, target) for act in dict.fromkeys(acts)}
-        points_by_layer = [points[act] for act in acts] or [(1.0, target or 0.0)]
-        return [*points_by_layer, points_by_layer[-1]]
+        # The weights after an activation decide whether it is critical: chi_1 = sigma_w^2 E[phi'^2]. The first layer
+        # has none before it and only sets the variance: it takes the next one's, as a uniform network does.
+        points = [critical_point(act, target) for act in acts]
+        first = points[0] if points else (1.0, target or 0.0)
+        return [first, *points]
     pairs = list(pairwise(sizes))
     scheme = {
         "he": [(2.0, 0.0)] * n,

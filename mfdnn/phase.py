@@ -25,7 +25,8 @@ from . import _compiled
 from ._results import GridResult, Result
 from ._validation import finite_array, nonnegative_array, positive_integer, variance
 from .activations import Activation, activation
-from .gaussian import table
+from ._tables import tables
+from .gaussian import expect_product, moments
 
 __all__ = [
     "PHASES",
@@ -53,8 +54,10 @@ STATUS = {
     "unbounded": "no finite q*: the variance grows without bound; c*, chi_1 and chi_c are the limits of large q",
     "scale_invariant": "every q is a fixed point; q is q0",
     "oscillating": "the fixed point repels: the variance oscillates around it",
+    "several": "other fixed points attract too: q* depends on q0; see variance_fixed_points",
 }
 EDGE = 1e-9  # half-width of |chi_1 - 1| that counts as the edge of chaos: the accuracy of chi_1 at a solved q*
+CHUNK = 8192  # points a task
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -173,13 +176,13 @@ def fixed_point(
     >>> import mfdnn
     >>> fp = mfdnn.fixed_point("tanh", 1.5**2, 0.05)
     >>> fp.phase, round(fp.q, 8), round(fp.c, 8)
-    ('chaotic', 0.79060279, 0.41062914)
+    ('chaotic', 0.88942492, 0.56722493)
     >>> mfdnn.fixed_point("relu", 2.5, 0.1).phase
     'unbounded'
     """
     w2, b2, start = _variances(sigma_w2, sigma_b2, q0)
-    rows, phase, status = _solve(activation(phi), w2.ravel(), b2.ravel(), start.ravel())
     shape = w2.shape
+    rows, phase, status = _solve(activation(phi), w2.ravel(), b2.ravel(), start.ravel())
     return FixedPoint(*(_unwrap(row.reshape(shape)) for row in (*rows, phase, status)))
 
 
@@ -206,11 +209,11 @@ def variance_fixed_points(phi: str | Callable | Activation, sigma_w2: float, sig
     >>> import mfdnn
     >>> fps = mfdnn.variance_fixed_points("gelu", 2.0, 0.12)  # one attracts, one repels
     >>> [round(float(q), 6) for q in fps.q], fps.stable.tolist()
-    ([0.558003, 10.187936], [True, False])
+    ([0.491588, 6.867813], [True, False])
     """
     act = activation(phi)
     w2, b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
-    tab = table(act)
+    tab = tables(act).moments
     low, high = np.exp(tab.edges[[0, -1]])
     grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
 
@@ -219,7 +222,7 @@ def variance_fixed_points(phi: str | Callable | Activation, sigma_w2: float, sig
 
     values = excess(grid)
     found: list[float] = []
-    if b2 == 0 and tab.origin[0] == 0:
+    if b2 == 0 and tab.origin == 0:
         found.append(0.0)
     for i in np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0):
         if np.abs(values[i : i + 2]).max() > 1e-12 * grid[i]:
@@ -259,12 +262,12 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
     >>> import mfdnn
     >>> line = mfdnn.critical_line("tanh", q=[0.1, 1.0])
     >>> line.sigma_w2.round(6), line.sigma_b2.round(6)
-    (array([1.184764, 2.156035]), array([0.002087, 0.149745]))
+    (array([1.177569, 2.153303]), array([0.000832, 0.150965]))
     """
     act = activation(phi)
     _need_finite_slope(act)
     if q is None:
-        top = min(100.0, float(np.exp(table(act).edges[-1])))
+        top = min(100.0, float(np.exp(tables(act).moments.edges[-1])))
         values = np.geomspace(1e-6, top, 400)
         w2, b2 = _edge(act, values)
         good = b2 >= 0
@@ -331,10 +334,10 @@ def critical_point(phi: str | Callable | Activation, sigma_b2: float | None = No
     if act.homogeneous:
         return _critical(act, 0.0)[0], 0.0
     weight, q = _critical(act, 0.05)
-    if weight * _compiled.table_moments(table(act), np.array([q]))[2][0] <= 1:
+    if weight * _compiled.table_moments(tables(act).moments, np.array([q]))[2][0] <= 1:
         return weight, 0.05
     line = critical_line(act)
-    attracts = line.sigma_w2 * _compiled.table_moments(table(act), line.q)[2] <= 1
+    attracts = line.sigma_w2 * _compiled.table_moments(tables(act).moments, line.q)[2] <= 1
     good = np.flatnonzero(attracts & (line.sigma_b2 >= 0.05))
     if good.size == 0:
         return weight, 0.05
@@ -388,23 +391,14 @@ def phase_diagram(
             raise ValueError(f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4, 200).")
     _variances(w2[:1], b2[:1], q0)
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
-    chunks = np.array_split(np.arange(grid_w.size), min(grid_w.size, max(1, grid_w.size // 4096)))
-    tab = table(act)
-    tasks = [(tab, grid_w[i], grid_b[i], np.full(i.size, float(q0)), _has_jumps(act)) for i in chunks]
     own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
     try:
-        results = (own or executor).map(_solve_chunk, tasks)
-        if progress:
-            from tqdm import tqdm
-
-            results = tqdm(results, total=len(tasks), desc="phase diagram", disable=None)
-        parts = list(results)
+        rows, phase, status = _solve(
+            act, grid_w, grid_b, np.full(grid_w.size, float(q0)), (own or executor).map, progress
+        )
     finally:
         if own is not None:
             own.shutdown(cancel_futures=True)
-    rows = np.concatenate([part[0] for part in parts], axis=1)
-    codes = np.concatenate([part[1] for part in parts])
-    phase, status = _names(rows, codes)
     shape = (w2.size, b2.size)
     return PhaseDiagram(act.label, w2, b2, *(row.reshape(shape) for row in (*rows, phase, status)))
 
@@ -420,8 +414,6 @@ def variance_map(phi: str | Callable | Activation, q: Any, sigma_w2: float, sigm
     """
     act = activation(phi)
     values = nonnegative_array("q", q)
-    from .gaussian import moments
-
     return _unwrap(variance("sigma_w2", sigma_w2) * moments(act, values)[1] + variance("sigma_b2", sigma_b2))
 
 
@@ -454,7 +446,10 @@ def correlation_map(
             raise ValueError(f"`q` is needed: with sigma_w2 = {w2:g}, sigma_b2 = {b2:g} the fixed point is q* = {q:g}; pass q > 0.")
     elif variance("q", q) == 0:
         raise ValueError("`q` must be > 0, got 0; correlations of constant zero are undefined.")
-    return _unwrap(_compiled.map_values(table(act), w2, b2, float(q), corr.ravel()).reshape(corr.shape))
+    after = w2 * float(moments(act, q)[1]) + b2
+    if after == 0:
+        raise ValueError(f"`sigma_w2` = {w2:g}: the next layer has variance 0 and no correlation; pass a larger one.")
+    return _unwrap((w2 * np.asarray(expect_product(act, q, corr)) + b2) / after)
 
 
 def trajectory(
@@ -470,7 +465,7 @@ def trajectory(
     Examples
     --------
     >>> import mfdnn
-    >>> path = mfdnn.trajectory("tanh", 6.25, 0.09, depth=50)
+    >>> path = mfdnn.trajectory("tanh", 6.25, 0.09, depth=100)
     >>> round(float(path.q[-1]), 6), round(float(path.c[-1]), 6)
     (4.079124, 0.122104)
     """
@@ -481,7 +476,7 @@ def trajectory(
     q[0], c[0] = float(start), float(finite_array("c0", c0))
     if abs(c[0]) > 1:
         raise ValueError(f"`c0` is a correlation in [-1, 1], got {c[0]:g}; divide the covariance by q0.")
-    top = np.exp(table(act).edges[-1])
+    top = np.exp(tables(act).moments.edges[-1])
     for layer in range(n):
         if not 0 < q[layer] < top:  # vanished, or out of reach: stays where it is
             q[layer + 1 :], c[layer + 1 :] = q[layer], c[layer]
@@ -515,26 +510,83 @@ def _variances(sigma_w2: Any, sigma_b2: Any, q0: Any) -> list[np.ndarray]:
 
 
 def _has_jumps(act: Activation) -> bool:
-    return bool(np.any(act.pieces.jumps != 0))
+    return bool(np.any(act.pieces.jumps[:, 0] != 0))
 
 
 def _solve(
-    act: Activation, w2: np.ndarray, b2: np.ndarray, q0: np.ndarray
+    act: Activation,
+    w2: np.ndarray,
+    b2: np.ndarray,
+    q0: np.ndarray,
+    mapper: Callable = map,
+    progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows, codes = _solve_chunk((table(act), w2, b2, q0, _has_jumps(act)))
-    return rows, *_names(rows, codes)
+    """Rows q*, c*, chi_1, chi_c, xi_q, xi_c, xi_grad; phases; status.
 
-
-def _solve_chunk(task: tuple) -> tuple[np.ndarray, np.ndarray]:
-    tab, w2, b2, q0, has_jumps = task
-    return _compiled.fixed_points(tab, w2, b2, q0, EDGE, has_jumps)
-
-
-def _names(rows: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    chi_1 = rows[2]
+    Two rounds of chunks: all q*; then c* where the slope of the correlation map at 1 exceeds 1.
+    """
+    table = tables(act).moments
+    rows, codes = _in_chunks(_variances_chunk, (table,), (w2, b2, q0), mapper, progress and "q*")
+    q, slope2, slope_q, mean, gain = rows
+    chi_1 = np.full(q.shape, np.inf) if _has_jumps(act) else w2 * slope2
+    chi_c = np.full(q.shape, np.inf) if _has_jumps(act) else gain * slope2
+    unbounded = codes == _compiled.UNBOUNDED
+    limit = _asymptotic_slopes(act)
+    if limit is not None:
+        # Where phi grows linearly, the variance outgrows the bias and the map of correlations becomes that of relu.
+        chi_1[unbounded] = w2[unbounded] * (limit[0] ** 2 + limit[1] ** 2) / 2
+        chi_c[unbounded] = 1.0
+    c = np.ones_like(q)
+    chaotic = np.flatnonzero((chi_c > 1 + EDGE) & (codes != _compiled.ZERO_VARIANCE))
+    if chaotic.size:
+        at = np.where(unbounded, np.exp(table.edges[-1]), q)[chaotic]
+        at_zero = (gain * mean**2 + np.where(unbounded, 0.0, b2))[chaotic] / at
+        tab = tables(act).correlations(at)
+        found, _ = _in_chunks(_correlations_chunk, (tab,), (at, gain[chaotic], at_zero), mapper, progress and "c*")
+        c[chaotic] = found[0]
+        chi_c[chaotic] = gain[chaotic] * found[1]
+    xi = [_depth_scale(slope) for slope in (slope_q, chi_c, chi_1)]
     index = np.where(np.abs(chi_1 - 1) <= EDGE, 1, np.where(chi_1 < 1, 0, 2))
-    index = np.where(codes == _compiled.UNBOUNDED, 3, index)
-    return np.array(PHASES)[index], np.array(list(STATUS))[codes]
+    phase = np.array(PHASES)[np.where(unbounded, 3, index)]
+    return np.array([q, c, chi_1, chi_c, *xi]), phase, np.array(list(STATUS))[codes]
+
+
+def _in_chunks(
+    kernel: Callable, table: tuple, columns: tuple, mapper: Callable, progress: str | bool
+) -> tuple[np.ndarray, np.ndarray]:
+    n = columns[0].size
+    parts = np.array_split(np.arange(n), max(1, n // CHUNK))
+    results = mapper(kernel, [(*table, *(column[part] for column in columns)) for part in parts])
+    if progress:
+        from tqdm import tqdm
+
+        results = tqdm(results, total=len(parts), desc=f"phase diagram: {progress}", disable=None)
+    rows, codes = zip(*results, strict=True)
+    return np.concatenate(rows, axis=1), np.concatenate(codes)
+
+
+def _variances_chunk(task: tuple) -> tuple[np.ndarray, np.ndarray]:
+    return _compiled.variance_fixed_points(*task)
+
+
+def _correlations_chunk(task: tuple) -> tuple[np.ndarray, np.ndarray]:
+    return _compiled.correlation_fixed_points(*task), np.empty(0)
+
+
+def _asymptotic_slopes(act: Activation) -> tuple[float, float] | None:
+    """Slopes of phi at -inf and inf if it grows linearly (or less) on both sides."""
+    ends = act.pieces.reach * np.array([-1.0, -0.5, 0.5, 1.0])
+    low, lower, higher, high = act.pieces.evaluate(ends, 1)
+    scale = 1e-12 * max(abs(low), abs(high))
+    return (low, high) if abs(low - lower) <= scale and abs(high - higher) <= scale and scale > 0 else None
+
+
+def _depth_scale(slope: np.ndarray) -> np.ndarray:
+    """-1 / log|slope|: inf within `EDGE` of 1, 0 at 0 and at inf, negative above 1."""
+    size = np.abs(slope)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xi = -1.0 / np.log(size)
+    return np.where(np.abs(size - 1) <= EDGE, np.inf, np.where((size == 0) | (size == np.inf), 0.0, xi))
 
 
 def _need_finite_slope(act: Activation) -> None:
@@ -550,7 +602,7 @@ def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if act.homogeneous:
         low, high = act.homogeneous
         return np.full(q.shape, 2.0 / (low**2 + high**2)), np.zeros(q.shape)
-    second, slope2, _, _ = _compiled.table_moments(table(act), q)
+    second, slope2, _, _ = _compiled.table_moments(tables(act).moments, q)
     with np.errstate(divide="ignore", invalid="ignore"):
         w2 = 1.0 / slope2
         b2 = q - w2 * second
@@ -569,11 +621,11 @@ def _critical(act: Activation, sigma_b2: float) -> tuple[float, float]:
             f"`sigma_b2` = {sigma_b2:g}: {act.label!r} is scale-invariant and its edge of chaos is the single point sigma_w2 = {w2:.10g}, "
             "sigma_b2 = 0 (with biases the variance grows without bound there); pass sigma_b2=0."
         )
-    tab = table(act)
+    tab = tables(act).moments
     low, high = np.exp(tab.edges[[0, -1]])
     grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
     w2, b2 = _edge(act, grid)
-    if sigma_b2 == 0 and tab.origin[0] == 0 and b2[np.flatnonzero(b2)[:1]].sum() > 0:
+    if sigma_b2 == 0 and tab.origin == 0 and b2[np.flatnonzero(b2)[:1]].sum() > 0:
         # The line starts at q* = 0; relative rounding hides its first decades, where b2 is of higher order in q.
         return 1.0 / float(_compiled.table_moments(tab, grid[:1])[1][0]), 0.0
 

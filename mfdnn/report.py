@@ -16,6 +16,7 @@ import numpy as np
 
 from ._results import Result
 from ._validation import positive_integer
+from .activations import Activation
 from .ensemble import Comparison, Ensemble, compare, ensemble
 from .fisher import FisherStatistics, fisher_statistics
 from .layers import Dense, Pointwise, Residual
@@ -46,7 +47,7 @@ class HiddenLayer(Result):
     `uniform` says whether all hidden layers share them; if not, this is the most frequent combination.
     """
 
-    activation: str
+    activation: Activation
     sigma_w2: float
     sigma_b2: float
     uniform: bool
@@ -216,11 +217,9 @@ def report(
     fim = fisher_statistics(net, **data)
     hidden = _hidden_layer(net)
     first = float(fim.order_parameters.averaged("q")[0])
-    fp = (
-        hidden
-        and first > 0
-        and fixed_point(_activation_of(net, hidden), hidden.sigma_w2, hidden.sigma_b2, q0=first)
-    ) or None
+    fp = None
+    if hidden is not None and first > 0:
+        fp = fixed_point(hidden.activation, hidden.sigma_w2, hidden.sigma_b2, q0=first)
     run = {"executor": executor, "progress": progress}
     whole = fim.n_samples * fim.n_outputs <= WHOLE_SPECTRA
     ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
@@ -246,10 +245,10 @@ def report(
 
 
 def _hidden_layer(net: Network) -> HiddenLayer | None:
-    if any(isinstance(layer, Residual) for layer in net.layers):
+    if _is_residual(net):
         return None
     pairs = [
-        (act.activation.label, dense.sigma_w2, dense.sigma_b2)
+        (act.activation, dense.sigma_w2, dense.sigma_b2)
         for act, dense in zip(net.layers[:-1], net.layers[1:], strict=True)
         if isinstance(act, Pointwise) and isinstance(dense, Dense)
     ]
@@ -259,8 +258,8 @@ def _hidden_layer(net: Network) -> HiddenLayer | None:
     return HiddenLayer(*common, uniform=len(set(pairs)) == 1)
 
 
-def _activation_of(net: Network, hidden: HiddenLayer) -> Any:
-    return next(act for act in net.activations if act.label == hidden.activation)
+def _is_residual(net: Network) -> bool:
+    return any(isinstance(layer, Residual) for layer in net.layers)
 
 
 def _describe_inputs(n_samples: int, q0: float, c0: float, inputs: np.ndarray | None) -> str:
@@ -277,7 +276,10 @@ def _boundary(
     net: Network, data: dict, limits: dict, n_networks: int, children: list, ens: Ensemble, run: dict
 ) -> Boundary:
     widths, predicted, measured, errors = [], [], [], []
+    tied = isinstance(net.layers[0], Residual) or isinstance(net.layers[-1], Residual)
     for factor, child in zip(WIDTH_FACTORS, children, strict=True):
+        if tied and factor != 1:  # the width is that of the inputs or outputs
+            continue
         scaled = net if factor == 1 else scale_widths(net, factor)
         hidden = scaled.widths[1:-1]
         if not hidden or (min(hidden) < 8 and factor != 1):
@@ -319,11 +321,17 @@ def _page(r: Report) -> list[str]:
         _entry("Inputs", r.inputs),
     ]
     if r.hidden is None or r.fixed_point is None:
-        kind = "residual network" if net.n_weight_layers > 1 else "no hidden layer"
+        kind = (
+            "residual network"
+            if _is_residual(net)
+            else "no activation"
+            if r.hidden is None
+            else "zero inputs"
+        )
         lines.append(_entry("Phase", f"none ({kind}): see the order parameters over depth"))
     else:
         fp, h = r.fixed_point, r.hidden
-        where = f"{h.activation}, sigma_w^2 = {h.sigma_w2:.6g}, sigma_b^2 = {h.sigma_b2:.6g}"
+        where = f"{h.activation.label}, sigma_w^2 = {h.sigma_w2:.6g}, sigma_b^2 = {h.sigma_b2:.6g}"
         where += "" if h.uniform else " (most frequent; layers differ)"
         lines += [
             _entry("Phase", f"{fp.phase}: {_PHASE_MEANING[fp.phase]}"),
@@ -392,13 +400,15 @@ def _entry(label: str, text: str) -> str:
 
 def _layer_table(r: Report) -> list[str]:
     op, ens = r.order_parameters, r.ensemble
-    names = ("q", "q_st", "q_tilde", "q_tilde_st")
+    names = [
+        name for name in ("q", "q_st", "q_tilde", "q_tilde_st") if name in ens.mean
+    ]  # one input has no pairs
     rows = [["layer", *(cell for name in names for cell in (name, "simulated", ""))]]
-    depth = net_depth = r.network.n_weight_layers
+    depth = r.network.n_weight_layers
     shown = (
         range(depth)
         if depth <= 12
-        else [*range(4), *np.unique(np.linspace(4, net_depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
+        else [*range(4), *np.unique(np.linspace(4, depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
     )
     theory = {name: op.averaged(name) for name in names}
     for layer in shown:
@@ -470,7 +480,7 @@ def _warnings(
             f"the largest eigenvalue of the sampled networks is {top / fim.largest - 1:.0%} above theory ({why}): "
             "take the smaller, sampled learning rate"
         )
-    missed = [row.quantity for row in table.rows if not row.agrees]
+    missed = [row.quantity for row in table.rows if row.agrees is False]
     if missed:
         found.append(
             "theory and simulation differ by more than the stated finite-width corrections in "
@@ -540,15 +550,14 @@ def _place_panel(r: Report, ax: Any) -> None:
     if r.hidden is None:
         op = r.order_parameters
         layers = np.arange(1, r.network.n_weight_layers + 1)
-        q = op.averaged("q")
-        ax.plot(layers, op.averaged("q_st") / q, "o-", ms=3)
+        ax.plot(layers, op.averaged("c"), "o-", ms=3)
         ax.set(
             xlabel="weight layer $l$", ylabel=r"correlation of two inputs $q_{st}^l/q^l$", ylim=(-0.05, 1.05)
         )
         ax.set_title("correlation over depth (no fixed variances: no phase diagram)", fontsize="small")
         return
     h = r.hidden
-    act = _activation_of(r.network, h)
+    act = h.activation
     top_w = max(4.0, 1.6 * h.sigma_w2)
     top_b = max(0.5, 2.0 * h.sigma_b2)
     diagram = phase_diagram(act, np.linspace(top_w / GRID, top_w, GRID), np.linspace(0, top_b, GRID))

@@ -162,6 +162,8 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["learning-rate", "20-24-2", "--momentum", "1"], ["`momentum`"]),
         (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "sigma_b2=0"]),
         (["figure", "poole"], ["`figure`", "poole2016"]),
+        (["figure", "-o", "x.png"], ["`-o`", "--list"]),
+        (["learning-rate", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs"]),
         (["report", "20-24-2", "--networks", "1"], ["`n_networks`"]),
     ],
 )

@@ -127,3 +127,36 @@ def test_activations_in_a_row_are_refused_by_theory():
     net = mfdnn.Network(5, [mfdnn.Dense(4), mfdnn.Pointwise("relu"), mfdnn.Pointwise("tanh"), mfdnn.Dense(2)])
     with pytest.raises(ValueError, match=r"Gaussian pre-activations.*put a `Dense` layer before it"):
         mfdnn.order_parameters(net)
+
+
+def test_critical_weights_belong_to_the_activation_before_them():
+    net = mfdnn.mlp([50, 40, 40, 40, 2], ["tanh", "relu", "tanh"], init="critical")
+    # relu: sigma_w^2 = 2 exactly; the first layer takes the second's, as in a uniform network.
+    weights = [layer.sigma_w2 for layer, _ in net.weight_layers]
+    tanh = critical_point("tanh")[0]
+    np.testing.assert_allclose(weights, [tanh, tanh, 2.0, tanh], rtol=1e-12)
+    assert mfdnn.mlp([10, 5], init="critical").n_weight_layers == 1
+
+
+def test_skip_multiplies_the_mean_too():
+    """x <- s x + 1 from unit-variance x, three times: moments in closed form, s negative."""
+    one = mfdnn.activation(lambda x: np.ones_like(x))
+    s = -0.7
+    block = mfdnn.Residual([mfdnn.Dense(6, 1.0, 0.1), mfdnn.Pointwise(one)], skip=s)
+    net = mfdnn.Network(6, [block, block, block, mfdnn.Dense(1)])
+    mean, variance, covariance = 0.0, 1.0, 0.3
+    for _ in range(3):
+        variance, covariance = (s**2 * v + 1 + 2 * s * mean for v in (variance, covariance))
+        mean = s * mean + 1
+    op = mfdnn.order_parameters(net, q0=1.0, c0=0.3)
+    assert op.q[-1] == pytest.approx(
+        variance, rel=1e-12
+    )  # Gaussian integrals of a constant are exact to rounding
+    assert op.q_st[-1] == pytest.approx(covariance, rel=1e-12)
+
+
+def test_widths_tied_to_inputs_or_outputs_cannot_be_scaled():
+    block = mfdnn.Residual([mfdnn.Dense(6), mfdnn.Pointwise("tanh"), mfdnn.Dense(6)])
+    for layers in ([block, mfdnn.Dense(2)], [mfdnn.Dense(6), block]):
+        with pytest.raises(ValueError, match="ties its width"):
+            scale_widths(mfdnn.Network(6, layers), 0.5)

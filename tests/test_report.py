@@ -107,11 +107,35 @@ def test_warnings(net, words):
         mfdnn.mlp([10, 16, 16, 3], ["relu", "tanh"], init="glorot"),
         mfdnn.mlp([10, 16, 3], "relu", sigma_w2=3.0, sigma_b2=1.0),
         mfdnn.mlp([10, 16, 3], lambda x: np.maximum(x, -0.3), sigma_w2=1.0),
+        mfdnn.Network(10, [mfdnn.Dense(8), mfdnn.Dense(3)]),
+        mfdnn.Network(10, [mfdnn.Residual([mfdnn.Dense(10), mfdnn.Pointwise("tanh")]), mfdnn.Dense(3)]),
     ],
-    ids=["no hidden layer", "residual", "layers differ", "unbounded", "own activation"],
+    ids=[
+        "no hidden layer",
+        "residual",
+        "layers differ",
+        "unbounded",
+        "own activation",
+        "no activation",
+        "tied width",
+    ],
 )
 def test_every_kind_of_network_gets_a_page_and_a_picture(net, tmp_path):
     page = mfdnn.report(net, n_samples=6, n_networks=2, rng=0)
     assert "nan" not in str(page)
     page.save(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_one_sample_and_cross_entropy():
+    page = mfdnn.report(small(), n_samples=1, n_networks=2, rng=0, loss="cross_entropy")
+    text = str(page)
+    assert "q_st" not in text  # one input has no pairs
+    assert "bound" in text
+    assert list(page.learning_rate.zones) == ["monotone", "unknown"]
+    assert page.learning_rate.zone(1e9) == "unknown"
+
+
+def test_two_lambdas_are_two_activations():
+    net = mfdnn.mlp([10, 16, 16, 2], [lambda x: np.tanh(x), lambda x: np.maximum(x, 0)], sigma_w2=1.0)
+    assert mfdnn.report(net, n_samples=4, n_networks=2, rng=0).hidden.uniform is False

@@ -1,0 +1,77 @@
+"""One-dimensional Gaussian integrals of an activation: Gauss-Legendre panels that respect its breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .activations import Activation
+
+__all__ = ["GAUSS_W", "GAUSS_X", "REACH", "breaks", "circle_coefficients", "largest_variance", "nodes", "values"]
+
+REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
+MAX_ANGLES = 2**15  # most samples on half a circle
+GAUSS_X, GAUSS_W = np.polynomial.legendre.leggauss(16)
+_UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
+
+
+def breaks(act: Activation, q: float) -> np.ndarray:
+    """Panel edges in z for integrands phi(sqrt(q) z) times a Gaussian weight."""
+    if q == 0:
+        return _UNIT_PANELS
+    inner = act.pieces.edges / np.sqrt(q)
+    inner = inner[np.abs(inner) < REACH]
+    edges = np.unique(np.concatenate([_UNIT_PANELS, inner]))
+    # A sliver between an edge of phi and a unit edge carries nothing; keep the edge of phi.
+    keep = np.append(np.diff(edges) > 1e-13, True)
+    return edges if keep.all() else np.unique(np.concatenate([[-REACH, REACH], inner, edges[keep]]))
+
+
+def nodes(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre nodes z and weights, Gaussian density included, of the panels between `edges`."""
+    half = np.diff(edges) / 2
+    middle = (edges[1:] + edges[:-1]) / 2
+    z = (middle[:, None] + half[:, None] * GAUSS_X).ravel()
+    weight = (half[:, None] * GAUSS_W).ravel() * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return z, weight
+
+
+def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
+    """phi, phi' or phi'' at x in float64, without point masses."""
+    if order == 0:
+        return act(x)
+    return act.slope(x) if order == 1 else act.pieces.evaluate(x, 2)
+
+
+def circle_coefficients(
+    function: Callable, r: np.ndarray, tolerance: float, n: int = 16
+) -> np.ndarray:
+    """Coefficients b_0..b_{n-1} of f(r cos a) = sum_m b_m cos(m a) for smooth f and radii r: (r.size, n).
+
+    n is doubled until the last quarter of sum b_m^2 is below the tolerance. Start with an n that resolves smaller
+    circles: what is narrow on a large circle can hide between a few samples.
+    """
+    from scipy.fft import dct
+
+    while True:
+        b = dct(function(r[:, None] * np.cos(np.pi * (np.arange(n) + 0.5) / n)), axis=1) / n
+        b[:, 0] /= 2
+        if n >= MAX_ANGLES or np.sum(b[:, 3 * n // 4 :] ** 2, axis=1).max() <= tolerance:
+            return b
+        n *= 2
+
+
+def largest_variance(act: Activation) -> float:
+    """Largest variance at which phi is known over the whole weight and its square does not outgrow it."""
+    high = (act.pieces.reach / REACH) ** 2
+    while high > 1e-6:
+        ends = np.sqrt(high) * REACH * np.array([-1.0, 1.0])
+        with np.errstate(all="ignore"):
+            edge = np.abs(act(ends)).max()
+            inner = np.abs(act(ends[:, None] * np.linspace(0.05, 0.5, 10))).max()
+        lost = edge**2 * np.exp(-0.5 * REACH**2)
+        if np.isfinite(edge) and lost <= 1e-17 * max(inner**2 * np.exp(-0.125 * REACH**2), 1e-300):
+            break
+        high /= 2
+    return high
