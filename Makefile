@@ -13,16 +13,17 @@ export MPLBACKEND = Agg
 .PHONY: help install report test lint figures bench clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
 
 # One stamp for each set of dependencies, so that `make report` installs no test tools.
 $(VENV)/.installed: setup.cfg pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mfdnn needs Python 3.10 or newer; set PYTHON=...")'
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) --editable '.[test,data]'
+	$(PIP) --editable '.[test]'
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
