@@ -59,7 +59,7 @@ def diagrams() -> None:
         mfdnn.phase_diagram(phi, axes[0][:9], axes[1][:9])
         act = mfdnn.activation(phi)
         fresh = mfdnn.Activation(act.name, act._function, act._derivative, act._given_kinks)
-        row(f"tables of {name}", seconds(lambda fresh=fresh: table(fresh), repeats=1))
+        row(f"moment tables of {name}", seconds(lambda fresh=fresh: Tables(fresh).moments, repeats=1))
         for workers in (1, 2):
             with ThreadPoolExecutor(workers) as pool:
                 ours = seconds(lambda phi=phi, pool=pool: mfdnn.phase_diagram(phi, *axes, executor=pool))

@@ -1,9 +1,9 @@
 """Everything Numba compiles: numbers and tables in, numbers out.
 
-No kernel receives a function: an activation arrives as tables (see `mfdnn._tables`) or as its piecewise polynomial, so
-each kernel is compiled once and cached for every activation there will be. Kernels validate nothing and allocate
-nothing in inner loops. They share one file because Numba's cache notices a change of the file of a kernel, not of the
-files it calls into.
+No kernel receives a function: an activation arrives as tables (see `mfdnn._tables`) or as its piecewise
+polynomial, so each kernel is compiled once and cached for every activation there will be. Kernels
+validate nothing and allocate nothing in inner loops. They share one file because Numba's cache notices a
+change of the file of a kernel, not of the files it calls into.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def jit(function: Callable) -> Callable:
     if _CACHE:
         try:
             return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # "no locator available": neither the package nor the user's cache folder is writable
-            pass
+        except RuntimeError:
+            pass  # "no locator available": neither the package nor the user's cache folder is writable
     return numba.njit(**options)(function)
 
 
@@ -67,22 +67,23 @@ def jit(function: Callable) -> Callable:
 # Moments
 #   edges (n + 1,)               panel edges in log q
 #   values (n, 16, 4)            E[phi^2], E[phi'^2], q dE[phi^2]/dq, E[phi]
+#   low, high                    smallest and largest q of the table
 #   origin                       phi(0)^2, the limit of E[phi^2]
 #   grid_q, grid_second (g,)     E[phi^2] on a geometric grid over the whole table
-#   several                      whether E[phi^2] is not concave in q, so that a variance map may have several attractors
-Moments = namedtuple("Moments", "edges values origin grid_q grid_second several")
+#   several                      whether E[phi^2] is not concave in q, so that there may be several attractors
+Moments = namedtuple("Moments", "edges values low high origin grid_q grid_second several")
 
 # Hermite
 #   edges (n + 1,)               panel edges in log q
 #   values (n, 16, K + 1)        Hermite coefficients a_0..a_K
-#   tails (n, 4)                 2-norms of what the series leaves out: smooth and kink part of phi, of sqrt(q) phi'
+#   tails (n, 4)                 2-norms of what the series leaves out of phi (rest and kink part), of sqrt(q) phi'
 #   sizes (n, 2)                 2-norms of the kink part of phi, of sqrt(q) phi'
 #   orders (n,)                  highest order of the kink part
 #   kinks                        the kink part
 Hermite = namedtuple("Hermite", "edges values tails sizes orders kinks")
 
-# Kinks: the kink part p(x) = sum_j sum_i jumps_ji (side_j x - at_j)_+^i / i!, i up to some order, which jumps as phi does.
-# It faces away from zero, so that it disappears for small variances.
+# Kinks: the kink part p(x) = sum_j sum_i jumps_ji (side_j x - at_j)_+^i / i!, i up to some order, which
+# jumps as phi does. It faces away from zero, so that it disappears for small variances.
 #   at (m,)                      distances from zero, >= 0
 #   sides (m,)                   1 on the right of zero, -1 on the left
 #   jumps (m, 4)                 of phi and its first three derivatives, times -(-1)^i on the left
@@ -92,7 +93,8 @@ Kinks = namedtuple("Kinks", "at sides jumps")
 #   rows (r, 2)                  left and right end in log q
 #   first (r + 1,)               index of the first panel of each row
 #   angles (p, 2)                left and right end in theta; increasing within a row, from 0 to pi/2
-#   values (p, 3, 16, 16)        theta^s E[phi'(u) phi'(v)], theta^s times its mean over [c, 1], its mean over [0, c]
+#   values (p, 3, 16, 16)        theta^s E[phi'(u) phi'(v)], theta^s times its mean over correlations in [c, 1],
+#                                and its mean over [0, c]
 #   power                        s: 1 if phi jumps, so that E[phi'(u) phi'(v)] grows like 1/theta; else 0
 Correlations = namedtuple("Correlations", "rows first angles values power")
 
@@ -105,7 +107,7 @@ _GL12_X, _GL12_W = np.polynomial.legendre.leggauss(12)
 _GL20_X, _GL20_W = np.polynomial.legendre.leggauss(20)
 
 
-# -- truncated moments of the bivariate normal -----------------------------------------------------------------------
+# -- truncated moments of the bivariate normal ---------------------------------------------------------------
 
 
 @jit
@@ -121,10 +123,10 @@ def _density(x):
 
 @jit
 def _orthant(h, k, c, s):
-    """P(z1 > h, z2 > k) for correlation c, with s = sqrt(1 - c^2) given separately (c = +-1 exactly if s = 0).
+    """P(z1 > h, z2 > k) for correlation c and s = sqrt(1 - c^2).
 
-    Drezner & Wesolowsky's integral over the arcsine of the correlation for |c| < 0.925, Genz's expansion about
-    |c| = 1 beyond (A. Genz 2004, Statistics and Computing 14, 251-260).
+    Drezner & Wesolowsky's integral over the arcsine of the correlation for |c| < 0.925, Genz's expansion
+    about |c| = 1 beyond (A. Genz 2004, Statistics and Computing 14, 251-260).
     """
     if h == 0.0 and k == 0.0:
         return 0.25 + np.arctan2(c, s) / (2.0 * np.pi)
@@ -149,7 +151,11 @@ def _orthant(h, k, c, s):
         d = (12.0 - hk) / 16.0
         exponent = -0.5 * (bs / a2 + hk)
         if exponent > -700.0:
-            result = a * np.exp(exponent) * (1.0 - cc * (bs - a2) * (1.0 - d * bs / 5.0) / 3.0 + cc * d * a2 * a2 / 5.0)
+            result = (
+                a
+                * np.exp(exponent)
+                * (1.0 - cc * (bs - a2) * (1.0 - d * bs / 5.0) / 3.0 + cc * d * a2 * a2 / 5.0)
+            )
         if -hk < 700.0:
             b = np.sqrt(bs)
             result -= (
@@ -202,8 +208,8 @@ def _edge_moments(h, k, c, s, gap, order, out):
 def _truncated_moments(h, k, c, s, gap, order, out):
     """E[(z1 - h)_+^m (z2 - k)_+^n] / (m! n!) into out[m + 1, n + 1], m and n = -1..order; -1 is a point mass.
 
-    Integration by parts, E[z1 f] = E[f_1] + c E[f_2], gives m M_mn = -h M_{m-1,n} + M_{m-2,n} + c M_{m-1,n-1}.
-    Near |c| = 1 everything hangs on s = sqrt(1 - c^2) and gap = 1 - |c|, so they are given.
+    Integration by parts, E[z1 f] = E[f_1] + c E[f_2], gives m M_mn = -h M_{m-1,n} + M_{m-2,n} + c
+    M_{m-1,n-1}. Near |c| = 1 everything hangs on s = sqrt(1 - c^2) and gap = 1 - |c|, so they are given.
     """
     _edge_moments(h, k, c, s, gap, order, out[0])
     _edge_moments(k, h, c, s, gap, order, out[:, 0])
@@ -217,7 +223,7 @@ def _truncated_moments(h, k, c, s, gap, order, out):
 
 @jit
 def _kink_products(kinks, order1, order2, q1, q2, c, s, gap, work):
-    """E[p(u) p(v)] and E[p'(u) p'(v)] for kink parts p of orders `order1` (in u) and `order2` (in v), closed forms."""
+    """E[p(u) p(v)] and E[p'(u) p'(v)] in closed form; `order1` and `order2` of the kink parts in u and in v."""
     value = 0.0
     slope = 0.0
     r1 = np.sqrt(q1)
@@ -253,12 +259,12 @@ def kink_slope_products(kinks, order, q, theta):
     return out
 
 
-# -- Hermite coefficients --------------------------------------------------------------------------------------------
+# -- Hermite coefficients ------------------------------------------------------------------------------------
 
 
 @jit
 def kink_coefficients(kinks, order, q, polynomials, out):
-    """Hermite coefficients of the kink part p of that order at variance q into `out`; `polynomials` is work space.
+    """Hermite coefficients of the kink part at variance q into `out`; `polynomials` is work space.
 
     For f(z) = (z - y)_+^m / m!: a_k = density(y) h_{k-m-1}(y) / sqrt(k (k-1) ... (k-m)) for k > m, and
     E[(z - y)_+^{m-k}] / ((m-k)! sqrt(k!)) for k <= m; for f(-z), (-1)^k times that.
@@ -320,9 +326,10 @@ def hermite_coefficients(z, weighted, out):
 
 @jit
 def hermite_residual(z, weight, f, slope, a):
-    """Weighted 2-norms of f - sum_k a_k h_k and of slope - sum_k sqrt(k) a_k h_{k-1}; `weight` includes the density.
+    """Gaussian 2-norms of f - sum_k a_k h_k and of slope - sum_k sqrt(k) a_k h_{k-1}.
 
-    Summed on the weighted functions h_k sqrt(weight), which stay bounded, so the norms are right down to rounding.
+    Summed on the weighted functions h_k sqrt(weight), which stay bounded, so the norms are right down to
+    rounding.
     """
     n = z.size
     total = 0.0
@@ -345,7 +352,7 @@ def hermite_residual(z, weight, f, slope, a):
     return np.sqrt(total), np.sqrt(total_slope)
 
 
-# -- reading tables --------------------------------------------------------------------------------------------------
+# -- reading tables ------------------------------------------------------------------------------------------
 
 
 @jit
@@ -374,10 +381,8 @@ def _chebyshev(left, right, x, out):
 
 @jit
 def _moments(table, q, chebyshev, out):
-    """E[phi^2], E[phi'^2], dE[phi^2]/dq and E[phi] at variance q into `out`; continued linearly in q off the table."""
-    low = np.exp(table.edges[0])
-    high = np.exp(table.edges[-1])
-    inside = min(high, max(low, q))
+    """E[phi^2], E[phi'^2], dE[phi^2]/dq, E[phi] at variance q into `out`; off the table linear in q."""
+    inside = min(table.high, max(table.low, q))
     x = np.log(inside)
     panel = _panel(table.edges, x)
     _chebyshev(table.edges[panel], table.edges[panel + 1], x, chebyshev)
@@ -386,11 +391,11 @@ def _moments(table, q, chebyshev, out):
         for j in range(4):
             out[j] += chebyshev[k] * table.values[panel, k, j]
     out[2] /= inside
-    if q < low:
-        out[2] = (out[0] - table.origin) / low
+    if q < table.low:
+        out[2] = (out[0] - table.origin) / table.low
         out[0] = table.origin + out[2] * q
-    elif q > high:
-        out[0] += out[2] * (q - high)
+    elif q > table.high:
+        out[0] += out[2] * (q - table.high)
 
 
 @jit
@@ -419,7 +424,7 @@ def _coefficients(table, q, chebyshev, out):
     return panel
 
 
-# -- pairs by the series ---------------------------------------------------------------------------------------------
+# -- pairs by the series -------------------------------------------------------------------------------------
 
 
 @jit
@@ -438,7 +443,7 @@ def _series(a, b, p1, p2, c, kinked):
 
 @jit
 def _bound(table, panel1, panel2, power, column):
-    """Bound on what the truncated series leaves out, by Cauchy and Schwarz, and on the rounding of the kink part.
+    """Bound on what the series leaves out, by Cauchy and Schwarz, and on the rounding of the kink part.
 
     `column` is 0 for E[phi phi], 1 for sqrt(q1 q2) E[phi' phi'].
     """
@@ -475,7 +480,7 @@ def _pair(table, panel1, panel2, q1, q2, a, b, p1, p2, c, work, out):
 
 @jit
 def series_products(table, q1, q2, c):
-    """E[phi phi], E[phi' phi'] and bounds on the error of both, elementwise, (4, n); variances > 0, |c| <= 1."""
+    """E[phi phi], E[phi' phi'] and bounds on the error of both, elementwise: (4, n); variances > 0."""
     n = q1.size
     terms = table.values.shape[2]
     chebyshev = np.empty(_DEGREE + 1)
@@ -533,7 +538,7 @@ def product_matrices(table, variance, covariance):
     return out
 
 
-# -- pairs by direct quadrature --------------------------------------------------------------------------------------
+# -- pairs by direct quadrature ------------------------------------------------------------------------------
 
 
 @jit
@@ -595,7 +600,9 @@ def pair_expectation(edges, coefficients, kinks, masses, breaks, r1, r2, c, s, r
             z = middle + half * nodes[i]
             f = _evaluate(edges, coefficients, r1 * z)
             if f != 0.0:
-                inner = _smoothed(edges, coefficients, kinks, masses, r2 * c * z, r2 * s, reach, nodes, weights)
+                inner = _smoothed(
+                    edges, coefficients, kinks, masses, r2 * c * z, r2 * s, reach, nodes, weights
+                )
                 total += half * weights[i] * _density(z) * f * inner
     for j in range(kinks.size):
         if masses[j] != 0.0:
@@ -605,12 +612,15 @@ def pair_expectation(edges, coefficients, kinks, masses, breaks, r1, r2, c, s, r
     return total
 
 
-# -- equal variances, by circles around the origin of the plane ------------------------------------------------------
+# -- equal variances, by circles around the origin of the plane ----------------------------------------------
 
 
 @jit
 def _arc_edges(cuts, r, theta, out):
-    """Sorted edges of the arcs of [-theta/2, pi - theta/2] on which neither r cos a nor r cos(a + theta) meets a cut."""
+    """Edges of the arcs in [-theta/2, pi - theta/2] that neither r cos a nor r cos(a + theta) cuts.
+
+    The other half of the circle is its mirror image with the two factors exchanged.
+    """
     low = -0.5 * theta
     high = np.pi - 0.5 * theta
     out[0] = low
@@ -632,7 +642,7 @@ def _arc_edges(cuts, r, theta, out):
 
 @jit
 def _on_arc(edges, coefficients, r, middle, cosines, sines, t, b1, b2):
-    """Piecewise polynomial at r cos(middle + d) for several d, all in one panel, into `b1`; `t`, `b2` are work space."""
+    """Piecewise polynomial at r cos(middle + d), for d in one panel, into `b1`; `t`, `b2` are work space."""
     panel = _panel(edges, r * np.cos(middle))
     left = edges[panel]
     right = edges[panel + 1]
@@ -660,7 +670,7 @@ def _on_arc(edges, coefficients, r, middle, cosines, sines, t, b1, b2):
 
 @jit
 def _circle_mean(edges, coefficients, cuts, r, theta, nodes, weights, arcs, work):
-    """Mean of f(r cos a) f(r cos(a + theta)) over all angles a; `arcs` and `work` (6, nodes.size) are work space."""
+    """Mean of f(r cos a) f(r cos(a + theta)) over all angles a; `arcs` and `work` are work space."""
     n = nodes.size
     cosines = work[0]
     sines = work[1]
@@ -685,12 +695,14 @@ def _circle_mean(edges, coefficients, cuts, r, theta, nodes, weights, arcs, work
 
 @jit
 def circle_products(edges, coefficients, breaks, radii, q, theta, nodes, weights):
-    """E[f(u) f(v)] for a piecewise polynomial f, variances q of both and angles theta = arccos c: (q.size, theta.size).
+    """E[f(u) f(v)] for a piecewise polynomial f, variances q, angles theta = arccos c: (q.size, theta.size).
 
-    In polar coordinates u = r cos a, v = r cos(a + theta), where r^2/q is chi-squared with two degrees of freedom:
-    Gauss-Legendre panels in r, and in a between all places where u or v meets an edge of f. As a function of r the mean
-    over a circle is singular like a square root where the circle reaches a break, and bends where two lines u = break,
-    v = break cross. `radii` are further edges of panels in r, from 0 to the end of the integral.
+    In polar coordinates u = r cos a, v = r cos(a + theta), where r^2/q is chi-squared with two degrees of
+    freedom:
+    Gauss-Legendre panels in r, and in a between all places where u or v meets an edge of f. As a function
+    of r the mean over a circle is singular like a square root where the circle reaches a break, and bends
+    where two lines u = break, v = break cross. `radii` are further edges of panels in r, from 0 to the
+    end of the integral.
     """
     out = np.zeros((q.size, theta.size))
     cuts = edges[1:-1]
@@ -704,7 +716,9 @@ def circle_products(edges, coefficients, breaks, radii, q, theta, nodes, weights
             panels[n] = abs(breaks[i])
             n += 1
             for k in range(breaks.size):
-                squared = (breaks[i] - breaks[k]) ** 2 + 4.0 * breaks[i] * breaks[k] * np.sin(0.5 * theta[j]) ** 2
+                squared = (breaks[i] - breaks[k]) ** 2 + 4.0 * breaks[i] * breaks[k] * np.sin(
+                    0.5 * theta[j]
+                ) ** 2
                 panels[n] = np.sqrt(squared) / np.sin(theta[j])
                 n += 1
         panels[:n].sort()
@@ -757,7 +771,7 @@ def mass_products(edges, coefficients, breaks, masses, q, theta, nodes, weights)
     return out
 
 
-# -- fixed points ----------------------------------------------------------------------------------------------------
+# -- fixed points --------------------------------------------------------------------------------------------
 
 OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, OSCILLATING, SEVERAL = range(6)
 
@@ -766,7 +780,8 @@ OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, OSCILLATING, SEVERAL = range(6)
 def _bracket(table, w2, b2, q, step, chebyshev, row):
     """(left, right, code): the first sign change of the map minus identity from q on, upwards if step > 0.
 
-    The map exceeds the identity at `left` and not at `right`. Where there is none, left = right = q* and a code.
+    The map exceeds the identity at `left` and not at `right`. Where there is none, left = right = q* and
+    a code.
     """
     grid = table.grid_q
     n = grid.size
@@ -805,27 +820,28 @@ def _bracket(table, w2, b2, q, step, chebyshev, row):
 
 @jit
 def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
-    """The fixed point of q -> w2 E[phi^2] + b2 reached from q0, and its code; leaves the moments there in `row`.
+    """The fixed point of q -> w2 E[phi^2] + b2 reached from q0, and its code; leaves its moments in `row`.
 
-    The map is increasing for every activation whose E[phi^2] grows with q, so iterates move monotonically to the
-    first fixed point in the direction of the first step: bracket it on the grid, then safeguarded Newton.
+    The map is increasing for every activation whose E[phi^2] grows with q, so iterates move monotonically
+    to the first fixed point in the direction of the first step: bracket it on the grid, then safeguarded
+    Newton.
     """
     _moments(table, q0, chebyshev, row)
     step = w2 * row[0] + b2 - q0
     if abs(step) <= 4e-15 * q0:
         if abs(w2 * row[2] - 1.0) < 1e-9 and b2 == 0.0 and table.origin == 0.0:
             _moments(table, 4.0 * q0, chebyshev, row)
-            if abs(w2 * row[0] - 4.0 * q0) <= 4e-13 * q0:
-                return q0, SCALE_INVARIANT
+            everywhere = abs(w2 * row[0] - 4.0 * q0) <= 4e-13 * q0
             _moments(table, q0, chebyshev, row)
+            return q0, (SCALE_INVARIANT if everywhere else OK)
         return q0, OK
     left, right, code = _bracket(table, w2, b2, q0, step, chebyshev, row)
     if left == right:
         at = left
         if code == UNBOUNDED:
-            at = np.exp(table.edges[-1])
+            at = table.high
         elif code == ZERO_VARIANCE:
-            at = np.exp(table.edges[0])
+            at = table.low
         _moments(table, at, chebyshev, row)
         return left, code
     q = 0.5 * (left + right)
@@ -860,7 +876,7 @@ def _has_several(table, w2, b2):
 
 @jit
 def variance_fixed_points(table, w2, b2, q0):
-    """q*, E[phi'^2], slope of the variance map, E[phi], and w2 (limit of q/E[phi^2] if unbounded): (5, n); codes (n,).
+    """q*, E[phi'^2], slope of the map, E[phi], and w2 (limit of q/E[phi^2] if unbounded): (5, n); codes (n,).
 
     If q* is 0 or infinite, the moments are those at the end of the table.
     """
@@ -879,7 +895,7 @@ def variance_fixed_points(table, w2, b2, q0):
         out[2, i] = w2[i] * row[2]
         # The mean of an odd activation is rounding.
         out[3, i] = row[3] if row[3] * row[3] > 1e-28 * row[0] else 0.0
-        out[4, i] = np.exp(table.edges[-1]) / row[0] if code == UNBOUNDED else w2[i]
+        out[4, i] = table.high / row[0] if code == UNBOUNDED else w2[i]
     return out, codes
 
 
@@ -923,7 +939,7 @@ def _row(table, x, chebyshev):
 
 @jit
 def equal_products(table, q, theta):
-    """E[phi'(u) phi'(v)] and its mean over correlations in [c, 1], for equal variances: (2, n); theta in [0, pi/2]."""
+    """E[phi'(u) phi'(v)] and its mean over correlations in [c, 1] for equal variances: (2, n)."""
     chebyshev = np.empty(_DEGREE + 1)
     series = np.empty(_DEGREE + 1)
     out = np.empty((2, q.size))
@@ -944,9 +960,9 @@ def correlation_fixed_points(table, q, gain, at_zero):
     """c* in [0, 1) and E[phi'(u) phi'(v)] there: (2, n), where gain E[phi'^2] > 1.
 
     With D(theta) the mean of E[phi'(u) phi'(v)] over correlations in [c, 1], the correlation map f obeys
-    1 - f(c) = gain D (1 - c): c* solves gain D = 1. D decreases in theta on [0, pi/2] (f is a power series with
-    non-negative coefficients), so the root is unique. Small c* are refined to relative accuracy by
-    f(c) = at_zero + gain c D0 with the mean D0 over [0, c].
+    1 - f(c) = gain D (1 - c): c* solves gain D = 1. D decreases in theta on [0, pi/2] (f is a power
+    series with non-negative coefficients), so the root is unique. Small c* are refined to relative
+    accuracy by f(c) = at_zero + gain c D0 with the mean D0 over [0, c].
     """
     n = q.size
     chebyshev = np.empty(_DEGREE + 1)

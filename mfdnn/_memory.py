@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["available_memory", "require_memory"]
 
-_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> float:
@@ -22,10 +22,21 @@ def available_memory() -> float:
         except (AttributeError, OSError, ValueError):
             pass  # neither Linux nor POSIX: nothing is known, so nothing is refused
     try:
-        known.append(float(_CONTAINER_LIMIT.read_text()))
+        known.append(max(float((_CONTAINER / "memory.max").read_text()) - _taken_in_container(), 0.0))
     except (OSError, ValueError):
         pass  # no container, or one without a limit ("max")
     return min(known)
+
+
+def _taken_in_container() -> float:
+    """Bytes in use under the container's limit; 0 where it does not say."""
+    try:
+        taken = float((_CONTAINER / "memory.current").read_text())
+        lines = (_CONTAINER / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):
+        return 0.0
+    # Files read long ago are kept in memory until somebody needs it: they are counted, but free.
+    return taken - sum(float(line.split()[1]) for line in lines if line.startswith("inactive_file "))
 
 
 def require_memory(n_bytes: float, what: str, advice: str) -> None:

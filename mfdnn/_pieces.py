@@ -37,7 +37,7 @@ MAX_SHELLS = 10
 def chebyshev_fit(values: np.ndarray) -> np.ndarray:
     """Chebyshev coefficients (last axis) from values at the 16 nodes (last axis), rounding noise chopped."""
     coefficients = values @ _FIT.T
-    noise = 3e-16 * np.abs(values).max(axis=-1, keepdims=True)
+    noise = 1e-15 * np.abs(values).max(axis=-1, keepdims=True)
     coefficients[np.abs(coefficients) < noise] = 0.0
     return coefficients
 
@@ -56,6 +56,8 @@ class Pieces:
         Where phi, phi', phi'' or phi''' jumps.
     jumps : (m, 4) array
         By how much.
+    slope_noise : float
+        Absolute error of phi' near zero where it is read off phi; 0 if the derivative was given.
     resolved : bool
         False if some panel stayed unresolved (a singularity that is none of those jumps).
     piecewise_linear : bool
@@ -67,6 +69,7 @@ class Pieces:
     coefficients: np.ndarray
     breaks: np.ndarray
     jumps: np.ndarray
+    slope_noise: float
     resolved: bool
     piecewise_linear: bool
     homogeneous: tuple[float, float] | None
@@ -147,9 +150,7 @@ def _sample(function: Callable, panels: np.ndarray, at: np.ndarray = NODES) -> n
         return np.asarray(function(panels.mean(axis=1, keepdims=True) + half * at), dtype=np.float64)
 
 
-def _shells(
-    function: Callable, breaks: list[float], floor: float = 4e-16
-) -> tuple[np.ndarray, bool] | None:
+def _shells(function: Callable, breaks: list[float], floor: float = 4e-16) -> tuple[np.ndarray, bool] | None:
     """Panels on [-16, 16], then on [16, 32], [-32, -16], ... as far as phi is finite and they are few.
 
     `floor` is the (relative) width at which a panel is given up. Returns the (n, 2) panels and whether all of
@@ -199,7 +200,8 @@ def _bisect(
             return None
         size = np.abs(values).max(axis=1)
         largest = max(largest, float(size.max()))
-        # The Gaussian weight is symmetric, so what is small against the values nearer to zero does not matter.
+        # The Gaussian weight is symmetric, so what is small against the values nearer to zero does not
+        # matter.
         outer = np.abs(panels).max(axis=1)
         order = np.argsort(outer)
         reference = np.empty(len(panels))
@@ -266,9 +268,7 @@ def _locate(function: Callable, x: float, uncertainty: float) -> float | None:
     return x
 
 
-def _finish(
-    function: Callable, derivative: Callable | None, panels: np.ndarray, resolved: bool
-) -> Pieces:
+def _finish(function: Callable, derivative: Callable | None, panels: np.ndarray, resolved: bool) -> Pieces:
     edges = np.append(panels[:, 0], panels[-1, 1])
     half = np.diff(edges)[:, None] / 2
     values = chebyshev_fit(_sample(function, panels))
@@ -276,7 +276,7 @@ def _finish(
         first = chebyshev_fit(_sample(derivative, panels))
     else:
         first = values @ _DIFFERENTIATE.T / half
-        first[np.abs(first) <= 1e-14 * np.abs(values).max(axis=1, keepdims=True) / half] = 0.0
+        first[np.abs(first) <= 1e-13 * np.abs(values).max(axis=1, keepdims=True) / half] = 0.0
     second = first @ _DIFFERENTIATE.T / half
     third = second @ _DIFFERENTIATE.T / half
     all_orders = np.stack([values, first, second, third])
@@ -286,6 +286,10 @@ def _finish(
     jumps[_unreadable(edges, all_orders, jumps)] = 0.0
     at = np.flatnonzero(np.any(jumps != 0, axis=1))
     breaks = np.where(np.abs(edges[1:-1][at]) < 1e-13, 0.0, edges[1:-1][at])
+    near = np.abs(edges[1:]) <= 1
+    slope_noise = 0.0
+    if derivative is None:
+        slope_noise = 2e-12 * float(np.abs(all_orders[:2, near]).sum(axis=-1).max(axis=-1).sum())
     linear = bool(np.all(np.abs(values[:, 2:]).max(axis=1) <= 1e-13 * np.abs(values).max(axis=1)))
     homogeneous = None
     if linear and not np.any(breaks) and np.all(jumps[at, 0] == 0):
@@ -299,6 +303,7 @@ def _finish(
         coefficients=all_orders[:3],
         breaks=breaks,
         jumps=jumps[at],
+        slope_noise=slope_noise,
         resolved=resolved,
         piecewise_linear=linear,
         homogeneous=homogeneous,
@@ -308,8 +313,8 @@ def _finish(
 def _unreadable(edges: np.ndarray, all_orders: np.ndarray, jumps: np.ndarray) -> np.ndarray:
     """Which jumps of phi and its derivatives at the inner edges are noise: (n - 1, 4).
 
-    Noise is relative to the largest values in the two panels, nearer to zero and in [-1/2, 1/2]; a derivative read
-    off the values on a narrow panel is noisier by powers of its width.
+    Noise is relative to the largest values in the two panels, nearer to zero and in [-1/2, 1/2]; a
+    derivative read off the values on a narrow panel is noisier by powers of its width.
     """
     inner = np.argsort(np.abs(edges[1:-1]))
     largest = np.abs(all_orders).sum(axis=-1)

@@ -8,7 +8,16 @@ import numpy as np
 
 from .activations import Activation
 
-__all__ = ["GAUSS_W", "GAUSS_X", "REACH", "breaks", "circle_coefficients", "largest_variance", "nodes", "values"]
+__all__ = [
+    "GAUSS_W",
+    "GAUSS_X",
+    "REACH",
+    "breaks",
+    "circle_coefficients",
+    "largest_variance",
+    "nodes",
+    "values",
+]
 
 REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
 MAX_ANGLES = 2**15  # most samples on half a circle
@@ -44,13 +53,11 @@ def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
     return act.slope(x) if order == 1 else act.pieces.evaluate(x, 2)
 
 
-def circle_coefficients(
-    function: Callable, r: np.ndarray, tolerance: float, n: int = 16
-) -> np.ndarray:
+def circle_coefficients(function: Callable, r: np.ndarray, tolerance: float, n: int = 16) -> np.ndarray:
     """Coefficients b_0..b_{n-1} of f(r cos a) = sum_m b_m cos(m a) for smooth f and radii r: (r.size, n).
 
-    n is doubled until the last quarter of sum b_m^2 is below the tolerance. Start with an n that resolves smaller
-    circles: what is narrow on a large circle can hide between a few samples.
+    n is doubled until the last quarter of sum b_m^2 is below the tolerance. Start with an n that resolves
+    smaller circles: what is narrow on a large circle can hide between a few samples.
     """
     from scipy.fft import dct
 
@@ -64,14 +71,14 @@ def circle_coefficients(
 
 def largest_variance(act: Activation) -> float:
     """Largest variance at which phi is known over the whole weight and its square does not outgrow it."""
+    z = np.linspace(-REACH, REACH, 97)
     high = (act.pieces.reach / REACH) ** 2
     while high > 1e-6:
-        ends = np.sqrt(high) * REACH * np.array([-1.0, 1.0])
         with np.errstate(all="ignore"):
-            edge = np.abs(act(ends)).max()
-            inner = np.abs(act(ends[:, None] * np.linspace(0.05, 0.5, 10))).max()
-        lost = edge**2 * np.exp(-0.5 * REACH**2)
-        if np.isfinite(edge) and lost <= 1e-17 * max(inner**2 * np.exp(-0.125 * REACH**2), 1e-300):
+            integrand = np.square(act(np.sqrt(high) * z)) * np.exp(-0.5 * z**2)
+        if np.all(np.isfinite(integrand)) and integrand[[0, -1]].max() <= 1e-16 * max(
+            integrand.max(), 1e-300
+        ):
             break
-        high /= 2
+        high /= 1.25
     return high

@@ -28,6 +28,7 @@ RADIUS = 8.2  # standard deviations of the radius in the plane that are kept (3e
 ANGULAR = 1e-15  # relative size of the last quarter of a resolved Fourier series
 FOURIER = 1e4  # variance from which pieces of a circle are cheaper than its Fourier series
 FLAT = 1e-12  # relative size of the last Chebyshev coefficients of a resolved panel
+ROUGH = 1e-7  # the same for phi with singularities that are no breaks
 NARROW = 0.05  # smallest panel in log q; a panel in theta is not split below 4^-MAX_SPLITS of pi/2
 MAX_SPLITS = 8
 
@@ -98,7 +99,7 @@ class Tables:
         return _correlation_rows(self.act, left, min(left + ROW, np.log(self.q_max)))
 
 
-# -- the kink part ---------------------------------------------------------------------------------------------------
+# -- the kink part -------------------------------------------------------------------------------------------
 
 
 def _kinks(act: Activation) -> Kinks:
@@ -142,7 +143,7 @@ def _kink_order(act: Activation, q: float) -> int:
     return min(highest, 1)
 
 
-# -- one-dimensional moments -----------------------------------------------------------------------------------------
+# -- one-dimensional moments ---------------------------------------------------------------------------------
 
 
 def _interpolate(columns, accurate, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
@@ -174,27 +175,30 @@ def _moments(act: Activation, q_max: float) -> Moments:
         # To relative accuracy over the panel; the slope and the mean relative to the size of phi.
         size = np.abs(at).min(axis=0)
         size[2], size[3] = size[0], np.sqrt(size[0])
-        return bool(np.all(np.abs(fit[-2:]).max(axis=0) <= 2e-14 * np.maximum(size, 1e-300)))
+        noise = act.pieces.slope_noise * np.array([0.0, np.sqrt(size[1]) + act.pieces.slope_noise, 0.0, 0.0])
+        return bool(np.all(np.abs(fit[-2:]).max(axis=0) <= 2e-14 * np.maximum(size, 1e-300) + noise))
 
     edges, panels = _interpolate(lambda q: _moment_columns(act, q), accurate, LOG_Q_MIN, np.log(q_max))
     zero = np.array([-1e-300, 1e-300])
     table = Moments(
         edges=edges,
         values=panels,
+        low=float(np.exp(edges[0])),
+        high=float(np.exp(edges[-1])),
         origin=float(np.mean(act(zero) ** 2)),
         grid_q=np.empty(0),
         grid_second=np.empty(0),
         several=False,
     )
-    low, high = np.exp(edges[[0, -1]])
-    q = np.geomspace(low, high, int(GRID * np.log10(high / low)) + 1)
+    q = np.geomspace(table.low, table.high, int(GRID * np.log10(table.high / table.low)) + 1)
     second = _compiled.table_moments(table, q)[0]
     growth = np.diff(np.append(table.origin, second)) / np.diff(np.append(0.0, q))
-    several = bool(np.any(np.diff(growth) > 1e-9 * np.abs(growth[1:])))
+    noise = 1e-9 * np.abs(growth[1:]) + 1e-11 * second[1:] / q[1:]
+    several = bool(np.any(np.diff(growth) > noise))
     return table._replace(grid_q=q, grid_second=second, several=several)
 
 
-# -- Hermite coefficients --------------------------------------------------------------------------------------------
+# -- Hermite coefficients ------------------------------------------------------------------------------------
 
 
 def _hermite_columns(act: Activation, q: float, terms: int) -> np.ndarray:
@@ -255,7 +259,9 @@ def _hermite(act: Activation, q_max: float) -> Hermite:
         noise = 2e-14 * size + 5e-15 * np.sqrt(at[:, 0].min())
         return bool(np.all(np.abs(fit[-2:, 1:]) <= max(noise, 1e-300)))
 
-    edges, panels = _interpolate(lambda q: _hermite_columns(act, q, terms), accurate, LOG_Q_MIN, np.log(q_max))
+    edges, panels = _interpolate(
+        lambda q: _hermite_columns(act, q, terms), accurate, LOG_Q_MIN, np.log(q_max)
+    )
     panels = np.ascontiguousarray(panels[:, :, 1:])
     orders = np.array([_kink_order(act, np.exp(right)) for right in edges[1:]])
     tails, sizes = [], []
@@ -271,7 +277,7 @@ def _hermite(act: Activation, q_max: float) -> Hermite:
     return Hermite(edges, panels, np.array(tails), np.array(sizes), orders, _kinks(act))
 
 
-# -- correlations ----------------------------------------------------------------------------------------------------
+# -- correlations --------------------------------------------------------------------------------------------
 
 
 def _power(act: Activation) -> int:
@@ -290,9 +296,11 @@ class _SlopeProducts:
             self.kinks = _kinks(act)
             # phi' = p' + this
             self.slope = float(pieces.evaluate(np.array([-1e-300]), 1)[0])
+            self.flat = FLAT
             return
         self.radii = _radii(pieces.edges, low, high)
         self.smooth = pieces.smooth and high < FOURIER
+        self.flat = FLAT if pieces.resolved else ROUGH
         if self.smooth:
             self.series = list(_circle_series(act, self.radii, low, high))
         else:
@@ -331,7 +339,7 @@ def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
     old = np.concatenate([[-end], inside, [end]])
     probe = np.linspace(-1, 1, 4 * DEGREE)
     at_probe = np.polynomial.chebyshev.chebvander(probe, DEGREE).T
-    tolerance = 1e-14 * np.abs(pieces.evaluate(old, 1)).max()
+    tolerance = (1e-14 if pieces.resolved else ROUGH) * np.abs(pieces.evaluate(old, 1)).max()
     edges, coefficients = [-end], []
     start = 0
     while start < old.size - 1:
@@ -340,7 +348,9 @@ def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
             a, b = old[start], old[stop]
             if np.any((pieces.breaks > a) & (pieces.breaks < b)):
                 continue
-            sample = pieces.evaluate(np.append((a + b) / 2 + (b - a) / 2 * NODES, (a + b) / 2 + (b - a) / 2 * probe), 1)
+            sample = pieces.evaluate(
+                np.append((a + b) / 2 + (b - a) / 2 * NODES, (a + b) / 2 + (b - a) / 2 * probe), 1
+            )
             fit = chebyshev_fit(sample[: NODES.size])
             if stop == start + 1 or np.abs(fit @ at_probe - sample[NODES.size :]).max() <= tolerance:
                 break
@@ -379,7 +389,8 @@ def _circle_series(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Panels in r: nodes, weights, and C_m(r) with mean of phi'(r cos a) phi'(r cos(a + theta)) = sum_m C_m cos(m theta).
 
-    From phi'(r cos a) = sum_m b_m cos(m a): C_0 = b_0^2, C_m = b_m^2 / 2. For smooth phi they decrease geometrically.
+    From phi'(r cos a) = sum_m b_m cos(m a): C_0 = b_0^2, C_m = b_m^2 / 2. For smooth phi they decrease
+    geometrically.
     """
     scale = min(_moment_columns(act, q)[1] for q in (low, high))
     n = 16
@@ -424,9 +435,9 @@ def _angle_panels(
         nodal = products(q, (a + b) / 2 + (b - a) / 2 * NODES)
         fit = np.abs(chebyshev_fit(chebyshev_fit(nodal).T))  # (theta, q)
         scale = max(scale, fit.max())
-        if right - left > NARROW and fit[:, -2:].max() > FLAT * scale:
+        if right - left > NARROW and fit[:, -2:].max() > products.flat * scale:
             return None
-        if b - a > np.pi / 2 * 4.0**-MAX_SPLITS and fit[-2:].max() > FLAT * scale:
+        if b - a > np.pi / 2 * 4.0**-MAX_SPLITS and fit[-2:].max() > products.flat * scale:
             # What is steep is steepest near theta = 0.
             middle = b / 4 if a == 0 else (a + b) / 2
             pending += [(middle, b), (a, middle)]
@@ -447,7 +458,9 @@ def _with_means(
         theta = (a + b) / 2 + (b - a) / 2 * NODES
         before, after, _ = rules[i]
         upper = (np.sum(whole[:i], axis=0)[..., None] if i else 0.0) + fits[i] @ before.T
-        lower = (np.sum(whole[i + 1 :], axis=0)[..., None] if i + 1 < len(panels) else 0.0) + fits[i] @ after.T
+        lower = (np.sum(whole[i + 1 :], axis=0)[..., None] if i + 1 < len(panels) else 0.0) + fits[
+            i
+        ] @ after.T
         means = [nodal, theta**power * upper / (2 * np.sin(theta / 2) ** 2), lower / np.cos(theta)]
         out.append((a, b, np.stack([chebyshev_fit(chebyshev_fit(f).T).T for f in means])))
     return out
@@ -460,7 +473,9 @@ def _integrals(a: float, b: float, power: int) -> tuple[np.ndarray, np.ndarray, 
         half = (high - low)[:, None] / 2
         theta = (high + low)[:, None] / 2 + half * GAUSS_X
         weight = half * GAUSS_W * np.sin(theta) / theta**power
-        return np.einsum("ij,ijk->ik", weight, np.polynomial.chebyshev.chebvander((2 * theta - a - b) / (b - a), DEGREE))
+        return np.einsum(
+            "ij,ijk->ik", weight, np.polynomial.chebyshev.chebvander((2 * theta - a - b) / (b - a), DEGREE)
+        )
 
     at = (a + b) / 2 + (b - a) / 2 * NODES
     ends = np.full_like(at, a), np.full_like(at, b)

@@ -20,8 +20,8 @@ __all__ = ["Activation", "activation", "activation_names"]
 class Activation:
     r"""A pointwise nonlinearity :math:`\phi`, described by data.
 
-    The callable is sampled once, into piecewise polynomials that know where it bends; every compiled kernel works on
-    those numbers, so a one-line lambda is as fast and as accurate as a built-in function.
+    The callable is sampled once, into piecewise polynomials that know where it bends; every compiled
+    kernel works on those numbers, so a one-line lambda is as fast and as accurate as a built-in function.
 
     Parameters
     ----------
@@ -30,16 +30,17 @@ class Activation:
     function : callable
         :math:`\phi`, vectorised over float NumPy arrays of any shape.
     derivative : callable, optional
-        :math:`\phi'`, vectorised. By default the derivative of the piecewise polynomial (accurate to about 1e-12
-        times the size of :math:`\phi'`, kinks aside).
+        :math:`\phi'`, vectorised. By default the derivative of the piecewise polynomial (accurate to
+        about 1e-12 times the size of :math:`\phi'`, kinks aside).
     kinks : sequence of float
-        Where :math:`\phi` or :math:`\phi'` jumps. They are found automatically; naming them makes the search exact.
+        Where :math:`\phi` or :math:`\phi'` jumps. They are found automatically; naming them makes the
+        search exact.
 
     Raises
     ------
     TypeError, ValueError
-        `function` is not vectorised, changes shape, returns non-real or non-finite values, is not a function of its
-        argument alone, or raises.
+        `function` is not vectorised, changes shape, returns non-real or non-finite values, is not a
+        function of its argument alone, or raises.
 
     Examples
     --------
@@ -67,7 +68,9 @@ class Activation:
         self._derivative = derivative
         self._given_kinks = tuple(float(k) for k in np.ravel(finite_array("kinks", list(kinks))))
         if not callable(function):
-            raise TypeError(f"`function` must be callable, got {function!r}; pass a vectorised function such as np.tanh.")
+            raise TypeError(
+                f"`function` must be callable, got {function!r}; pass a vectorised function such as np.tanh."
+            )
         _check_callable("function", self.name, function)
         if derivative is not None:
             _check_callable("derivative", self.name, derivative)
@@ -156,11 +159,15 @@ def activation(phi: str | Callable | Activation, **parameters: float) -> Activat
         values = {key: finite_number(key, value) for key, value in parameters.items()}
         return _built_in(phi, tuple(sorted(values.items())))
     if parameters:
-        raise TypeError(f"`{next(iter(parameters))}`: only named activations take parameters; bind them in your callable.")
+        raise TypeError(
+            f"`{next(iter(parameters))}`: only named activations take parameters; bind them in your callable."
+        )
     if isinstance(phi, Activation):
         return phi
     if not callable(phi):
-        raise TypeError(f"`activation` must be a name, a callable or an Activation, got {phi!r}; see activation_names().")
+        raise TypeError(
+            f"`activation` must be a name, a callable or an Activation, got {phi!r}; see activation_names()."
+        )
     try:
         return _wrapped[phi]
     except (KeyError, TypeError):
@@ -216,7 +223,9 @@ def _check_callable(argument: str, name: str, function: Callable) -> None:
             "(np.where instead of if, np.maximum instead of max; np.vectorize as a slow last resort)."
         ) from error
     if y.shape != x.shape:
-        raise ValueError(f"`{argument}` of activation {name!r} turned shape {x.shape} into {y.shape}; {hint}.")
+        raise ValueError(
+            f"`{argument}` of activation {name!r} turned shape {x.shape} into {y.shape}; {hint}."
+        )
     if not (np.issubdtype(y.dtype, np.floating) or np.issubdtype(y.dtype, np.integer) or y.dtype == bool):
         raise TypeError(f"`{argument}` of activation {name!r} returned {y.dtype} values; {hint}.")
     if not np.all(np.isfinite(y)):
@@ -233,7 +242,7 @@ def _check_callable(argument: str, name: str, function: Callable) -> None:
         )
 
 
-# -- built-in activations: (phi, phi', kinks) ----------------------------------------------------------------------
+# -- built-in activations: (phi, phi', kinks) ----------------------------------------------------------------
 # Each keeps float32 as float32. Derivatives are exact formulas.
 
 
@@ -271,7 +280,9 @@ _SELU_SCALE = 1.0507009873554804934
 
 def _selu() -> tuple:
     def function(x: np.ndarray) -> np.ndarray:
-        return x.dtype.type(_SELU_SCALE) * np.where(x > 0, x, x.dtype.type(_SELU_ALPHA) * np.expm1(np.minimum(x, 0)))
+        return x.dtype.type(_SELU_SCALE) * np.where(
+            x > 0, x, x.dtype.type(_SELU_ALPHA) * np.expm1(np.minimum(x, 0))
+        )
 
     def derivative(x: np.ndarray) -> np.ndarray:
         return x.dtype.type(_SELU_SCALE) * np.where(

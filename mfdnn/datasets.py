@@ -31,7 +31,7 @@ def gaussian_inputs(
     q0 : float
         Mean squared input.
     c0 : float
-        Correlation of two inputs, in [-1/(T - 1), 1].
+        Correlation of two inputs, in [-1/(T - 1), 1]. One input has none, and ignores it.
     rng : int, numpy.random.Generator, ... , optional
         Anything `numpy.random.default_rng` takes.
 
@@ -58,7 +58,7 @@ def gaussian_inputs(
     """
     shape = (positive_integer("n_samples", n_samples), positive_integer("n_features", n_features))
     q0, c0 = variance("q0", q0), finite_number("c0", c0)
-    lowest = -1.0 if n_samples == 1 else -1.0 / (n_samples - 1)
+    lowest = lowest_correlation(n_samples)
     if not lowest <= c0 <= 1:
         raise ValueError(
             f"`c0` must be in [{lowest:.4g}, 1], got {c0:g}; it is the correlation of any two of the "
@@ -67,12 +67,23 @@ def gaussian_inputs(
     require_memory(16 * shape[0] * shape[1], f"inputs of shape {shape}", "take fewer samples or features")
     generator = np.random.default_rng(rng)
     X = generator.standard_normal(shape)
+    if n_samples == 1:
+        c0 = 0.0
     X *= np.sqrt(q0 * (1 - c0))
     if c0 > 0:
         X += np.sqrt(q0 * c0) * generator.standard_normal(shape[1])
-    elif c0 < 0 and n_samples > 1:
-        X -= (1 - np.sqrt((1 + (n_samples - 1) * c0) / (1 - c0))) * X.mean(axis=0)
+    elif c0 < 0:
+        left = max(1 + (n_samples - 1) * c0, 0.0)  # of the mean; below 0 by rounding alone
+        X -= (1 - np.sqrt(left / (1 - c0))) * X.mean(axis=0)
     return X
+
+
+def lowest_correlation(n_samples: int) -> float:
+    """Lowest correlation that all pairs of T inputs can have, with a little room for rounding.
+
+    -1/(T - 1) itself is attained (a regular simplex).
+    """
+    return -1.0 if n_samples == 1 else -(1.0 + 1e-12) / (n_samples - 1)
 
 
 def digits(

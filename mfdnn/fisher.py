@@ -11,6 +11,7 @@ from scipy.sparse.linalg import eigsh
 
 from ._results import Result
 from ._validation import finite_array, positive_integer
+from .datasets import lowest_correlation
 from .network import Network
 from .order_parameters import OrderParameters, order_parameters
 
@@ -24,6 +25,11 @@ _CAUTION = (
     "No eigenvalue stands out (n_samples * kappa_2 <= kappa_1): `largest` is the infinite-width value of a "
     "bulk, right for n_samples much smaller than the widths; the true edge is several times larger where "
     "they are comparable."
+)
+_NARROW = (
+    "No eigenvalue stands clear of the bulk at this width (kappa_1 / (2 kappa_2) + 5 L / 4 exceeds a third of "
+    "the smallest width): `largest` is the infinite-width value, and that of a finite network may be several "
+    "times larger."
 )
 
 
@@ -117,9 +123,12 @@ class FisherStatistics(Result):
     @property
     def caution(self) -> str:
         """What to know before `largest` is used; empty where it is a separate outlier, or T = 1."""
-        shared = self.n_samples * np.asarray(self.kappa_2) > np.asarray(self.kappa_1)
-        alone = len(self.layers) == 1  # one layer: `largest` is the edge of the bulk itself
-        return "" if self.n_samples == 1 or alone or np.all(shared) else _CAUTION
+        if self.n_samples == 1 or len(self.layers) == 1:  # one layer: `largest` is the edge of the bulk itself
+            return ""
+        outlier = outlier_criterion(self.order_parameters, self.n_samples)
+        if not np.all(outlier.shared):
+            return _CAUTION
+        return "" if np.all(outlier.wide) else _NARROW
 
     def to_dict(self) -> dict[str, Any]:
         """All fields but `order_parameters`, and `centred` and `caution`, as plain Python."""
@@ -258,6 +267,39 @@ def fisher_statistics(
     )
 
 
+class OutlierCriterion(NamedTuple):
+    """Whether an eigenvalue stands clear of the bulk, and the numbers that tell (floats or arrays)."""
+
+    c: np.ndarray  # 1/M correction of the outlier, as a fraction of it: c / M
+    shared: np.ndarray  # whether T kappa_2 > kappa_1 (or T = 1): above the bulk at infinite width
+    wide: np.ndarray  # whether c / M < 1/3: above the bulk at this width
+
+    @property
+    def clear(self) -> np.ndarray:
+        return self.shared & self.wide
+
+
+def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
+    r"""Whether T kappa_2 > kappa_1 and c/M < 1/3, with c = kappa_1/(2 kappa_2) + 5 L/4.
+
+    M is the smallest width that theory takes for infinite. The form of c is that of the 1/M expansion; its
+    numbers, and the third, are round ones that cover the simulations behind `mfdnn.compare`.
+    """
+    fan_in = op.fan_in.reshape(-1, *[1] * (op.averaged("q").ndim - 1))
+    one = np.sum(fan_in * op.averaged("q_hat") * op.averaged("q_tilde"), axis=0)
+    two = np.sum(fan_in * op.averaged("q_hat_st") * op.averaged("q_tilde_st"), axis=0)
+    if n_samples == 1:  # the kernel is its diagonal
+        two = one
+    ratio = np.divide(one, two, out=np.full(np.shape(one), np.inf), where=two > 0)
+    c = ratio / 2 + 1.25 * len(op.q)
+    return OutlierCriterion(c, (n_samples > ratio) | (n_samples == 1), c / smallest_width(op) < 1 / 3)
+
+
+def smallest_width(op: OrderParameters) -> int:
+    """M, the smallest width that theory takes for infinite: given inputs do not count, theory knows them."""
+    return int(min(op.fan_in[1:] if op.per_input and len(op.fan_in) > 1 else op.fan_in))
+
+
 class _Sums(NamedTuple):
     """What the statistics need of the kernel Theta (T x T) of some weight layers."""
 
@@ -295,18 +337,25 @@ def _first_block_edge(op: OrderParameters, block: _Sums, n_samples: int) -> np.n
     r"""Largest eigenvalue of the block of the first weight layer, which sees the random inputs themselves.
 
     Theta_st = q~_st (x_s . x_t + 1) for s != t. The matrix X X^T / T of independent Gaussian inputs has a
-    Marchenko-Pastur bulk. Bias and common part of the inputs add a rank-one term of strength `spike`, whose
-    eigenvalue leaves the bulk if spike > noise (1 + sqrt(r)), r = M_0/T, and then lies at
-    z = 1/g + noise r / (1 - noise g) with g = 1/spike (R-transform of the free sum).
+    Marchenko-Pastur bulk, of resolvent g(z) with z = 1/g + n r / (1 - n g), n the variance of what inputs do
+    not share and r = M_0/T. Their common part, of squared norm `theta`, is a signal in the noise (x = common +
+    noise, and cross terms count); the bias b is a rank-one term that is added. Along the same vector they
+    have the secular equation g (b + theta / (1 - n g)) = 1, whose eigenvalue leaves the bulk if
+    1/g > n (1 + sqrt(r)). Without bias this is z = (theta + n)(theta + r n)/theta (Benaych-Georges &
+    Nadakuditi 2012, arXiv:1103.2221), without common part 1/g = b.
     """
     if op.per_input or n_samples == 1:
         return block.top
     ratio = op.fan_in[0] / n_samples
-    spike = op.fan_in[0] * op.q_hat_st[0] + op.bias[0]
     noise = op.q_hat[0] - op.q_hat_st[0]
-    outside = spike > noise * (1 + np.sqrt(ratio))
-    gap = np.where(outside, spike - noise, 1.0)
-    z = np.where(outside, spike + ratio * noise * spike / gap, noise * (1 + np.sqrt(ratio)) ** 2)
+    common = op.fan_in[0] * op.q_hat_st[0]
+    # Negative correlation takes from the bias direction instead.
+    added, common = np.maximum(op.bias[0] + np.minimum(common, 0.0), 0.0), np.maximum(common, 0.0)
+    total = added + common + noise
+    inverse = (total + np.sqrt(np.maximum(total**2 - 4 * noise * added, 0.0))) / 2  # 1/g; < 0 by rounding alone
+    outside = inverse > noise * (1 + np.sqrt(ratio))
+    gap = np.where(outside, inverse - noise, 1.0)
+    z = np.where(outside, inverse + ratio * noise * inverse / gap, noise * (1 + np.sqrt(ratio)) ** 2)
     diagonal = (op.q_tilde[0] - op.q_tilde_st[0]) * (op.fan_in[0] * op.q_hat[0] + op.bias[0]) / n_samples
     return np.maximum(block.top, op.q_tilde_st[0] * z + diagonal)
 
@@ -328,8 +377,7 @@ def _top_eigenvalue(matrix: np.ndarray) -> np.ndarray:
 
 def _check_correlation(c0: Any, n_samples: int) -> None:
     lowest = finite_array("c0", c0).min(initial=1.0)
-    # A little room for rounding: -1/(T - 1) itself is attained (a regular simplex).
-    if n_samples > 1 and lowest * (n_samples - 1) < -1 - 1e-12:
+    if lowest < lowest_correlation(n_samples):
         raise ValueError(
             f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
             f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."

@@ -5,11 +5,12 @@ Expand :math:`\phi(\sqrt q z) = \sum_k a_k(q) h_k(z)` in normalised Hermite poly
 .. math:: E[\phi(u)\phi(v)] = \sum_k a_k(q_1) a_k(q_2) c^k, \qquad
           E[\phi'(u)\phi'(v)] = \sum_k k\, a_k(q_1) a_k(q_2) c^{k-1} / \sqrt{q_1 q_2}.
 
-The jumps of :math:`\phi` and :math:`\phi'` form a *kink part* :math:`p(x) = \sum_j s_j (x - x_j)_+ + d_j 1(x > x_j)` whose
-two-dimensional expectations are closed forms (truncated moments of the bivariate normal), so the series is summed for
-:math:`\phi` minus that part: it is exact for piecewise-linear functions and converges quickly for smooth ones. Parseval's
-identity bounds what the truncated series leaves out; where the bound is too large the integral is done directly, by
-Gauss-Legendre panels that respect every kink.
+The jumps of :math:`\phi` and :math:`\phi'` form a *kink part* :math:`p(x) = \sum_j s_j (x - x_j)_+ + d_j
+1(x > x_j)` whose two-dimensional expectations are closed forms (truncated moments of the bivariate
+normal), so the series is summed for :math:`\phi` minus that part: it is exact for piecewise-linear
+functions and converges quickly for smooth ones. Parseval's identity bounds what the truncated series
+leaves out; where the bound is too large the integral is done directly, by Gauss-Legendre panels that
+respect every kink.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ CIRCLES = 9.0  # radius in the plane, in standard deviations, beyond which nothi
 def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any:
     r"""Gaussian expectation :math:`E[\phi^{(d)}(\sqrt q\, z)]`, z standard normal.
 
-    Derivatives are distributional: a jump of :math:`\phi` counts in :math:`\phi'`, a kink in :math:`\phi''`, as in
-    :math:`E[\phi''] = E[\phi(\sqrt q z)(z^2 - 1)]/q`.
+    Derivatives are distributional: a jump of :math:`\phi` counts in :math:`\phi'`, a kink in
+    :math:`\phi''`, as in :math:`E[\phi''] = E[\phi(\sqrt q z)(z^2 - 1)]/q`.
 
     Parameters
     ----------
@@ -59,12 +60,13 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
     Raises
     ------
     ValueError
-        Negative or non-finite `q`, unknown `derivative`, `q` beyond the range in which the activation is resolved.
+        Negative or non-finite `q`, unknown `derivative`, `q` beyond the range in which the activation is
+        resolved.
 
     Notes
     -----
-    Accuracy about 1e-13 relative to :math:`E[\phi^{(d)2}]^{1/2}` (1e-11 for derivatives of a callable whose derivative
-    was not given). Cost: about 0.1 ms per distinct value of q.
+    Accuracy about 1e-13 relative to :math:`E[\phi^{(d)2}]^{1/2}` (1e-11 for derivatives of a callable
+    whose derivative was not given). Cost: about 0.1 ms per distinct value of q.
 
     Examples
     --------
@@ -101,7 +103,8 @@ def expect_product(
     q, c, q2 : float or array
         Variances (>= 0) and correlation (in [-1, 1]); they broadcast. ``q2=None`` means ``q2 = q``.
     derivative : {0, 1, 2}
-        Order d of the derivative. Infinite expectations (a jump of :math:`\phi^{(d-1)}` at c = 1) are returned as inf.
+        Order d of the derivative. Infinite expectations (a jump of :math:`\phi^{(d-1)}` at c = 1) are
+        returned as inf.
     return_error : bool
         Return also a bound on the absolute error.
 
@@ -114,14 +117,15 @@ def expect_product(
     Raises
     ------
     ValueError
-        Negative variances, \|c\| > 1, non-finite numbers, variances beyond the range in which phi is resolved.
+        Negative variances, \|c\| > 1, non-finite numbers, variances beyond the range in which phi is
+        resolved.
 
     Notes
     -----
-    Absolute error below 1e-11 relative to :math:`E[\phi^{(d)}(u)^2]^{1/2} E[\phi^{(d)}(v)^2]^{1/2}`, mostly 1e-13; piecewise-linear
-    functions are closed forms, smooth ones a series, and what converges too slowly is integrated directly. The
-    first call for an activation tabulates it (about 0.1 s). Then 1-2 microseconds per element by the series, about 10 ms
-    per element by direct integration.
+    Absolute error below 1e-11 relative to :math:`E[\phi^{(d)}(u)^2]^{1/2} E[\phi^{(d)}(v)^2]^{1/2}`,
+    mostly 1e-13; piecewise-linear functions are closed forms, smooth ones a series, and what converges
+    too slowly is integrated directly. The first call for an activation tabulates it (about 0.1 s). Then
+    1-2 microseconds per element by the series, about 10 ms per element by direct integration.
 
     Examples
     --------
@@ -135,12 +139,16 @@ def expect_product(
     act = activation(phi)
     order = _derivative_order(derivative)
     if order == 2 and np.any(act.pieces.jumps[:, 0] != 0):
-        raise ValueError(f"`derivative` = 2, but activation {act.label!r} jumps: its second derivative has no product; use 0 or 1.")
+        raise ValueError(
+            f"`derivative` = 2, but activation {act.label!r} jumps: its second derivative has no product; use 0 or 1."
+        )
     q1 = nonnegative_array("q", q)
     second = q1 if q2 is None else nonnegative_array("q2", q2)
     corr = finite_array("c", c)
     if np.any(np.abs(corr) > 1):
-        raise ValueError(f"`c` is a correlation in [-1, 1], got {corr.flat[np.argmax(np.abs(corr))]:g}; divide by sqrt(q q2).")
+        raise ValueError(
+            f"`c` is a correlation in [-1, 1], got {corr.flat[np.argmax(np.abs(corr))]:g}; divide by sqrt(q q2)."
+        )
     q1, second, corr = np.broadcast_arrays(q1, second, corr)
     shape = q1.shape
     value, error = _products(act, q1.ravel(), second.ravel(), corr.ravel(), order)
@@ -148,7 +156,7 @@ def expect_product(
     return (value, error) if return_error else value
 
 
-# -- for layers: moments of vectors of variances, products of matrices -----------------------------------------------
+# -- for layers: moments of vectors of variances, products of matrices ---------------------------------------
 
 
 def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,7 +187,9 @@ def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.nda
         flat = variance.ravel()
         safe = np.where(flat > 0, flat, 1.0)
         corr = np.where(flat > 0, np.clip(covariance.ravel() / safe, -1.0, 1.0), 1.0)
-        value, slope = (_products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
+        value, slope = (
+            _products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1)
+        )
         return value, slope
     return _product_matrices(act, variance, covariance)
 
@@ -190,7 +200,9 @@ def _product_matrices(
     table = tables(act).hermite
     low = np.exp(LOG_Q_MIN)
     mean, second, slope2 = moments(act, variance)
-    value, slope, error, slope_error = _compiled.product_matrices(table, np.maximum(variance, low), covariance)
+    value, slope, error, slope_error = _compiled.product_matrices(
+        table, np.maximum(variance, low), covariance
+    )
     error /= np.sqrt(np.multiply.outer(second, second)) + 1e-300
     slope_error /= np.sqrt(np.multiply.outer(slope2, slope2)) + 1e-300
     np.maximum(error, slope_error, out=error)
@@ -224,9 +236,10 @@ def _repair(
 ) -> None:
     """Correct, in place, the pairs that the series does not resolve: inputs that are almost copies of each other.
 
-    What the series leaves out of a pair is, to second order in the logarithm of the ratio of the variances, what it
-    leaves out of two inputs of their geometric mean, and for those the integral is tabulated. The pairs that are still
-    in doubt are integrated one by one, worst first, at most `MAX_DIRECT` of them (a few seconds).
+    What the series leaves out of a pair is, to second order in the logarithm of the ratio of the
+    variances, what it leaves out of two inputs of their geometric mean, and for those the integral is
+    tabulated. The pairs that are still in doubt are integrated one by one, worst first, at most
+    `MAX_DIRECT` of them (a few seconds).
     """
     first, second = variance[rows], variance[columns]
     q = np.sqrt(first * second)
@@ -260,12 +273,14 @@ def _repair(
         )
 
 
-# -- implementation --------------------------------------------------------------------------------------------------
+# -- implementation ------------------------------------------------------------------------------------------
 
 
 def _derivative_order(derivative: Any) -> int:
     if derivative not in (0, 1, 2) or isinstance(derivative, bool):
-        raise ValueError(f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative.")
+        raise ValueError(
+            f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative."
+        )
     return int(derivative)
 
 
@@ -328,18 +343,16 @@ def _regular_second_moment(act: Activation, q: float, order: int) -> float:
 def _rounding(act: Activation, order: int, scale: Any) -> Any:
     """Error of tables and quadrature beyond truncation, for a product of size `scale`; measured in the tests."""
     relative = 2e-13 if order < 2 else 2e-10
+    # Both factors are uncertain where derivatives are read off piecewise polynomials: phi'' always is.
+    noise = (
+        act.pieces.slope_noise
+        if order == 1
+        else 1e3 * max(act.pieces.slope_noise, 1e-15)
+        if order == 2
+        else 0.0
+    )
     unresolved = 1.0 if act.pieces.resolved else 1e5
-    if order == 0 or (order == 1 and act._derivative is not None):
-        return relative * unresolved * scale
-    # A derivative that was read off phi is uncertain by this much; two of them make the product.
-    noise = 2e-12 * _slope_size(act) * (1e3 if order == 2 else 1.0)
     return unresolved * (relative * scale + 2 * noise * np.sqrt(scale) + noise**2)
-
-
-def _slope_size(act: Activation) -> float:
-    """What phi' is rounded against near zero: the size of phi and phi' on [-1, 1]."""
-    x = np.linspace(-1.0, 1.0, 101)
-    return float(np.abs(act(x)).max() + np.abs(act.slope(x)).max())
 
 
 def _products(
@@ -354,7 +367,9 @@ def _products(
         at = done & (q1 == variance)
         value[at] = _second_moment(act, variance, order)
         error[at] = _rounding(act, order, value[at]) if np.isfinite(value[at][0]) else 0.0
-    series = np.flatnonzero(~done & (np.minimum(q1, q2) >= np.exp(LOG_Q_MIN))) if order < 2 else np.empty(0, int)
+    series = (
+        np.flatnonzero(~done & (np.minimum(q1, q2) >= np.exp(LOG_Q_MIN))) if order < 2 else np.empty(0, int)
+    )
     if series.size:
         table = tables(act)
         first, second = q1[series], q2[series]
@@ -381,9 +396,11 @@ def _direct(act: Activation, q1: float, q2: float, c: float, order: int) -> tupl
         return value, 2 * _rounding(act, order, abs(value)) if np.isfinite(value) else 0.0
     if abs(c) == 1:
         return _aligned(act, q1, q2, c, order)
+    scale = np.sqrt(_regular_second_moment(act, q1, order) * _regular_second_moment(act, q2, order))
+    if scale == 0 and not np.any(_masses(pieces, order)):
+        return 0.0, 0.0
     method = _circles if pieces.smooth else _panels
     fine, coarse = (method(act, q1, q2, c, order, rule) for rule in (_GAUSS16, _GAUSS12))
-    scale = np.sqrt(_regular_second_moment(act, q1, order) * _regular_second_moment(act, q2, order))
     return fine, abs(fine - coarse) + 5 * _rounding(act, order, scale)
 
 
@@ -410,7 +427,8 @@ def _panels(act: Activation, q1: float, q2: float, c: float, order: int, rule: t
 def _circles(act: Activation, q1: float, q2: float, c: float, order: int, rule: tuple) -> float:
     """u = sqrt(q1) r cos a and v = sqrt(q2) r cos(a + arccos c), for smooth phi, by Fourier series on circles.
 
-    With phi(sqrt(q) r cos a) = sum_m b_m cos(m a) the mean over a circle is sum_m b_m(q1) b_m(q2) cos(m arccos c)/2.
+    With phi(sqrt(q) r cos a) = sum_m b_m cos(m a) the mean over a circle is sum_m b_m(q1) b_m(q2) cos(m
+    arccos c)/2.
     """
     r1, r2 = np.sqrt(q1), np.sqrt(q2)
     edges = np.abs(act.pieces.edges)

@@ -7,8 +7,8 @@ The maps, for weights of variance :math:`\sigma_w^2/\text{fan-in}` and biases of
 
 References
 ----------
-Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli 2016, arXiv:1606.05340; Schoenholz, Gilmer, Ganguli & Sohl-Dickstein
-2017, arXiv:1611.01232.
+Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli 2016, arXiv:1606.05340; Schoenholz, Gilmer, Ganguli &
+Sohl-Dickstein 2017, arXiv:1611.01232.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ STATUS = {
     "oscillating": "the fixed point repels: the variance oscillates around it",
     "several": "other fixed points attract too: q* depends on q0; see variance_fixed_points",
 }
-EDGE = 1e-9  # half-width of |chi_1 - 1| that counts as the edge of chaos: the accuracy of chi_1 at a solved q*
+# Half-width of |chi_1 - 1| that counts as the edge of chaos: the accuracy of chi_1 at a solved q*.
+EDGE = 1e-9
 CHUNK = 8192  # points a task
 
 
@@ -73,8 +74,8 @@ class FixedPoint(Result):
     chi_c
         Slope of the correlation map at :math:`c^*`.
     xi_q, xi_c, xi_grad
-        Depth scales :math:`-1/\log` of the slope of the variance map, of chi_c, of chi_1: inf at criticality, negative
-        where the quantity grows (xi_grad < 0: gradients explode).
+        Depth scales :math:`-1/\log` of the slope of the variance map, of chi_c, of chi_1: inf at
+        criticality, negative where the quantity grows (xi_grad < 0: gradients explode).
     phase
         "ordered", "critical", "chaotic" or "unbounded".
     status
@@ -144,9 +145,7 @@ class PhaseDiagram(GridResult):
         return plots.phase_diagram(self, field, ax=ax, **options)
 
 
-def fixed_point(
-    phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, q0: Any = 1.0
-) -> FixedPoint:
+def fixed_point(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, q0: Any = 1.0) -> FixedPoint:
     r"""Fixed point of an infinitely deep network, reached from variance `q0`.
 
     Parameters
@@ -168,8 +167,9 @@ def fixed_point(
 
     Notes
     -----
-    Newton's method inside a bracket; residuals about 1e-14 relative to q*. c* is the limit for two inputs that are
-    neither equal nor opposite. About 1 microsecond per point once the activation is tabulated (0.1 s).
+    Newton's method inside a bracket; residuals about 1e-14 relative to q*. c* is the limit for two inputs
+    that are neither equal nor opposite. About 1 microsecond per point once the activation is tabulated
+    (0.1 s).
 
     Examples
     --------
@@ -186,7 +186,9 @@ def fixed_point(
     return FixedPoint(*(_unwrap(row.reshape(shape)) for row in (*rows, phase, status)))
 
 
-def variance_fixed_points(phi: str | Callable | Activation, sigma_w2: float, sigma_b2: float) -> VarianceFixedPoints:
+def variance_fixed_points(
+    phi: str | Callable | Activation, sigma_w2: float, sigma_b2: float
+) -> VarianceFixedPoints:
     r"""All fixed points of the variance map with their stability.
 
     Parameters
@@ -201,8 +203,8 @@ def variance_fixed_points(phi: str | Callable | Activation, sigma_w2: float, sig
 
     Notes
     -----
-    Roots are bracketed on a logarithmic grid of 40 points per decade; two roots closer than that (a nearly
-    half-stable point) can be missed together.
+    Roots are bracketed between the extrema of the map minus the identity on a logarithmic grid of 40
+    points per decade; three roots or more between two neighbours of the grid can be missed.
 
     Examples
     --------
@@ -213,23 +215,26 @@ def variance_fixed_points(phi: str | Callable | Activation, sigma_w2: float, sig
     """
     act = activation(phi)
     w2, b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
-    tab = tables(act).moments
-    low, high = np.exp(tab.edges[[0, -1]])
+    table = tables(act).moments
+    low, high = np.exp(table.edges[[0, -1]])
+
+    def excess(q: float) -> float:
+        return float(w2 * _compiled.table_moments(table, np.array([q]))[0, 0] + b2 - q)
+
+    def growth(q: float) -> float:
+        return float(w2 * _compiled.table_moments(table, np.array([q]))[2, 0] - 1)
+
     grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
-
-    def excess(q: np.ndarray) -> np.ndarray:
-        return w2 * _compiled.table_moments(tab, q)[0] + b2 - q
-
-    values = excess(grid)
-    found: list[float] = []
-    if b2 == 0 and tab.origin == 0:
-        found.append(0.0)
-    for i in np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0):
-        if np.abs(values[i : i + 2]).max() > 1e-12 * grid[i]:
-            found.append(_bisect(lambda q: excess(np.array([q]))[0], grid[i], grid[i + 1]))
+    rate = _compiled.table_moments(table, grid)[2]
+    turns = np.flatnonzero(np.sign(w2 * rate[:-1] - 1) * np.sign(w2 * rate[1:] - 1) < 0)
+    grid = np.union1d(grid, [_bisect(growth, grid[i], grid[i + 1]) for i in turns])
+    step = w2 * _compiled.table_moments(table, grid)[0] + b2 - grid
+    step[np.abs(step) <= 1e-13 * grid] = 0.0  # rounding of a map that touches the identity
+    found = [0.0] if b2 == 0 and table.origin == 0 else []
+    found += [_bisect(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(step[:-1] * step[1:] < 0)]
     q = np.array(found)
-    slope = w2 * _compiled.table_moments(tab, np.maximum(q, low))[2] if q.size else np.empty(0)
-    return VarianceFixedPoints(q, slope, np.abs(slope) < 1)
+    slope = w2 * _compiled.table_moments(table, np.maximum(q, low))[2]
+    return VarianceFixedPoints(q, slope, np.abs(slope) < 1 - 1e-12)
 
 
 def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLine:
@@ -251,11 +256,13 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
     Raises
     ------
     ValueError
-        Non-positive `q`, or values of `q` at which no bias variance reaches the edge (:math:`\sigma_b^2 < 0`).
+        Non-positive `q`, or values of `q` at which no bias variance reaches the edge (:math:`\sigma_b^2 <
+        0`).
 
     Notes
     -----
-    Scale-invariant activations (relu, leaky_relu, abs, linear) have a single critical point; every q gives it.
+    Scale-invariant activations (relu, leaky_relu, abs, linear) have a single critical point; every q
+    gives it.
 
     Examples
     --------
@@ -274,7 +281,9 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
         return CriticalLine(values[good], w2[good], b2[good])
     values = finite_array("q", q)
     if np.any(values <= 0):
-        raise ValueError(f"`q` must be > 0, got {values.min():g}; pass variances on the line, such as np.geomspace(0.01, 1).")
+        raise ValueError(
+            f"`q` must be > 0, got {values.min():g}; pass variances on the line, such as np.geomspace(0.01, 1)."
+        )
     w2, b2 = _edge(act, values.ravel())
     if np.any(b2 < 0):
         bad = values.ravel()[b2 < 0]
@@ -304,9 +313,9 @@ def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
 
     Notes
     -----
-    Where several weight variances are critical, the one with the smallest attracting q* is returned; where every critical
-    q* repels (gelu and silu at small biases: the variance map is steeper than 1 there), the one with the smallest q*.
-    `variance_fixed_points` tells. Relative accuracy about 1e-12.
+    Where several weight variances are critical, the one with the smallest attracting q* is returned;
+    where every critical q* repels (gelu and silu at small biases: the variance map is steeper than 1
+    there), the one with the smallest q*. `variance_fixed_points` tells. Relative accuracy about 1e-12.
 
     Examples
     --------
@@ -325,8 +334,9 @@ def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
 def critical_point(phi: str | Callable | Activation, sigma_b2: float | None = None) -> tuple[float, float]:
     """(sigma_w2, sigma_b2) of a critical initialisation.
 
-    Without `sigma_b2`: the single critical point of a scale-invariant activation; else the smallest bias variance from
-    0.05 on at which the critical q* attracts (0.05 itself for tanh and its kin, about 0.17 for gelu, 0.56 for silu).
+    Without `sigma_b2`: the single critical point of a scale-invariant activation; else the smallest bias
+    variance from 0.05 on at which the critical q* attracts (0.05 itself for tanh and its kin, about 0.17
+    for gelu, 0.56 for silu).
     """
     act = activation(phi)
     if sigma_b2 is not None:
@@ -385,10 +395,14 @@ def phase_diagram(
     ['ordered', 'ordered', 'ordered', 'chaotic', 'chaotic', 'chaotic']
     """
     act = activation(phi)
-    w2, b2 = (nonnegative_array(name, axis) for name, axis in (("sigma_w2", sigma_w2), ("sigma_b2", sigma_b2)))
+    w2, b2 = (
+        nonnegative_array(name, axis) for name, axis in (("sigma_w2", sigma_w2), ("sigma_b2", sigma_b2))
+    )
     for name, axis in (("sigma_w2", w2), ("sigma_b2", b2)):
         if axis.ndim != 1 or axis.size == 0:
-            raise ValueError(f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4, 200).")
+            raise ValueError(
+                f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4, 200)."
+            )
     _variances(w2[:1], b2[:1], q0)
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
     own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
@@ -438,22 +452,33 @@ def correlation_map(
     act = activation(phi)
     corr = finite_array("c", c)
     if np.any(np.abs(corr) > 1):
-        raise ValueError(f"`c` is a correlation in [-1, 1], got {corr.flat[np.argmax(np.abs(corr))]:g}; divide by q.")
+        raise ValueError(
+            f"`c` is a correlation in [-1, 1], got {corr.flat[np.argmax(np.abs(corr))]:g}; divide by q."
+        )
     w2, b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
     if q is None:
         q = fixed_point(act, w2, b2).q
         if not 0 < q < np.inf:
-            raise ValueError(f"`q` is needed: with sigma_w2 = {w2:g}, sigma_b2 = {b2:g} the fixed point is q* = {q:g}; pass q > 0.")
+            raise ValueError(
+                f"`q` is needed: with sigma_w2 = {w2:g}, sigma_b2 = {b2:g} the fixed point is q* = {q:g}; pass q > 0."
+            )
     elif variance("q", q) == 0:
         raise ValueError("`q` must be > 0, got 0; correlations of constant zero are undefined.")
     after = w2 * float(moments(act, q)[1]) + b2
     if after == 0:
-        raise ValueError(f"`sigma_w2` = {w2:g}: the next layer has variance 0 and no correlation; pass a larger one.")
+        raise ValueError(
+            f"`sigma_w2` = {w2:g}: the next layer has variance 0 and no correlation; pass a larger one."
+        )
     return _unwrap((w2 * np.asarray(expect_product(act, q, corr)) + b2) / after)
 
 
 def trajectory(
-    phi: str | Callable | Activation, sigma_w2: float, sigma_b2: float, depth: int, q0: float = 1.0, c0: float = 0.5
+    phi: str | Callable | Activation,
+    sigma_w2: float,
+    sigma_b2: float,
+    depth: int,
+    q0: float = 1.0,
+    c0: float = 0.5,
 ) -> Trajectory:
     r"""Variance and correlation of pre-activations layer by layer, from (`q0`, `c0`) at the first layer.
 
@@ -482,12 +507,14 @@ def trajectory(
             q[layer + 1 :], c[layer + 1 :] = q[layer], c[layer]
             break
         q[layer + 1] = variance_map(act, q[layer], float(w2), float(b2))
-        c[layer + 1] = correlation_map(act, c[layer], float(w2), float(b2), q=q[layer]) if q[layer + 1] > 0 else 1.0
+        c[layer + 1] = (
+            correlation_map(act, c[layer], float(w2), float(b2), q=q[layer]) if q[layer + 1] > 0 else 1.0
+        )
         c[layer + 1] = min(1.0, max(-1.0, c[layer + 1]))
     return Trajectory(q, c)
 
 
-# -- implementation --------------------------------------------------------------------------------------------------
+# -- implementation ------------------------------------------------------------------------------------------
 
 
 def _unwrap(array: Any) -> Any:
@@ -499,7 +526,9 @@ def _variances(sigma_w2: Any, sigma_b2: Any, q0: Any) -> list[np.ndarray]:
     w2, b2 = nonnegative_array("sigma_w2", sigma_w2), nonnegative_array("sigma_b2", sigma_b2)
     start = finite_array("q0", q0)
     if np.any(start <= 0):
-        raise ValueError(f"`q0` must be > 0, got {start.min():g}; pass the variance of the first pre-activation.")
+        raise ValueError(
+            f"`q0` must be > 0, got {start.min():g}; pass the variance of the first pre-activation."
+        )
     try:
         return list(np.broadcast_arrays(w2, b2, start))
     except ValueError:
@@ -533,7 +562,8 @@ def _solve(
     unbounded = codes == _compiled.UNBOUNDED
     limit = _asymptotic_slopes(act)
     if limit is not None:
-        # Where phi grows linearly, the variance outgrows the bias and the map of correlations becomes that of relu.
+        # Where phi grows linearly, the variance outgrows the bias and the map of correlations becomes
+        # that of relu.
         chi_1[unbounded] = w2[unbounded] * (limit[0] ** 2 + limit[1] ** 2) / 2
         chi_c[unbounded] = 1.0
     c = np.ones_like(q)
@@ -542,7 +572,9 @@ def _solve(
         at = np.where(unbounded, np.exp(table.edges[-1]), q)[chaotic]
         at_zero = (gain * mean**2 + np.where(unbounded, 0.0, b2))[chaotic] / at
         tab = tables(act).correlations(at)
-        found, _ = _in_chunks(_correlations_chunk, (tab,), (at, gain[chaotic], at_zero), mapper, progress and "c*")
+        found, _ = _in_chunks(
+            _correlations_chunk, (tab,), (at, gain[chaotic], at_zero), mapper, progress and "c*"
+        )
         c[chaotic] = found[0]
         chi_c[chaotic] = gain[chaotic] * found[1]
     xi = [_depth_scale(slope) for slope in (slope_q, chi_c, chi_1)]
@@ -600,8 +632,8 @@ def _need_finite_slope(act: Activation) -> None:
 def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(sigma_w2, sigma_b2) with chi_1 = 1 at q* = q; rounding around sigma_b2 = 0 removed."""
     if act.homogeneous:
-        low, high = act.homogeneous
-        return np.full(q.shape, 2.0 / (low**2 + high**2)), np.zeros(q.shape)
+        with np.errstate(divide="ignore"):
+            return np.full(q.shape, 2.0 / np.square(act.homogeneous).sum()), np.zeros(q.shape)
     second, slope2, _, _ = _compiled.table_moments(tables(act).moments, q)
     with np.errstate(divide="ignore", invalid="ignore"):
         w2 = 1.0 / slope2
@@ -618,31 +650,33 @@ def _critical(act: Activation, sigma_b2: float) -> tuple[float, float]:
         if sigma_b2 == 0 and np.isfinite(w2):
             return w2, 0.0
         raise ValueError(
-            f"`sigma_b2` = {sigma_b2:g}: {act.label!r} is scale-invariant and its edge of chaos is the single point sigma_w2 = {w2:.10g}, "
-            "sigma_b2 = 0 (with biases the variance grows without bound there); pass sigma_b2=0."
+            f"`sigma_b2` = {sigma_b2:g}: {act.label!r} is scale-invariant and its edge of chaos is the single point "
+            f"sigma_w2 = {w2:.10g}, sigma_b2 = 0 (with biases the variance grows without bound there); pass 0."
         )
-    tab = tables(act).moments
-    low, high = np.exp(tab.edges[[0, -1]])
+    table = tables(act).moments
+    low, high = np.exp(table.edges[[0, -1]])
     grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
     w2, b2 = _edge(act, grid)
-    if sigma_b2 == 0 and tab.origin == 0 and b2[np.flatnonzero(b2)[:1]].sum() > 0:
-        # The line starts at q* = 0; relative rounding hides its first decades, where b2 is of higher order in q.
-        return 1.0 / float(_compiled.table_moments(tab, grid[:1])[1][0]), 0.0
+    if sigma_b2 == 0 and table.origin == 0 and b2[np.flatnonzero(b2)[:1]].sum() > 0:
+        # The line starts at q* = 0; relative rounding hides its first decades, where b2 is of higher
+        # order in q.
+        return float(w2[0]), 0.0
 
     def excess(q: float) -> float:
         return float(_edge(act, np.array([q]))[1][0]) - sigma_b2
 
-    gap = b2 - sigma_b2
-    roots = [_bisect(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(np.sign(gap[:-1]) * np.sign(gap[1:]) < 0)]
-    if roots:
-        weights = _edge(act, np.array(roots))[0]
-        attracts = weights * _compiled.table_moments(tab, np.array(roots))[2] <= 1 + 1e-9
+    gap = np.sign(b2 - sigma_b2)
+    roots = np.array([_bisect(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(gap[:-1] * gap[1:] < 0)])
+    if roots.size:
+        weights = _edge(act, roots)[0]
+        attracts = weights * _compiled.table_moments(table, roots)[2] <= 1 + 1e-9
         best = int(np.argmax(attracts))  # the smallest attracting one, else the smallest
-        return float(weights[best]), roots[best]
-    reachable = b2[np.isfinite(b2) & (b2 >= 0)]
-    span = f"it reaches sigma_b2 from {reachable.min():.4g} to {reachable.max():.4g}" if reachable.size else "it has none at any sigma_b2"
+        return float(weights[best]), float(roots[best])
+    reached = b2[b2 >= 0]
+    span = f"it reaches {reached.min():.4g} to {reached.max():.4g}" if reached.size else "it has none at all"
     raise ValueError(
-        f"`sigma_b2` = {sigma_b2:g}: {act.label!r} has no edge of chaos there ({span}); choose another bias variance, see critical_line."
+        f"`sigma_b2` = {sigma_b2:g}: {act.label!r} has no edge of chaos there ({span}); choose another bias variance, "
+        "see critical_line."
     )
 
 

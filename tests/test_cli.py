@@ -160,7 +160,7 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["fisher", "20-24-2", "-o", "out.png"], ["`-o`", ".json"]),
         (["learning-rate", "20-24-2", "--loss", "mse"], ["`loss`", "did you mean half_mse"]),
         (["learning-rate", "20-24-2", "--momentum", "1"], ["`momentum`"]),
-        (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "sigma_b2=0"]),
+        (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "pass 0"]),
         (["figure", "poole"], ["`figure`", "poole2016"]),
         (["figure", "-o", "x.png"], ["`-o`", "--list"]),
         (["learning-rate", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs"]),

@@ -12,7 +12,7 @@ from scipy.special import ndtr, stdtrit
 
 from .._results import Result
 from .._validation import one_of, positive_integer
-from ..fisher import FisherStatistics, fisher_statistics
+from ..fisher import FisherStatistics, fisher_statistics, outlier_criterion, smallest_width
 from ..network import Network
 from ..order_parameters import OrderParameters
 from .statistics import Ensemble, same_network
@@ -26,6 +26,8 @@ THREE_SIGMA = float(ndtr(-3.0))  # probability beyond, on one side
 
 _SPLIT = "the C outliers split by O(sqrt(M)): their mean is what theory predicts, the largest lies above"
 _NO_OUTLIER = "no eigenvalue stands out at this size: theory has only the leading value of the bulk"
+_TOO_NARROW = "finite width may change it by more than a third: theory makes no claim at this width and depth"
+FEW = 4  # networks up to which the table says how little they can refute
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,8 @@ class Row(Result):
     allowance
         How far networks of this width may be from infinite width; inf where theory makes no claim.
     agrees
-        Whether simulation and theory differ by no more than chance and the allowance (see `compare`).
+        Whether simulation and theory differ by no more than chance and the allowance (see `compare`); None
+        where theory makes no claim.
     note
         What to know about the row, mostly nothing.
     """
@@ -54,7 +57,7 @@ class Row(Result):
     standard_error: float
     deviation: float
     allowance: float
-    agrees: bool
+    agrees: bool | None
     note: str = ""
 
 
@@ -78,8 +81,8 @@ class Comparison(Result):
 
     @property
     def agrees(self) -> bool:
-        """Whether every row does."""
-        return all(row.agrees for row in self.rows)
+        """Whether every row does on which theory makes a claim."""
+        return all(row.agrees is not False for row in self.rows)
 
     def row(self, name: str) -> Row:
         """The row of that quantity, ``"second_moment"`` or ``"q[2]"``."""
@@ -87,8 +90,10 @@ class Comparison(Result):
         return found[one_of("name", name, found)]
 
     def __repr__(self) -> str:
-        good = f"{sum(row.agrees for row in self.rows)} of {len(self.rows)} rows agree"
-        return f"Comparison({good}, {self.n_networks} networks, T={self.n_samples})"
+        claims = [row.agrees for row in self.rows if row.agrees is not None]
+        good, silent = f"{sum(claims)} of {len(claims)} rows agree", len(self.rows) - len(claims)
+        rest = f", {silent} without a claim" if silent else ""
+        return f"Comparison({good}{rest}, {self.n_networks} networks, T={self.n_samples})"
 
     def __str__(self) -> str:
         head = ("quantity", "theory", "simulation", "std. error", "deviation", "allowance", "agrees")
@@ -103,7 +108,7 @@ class Comparison(Result):
                     f"{row.standard_error:.2g}",
                     f"{row.deviation:+.1f}",
                     f"{row.allowance:.2g}",
-                    "yes" if row.agrees else "NO",
+                    {True: "yes", False: "NO", None: "no claim"}[row.agrees],
                 )
             )
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -115,7 +120,13 @@ class Comparison(Result):
         for row in self.rows:
             if row.note:
                 notes.setdefault(row.note, []).append(row.quantity)
-        return "\n".join([*lines, *(f"{', '.join(names)}: {note}" for note, names in notes.items())])
+        lines += [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+        if self.n_networks <= FEW:
+            lines.append(
+                f"{self.n_networks} networks: three sigma are {_three_sigma(self.n_networks):.3g} standard errors "
+                "(Student's t), which hardly anything exceeds; draw more"
+            )
+        return "\n".join(lines)
 
 
 def compare(
@@ -155,9 +166,10 @@ def compare(
 
     Notes
     -----
-    A row agrees if simulation and theory differ by at most three standard errors, or as many as are as
-    improbable with a standard error from few networks (Student's t: 3.4 for 20 networks, 9.2 for 4), plus the
-    allowance for finite width. Chance alone spoils one row in 370. In the notation of
+    A row agrees if simulation and theory differ by at most three sigma by Student's t, plus the allowance for
+    finite width: three standard errors, or as many as are as improbable with a standard error from few
+    networks (3.4 for 20 networks, 9.2 for 4, 236 for 2, which refute next to nothing: the table says so up to
+    4). Chance alone spoils one row in 370. In the notation of
     `mfdnn.fisher_statistics`, with :math:`A_1, A_2` the mean of the kernel on its diagonal and elsewhere,
     :math:`\lambda_0` the theory's `largest`, and M the smallest width of inputs and hidden layers (given inputs
     do not count: theory knows them), the allowances are
@@ -177,8 +189,13 @@ def compare(
 
     The forms are those of the 1/M expansion; the numbers in them are round ones that cover simulations of
     tanh, erf, sin, relu, silu, gelu, sigmoid, linear and residual networks at M = 20 to 200, T = 8 to 300,
-    C = 1 to 5, L = 1 to 5 (order parameters: to 12). Where c/M > 1/3 or :math:`T < \kappa_1/\kappa_2` no outlier
-    stands clear of the bulk: theory makes no claim on it, the allowance is inf and a note says so.
+    C = 1 to 5, L = 1 to 5 (order parameters: to 12).
+
+    Theory makes no claim, the allowance is inf, `agrees` None, and a note says why, in two cases: on the
+    outlier where :math:`c/M \ge 1/3` or :math:`T \le \kappa_1/\kappa_2`, for then none stands clear of the
+    bulk; and on an order parameter or the mean where the allowance exceeds a third of it. (Products at two
+    inputs have allowances on the scale of the squares, which can exceed them by far in chaotic networks;
+    where theory gives 0 for them, the claim is that they are small beside the squares.)
 
     Examples
     --------
@@ -214,58 +231,67 @@ def compare(
         fim = fisher_statistics(net, inputs=given)
     rounding = max(THEORY_ERROR, 1e3 * float(np.finfo(ensemble.dtype).eps))
     rows = []
-    for name, theory, scale, relative, note in (*_spectrum(fim), *_layers(fim.order_parameters)):
+    for name, theory, scale, allowance, note in (*_spectrum(fim, rounding), *_layers(fim, rounding)):
         if name.split("[")[0] in ensemble.mean:  # products at two inputs need two inputs
-            rows.append(_row(ensemble, name, theory, relative * scale, rounding * scale, note))
+            rows.append(_row(ensemble, name, theory, allowance, rounding * scale, note))
     return Comparison(tuple(rows), net, ensemble.n_samples, ensemble.n_networks)
 
 
-_Claim = tuple[str, float, float, float, str]  # quantity, theory, scale, allowance as a fraction of it, note
+_Claim = tuple[str, float, float, float, str]  # quantity, theory, scale of its rounding, allowance, note
 
 
-def _spectrum(fim: FisherStatistics) -> Iterator[_Claim]:
+def _spectrum(fim: FisherStatistics, rounding: float) -> Iterator[_Claim]:
     """Eigenvalue statistics, with the allowances in the Notes of `compare`."""
     op, n_samples, n_outputs, largest = fim.order_parameters, fim.n_samples, fim.n_outputs, fim.largest
     one, two = _averages(op)
     two = two if n_samples > 1 else one  # at one input the kernel is its diagonal
-    depth, width = len(op.q), _width(op)
-    diagonal, overlaps = op.fan_in * one["q_hat"] * one["q_tilde"], op.fan_in * two["q_hat"] * two["q_tilde"]
-    layers_1, layers_2 = diagonal + op.bias * one["q_tilde"], overlaps + op.bias * two["q_tilde"]
+    depth, width = len(op.q), smallest_width(op)
+    layers_1, layers_2 = ((op.fan_in * x["q_hat"] + op.bias) * x["q_tilde"] for x in (one, two))
     a1, a2 = float(layers_1.sum()), float(layers_2.sum())
     total = a1**2 / n_samples + (1 - 1 / n_samples) * a2**2
-    ratio = diagonal.sum() / overlaps.sum() if overlaps.sum() > 0 else np.inf
 
     later = np.cumsum((op.fan_in * one["q_hat"] * two["q_tilde"])[::-1])[::-1]
     chance = later**2 / op.fan_in * (n_samples > 1)
     if op.per_input:
         chance[0] = 0.0  # the overlaps of given inputs are no matter of chance
-    c = 0.5 * ratio + 1.25 * depth
+    criterion = outlier_criterion(op, n_samples)
+    c = float(criterion.c)
     parts = np.cumsum(layers_1 / n_samples + layers_2 * (1 - 1 / n_samples))
-    b = 1.5 * float(np.sum((parts[:-1] / parts[-1]) ** 2)) / width
+    b = 1.5 * float(np.sum((parts[:-1] / parts[-1]) ** 2)) / width if parts[-1] else 0.0  # 0: all is 0
 
     outlier, note = np.inf, _NO_OUTLIER
-    if c / width < 1 / 3 and (n_samples > ratio or n_samples == 1):
-        outlier, note = (a2 * c / width + chance.sum() / (n_samples * a2)) / largest, ""
-    split = (2 * np.sqrt(n_outputs) - 1.2 * n_outputs ** (-1 / 6)) * np.sqrt(b) if n_outputs > 1 else 0.0
+    if criterion.clear:
+        outlier, note = a2 * c / width + chance.sum() / (n_samples * a2), ""
+    split = largest * (2 * np.sqrt(n_outputs) - 1.2 * n_outputs ** (-1 / 6)) * np.sqrt(b) if n_outputs > 1 else 0.0
     spread = (2 * min(c, width) + depth**2 / 4 + 1) / width + (n_outputs + 1) * b
     second = chance.sum() + largest**2 * spread + a1**2 / n_samples * 7 * (depth - 1) / width
 
     yield "lambda_max", largest, largest, outlier + split, note or (_SPLIT if n_outputs > 1 else "")
     yield "outlier_mean", largest, largest, outlier, note
-    yield "mean", fim.mean, fim.mean, 0.75 * (depth - 1) / width, ""
-    yield "second_moment", fim.second_moment, fim.second_moment, float(second) / total, ""
+    yield "mean", fim.mean, fim.mean, *_claim(fim.mean, fim.mean, 0.75 * (depth - 1) / width, rounding)
+    relative = float(second) / total if total > 0 else 0.0
+    yield "second_moment", fim.second_moment, fim.second_moment, relative * fim.second_moment, ""
 
 
-def _layers(op: OrderParameters) -> Iterator[_Claim]:
+def _layers(fim: FisherStatistics, rounding: float) -> Iterator[_Claim]:
     """Order parameters of every layer; products at two inputs are measured on the scale of the squares."""
+    op = fim.order_parameters
     one, two = _averages(op)
-    depth, width = len(op.q), _width(op)
+    depth, width = len(op.q), smallest_width(op)
     for name, first in (("q_hat", 0), ("q", 1), ("q_tilde", 1)):
         for suffix, theory in (("", one[name]), ("_st", two[name])):
             for l in range(depth):
                 passed = l if name != "q_tilde" else (depth - 1) * (l < depth - 1)
-                scale = float(one[name][l])
-                yield f"{name}{suffix}[{l + first}]", float(theory[l]), scale, 0.75 * passed / width, ""
+                value, scale = float(theory[l]), float(one[name][l])
+                allowance, note = _claim(value, scale, 0.75 * passed / width, rounding)
+                yield f"{name}{suffix}[{l + first}]", value, scale, allowance, note
+
+
+def _claim(theory: float, scale: float, relative: float, rounding: float) -> tuple[float, str]:
+    """Allowance and note, where nothing is claimed of a number that finite width may change by a third."""
+    allowance = relative * scale
+    zero = abs(theory) <= rounding * scale  # small beside the squares is a claim of its own
+    return (allowance, "") if zero or allowance <= abs(theory) / 3 else (np.inf, _TOO_NARROW)
 
 
 def _averages(op: OrderParameters) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -274,9 +300,9 @@ def _averages(op: OrderParameters) -> tuple[dict[str, np.ndarray], dict[str, np.
     return {n: op.averaged(n) for n in names}, {n: op.averaged(f"{n}_st") for n in names}
 
 
-def _width(op: OrderParameters) -> int:
-    """M, the smallest width that theory takes for infinite."""
-    return int(min(op.fan_in[1:] if op.per_input and len(op.fan_in) > 1 else op.fan_in))
+def _three_sigma(n_networks: int) -> float:
+    """Standard errors from so few networks that are as improbable as three that are exactly known."""
+    return float(-stdtrit(n_networks - 1, THREE_SIGMA))
 
 
 def _row(ensemble: Ensemble, name: str, theory: float, allowance: float, rounding: float, note: str) -> Row:
@@ -290,8 +316,8 @@ def _row(ensemble: Ensemble, name: str, theory: float, allowance: float, roundin
         deviation = 0.0  # both are exact, as q_tilde = 1 at the output, and their spread is rounding noise
     else:
         deviation = difference / error if error > 0 else np.copysign(np.inf, difference)
-    chance = -stdtrit(ensemble.n_networks - 1, THREE_SIGMA) * error
-    agrees = bool(abs(difference) <= chance + allowance + rounding)
+    chance = _three_sigma(ensemble.n_networks) * error
+    agrees = bool(abs(difference) <= chance + allowance + rounding) if allowance < np.inf else None
     return Row(
         name, theory, float(simulation), float(error), float(deviation), float(allowance), agrees, note
     )

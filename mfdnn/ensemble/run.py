@@ -61,6 +61,8 @@ def run(
     ------
     TypeError
         `executor` has no ``.map``.
+    ValueError
+        `checkpoint` cannot be written, and there is something to add to it.
     """
     if executor is not None and not callable(getattr(executor, "map", None)):
         raise TypeError(
@@ -69,6 +71,8 @@ def run(
         )
     results = {} if checkpoint is None else {i: r for i, r in checkpoint.results.items() if i < len(tasks)}
     waiting = {i: task for i, task in enumerate(tasks) if i not in results}
+    if checkpoint is not None and waiting:  # a finished one may lie where it can only be read
+        checkpoint.check_writable()
     workers = min(n_cores() if workers is None else workers, max(len(waiting), 1))
     # `disable=None` hides the bar where stderr is not a terminal.
     bar = tqdm(total=len(tasks), initial=len(results), unit=unit, disable=None if progress else True)
@@ -124,6 +128,22 @@ class Checkpoint:
         if os.path.exists(self.path):
             self._load()
 
+    def check_writable(self) -> None:
+        """Raise a ValueError now rather than lose the first result: `path` cannot be written."""
+        temporary = self._temporary()
+        try:
+            with open(temporary, "wb"):
+                pass
+            os.remove(temporary)
+        except OSError as error:
+            raise ValueError(
+                f"`checkpoint` {self.path!r} cannot be written ({error.strerror}); pass a path in an existing "
+                "folder that you may write to."
+            ) from None
+
+    def _temporary(self) -> str:
+        return f"{self.path}.{os.getpid()}.tmp"
+
     def add(self, number: int, result: Result) -> None:
         """Keep one more result, on disk when this returns."""
         self.results[number] = result
@@ -131,7 +151,7 @@ class Checkpoint:
         arrays: dict[str, Any] = {
             f"result_{name}": np.stack([self.results[i][name] for i in numbers]) for name in result
         }
-        temporary = f"{self.path}.{os.getpid()}.tmp"
+        temporary = self._temporary()
         try:
             with open(temporary, "wb") as file:
                 np.savez(file, settings=np.array(json.dumps(self.settings)), numbers=numbers, **arrays)

@@ -137,7 +137,8 @@ def ensemble(
     ------
     TypeError, ValueError
         Not a network; sizes below 1; `inputs` of another width, not finite, or together with what they
-        exclude; a `checkpoint` without `rng`, made with other settings, or that is none.
+        exclude; an `rng` that cannot be split, such as a RandomState; a `checkpoint` without `rng`, made with
+        other settings, that is none, or that cannot be written.
     MemoryError
         One network does not fit into memory.
     KeyboardInterrupt
@@ -173,7 +174,7 @@ def ensemble(
         if n_samples not in (1000, len(inputs)) or (q0, c0) != (1.0, 0.0):  # the defaults say nothing
             raise ValueError("`inputs` excludes `n_samples`, `q0` and `c0`, which it determines; drop them.")
         n_samples = len(inputs)
-    seeds = np.random.default_rng(rng).bit_generator.seed_seq.spawn(n_networks)  # type: ignore[attr-defined]
+    seeds = _streams(rng, n_networks)
     measure = partial(
         _measure,
         net=net,
@@ -210,6 +211,17 @@ def ensemble(
         dtype=kind.name,
         _inputs=inputs,
     )
+
+
+def _streams(rng: Any, n_networks: int) -> list[np.random.SeedSequence]:
+    """One seed per network."""
+    sequence = getattr(np.random.default_rng(rng).bit_generator, "seed_seq", None)
+    if not hasattr(sequence, "spawn"):  # a RandomState has none
+        raise TypeError(
+            f"`rng` must be something that can be split into one stream per network, got {type(rng).__name__}; "
+            "pass an integer, or numpy.random.default_rng of one."
+        )
+    return sequence.spawn(n_networks)
 
 
 def same_network(one: Network, two: Network) -> bool:
