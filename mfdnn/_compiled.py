@@ -12,6 +12,7 @@ import math
 import os
 from collections import namedtuple
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -53,10 +54,10 @@ def jit(function: Callable) -> Callable:
 
     ``MFDNN_NUMBA_CACHE=0`` turns the disk cache off; where no cache folder can be written, compile in memory.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     if _CACHE:
         try:
-            return numba.njit(cache=True, **options)(function)
+            return numba.njit(**options, cache=True)(function)
         except RuntimeError:
             pass  # "no locator available": neither the package nor the user's cache folder is writable
     return numba.njit(**options)(function)
@@ -828,12 +829,13 @@ def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
     """
     _moments(table, q0, chebyshev, row)
     step = w2 * row[0] + b2 - q0
+    if abs(step) <= 1e-13 * q0 and abs(w2 * row[2] - 1.0) < 1e-9 and b2 == 0.0 and table.origin == 0.0:
+        _moments(table, 4.0 * q0, chebyshev, row)
+        everywhere = abs(w2 * row[0] - 4.0 * q0) <= 4e-13 * q0
+        _moments(table, q0, chebyshev, row)
+        if everywhere:
+            return q0, SCALE_INVARIANT
     if abs(step) <= 4e-15 * q0:
-        if abs(w2 * row[2] - 1.0) < 1e-9 and b2 == 0.0 and table.origin == 0.0:
-            _moments(table, 4.0 * q0, chebyshev, row)
-            everywhere = abs(w2 * row[0] - 4.0 * q0) <= 4e-13 * q0
-            _moments(table, q0, chebyshev, row)
-            return q0, (SCALE_INVARIANT if everywhere else OK)
         return q0, OK
     left, right, code = _bracket(table, w2, b2, q0, step, chebyshev, row)
     if left == right:

@@ -76,7 +76,7 @@ class Pieces:
 
     @property
     def reach(self) -> float:
-        """phi is known on [-reach, reach]."""
+        """Phi is known on [-reach, reach]."""
         return float(self.edges[-1])
 
     @property
@@ -112,11 +112,11 @@ def resolve(
         )
     more = set()
     for x, uncertainty in _clusters(found[0]):
-        x = _locate(function, x, uncertainty)
-        if x is not None and derivative is not None:
-            x = _locate(derivative, x, uncertainty)
-        if x is not None:
-            more.add(x)
+        at = _locate(function, x, uncertainty)
+        if at is not None and derivative is not None:
+            at = _locate(derivative, at, uncertainty)
+        if at is not None:
+            more.add(at)
     if more:
         found = _shells(function, sorted({*given, *more}), floor=1e-11) or found
     pieces = _finish(function, derivative, *found)

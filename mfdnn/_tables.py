@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -146,10 +147,12 @@ def _kink_order(act: Activation, q: float) -> int:
 # -- one-dimensional moments ---------------------------------------------------------------------------------
 
 
-def _interpolate(columns, accurate, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
+def _interpolate(
+    columns: Callable, accurate: Callable, left: float, right: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Chebyshev panels in log q, halved until `accurate(values, fit)`: edges (n + 1,), coefficients (n, 16, m)."""
     start = np.linspace(left, right, int(np.ceil((right - left) / 2.0)) + 1)
-    pending = list(zip(start[:-1], start[1:], strict=True))[::-1]
+    pending = list(itertools.pairwise(start))[::-1]
     edges, panels = [left], []
     while pending:
         a, b = pending.pop()
@@ -215,9 +218,7 @@ def _hermite_columns(act: Activation, q: float, terms: int) -> np.ndarray:
 
 
 def _left_out(act: Activation, q: float, order: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """2-norms of what the series a_0..a_K leaves out (smooth and kink part of phi, of sqrt(q) phi') and of the kink
-    part of phi and of sqrt(q) phi'.
-    """
+    """2-norms of what the series a_0..a_K leaves out, and of the kink part; each of phi and of sqrt(q) phi'."""
     kinks = _kinks(act)
     z, weight = nodes(breaks(act, q))
     x = np.sqrt(q) * z
@@ -334,7 +335,7 @@ class _SlopeProducts:
 
 
 def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """phi' on [-end, end] as few piecewise polynomials: edges (the breaks among them) and coefficients."""
+    """Phi' on [-end, end] as few piecewise polynomials: edges (the breaks among them) and coefficients."""
     inside = pieces.edges[np.abs(pieces.edges) < end]
     old = np.concatenate([[-end], inside, [end]])
     probe = np.linspace(-1, 1, 4 * DEGREE)
@@ -387,14 +388,14 @@ def _radii(edges: np.ndarray, low: float, high: float) -> np.ndarray:
 def _circle_series(
     act: Activation, radii: np.ndarray, low: float, high: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Panels in r: nodes, weights, and C_m(r) with mean of phi'(r cos a) phi'(r cos(a + theta)) = sum_m C_m cos(m theta).
+    """Panels in r: nodes, weights, and C_m(r): mean of phi'(r cos a) phi'(r cos(a + theta)) = sum_m C_m cos(m theta).
 
     From phi'(r cos a) = sum_m b_m cos(m a): C_0 = b_0^2, C_m = b_m^2 / 2. For smooth phi they decrease
     geometrically.
     """
     scale = min(_moment_columns(act, q)[1] for q in (low, high))
     n = 16
-    for a, b in zip(radii[:-1], radii[1:], strict=True):
+    for a, b in itertools.pairwise(radii):
         r = (a + b) / 2 + (b - a) / 2 * GAUSS_X
         # What the Gaussian weight leaves of an error here.
         tolerance = ANGULAR * scale / np.exp(-0.5 * a**2 / high)
@@ -428,7 +429,7 @@ def _angle_panels(
     panels = []
     # Where phi is steep against a large variance a single panel hardly ever does.
     start = np.pi / 2 * np.array([0.0, 0.25, 0.625, 1.0] if right > 2 else [0.0, 1.0])
-    pending = list(zip(start[:-1], start[1:], strict=True))[::-1]
+    pending = list(itertools.pairwise(start))[::-1]
     scale = 0.0
     while pending:
         a, b = pending.pop()

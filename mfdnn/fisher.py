@@ -123,7 +123,8 @@ class FisherStatistics(Result):
     @property
     def caution(self) -> str:
         """What to know before `largest` is used; empty where it is a separate outlier, or T = 1."""
-        if self.n_samples == 1 or len(self.layers) == 1:  # one layer: `largest` is the edge of the bulk itself
+        alone = len(self.layers) == 1  # one layer: `largest` is the edge of the bulk itself
+        if self.n_samples == 1 or alone:
             return ""
         outlier = outlier_criterion(self.order_parameters, self.n_samples)
         if not np.all(outlier.shared):
@@ -352,7 +353,8 @@ def _first_block_edge(op: OrderParameters, block: _Sums, n_samples: int) -> np.n
     # Negative correlation takes from the bias direction instead.
     added, common = np.maximum(op.bias[0] + np.minimum(common, 0.0), 0.0), np.maximum(common, 0.0)
     total = added + common + noise
-    inverse = (total + np.sqrt(np.maximum(total**2 - 4 * noise * added, 0.0))) / 2  # 1/g; < 0 by rounding alone
+    root = np.sqrt(np.maximum(total**2 - 4 * noise * added, 0.0))  # below 0 by rounding alone
+    inverse = (total + root) / 2  # 1/g
     outside = inverse > noise * (1 + np.sqrt(ratio))
     gap = np.where(outside, inverse - noise, 1.0)
     z = np.where(outside, inverse + ratio * noise * inverse / gap, noise * (1 + np.sqrt(ratio)) ** 2)

@@ -15,6 +15,7 @@ respect every kink.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -163,6 +164,10 @@ def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.
     """E[phi], E[phi^2] and E[phi'^2] for an array of variances >= 0, each of its shape."""
     variance = np.asarray(variance, dtype=np.float64)
     flat = variance.ravel()
+    unit = _unit(act, flat)
+    if unit != 1.0:
+        mean, second, slope2 = moments(act, variance / unit)
+        return np.sqrt(unit) * mean, unit * second, slope2
     _check_range(act, flat)
     second, slope2, _, mean = _compiled.table_moments(tables(act).moments, flat)
     below = flat < np.exp(LOG_Q_MIN)
@@ -183,6 +188,10 @@ def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.nda
     """
     variance = np.asarray(variance, dtype=np.float64)
     covariance = np.asarray(covariance, dtype=np.float64)
+    unit = _unit(act, variance)
+    if unit != 1.0:
+        value, slope = covariances(act, variance / unit, covariance / unit)
+        return unit * value, slope
     if covariance.ndim == variance.ndim:
         flat = variance.ravel()
         safe = np.where(flat > 0, flat, 1.0)
@@ -192,6 +201,12 @@ def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.nda
         )
         return value, slope
     return _product_matrices(act, variance, covariance)
+
+
+def _unit(act: Activation, variance: np.ndarray) -> float:
+    """Variance to measure in: 1, or for scale-invariant activations beyond the tables the largest one."""
+    largest = float(np.max(variance, initial=0.0))
+    return largest if act.homogeneous and np.isfinite(largest) and largest > tables(act).q_max else 1.0
 
 
 def _product_matrices(
@@ -215,6 +230,8 @@ def _product_matrices(
         for target, means in ((value, mean), (slope, slopes)):
             target[zero] = np.multiply.outer(means[zero], means)
             target[:, zero] = target[zero].T
+        # Two zero signals are the same signal: correlation 1, as for exchangeable inputs.
+        value[np.ix_(zero, zero)], slope[np.ix_(zero, zero)] = second[zero], slope2[zero]
         error[zero] = error[:, zero] = 0.0
     rows, columns = np.nonzero(np.tril(error > MATRIX_TARGET))
     if rows.size:
@@ -266,8 +283,8 @@ def _repair(
     rest = left[doubtful[MAX_DIRECT:]]
     if rest.size and rest[0] > MATRIX_WARNING:
         warnings.warn(
-            f"{np.sum(rest > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}: relative "
-            f"errors of their covariances are up to {rest[0]:.1g}; remove inputs that are almost copies of others.",
+            f"{np.sum(rest > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}: "
+            f"relative errors of their covariances are up to {rest[0]:.1g}; remove near copies of other inputs.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -405,7 +422,7 @@ def _direct(act: Activation, q1: float, q2: float, c: float, order: int) -> tupl
 
 
 def _panels(act: Activation, q1: float, q2: float, c: float, order: int, rule: tuple) -> float:
-    """u = sqrt(q1) z and v = sqrt(q2) (c z + s w) by panels in z and in w that end where phi breaks in u or in v."""
+    """U = sqrt(q1) z and v = sqrt(q2) (c z + s w) by panels in z and in w that end where phi breaks in u or in v."""
     pieces = act.pieces
     r1, r2 = np.sqrt(q1), np.sqrt(q2)
     s = np.sqrt((1 - c) * (1 + c))
@@ -425,7 +442,7 @@ def _panels(act: Activation, q1: float, q2: float, c: float, order: int, rule: t
 
 
 def _circles(act: Activation, q1: float, q2: float, c: float, order: int, rule: tuple) -> float:
-    """u = sqrt(q1) r cos a and v = sqrt(q2) r cos(a + arccos c), for smooth phi, by Fourier series on circles.
+    """U = sqrt(q1) r cos a and v = sqrt(q2) r cos(a + arccos c), for smooth phi, by Fourier series on circles.
 
     With phi(sqrt(q) r cos a) = sum_m b_m cos(m a) the mean over a circle is sum_m b_m(q1) b_m(q2) cos(m
     arccos c)/2.
@@ -438,7 +455,7 @@ def _circles(act: Activation, q1: float, q2: float, c: float, order: int, rule: 
     tolerance = 1e-15 * min(_regular_second_moment(act, q, order) for q in (q1, q2))
     total = 0.0
     n1 = n2 = 16
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         r = (low + high) / 2 + (high - low) / 2 * rule[0]
         gain = tolerance * np.exp(0.5 * low**2)
         first = circle_coefficients(lambda x: values(act, x, order), r1 * r, gain, n1)

@@ -23,9 +23,9 @@ import numpy as np
 
 from . import _compiled
 from ._results import GridResult, Result
+from ._tables import tables
 from ._validation import finite_array, nonnegative_array, positive_integer, variance
 from .activations import Activation, activation
-from ._tables import tables
 from .gaussian import expect_product, moments
 
 __all__ = [
@@ -288,8 +288,8 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
     if np.any(b2 < 0):
         bad = values.ravel()[b2 < 0]
         raise ValueError(
-            f"`q` = {bad[0]:g} is not the variance of a critical network of {act.label!r}: it would need sigma_b^2 = {b2[b2 < 0][0]:.3g} < 0; "
-            "call critical_line without q to see the possible ones."
+            f"`q` = {bad[0]:g} is not the variance of a critical network of {act.label!r}: it would need "
+            f"sigma_b^2 = {b2[b2 < 0][0]:.3g} < 0; call critical_line without q to see the possible ones."
         )
     return CriticalLine(values, w2.reshape(values.shape), b2.reshape(values.shape))
 
@@ -401,7 +401,7 @@ def phase_diagram(
     for name, axis in (("sigma_w2", w2), ("sigma_b2", b2)):
         if axis.ndim != 1 or axis.size == 0:
             raise ValueError(
-                f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4, 200)."
+                f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4)."
             )
     _variances(w2[:1], b2[:1], q0)
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
@@ -624,8 +624,8 @@ def _depth_scale(slope: np.ndarray) -> np.ndarray:
 def _need_finite_slope(act: Activation) -> None:
     if _has_jumps(act):
         raise ValueError(
-            f"activation {act.label!r} jumps, so E[phi'^2] is infinite and every network is chaotic; there is no edge of chaos. "
-            "Use a continuous activation."
+            f"activation {act.label!r} jumps, so E[phi'^2] is infinite and every network is chaotic; there is no edge "
+            "of chaos. Use a continuous activation."
         )
 
 
@@ -646,21 +646,22 @@ def _critical(act: Activation, sigma_b2: float) -> tuple[float, float]:
     """(sigma_w2, q*) on the edge at this bias variance."""
     _need_finite_slope(act)
     if act.homogeneous:
-        w2 = float(_edge(act, np.ones(1))[0][0])
-        if sigma_b2 == 0 and np.isfinite(w2):
-            return w2, 0.0
+        only = float(_edge(act, np.ones(1))[0][0])
+        if sigma_b2 == 0 and np.isfinite(only):
+            return only, 0.0
         raise ValueError(
             f"`sigma_b2` = {sigma_b2:g}: {act.label!r} is scale-invariant and its edge of chaos is the single point "
-            f"sigma_w2 = {w2:.10g}, sigma_b2 = 0 (with biases the variance grows without bound there); pass 0."
+            f"sigma_w2 = {only:.10g}, sigma_b2 = 0 (with biases the variance grows without bound there); pass 0."
         )
     table = tables(act).moments
     low, high = np.exp(table.edges[[0, -1]])
     grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
-    w2, b2 = _edge(act, grid)
+    _, b2 = _edge(act, grid)
     if sigma_b2 == 0 and table.origin == 0 and b2[np.flatnonzero(b2)[:1]].sum() > 0:
-        # The line starts at q* = 0; relative rounding hides its first decades, where b2 is of higher
-        # order in q.
-        return float(w2[0]), 0.0
+        # The line starts at q* = 0, where only the slopes on the two sides of zero matter; rounding hides its first
+        # decades, where b2 is of higher order in q.
+        slopes = act.pieces.evaluate(np.array([-1e-300, 1e-300]), 1)
+        return float(2.0 / (slopes @ slopes)), 0.0
 
     def excess(q: float) -> float:
         return float(_edge(act, np.array([q]))[1][0]) - sigma_b2

@@ -5,7 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from mfdnn import _memory
 from mfdnn.datasets import digits, gaussian_inputs, load_inputs
+from mfdnn.fisher import fisher_statistics
+from mfdnn.network import mlp
 
 
 @pytest.mark.parametrize(("q0", "c0"), [(1.0, 0.0), (2.5, 0.4), (0.3, 1.0), (1.5, -0.1)])
@@ -21,6 +24,19 @@ def test_gaussian_inputs_have_the_moments_asked_for(q0, c0):
 def test_the_lowest_correlation_is_a_regular_simplex():
     X = gaussian_inputs(3, 1000, c0=-0.5, rng=0)
     assert np.abs(X.sum(axis=0)).max() < 1e-12  # rounding: three inputs at 120 degrees add up to zero
+
+
+def test_the_lowest_correlation_of_many_inputs_survives_rounding():
+    for n_samples in (4, 7, 50, 98):
+        c0 = -1 / (n_samples - 1) * (1 + 1e-15)
+        X = gaussian_inputs(n_samples, 20, c0=c0, rng=0)
+        assert np.abs(X.sum(axis=0)).max() < 1e-6  # the root of a rounding error, at most
+        fisher_statistics(mlp([20, 20, 1], "relu"), n_samples, c0=c0)  # agrees on what is possible
+
+
+@pytest.mark.parametrize("c0", [-1.0, -0.5, 0.5, 1.0])
+def test_one_input_has_no_correlation(c0):
+    assert np.array_equal(gaussian_inputs(1, 50, 2.0, c0, rng=0), gaussian_inputs(1, 50, 2.0, rng=0))
 
 
 def test_identical_inputs_at_correlation_one():
@@ -50,6 +66,19 @@ def test_gaussian_inputs_refuse(arguments, message):
 def test_gaussian_inputs_predict_their_memory():
     with pytest.raises(MemoryError, match="take fewer samples"):
         gaussian_inputs(10**8, 10**8)
+
+
+def test_memory_that_a_container_has_taken_is_not_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(_memory, "_CONTAINER", tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _memory.available_memory() > 1e6
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert _memory.available_memory() == 1e6
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 200000\nactive_file 0\n")
+    assert _memory.available_memory() == 5e5
+    (tmp_path / "memory.current").write_text("1300000\n")
+    assert _memory.available_memory() == 0.0
 
 
 @pytest.mark.parametrize("standardise", [False, True])

@@ -262,7 +262,7 @@ def _spectrum(fim: FisherStatistics, rounding: float) -> Iterator[_Claim]:
     outlier, note = np.inf, _NO_OUTLIER
     if criterion.clear:
         outlier, note = a2 * c / width + chance.sum() / (n_samples * a2), ""
-    split = largest * (2 * np.sqrt(n_outputs) - 1.2 * n_outputs ** (-1 / 6)) * np.sqrt(b) if n_outputs > 1 else 0.0
+    split = (2 * np.sqrt(n_outputs) - 1.2 * n_outputs ** (-1 / 6)) * np.sqrt(b) * largest * (n_outputs > 1)
     spread = (2 * min(c, width) + depth**2 / 4 + 1) / width + (n_outputs + 1) * b
     second = chance.sum() + largest**2 * spread + a1**2 / n_samples * 7 * (depth - 1) / width
 

@@ -215,7 +215,7 @@ def ensemble(
 
 def _streams(rng: Any, n_networks: int) -> list[np.random.SeedSequence]:
     """One seed per network."""
-    sequence = getattr(np.random.default_rng(rng).bit_generator, "seed_seq", None)
+    sequence: Any = getattr(np.random.default_rng(rng).bit_generator, "seed_seq", None)
     if not hasattr(sequence, "spawn"):  # a RandomState has none
         raise TypeError(
             f"`rng` must be something that can be split into one stream per network, got {type(rng).__name__}; "
