@@ -77,11 +77,13 @@ Moments = namedtuple("Moments", "edges values low high origin grid_q grid_second
 # Hermite
 #   edges (n + 1,)               panel edges in log q
 #   values (n, 16, K + 1)        Hermite coefficients a_0..a_K
-#   tails (n, 4)                 2-norms of what the series leaves out of phi (rest and kink part), of sqrt(q) phi'
+#   tails (n, 4)                 2-norms of what the series leaves out of phi (rest, kink part), of sqrt(q) phi'
 #   sizes (n, 2)                 2-norms of the kink part of phi, of sqrt(q) phi'
 #   orders (n,)                  highest order of the kink part
 #   kinks                        the kink part
-Hermite = namedtuple("Hermite", "edges values tails sizes orders kinks")
+#   masses                       whether phi' has point masses; then the tail of its kink part bounds each
+#                                coefficient, not their 2-norm
+Hermite = namedtuple("Hermite", "edges values tails sizes orders kinks masses")
 
 # Kinks: the kink part p(x) = sum_j sum_i jumps_ji (side_j x - at_j)_+^i / i!, i up to some order, which
 # jumps as phi does. It faces away from zero, so that it disappears for small variances.
@@ -94,8 +96,8 @@ Kinks = namedtuple("Kinks", "at sides jumps")
 #   rows (r, 2)                  left and right end in log q
 #   first (r + 1,)               index of the first panel of each row
 #   angles (p, 2)                left and right end in theta; increasing within a row, from 0 to pi/2
-#   values (p, 3, 16, 16)        theta^s E[phi'(u) phi'(v)], theta^s times its mean over correlations in [c, 1],
-#                                and its mean over [0, c]
+#   values (p, 3, 16, 16)        theta^s E[phi'(u) phi'(v)], theta^s times its mean over c' in [c, 1],
+#                                its mean over [0, c]
 #   power                        s: 1 if phi jumps, so that E[phi'(u) phi'(v)] grows like 1/theta; else 0
 Correlations = namedtuple("Correlations", "rows first angles values power")
 
@@ -224,7 +226,7 @@ def _truncated_moments(h, k, c, s, gap, order, out):
 
 @jit
 def _kink_products(kinks, order1, order2, q1, q2, c, s, gap, work):
-    """E[p(u) p(v)] and E[p'(u) p'(v)] in closed form; `order1` and `order2` of the kink parts in u and in v."""
+    """E[p(u) p(v)] and E[p'(u) p'(v)] in closed form, for kink parts p of `order1` in u and `order2` in v."""
     value = 0.0
     slope = 0.0
     r1 = np.sqrt(q1)
@@ -443,18 +445,18 @@ def _series(a, b, p1, p2, c, kinked):
 
 
 @jit
-def _bound(table, panel1, panel2, power, column):
+def _bound(table, panel1, panel2, power, stretch, column):
     """Bound on what the series leaves out, by Cauchy and Schwarz, and on the rounding of the kink part.
 
-    `column` is 0 for E[phi phi], 1 for sqrt(q1 q2) E[phi' phi'].
+    `column` is 0 for E[phi phi], 1 for sqrt(q1 q2) E[phi' phi']; `stretch` multiplies the kink parts.
     """
     g1 = table.tails[panel1, 2 * column]
-    p1 = table.tails[panel1, 2 * column + 1]
+    p1 = table.tails[panel1, 2 * column + 1] * stretch
     g2 = table.tails[panel2, 2 * column]
-    p2 = table.tails[panel2, 2 * column + 1]
+    p2 = table.tails[panel2, 2 * column + 1] * stretch
     rest = g1 * g2 + (g1 * p2 if g1 > 0.0 else 0.0) + (p1 * g2 if g2 > 0.0 else 0.0)
     rounding = 2e-15 * table.sizes[panel1, column] * table.sizes[panel2, column]
-    return (power * rest if rest > 0.0 else 0.0) + rounding
+    return power * rest + rounding
 
 
 @jit
@@ -475,8 +477,10 @@ def _pair(table, panel1, panel2, q1, q2, a, b, p1, p2, c, work, out):
     size = abs(c)
     out[0] = value
     out[1] = slope
-    out[2] = _bound(table, panel1, panel2, size**n, 0)
-    out[3] = _bound(table, panel1, panel2, size ** (n - 1), 1) / root
+    # The coefficients of point masses do not decrease: sum_k c^2k in place of their norm.
+    stretch = 1.0 / np.sqrt((1.0 - size) * (1.0 + size)) if table.masses else 1.0
+    out[2] = _bound(table, panel1, panel2, size**n, 1.0, 0)
+    out[3] = _bound(table, panel1, panel2, size ** (n - 1), stretch, 1) / root
 
 
 @jit
@@ -865,7 +869,7 @@ def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
 
 @jit
 def _has_several(table, w2, b2):
-    """Whether the map crosses the identity upwards somewhere: a repelling fixed point parts two attractors."""
+    """Whether the map crosses the identity upwards: a repelling fixed point parts two attractors."""
     below = False
     for i in range(table.grid_q.size):
         step = w2 * table.grid_second[i] + b2 - table.grid_q[i]

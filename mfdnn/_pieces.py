@@ -272,13 +272,9 @@ def _finish(function: Callable, derivative: Callable | None, panels: np.ndarray,
     edges = np.append(panels[:, 0], panels[-1, 1])
     half = np.diff(edges)[:, None] / 2
     values = chebyshev_fit(_sample(function, panels))
-    if derivative is not None:
-        first = chebyshev_fit(_sample(derivative, panels))
-    else:
-        first = values @ _DIFFERENTIATE.T / half
-        first[np.abs(first) <= 1e-13 * np.abs(values).max(axis=1, keepdims=True) / half] = 0.0
-    second = first @ _DIFFERENTIATE.T / half
-    third = second @ _DIFFERENTIATE.T / half
+    first = chebyshev_fit(_sample(derivative, panels)) if derivative is not None else _derive(values, half)
+    second = _derive(first, half)
+    third = _derive(second, half)
     all_orders = np.stack([values, first, second, third])
     at_left = all_orders @ (-1.0) ** np.arange(DEGREE + 1)
     at_right = all_orders.sum(axis=-1)
@@ -308,6 +304,13 @@ def _finish(function: Callable, derivative: Callable | None, panels: np.ndarray,
         piecewise_linear=linear,
         homogeneous=homogeneous,
     )
+
+
+def _derive(coefficients: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Coefficients of the derivative on panels of that half width, rounding noise chopped."""
+    result = coefficients @ _DIFFERENTIATE.T / half
+    result[np.abs(result) <= 1e-13 * np.abs(coefficients).max(axis=1, keepdims=True) / half] = 0.0
+    return result
 
 
 def _unreadable(edges: np.ndarray, all_orders: np.ndarray, jumps: np.ndarray) -> np.ndarray:

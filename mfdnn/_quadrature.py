@@ -1,4 +1,4 @@
-"""One-dimensional Gaussian integrals of an activation: Gauss-Legendre panels that respect its breaks."""
+"""Gaussian integrals of an activation by Gauss-Legendre panels that respect its breaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ __all__ = [
     "circle_coefficients",
     "largest_variance",
     "nodes",
+    "second_moment",
     "values",
+    "zero_sides",
 ]
 
 REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
@@ -46,15 +48,30 @@ def nodes(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return z, weight
 
 
+def zero_sides(act: Activation, order: int) -> np.ndarray:
+    """Where to read the limits of phi^(d) at zero: on both sides, or at zero itself where phi is continuous."""
+    if order == 0 and not np.any(act.pieces.jumps[act.pieces.breaks == 0.0, 0]):
+        return np.zeros(1)
+    return np.array([-1e-300, 1e-300])
+
+
 def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
-    """phi, phi' or phi'' at x in float64, without point masses."""
+    """The function phi, phi' or phi'' at x in float64, without point masses."""
     if order == 0:
         return act(x)
     return act.slope(x) if order == 1 else act.pieces.evaluate(x, 2)
 
 
+def second_moment(act: Activation, q: float, order: int) -> float:
+    """E[phi^(d)(u)^2] without point masses; for q = 0 the mean of the limits from both sides."""
+    if q == 0:
+        return float(np.mean(values(act, zero_sides(act, order), order) ** 2))
+    z, weight = nodes(breaks(act, q))
+    return float(weight @ values(act, np.sqrt(q) * z, order) ** 2)
+
+
 def circle_coefficients(function: Callable, r: np.ndarray, tolerance: float, n: int = 16) -> np.ndarray:
-    """Coefficients b_0..b_{n-1} of f(r cos a) = sum_m b_m cos(m a) for smooth f and radii r: (r.size, n).
+    """Coefficients of f(r cos a) = sum_m b_m cos(m a), m < n, for smooth f and radii r: (r.size, n).
 
     n is doubled until the last quarter of sum b_m^2 is below the tolerance. Start with an n that resolves
     smaller circles: what is narrow on a large circle can hide between a few samples.

@@ -104,7 +104,8 @@ def input_matrix(name: str, value: Any, width: int | None = None) -> np.ndarray:
 
 
 def _did_you_mean(value: Any, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), known, n=3, cutoff=0.5)
+    lower = {name.lower(): name for name in known}
+    near = [lower[name] for name in difflib.get_close_matches(str(value).lower(), lower, n=3, cutoff=0.5)]
     return f"; did you mean {' or '.join(near)}" if near else ""
 
 

@@ -9,7 +9,6 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from ._pieces import Pieces, resolve
 from ._validation import finite_array, finite_number, one_of
@@ -244,7 +243,8 @@ def _check_callable(argument: str, name: str, function: Callable) -> None:
 
 
 # -- built-in activations: (phi, phi', kinks) ----------------------------------------------------------------
-# Each keeps float32 as float32. Derivatives are exact formulas.
+# Each keeps float32 as float32. Derivatives are exact formulas. scipy.special is a fifth of a second to import,
+# and waits for those who need it.
 
 
 def _linear() -> tuple:
@@ -294,31 +294,39 @@ def _selu() -> tuple:
 
 
 def _gelu() -> tuple:
+    from scipy.special import ndtr
+
     return (
-        lambda x: x * special.ndtr(x),
-        lambda x: special.ndtr(x) + x * np.exp(-0.5 * x**2) * x.dtype.type(1 / np.sqrt(2 * np.pi)),
+        lambda x: x * ndtr(x),
+        lambda x: ndtr(x) + x * np.exp(-0.5 * x**2) * x.dtype.type(1 / np.sqrt(2 * np.pi)),
         (),
     )
 
 
 def _silu() -> tuple:
+    from scipy.special import expit
+
     def derivative(x: np.ndarray) -> np.ndarray:
-        s = special.expit(x)
+        s = expit(x)
         return s * (1 + x * (1 - s))
 
-    return (lambda x: x * special.expit(x)), derivative, ()
+    return (lambda x: x * expit(x)), derivative, ()
 
 
 def _softplus() -> tuple:
-    return (lambda x: np.logaddexp(x, x.dtype.type(0))), special.expit, ()
+    from scipy.special import expit
+
+    return (lambda x: np.logaddexp(x, x.dtype.type(0))), expit, ()
 
 
 def _sigmoid() -> tuple:
+    from scipy.special import expit
+
     def derivative(x: np.ndarray) -> np.ndarray:
-        s = special.expit(x)
+        s = expit(x)
         return s * (1 - s)
 
-    return special.expit, derivative, ()
+    return expit, derivative, ()
 
 
 def _tanh() -> tuple:
@@ -326,12 +334,16 @@ def _tanh() -> tuple:
 
 
 def _erf() -> tuple:
-    return special.erf, (lambda x: x.dtype.type(2 / np.sqrt(np.pi)) * np.exp(-(x**2))), ()
+    from scipy.special import erf
+
+    return erf, (lambda x: x.dtype.type(2 / np.sqrt(np.pi)) * np.exp(-(x**2))), ()
 
 
 def _erf_unit() -> tuple:
+    from scipy.special import erf
+
     return (
-        lambda x: special.erf(x * x.dtype.type(np.sqrt(np.pi) / 2)),
+        lambda x: erf(x * x.dtype.type(np.sqrt(np.pi) / 2)),
         lambda x: np.exp(x**2 * x.dtype.type(-np.pi / 4)),
         (),
     )

@@ -1,0 +1,60 @@
+"""The kink part of an activation: what jumps in it, as truncated powers with closed-form expectations.
+
+p(x) = sum_j sum_i J_ji (s_j x - t_j)_+^i / i! has the jumps of phi and of its first derivatives, so that
+phi - p is smoother than phi by as many orders. Each term faces away from zero (s_j = -1 on the left): p
+disappears for small variances instead of cancelling there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._compiled import KINK_ORDERS, Kinks
+from ._quadrature import breaks, nodes, values
+from .activations import Activation
+
+__all__ = ["kink_order", "kink_part", "kink_values"]
+
+MAX_KINKS = 8  # more kinks than that are left to the series: the closed forms go through all pairs of them
+OUTGROWN = 100.0  # how much larger than phi' (in square mean) the kink part may be: the digits that cancel
+
+
+def kink_part(act: Activation, reach: float | None = None) -> Kinks:
+    """The kinks in [-reach, reach]; without `reach` all of them, or none if they are too many."""
+    pieces = act.pieces
+    if reach is None:
+        near = np.full(pieces.breaks.size, pieces.breaks.size <= MAX_KINKS)
+    else:
+        near = np.abs(pieces.breaks) <= reach
+    at, jumps = pieces.breaks[near], pieces.jumps[near]
+    sides = np.where(at < 0, -1.0, 1.0)
+    mirrored = np.where(sides[:, None] < 0, -((-1.0) ** np.arange(KINK_ORDERS)), 1.0)
+    return Kinks(np.abs(at), sides, jumps * mirrored)
+
+
+def kink_values(kinks: Kinks, order: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The kink part p(x) up to that order, and p'(x) without point masses."""
+    part, slope = np.zeros_like(x), np.zeros_like(x)
+    for at, side, jumps in zip(*kinks, strict=True):
+        distance = np.maximum(side * x - at, 0.0)
+        power = (side * x > at).astype(float)  # distance^i / i!
+        for i in range(order + 1):
+            part += jumps[i] * power
+            if i < order:
+                slope += side * jumps[i + 1] * power
+            power = power * distance / (i + 1)
+    return part, slope
+
+
+def kink_order(act: Activation, q: float) -> int:
+    """Highest useful order at variance q: the more the smoother, but powers that outgrow phi' cost digits."""
+    kinks = kink_part(act)
+    used = np.flatnonzero(np.any(kinks.jumps != 0, axis=0))
+    highest = int(used.max(initial=0))
+    z, weight = nodes(breaks(act, q))
+    x = np.sqrt(q) * z
+    size = weight @ values(act, x, 1) ** 2
+    for order in range(highest, 1, -1):
+        if weight @ kink_values(kinks, order, x)[1] ** 2 <= OUTGROWN * size:
+            return order
+    return min(highest, 1)

@@ -1,0 +1,43 @@
+r"""Fixed points, depth scales, critical lines and phase diagrams of deep random networks.
+
+The maps, for weights of variance :math:`\sigma_w^2/\text{fan-in}` and biases of variance :math:`\sigma_b^2`:
+
+.. math:: q \to \sigma_w^2 E[\phi(\sqrt q z)^2] + \sigma_b^2, \qquad
+          c \to (\sigma_w^2 E[\phi(u)\phi(v)] + \sigma_b^2)/q^*.
+
+References
+----------
+Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli 2016, arXiv:1606.05340; Schoenholz, Gilmer, Ganguli &
+Sohl-Dickstein 2017, arXiv:1611.01232.
+"""
+
+from .critical import CriticalLine, critical_line, critical_point, critical_sigma_w2
+from .diagram import PhaseDiagram, phase_diagram
+from .fixed_points import (
+    PHASES,
+    STATUS,
+    FixedPoint,
+    VarianceFixedPoints,
+    fixed_point,
+    variance_fixed_points,
+)
+from .maps import Trajectory, correlation_map, trajectory, variance_map
+
+__all__ = [
+    "PHASES",
+    "STATUS",
+    "CriticalLine",
+    "FixedPoint",
+    "PhaseDiagram",
+    "Trajectory",
+    "VarianceFixedPoints",
+    "correlation_map",
+    "critical_line",
+    "critical_point",
+    "critical_sigma_w2",
+    "fixed_point",
+    "phase_diagram",
+    "trajectory",
+    "variance_fixed_points",
+    "variance_map",
+]

@@ -1,0 +1,106 @@
+"""Fixed points on a grid of variances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._results import GridResult
+from .._validation import nonnegative_array
+from ..activations import Activation, activation
+from .fixed_points import solve, starting_variances
+
+__all__ = ["PhaseDiagram", "phase_diagram"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PhaseDiagram(GridResult):
+    """`FixedPoint` fields on a grid, each of shape (n_w, n_b), with the axes and the activation's label."""
+
+    AXES: ClassVar[tuple[str, ...]] = ("sigma_w2", "sigma_b2")
+
+    activation: str
+    sigma_w2: np.ndarray
+    sigma_b2: np.ndarray
+    q: np.ndarray
+    c: np.ndarray
+    chi_1: np.ndarray
+    chi_c: np.ndarray
+    xi_q: np.ndarray
+    xi_c: np.ndarray
+    xi_grad: np.ndarray
+    phase: np.ndarray
+    status: np.ndarray
+
+    def plot(self, field: str = "xi_c", ax: Any = None, **options: Any) -> Any:
+        """Heat map of one field with the edge of chaos; see `mfdnn.plots.phase_diagram`."""
+        from .. import plots
+
+        return plots.phase_diagram(self, field, ax=ax, **options)
+
+
+def phase_diagram(
+    phi: str | Callable | Activation,
+    sigma_w2: Any,
+    sigma_b2: Any,
+    executor: Any = None,
+    progress: bool = False,
+    q0: float = 1.0,
+) -> PhaseDiagram:
+    r"""Fixed points on a grid of variances.
+
+    Parameters
+    ----------
+    phi : str, callable or Activation
+    sigma_w2, sigma_b2 : 1-D array
+        Axes of the grid.
+    executor : optional
+        Anything with the ``map`` of `concurrent.futures.Executor`. Default: threads, one per core.
+    progress : bool
+        Show a progress bar on stderr (if it is a terminal).
+    q0 : float
+        Variance of the first pre-activation.
+
+    Returns
+    -------
+    PhaseDiagram
+        Fields of shape ``(len(sigma_w2), len(sigma_b2))``; every point has a phase and a status, none is nan.
+
+    Raises
+    ------
+    ValueError
+        Axes that are empty, not one-dimensional, negative or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, mfdnn
+    >>> pd = mfdnn.phase_diagram("tanh", np.linspace(0.5, 3, 6), np.linspace(0, 0.3, 4))
+    >>> pd.phase[:, 1].tolist()
+    ['ordered', 'ordered', 'ordered', 'chaotic', 'chaotic', 'chaotic']
+    """
+    act = activation(phi)
+    w2, b2 = (
+        nonnegative_array(name, axis) for name, axis in (("sigma_w2", sigma_w2), ("sigma_b2", sigma_b2))
+    )
+    for name, axis in (("sigma_w2", w2), ("sigma_b2", b2)):
+        if axis.ndim != 1 or axis.size == 0:
+            raise ValueError(
+                f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4)."
+            )
+    starting_variances(w2[:1], b2[:1], q0)
+    grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
+    own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
+    try:
+        rows, phase, status = solve(
+            act, grid_w, grid_b, np.full(grid_w.size, float(q0)), (own or executor).map, progress
+        )
+    finally:
+        if own is not None:
+            own.shutdown(cancel_futures=True)
+    shape = (w2.size, b2.size)
+    return PhaseDiagram(act.label, w2, b2, *(row.reshape(shape) for row in (*rows, phase, status)))

@@ -1,0 +1,293 @@
+"""What phi is: values, slopes, breaks found without being named, callables refused with a reason."""
+
+import gc
+import math
+import pickle
+import weakref
+
+import naive
+import numpy as np
+import pytest
+
+import mfdnn
+from mfdnn._pieces import resolve
+from mfdnn._tables import tables
+
+NAMES = mfdnn.activation_names()
+X = np.linspace(-6.03, 6.0, 97)  # meets no kink
+
+
+def twin(name, **parameters):
+    """The oracle's own definition of a built-in activation, with the same parameters."""
+    return naive.phi(name, **mfdnn.activation(name, **parameters).parameters)
+
+
+def module_level(x):
+    return np.tanh(x) + 0.1 * x
+
+
+# -- built-in activations --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_built_in_functions_are_what_their_names_say(name):
+    act, p = mfdnn.activation(name), twin(name)
+    # A few roundings apart: the two are written differently.
+    np.testing.assert_allclose(act(X), p.value(X), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(act.slope(X), p.slope(X), rtol=1e-12, atol=1e-15)
+    # The breaks are those of phi and phi'; that of elu is one of phi''.
+    assert act.kinks == (() if name == "elu" else p.kinks)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("leaky_relu", {"slope": 0.3}), ("shifted_relu", {"shift": -0.2})]
+)
+def test_parameters_change_the_function(name, parameters):
+    act, p = mfdnn.activation(name, **parameters), twin(name, **parameters)
+    np.testing.assert_allclose(act(X), p.value(X), rtol=1e-15)
+    np.testing.assert_allclose(act.slope(X), p.slope(X), rtol=1e-15)
+    key, value = next(iter(parameters.items()))
+    assert repr(act) == f"Activation('{name}({key}={value:g})')"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slopes_are_derivatives(name):
+    act, step = mfdnn.activation(name), 1e-5
+    difference = (act(X + step) - act(X - step)) / (2 * step)
+    # Central differences: 1e-10 of truncation and 1e-11 of rounding.
+    np.testing.assert_allclose(act.slope(X), difference, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_stays_float32_and_integers_become_floats(name):
+    act = mfdnn.activation(name)
+    single = X.astype(np.float32)
+    for f in (act, act.slope):
+        assert f(single).dtype == np.float32
+        np.testing.assert_allclose(f(single), f(X), rtol=0, atol=3e-6)  # float32 rounding of x up to 6
+        assert f(X).dtype == f(np.array([-1, 2])).dtype == np.float64
+        np.testing.assert_array_equal(f(np.array([[-1], [2]])), f(np.array([[-1.0], [2.0]])))
+        assert f(np.float64(0.5)).shape == ()
+
+
+def test_scale_invariant_activations_are_recognised():
+    found = {name: mfdnn.activation(name).homogeneous for name in NAMES}
+    assert {name: value for name, value in found.items() if value} == {
+        "linear": (1.0, 1.0),
+        "relu": (0.0, 1.0),
+        "leaky_relu": (0.01, 1.0),
+        "abs": (-1.0, 1.0),
+    }
+    assert mfdnn.activation(lambda x: np.where(x > 0, 2 * x, 3 * x)).homogeneous == (3.0, 2.0)
+    assert mfdnn.activation(lambda x: np.maximum(x, 0) + 1).homogeneous is None
+
+
+# -- breaks are found without being named ----------------------------------------------------------------------------
+
+# function, where phi or phi' jumps
+KINKED = {
+    "at 0.3": (lambda x: np.tanh(x) + np.maximum(x - 0.3, 0), (0.3,)),
+    "at -2": (lambda x: np.maximum(x, -2.0), (-2.0,)),
+    "two": (lambda x: np.clip(np.sin(x), -0.5, 0.7) * 0 + np.clip(x, -0.123, 3.0), (-0.123, 3.0)),
+    "weak": (lambda x: np.exp(-x * x) + 1e-3 * np.abs(x - 1.7), (1.7,)),
+    "jump": (lambda x: np.where(x > 0.4, 1.0, -1.0), (0.4,)),
+    "jump and slope": (lambda x: np.tanh(x) + (x > -math.pi), (-math.pi,)),
+    "hard swish": (lambda x: x * np.clip(x + 3, 0, 6) / 6, (-3.0, 3.0)),
+    "none": (lambda x: np.tanh(20 * x), ()),
+    "none, steep": (lambda x: np.tanh(1e3 * (x - 0.1)), ()),
+    "none, fast": (lambda x: np.sin(5 * x), ()),
+    "none, pole nearby": (lambda x: 1 / (1 + 100 * x * x), ()),
+}
+
+
+@pytest.mark.parametrize("case", KINKED)
+def test_kinks_are_found(case):
+    function, kinks = KINKED[case]
+    act = mfdnn.activation(function)
+    assert len(act.kinks) == len(kinks)
+    # A kink is where the lines on its two sides cross: located to a few roundings over its strength (1e-3).
+    np.testing.assert_allclose(act.kinks, kinks, rtol=0, atol=1e-11)
+    x = np.linspace(-15.9, 15.9, 1001)
+    x = x[np.abs(x[:, None] - np.array([*kinks, 99.0])).min(axis=1) > 1e-9]
+    scale = np.abs(function(x)).max()
+    np.testing.assert_allclose(act.pieces.evaluate(x), function(x), rtol=0, atol=1e-13 * scale)
+
+
+@pytest.mark.parametrize("named", [(), (0.7,)], ids=["found", "named"])
+@pytest.mark.parametrize(
+    ("function", "slope", "jumps"),
+    [
+        (lambda x: np.maximum(x - 0.7, 0) ** 2, lambda x: 2 * np.maximum(x - 0.7, 0), (0, 0, 2, 0)),
+        (lambda x: np.maximum(x - 0.7, 0) ** 3, lambda x: 3 * np.maximum(x - 0.7, 0) ** 2, (0, 0, 0, 6)),
+        (
+            lambda x: np.where(x > 0.7, x, 0.7 + np.expm1(np.minimum(x - 0.7, 0))),
+            lambda x: np.where(x > 0.7, 1.0, np.exp(np.minimum(x - 0.7, 0))),
+            (0, 0, -1, -1),
+        ),
+    ],
+    ids=["square", "cube", "elu"],
+)
+def test_jumps_of_higher_derivatives_are_located(function, slope, jumps, named):
+    for derivative in (None, slope):
+        pieces = resolve("phi", function, derivative, named)
+        np.testing.assert_allclose(pieces.breaks, [0.7], rtol=0, atol=1e-10)
+        # Differentiating a polynomial of degree 15 costs two digits an order.
+        np.testing.assert_allclose(pieces.jumps, [jumps], rtol=0, atol=1e-5)
+        assert pieces.resolved
+        assert mfdnn.Activation("phi", function, derivative, named).kinks == ()
+
+
+def test_what_is_no_jump_stays_unresolved_and_says_so():
+    pieces = mfdnn.activation(lambda x: np.abs(x) ** 1.5).pieces
+    assert not pieces.resolved and not pieces.smooth
+    x = np.linspace(-3, 3, 101)
+    np.testing.assert_allclose(pieces.evaluate(x), np.abs(x) ** 1.5, rtol=0, atol=1e-13)
+
+
+def test_a_polynomial_is_continued_linearly_beyond_its_last_panel():
+    pieces = mfdnn.activation("softplus").pieces
+    x = 3 * pieces.reach
+    np.testing.assert_allclose(pieces.evaluate(np.array([-x, x])), [0.0, x], rtol=1e-13, atol=1e-300)
+
+
+def test_noise_is_refused():
+    act = mfdnn.activation(lambda x: x + 1e-3 * np.sin(1e9 * x))
+    with pytest.raises(ValueError, match="could not be resolved"):
+        act.pieces  # noqa: B018
+
+
+def test_derivative_read_off_the_function_equals_the_given_one():
+    for name in ("tanh", "gelu", "selu", "hard_tanh", "sin"):
+        built_in = mfdnn.activation(name)
+        read = mfdnn.Activation(name, built_in, kinks=built_in.kinks)
+        assert read.pieces.slope_noise > 0 == built_in.pieces.slope_noise
+        error = np.abs(read.slope(X) - built_in.slope(X)).max()
+        assert error <= read.pieces.slope_noise
+        assert read.slope(X.astype(np.float32)).dtype == np.float32
+
+
+def test_a_wrong_derivative_is_caught():
+    act = mfdnn.Activation("mine", np.tanh, np.tanh)
+    with pytest.raises(
+        ValueError, match=r"`derivative` of activation 'mine' is not the derivative .* at x ="
+    ):
+        mfdnn.expect(act, 1.0)
+
+
+# -- callables -------------------------------------------------------------------------------------------------------
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def fails(x):
+    raise RuntimeError("out of paper")
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: max(x, 0), TypeError, "ambiguous"),
+        (math.tanh, TypeError, "np.where instead of if"),
+        (fails, TypeError, "RuntimeError: out of paper"),
+        (np.sqrt, ValueError, "returned nan at x = -"),
+        (lambda x: 1 / np.zeros_like(x), ValueError, "returned inf at x"),
+        (lambda x: x.sum(axis=0), ValueError, r"turned shape \(4, 6\) into \(6,\)"),
+        (lambda x: None, ValueError, r"into \(\)"),
+        (lambda x: x + 1j, TypeError, "complex128"),
+        (lambda x: x.astype(str), TypeError, "returned <U"),
+        (lambda x: x - x.mean(), ValueError, "not elementwise"),
+        (lambda x: x / np.abs(x).max(), ValueError, "not elementwise"),
+        (softmax, ValueError, "not elementwise"),
+        (lambda x: x + np.random.default_rng().normal(size=x.shape), ValueError, "not deterministic"),
+        (lambda x: np.maximum(x, 0, out=x), ValueError, "changes its argument"),
+    ],
+)
+def test_wrong_callables_get_a_clear_error(function, error, words):
+    with np.errstate(divide="ignore"), pytest.raises(error, match=words) as caught:
+        mfdnn.activation(function)
+    assert "`function` of activation" in str(caught.value)
+    assert "elementwise" in str(caught.value)
+
+
+def test_wrong_derivatives_and_kinks_get_a_clear_error():
+    with pytest.raises(ValueError, match="`derivative` of activation 'mine' turned shape"):
+        mfdnn.Activation("mine", np.tanh, lambda x: 1.0)
+    with pytest.raises(ValueError, match="`kinks` must be finite"):
+        mfdnn.Activation("mine", np.tanh, kinks=[math.nan])
+    with pytest.raises(TypeError, match="`function` must be callable, got 3"):
+        mfdnn.Activation("mine", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("tnh", "tanh"), ("leaky", "leaky_relu"), ("ReLU", "relu"), ("GeLu", "gelu")]
+)
+def test_unknown_names_come_with_near_ones(name, suggestion):
+    with pytest.raises(
+        ValueError, match=f"`activation` must be one of linear, relu.*did you mean .*{suggestion}"
+    ):
+        mfdnn.activation(name)
+
+
+def test_what_is_no_activation_is_refused():
+    for wrong in (3, None, ["tanh"]):
+        with pytest.raises(TypeError, match="`activation` must be a name, a callable or an Activation"):
+            mfdnn.activation(wrong)
+    with pytest.raises(ValueError, match="`slope` is not a parameter of relu; it has none"):
+        mfdnn.activation("relu", slope=0.1)
+    with pytest.raises(ValueError, match="`slop` is not a parameter of leaky_relu; it has slope"):
+        mfdnn.activation("leaky_relu", slop=0.1)
+    with pytest.raises(ValueError, match="`slope` must be finite"):
+        mfdnn.activation("leaky_relu", slope=math.nan)
+    with pytest.raises(TypeError, match="`a`: only named activations take parameters"):
+        mfdnn.activation(np.tanh, a=1.0)
+
+
+# -- identity and life ------------------------------------------------------------------------------------------------
+
+
+def test_the_same_argument_gives_the_same_object():
+    assert mfdnn.activation("tanh") is mfdnn.activation("tanh")
+    assert mfdnn.activation("leaky_relu") is mfdnn.activation("leaky_relu", slope=0.01)
+    assert mfdnn.activation("leaky_relu", slope=0.2) is not mfdnn.activation("leaky_relu")
+    assert mfdnn.activation(module_level) is mfdnn.activation(module_level)
+    act = mfdnn.Activation("mine", np.tanh)
+    assert mfdnn.activation(act) is act
+
+
+def test_names_for_messages():
+    assert repr(mfdnn.activation("tanh")) == "Activation('tanh')"
+    assert mfdnn.activation("leaky_relu", slope=0.25).label == "leaky_relu(slope=0.25)"
+    assert mfdnn.activation(lambda x: x).label == "lambda"
+    assert mfdnn.activation(module_level).label == "module_level"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_built_in_activations_pickle_by_name(name):
+    assert pickle.loads(pickle.dumps(mfdnn.activation(name))) is mfdnn.activation(name)
+
+
+def test_activations_pickle_with_parameters_and_with_callables():
+    leaky = mfdnn.activation("leaky_relu", slope=0.2)
+    assert pickle.loads(pickle.dumps(leaky)) is leaky
+    mine = mfdnn.Activation("mine", module_level, kinks=(1.0,))
+    copy = pickle.loads(pickle.dumps(mine))
+    assert copy.name == "mine" and copy._given_kinks == (1.0,)
+    np.testing.assert_array_equal(copy(X), mine(X))
+
+
+def test_a_user_activation_named_like_a_built_in_one_stays_the_user_s():
+    mine = mfdnn.Activation("relu", module_level)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(mine))(X), module_level(X))
+
+
+def test_tables_do_not_keep_an_activation_alive():
+    act = mfdnn.Activation("short-lived", np.tanh)
+    mfdnn.fixed_point(act, 2.0, 0.1)
+    mfdnn.expect_product(act, 1.0, 0.5)
+    assert tables(act) is tables(act)
+    gone = weakref.ref(act)
+    del act
+    gc.collect()
+    assert gone() is None
