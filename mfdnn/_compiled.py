@@ -12,6 +12,7 @@ import math
 import os
 from collections import namedtuple
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numba
@@ -20,7 +21,6 @@ import numpy as np
 __all__ = [
     "KINK_ORDERS",
     "OK",
-    "OSCILLATING",
     "SCALE_INVARIANT",
     "SEVERAL",
     "UNBOUNDED",
@@ -31,19 +31,26 @@ __all__ = [
     "Moments",
     "circle_products",
     "correlation_fixed_points",
+    "correlation_path",
+    "dropout_correlations",
     "equal_products",
     "evaluate_pieces",
     "hermite_coefficients",
     "hermite_residual",
+    "hermite_vectors",
     "jit",
     "kink_coefficients",
     "kink_slope_products",
     "mass_products",
     "pair_expectation",
-    "product_matrices",
+    "pair_products",
+    "series_matrices",
     "series_products",
+    "settled_variances",
     "table_moments",
+    "touching_variances",
     "variance_fixed_points",
+    "variance_path",
 ]
 
 _CACHE = os.environ.get("MFDNN_NUMBA_CACHE", "1") != "0"
@@ -53,7 +60,16 @@ def jit(function: Callable) -> Callable:
     """The one jit policy: release the GIL, cache on disk, C division; no fastmath, no parallel.
 
     ``MFDNN_NUMBA_CACHE=0`` turns the disk cache off; where no cache folder can be written, compile in memory.
+    ``NUMBA_DISABLE_JIT=1`` leaves kernels to the interpreter, a hundred times slower, with the same arithmetic.
     """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+        @wraps(function)
+        def interpreted(*arguments: Any) -> Any:
+            with np.errstate(all="ignore"):  # compiled code divides by zero without a warning
+                return function(*arguments)
+
+        return interpreted
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     if _CACHE:
         try:
@@ -104,9 +120,12 @@ Correlations = namedtuple("Correlations", "rows first angles values power")
 KINK_ORDERS = 4  # jumps of phi, phi', phi'', phi'''
 
 _DEGREE = 15
+_KINK_TERMS = 129  # Hermite coefficients of the kink part for matrices
+_TILE = 64  # pairs abreast: what a tile needs of 64 coefficients fits the first-level cache
 _SQRT2 = np.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / np.sqrt(2.0 * np.pi)
 _GL12_X, _GL12_W = np.polynomial.legendre.leggauss(12)
+_GL12_TOP = _GL12_W * np.polynomial.legendre.legvander(_GL12_X, 11).T[10:] * [[10.5], [11.5]]
 _GL20_X, _GL20_W = np.polynomial.legendre.leggauss(20)
 
 
@@ -277,6 +296,8 @@ def kink_coefficients(kinks, order, q, polynomials, out):
     n = out.size
     for j in range(kinks.at.size):
         y = kinks.at[j] / r
+        if y > 39.0:  # the density underflows, the polynomials overflow
+            continue
         side = kinks.sides[j]
         d = _density(y)
         polynomials[0] = 1.0
@@ -514,33 +535,98 @@ def series_products(table, q1, q2, c):
 
 
 @jit
-def product_matrices(table, variance, covariance):
-    """E[phi_s phi_t], E[phi'_s phi'_t] and bounds on the error of both for T given inputs, variances > 0.
+def hermite_vectors(table, q):
+    """Hermite coefficients for a vector of variances, those of the kink part (n, m each), and panels (n,).
 
-    The diagonal is left to the caller (one-dimensional moments).
+    Beyond the table, where the rest of phi is small, all are those of the kink part.
     """
-    n = variance.size
+    n = q.size
     terms = table.values.shape[2]
     chebyshev = np.empty(_DEGREE + 1)
-    polynomials = np.empty(terms)
-    work = np.empty((KINK_ORDERS + 1, KINK_ORDERS + 1))
-    a = np.empty((n, terms))
-    p = np.zeros((n, terms))
+    kinked = table.kinks.at.size > 0
+    more = max(terms, _KINK_TERMS) if kinked else terms
+    polynomials = np.empty(more)
+    a = np.empty((n, more))
+    p = np.zeros((n, more))
     panels = np.empty(n, dtype=np.int64)
-    for s in range(n):
-        panels[s] = _coefficients(table, variance[s], chebyshev, a[s])
-        if table.kinks.at.size > 0:
-            kink_coefficients(table.kinks, table.orders[panels[s]], variance[s], polynomials, p[s])
-    out = np.zeros((4, n, n))
-    row = np.empty(4)
-    for s in range(n):
-        for t in range(s):
-            c = min(1.0, max(-1.0, covariance[s, t] / np.sqrt(variance[s] * variance[t])))
-            _pair(table, panels[s], panels[t], variance[s], variance[t], a[s], a[t], p[s], p[t], c, work, row)
-            for j in range(4):
-                out[j, s, t] = row[j]
-                out[j, t, s] = row[j]
-    return out
+    for i in range(n):
+        panels[i] = _coefficients(table, q[i], chebyshev, a[i, :terms])
+        if kinked:
+            kink_coefficients(table.kinks, table.orders[panels[i]], q[i], polynomials, p[i])
+            a[i, terms:] = p[i, terms:]
+    return a, p, panels
+
+
+@jit
+def pair_products(table, q, a, p, panels, rows, columns, c):
+    """As `series_products`, for pairs of the inputs that `hermite_vectors` describes."""
+    work = np.empty((KINK_ORDERS + 1, KINK_ORDERS + 1))
+    out = np.empty((rows.size, 4))
+    terms = table.values.shape[2]
+    a = a[:, :terms]
+    p = p[:, :terms]
+    for i in range(rows.size):
+        s = rows[i]
+        t = columns[i]
+        _pair(table, panels[s], panels[t], q[s], q[t], a[s], a[t], p[s], p[t], c[i], work, out[i])
+    return out.T
+
+
+@jit
+def series_matrices(a, first, step, terms, limits, inverse, covariance, value, slope, start, stop):
+    """Rows start..stop of E[phi_s phi_t] and E[phi'_s phi'_t] left of the diagonal, and their mirror image.
+
+    `a` (m, n) holds the coefficients of order first, first + step, ... of each input, `inverse` the inverse
+    of its standard deviation. In a tile of correlations up to limits[j], terms[j] of them are summed. Returns how many
+    pairs are beyond the last limit. The diagonal is left to the caller.
+    """
+    # Slices, so that indices are plain and loops over pairs run several abreast.
+    work = np.empty((4, _TILE))
+    beyond = 0
+    for left in range(0, stop, _TILE):
+        right = min(left + _TILE, stop)
+        for s in range(max(start, left + 1), stop):
+            n = min(right, s) - left
+            c = work[0, :n]
+            x = work[1, :n]
+            v = work[2, :n]
+            d = work[3, :n]
+            scale = inverse[s] * inverse[left : left + n]
+            row = covariance[s, left : left + n]
+            largest = 0.0
+            for i in range(n):
+                c[i] = min(1.0, max(-1.0, row[i] * scale[i]))
+                x[i] = c[i] if step == 1 else c[i] * c[i]
+                v[i] = 0.0
+                d[i] = 0.0
+                largest = max(largest, abs(c[i]))
+            j = 0
+            while j < limits.size - 1 and largest > limits[j]:
+                j += 1
+            if largest > limits[-1]:
+                for i in range(n):
+                    beyond += abs(c[i]) > limits[-1]
+            for k in range(terms[j] - 1, -1, -1):
+                f = a[k, s]
+                other = a[k, left : left + n]
+                for i in range(n):
+                    d[i] = d[i] * x[i] + v[i]
+                    v[i] = v[i] * x[i] + f * other[i]
+            # d/dc of c^first sum_j a_j c^(step j)
+            out = value[s, left : left + n]
+            out_slope = slope[s, left : left + n]
+            for i in range(n):
+                if first == 1:
+                    out[i] = c[i] * v[i]
+                    out_slope[i] = (v[i] + step * x[i] * d[i]) * scale[i]
+                else:
+                    out[i] = v[i]
+                    out_slope[i] = (d[i] if step == 1 else 2.0 * c[i] * d[i]) * scale[i]
+        for t in range(left, right):
+            for s in range(max(start, t + 1), stop):
+                value[t, s] = value[s, t]
+                slope[t, s] = slope[s, t]
+    return beyond
 
 
 # -- pairs by direct quadrature ------------------------------------------------------------------------------
@@ -646,37 +732,49 @@ def _arc_edges(cuts, r, theta, out):
 
 
 @jit
-def _on_arc(edges, coefficients, r, middle, cosines, sines, t, b1, b2):
-    """Piecewise polynomial at r cos(middle + d), for d in one panel, into `b1`; `t`, `b2` are work space."""
-    panel = _panel(edges, r * np.cos(middle))
-    left = edges[panel]
-    right = edges[panel + 1]
-    n = cosines.size
-    a = 2.0 * r * np.cos(middle) / (right - left)
-    b = 2.0 * r * np.sin(middle) / (right - left)
-    shift = (left + right) / (right - left)
-    top = _DEGREE
-    while top > 0 and coefficients[panel, top] == 0.0:
-        top -= 1
-    # Clenshaw, all d abreast
-    for i in range(n):
-        t[i] = a * cosines[i] - b * sines[i] - shift
-        b1[i] = 0.0
-        b2[i] = 0.0
-    for k in range(top, 0, -1):
-        c = coefficients[panel, k]
-        for i in range(n):
-            new = c + 2.0 * t[i] * b1[i] - b2[i]
-            b2[i] = b1[i]
-            b1[i] = new
-    for i in range(n):
-        b1[i] = coefficients[panel, 0] + t[i] * b1[i] - b2[i]
+def _cosines(half, nodes, cosines, sines, squares):
+    """Cosines and sines of half * nodes, |half * nodes| < pi/2, by Taylor's series: all abreast."""
+    for i in range(nodes.size):
+        squares[i] = (half * nodes[i]) ** 2
+        cosines[i] = 1.0
+        sines[i] = 1.0
+    for k in range(20, 0, -2):
+        even = 1.0 / (k * (k - 1.0))
+        odd = 1.0 / (k * (k + 1.0))
+        for i in range(nodes.size):
+            cosines[i] = 1.0 - squares[i] * cosines[i] * even
+            sines[i] = 1.0 - squares[i] * sines[i] * odd
+    for i in range(nodes.size):
+        sines[i] *= half * nodes[i]
 
 
 @jit
-def _circle_mean(edges, coefficients, cuts, r, theta, nodes, weights, arcs, work):
+def _on_arc(edges, coefficients, degrees, panel, x, y, work, out):
+    """Polynomial of a panel at x cos(d) - y sin(d) for all d, whose cosines and sines are in `work`."""
+    width = edges[panel + 1] - edges[panel]
+    a = 2.0 * x / width
+    b = 2.0 * y / width
+    shift = (edges[panel] + edges[panel + 1]) / width
+    t = work[2]
+    before = work[5]
+    # Clenshaw
+    for i in range(out.size):
+        t[i] = a * work[0, i] - b * work[1, i] - shift
+        out[i] = 0.0
+        before[i] = 0.0
+    for k in range(degrees[panel], 0, -1):
+        c = coefficients[panel, k]
+        for i in range(out.size):
+            new = c + 2.0 * t[i] * out[i] - before[i]
+            before[i] = out[i]
+            out[i] = new
+    for i in range(out.size):
+        out[i] = coefficients[panel, 0] + t[i] * out[i] - before[i]
+
+
+@jit
+def _circle_mean(edges, coefficients, degrees, cuts, r, theta, nodes, weights, arcs, work):
     """Mean of f(r cos a) f(r cos(a + theta)) over all angles a; `arcs` and `work` are work space."""
-    n = nodes.size
     cosines = work[0]
     sines = work[1]
     count = _arc_edges(cuts, r, theta, arcs)
@@ -686,20 +784,25 @@ def _circle_mean(edges, coefficients, cuts, r, theta, nodes, weights, arcs, work
         if half <= 0.0:
             continue
         middle = 0.5 * (arcs[arc + 1] + arcs[arc])
-        for i in range(n):
-            cosines[i] = np.cos(half * nodes[i])
-            sines[i] = np.sin(half * nodes[i])
-        _on_arc(edges, coefficients, r, middle, cosines, sines, work[2], work[3], work[5])
-        _on_arc(edges, coefficients, r, middle + theta, cosines, sines, work[2], work[4], work[5])
+        x = r * np.cos(middle)
+        y = r * np.cos(middle + theta)
+        first = _panel(edges, x)
+        second = _panel(edges, y)
+        if degrees[first] == 0 and degrees[second] == 0:
+            total += 2.0 * half * coefficients[first, 0] * coefficients[second, 0]
+            continue
+        _cosines(half, nodes, cosines, sines, work[2])
+        _on_arc(edges, coefficients, degrees, first, x, r * np.sin(middle), work, work[3])
+        _on_arc(edges, coefficients, degrees, second, y, r * np.sin(middle + theta), work, work[4])
         part = 0.0
-        for i in range(n):
+        for i in range(nodes.size):
             part += weights[i] * work[3, i] * work[4, i]
         total += half * part
     return total / np.pi
 
 
 @jit
-def circle_products(edges, coefficients, breaks, radii, q, theta, nodes, weights):
+def circle_products(edges, coefficients, breaks, radii, q, theta, tolerance, nodes, weights):
     """E[f(u) f(v)] for a piecewise polynomial f, variances q, angles theta = arccos c: (q.size, theta.size).
 
     In polar coordinates u = r cos a, v = r cos(a + theta), where r^2/q is chi-squared with two degrees of
@@ -707,12 +810,21 @@ def circle_products(edges, coefficients, breaks, radii, q, theta, nodes, weights
     Gauss-Legendre panels in r, and in a between all places where u or v meets an edge of f. As a function
     of r the mean over a circle is singular like a square root where the circle reaches a break, and bends
     where two lines u = break, v = break cross. `radii` are further edges of panels in r, from 0 to the
-    end of the integral.
+    end of the integral; a panel is halved until the last two Legendre coefficients of the mean are below
+    the tolerance (the integral is far more exact: Gauss's rule is right to twice their degree).
     """
     out = np.zeros((q.size, theta.size))
+    degrees = np.zeros(edges.size - 1, dtype=np.int64)
+    for panel in range(degrees.size):
+        for k in range(_DEGREE + 1):
+            if coefficients[panel, k] != 0.0:
+                degrees[panel] = k
     cuts = edges[1:-1]
     arcs = np.empty(4 * cuts.size + 2)
     work = np.empty((6, nodes.size))
+    r, jacobian, mean = np.empty((3, _GL12_X.size))
+    largest = q.max()
+    pending = np.empty((12, 2))
     panels = np.empty(radii.size + breaks.size * (breaks.size + 1))
     for j in range(theta.size):
         panels[: radii.size] = radii
@@ -740,16 +852,33 @@ def circle_products(edges, coefficients, breaks, radii, q, theta, nodes, weights
             if start > 0.0:
                 low = np.sqrt(low - start)
                 high = np.sqrt(high - start)
-            for i in range(_GL12_X.size):
-                r = 0.5 * (high + low) + 0.5 * (high - low) * _GL12_X[i]
-                weight = 0.5 * (high - low) * _GL12_W[i]
-                if start > 0.0:
-                    weight *= 2.0 * r
-                    r = start + r * r
-                mean = _circle_mean(edges, coefficients, cuts, r, theta[j], nodes, weights, arcs, work)
-                mean *= weight * r
-                for k in range(q.size):
-                    out[k, j] += mean / q[k] * np.exp(-0.5 * r * r / q[k])
+            pending[0] = low, high
+            left = 1
+            while left > 0:
+                left -= 1
+                low, high = pending[left]
+                rough = 0.0
+                rougher = 0.0
+                for i in range(_GL12_X.size):
+                    t = 0.5 * (high + low) + 0.5 * (high - low) * _GL12_X[i]
+                    r[i] = start + t * t if start > 0.0 else t
+                    jacobian[i] = 0.5 * (high - low) * _GL12_W[i] * (2.0 * t if start > 0.0 else 1.0)
+                    mean[i] = _circle_mean(
+                        edges, coefficients, degrees, cuts, r[i], theta[j], nodes, weights, arcs, work
+                    )
+                    rough += _GL12_TOP[0, i] * mean[i]
+                    rougher += _GL12_TOP[1, i] * mean[i]
+                here = tolerance * np.exp(0.5 * r[0] ** 2 / largest)
+                if max(abs(rough), abs(rougher)) > here and left + 2 <= len(pending):
+                    middle = 0.5 * (low + high)
+                    pending[left] = middle, high
+                    pending[left + 1] = low, middle
+                    left += 2
+                    continue
+                for i in range(_GL12_X.size):
+                    for k in range(q.size):
+                        weight = jacobian[i] * r[i] / q[k] * np.exp(-0.5 * r[i] * r[i] / q[k])
+                        out[k, j] += weight * mean[i]
     return out
 
 
@@ -778,7 +907,7 @@ def mass_products(edges, coefficients, breaks, masses, q, theta, nodes, weights)
 
 # -- fixed points --------------------------------------------------------------------------------------------
 
-OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, OSCILLATING, SEVERAL = range(6)
+OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, SEVERAL = range(5)
 
 
 @jit
@@ -861,10 +990,10 @@ def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
         new = q - step / (w2 * row[2] - 1.0)
         if not (left < new < right):
             new = 0.5 * (left + right)
-        if abs(new - q) <= 2e-16 * q or right - left <= 4e-16 * right:
+        if abs(step) <= 1e-15 * q or right - left <= 4e-16 * right:  # rounding of the map itself
             break
         q = new
-    return q, (OSCILLATING if w2 * row[2] < -1.0 else OK)
+    return q, OK
 
 
 @jit
@@ -1002,7 +1131,231 @@ def correlation_fixed_points(table, q, gain, at_zero):
             new = theta - step / slope if slope != 0.0 else 0.5 * (low + high)
             if not (low <= new <= high):
                 new = 0.5 * (low + high)
-            if abs(new - theta) <= 2e-16 * right:
+            if abs(step) <= 1e-15 * theta**table.power or high - low <= 4e-16 * high:
+                break
+            theta = new
+        c = np.cos(theta)
+        _contract(table.values[panel, 0], chebyshev, other)
+        out[1, i] = _polynomial(other, left, right, theta)[0] / theta**table.power
+        if c < 0.5:
+            _contract(table.values[panel, 2], chebyshev, other)
+            c = at_zero[i] / (1.0 - gain[i] * _polynomial(other, left, right, theta)[0])
+        out[0, i] = c
+    return out
+
+
+# -- where variances settle, and whole trajectories ----------------------------------------------------------
+
+TOUCH = 1e-13  # relative distance of a map from the identity that counts as none: the accuracy of the tables
+
+
+@jit
+def settled_variances(table, w2, b2, q0):
+    """Variances from which the next fixed point ahead is the one that is reached: (n,).
+
+    Ahead of a variance the map runs straight into the next fixed point if it increases up to there; where it
+    decreases in between, it may leap over it, so take a step and look again. The logarithm of the map is never
+    steeper than -1/2 (E[phi^2 (z^2 - 1)] >= -E[phi^2]), hence it has no cycles and every orbit settles.
+    """
+    chebyshev = np.empty(_DEGREE + 1)
+    row = np.empty(4)
+    out = np.empty(q0.size)
+    grid = table.grid_q
+    for i in range(q0.size):
+        q = q0[i]
+        for _ in range(100000):  # slow passages between a map and the identity that almost touch
+            _moments(table, q, chebyshev, row)
+            after = w2[i] * row[0] + b2[i]
+            index = np.searchsorted(grid, q, side="right")
+            previous = row[0]
+            straight = True
+            while straight and after > q and index < grid.size:
+                straight = table.grid_second[index] >= previous * (1.0 - 1e-13)
+                previous = table.grid_second[index]
+                if w2[i] * previous + b2[i] <= grid[index]:
+                    break
+                index += 1
+            index -= 1
+            while straight and after < q and index >= 0:
+                straight = table.grid_second[index] <= previous * (1.0 + 1e-13)
+                previous = table.grid_second[index]
+                if w2[i] * previous + b2[i] >= grid[index]:
+                    break
+                index -= 1
+            if straight or abs(after - q) <= 4e-15 * q:  # ahead, or there up to rounding
+                break
+            q = after
+        out[i] = q
+    return out
+
+
+@jit
+def touching_variances(table, w2, b2, q0, q):
+    """The first variance between q0 and q where the map touches the identity without crossing it; else q: (n,).
+
+    An orbit from q0 ends there, although the signs of the map minus the identity do not show it.
+    """
+    chebyshev = np.empty(_DEGREE + 1)
+    row = np.empty(4)
+    out = q.copy()
+    grid = table.grid_q
+    for i in range(q.size):
+        low_end = min(q0[i], q[i])
+        high_end = max(q0[i], q[i])
+        up = q[i] > q0[i]
+        start = np.searchsorted(grid, q0[i], side="right") - 1
+        cell = min(max(start, 0), grid.size - 2)
+        while 0 <= cell < grid.size - 1 and grid[cell] < high_end and grid[cell + 1] > low_end:
+            low = grid[cell]
+            high = grid[cell + 1]
+            # The map bends little within a cell of the grid: far from the identity it touches nowhere.
+            if abs(w2[i] * table.grid_second[cell] + b2[i] - low) <= 0.01 * low:
+                _moments(table, low, chebyshev, row)
+                left = w2[i] * row[2] - 1.0
+                _moments(table, high, chebyshev, row)
+                if left * (w2[i] * row[2] - 1.0) < 0.0:
+                    for _ in range(60):
+                        middle = 0.5 * (low + high)
+                        _moments(table, middle, chebyshev, row)
+                        if left * (w2[i] * row[2] - 1.0) > 0.0:
+                            low = middle
+                        else:
+                            high = middle
+                    distance = abs(w2[i] * row[0] + b2[i] - middle)
+                    if low_end <= middle <= high_end and distance <= TOUCH * middle:
+                        out[i] = middle
+                        break
+            cell += 1 if up else -1
+    return out
+
+
+@jit
+def variance_path(table, w2, b2, rate, out):
+    """Iterate the variance map from out[0]; beyond the table E[phi^2] grows at `rate` (inf: at once to inf)."""
+    chebyshev = np.empty(_DEGREE + 1)
+    row = np.empty(4)
+    for layer in range(out.size - 1):
+        q = out[layer]
+        _moments(table, min(q, table.high), chebyshev, row)
+        if q > table.high:
+            row[0] += rate * (q - table.high) if q < np.inf else np.inf
+        out[layer + 1] = w2 * row[0] + b2 if w2 > 0.0 else b2
+
+
+@jit
+def _angle_panel(table, q, theta, chebyshev):
+    """Index of the panel of the table of correlations that holds (q, theta); prepares `chebyshev` for q."""
+    row = _row(table, np.log(q), chebyshev)
+    panel = table.first[row]
+    while panel < table.first[row + 1] - 1 and theta > table.angles[panel, 1]:
+        panel += 1
+    return panel
+
+
+@jit
+def _angle_value(table, panel, j, theta, chebyshev, series):
+    _contract(table.values[panel, j], chebyshev, series)
+    return _polynomial(series, table.angles[panel, 0], table.angles[panel, 1], theta)[0]
+
+
+@jit
+def correlation_path(moments, table, far, even, odd, parity, ends, w2, b2, keep, q, c, gap):
+    """Iterate the correlation map along the variances q from c[0], gap[0] = 1 - c[0], into c and gap.
+
+    Near c = 1 the gap is followed, by 1 - f(c) = (lost + w2 q D (1 - c))/q' with D the mean slope product over
+    [c, 1] and `lost` what dropout takes; elsewhere c itself, by f(c) = (w2 (mean^2 + q c D0) + b2)/q' with D0 the
+    mean over [0, c]. At negative c, D0 is that of the even part of phi minus that of the odd part; `parity` 1, -1, 0
+    says that phi is even, odd, or neither. Where q leaves the table the map is that of the table's end; above it,
+    that of the asymptotes of phi, of slopes `ends`, with the slope products `far`.
+    """
+    chebyshev = np.empty(_DEGREE + 1)
+    series = np.empty(_DEGREE + 1)
+    row = np.empty(4)
+    for layer in range(q.size - 1):
+        at = min(moments.high, max(moments.low, q[layer]))
+        _moments(moments, at, chebyshev, row)
+        slopes = table
+        if q[layer] > moments.high and ends[0] ** 2 + ends[1] ** 2 > 0.0:
+            slopes = far
+            row[0] = at * 0.5 * (ends[0] ** 2 + ends[1] ** 2)
+            row[3] = np.sqrt(at) * (ends[1] - ends[0]) * _INV_SQRT_2PI
+        bias = b2 * (at / q[layer]) if b2 > 0.0 else 0.0
+        norm = w2 / keep * row[0] + bias
+        here = c[layer]
+        if norm == 0.0 or w2 == 0.0:  # nothing but the bias, if any, reaches the next layer
+            c[layer + 1] = 1.0
+            gap[layer + 1] = 0.0
+            continue
+        mean2 = row[3] * row[3]
+        if mean2 <= 1e-28 * row[0]:  # rounding of an odd activation
+            mean2 = 0.0
+        if here >= 0.5:
+            lost = (1.0 / keep - 1.0) * row[0]
+            kept = 0.0
+            if gap[layer] > 0.0:
+                theta = 2.0 * np.arcsin(np.sqrt(0.5 * gap[layer]))
+                panel = _angle_panel(slopes, at, theta, chebyshev)
+                kept = _angle_value(slopes, panel, 1, theta, chebyshev, series) / theta**slopes.power
+            gap[layer + 1] = max(0.0, w2 * (lost + at * kept * gap[layer]) / norm)
+            c[layer + 1] = 1.0 - gap[layer + 1]
+            continue
+        theta = np.arccos(abs(here))
+        if here >= 0.0 or parity != 0:
+            panel = _angle_panel(slopes, at, theta, chebyshev)
+            slope = _angle_value(slopes, panel, 2, theta, chebyshev, series)
+            slope *= here if here >= 0.0 else -parity * here
+        else:
+            panel = _angle_panel(even, at, theta, chebyshev)
+            slope = _angle_value(even, panel, 2, theta, chebyshev, series)
+            panel = _angle_panel(odd, at, theta, chebyshev)
+            slope = abs(here) * (slope - _angle_value(odd, panel, 2, theta, chebyshev, series))
+        c[layer + 1] = min(1.0, max(-1.0, (w2 * (mean2 + at * slope) + bias) / norm))
+        gap[layer + 1] = 1.0 - c[layer + 1]
+
+
+@jit
+def dropout_correlations(table, q, gain, at_zero, lost):
+    """c* in [0, 1) and E[phi'(u) phi'(v)] there, if two copies of an input have correlation 1 - lost < 1: (2, n).
+
+    As `correlation_fixed_points`, but c* solves lost + (gain D - 1)(1 - c) = 0: the left side is `lost` at c = 1 and
+    -f(0) at c = 0, and the map is convex, so the root is unique.
+    """
+    n = q.size
+    chebyshev = np.empty(_DEGREE + 1)
+    mean = np.empty(_DEGREE + 1)
+    other = np.empty(_DEGREE + 1)
+    out = np.empty((2, n))
+    for i in range(n):
+        row = _row(table, np.log(q[i]), chebyshev)
+        panel = table.first[row + 1] - 1
+        while True:
+            low = table.angles[panel, 0]
+            high = table.angles[panel, 1]
+            _contract(table.values[panel, 1], chebyshev, mean)
+            if low == 0.0:
+                break
+            value = gain[i] * _polynomial(mean, low, high, low)[0] / low**table.power
+            if lost[i] + (value - 1.0) * 2.0 * np.sin(0.5 * low) ** 2 >= 0.0:
+                break
+            panel -= 1
+        left = low
+        right = high
+        theta = 0.5 * (low + high)
+        for _ in range(200):
+            value, slope = _polynomial(mean, left, right, theta)
+            value *= gain[i] / theta**table.power
+            slope = slope * gain[i] / theta**table.power - table.power * value / theta
+            gap = 2.0 * np.sin(0.5 * theta) ** 2
+            step = lost[i] + (value - 1.0) * gap
+            if step >= 0.0:
+                low = theta
+            else:
+                high = theta
+            slope = slope * gap + (value - 1.0) * np.sin(theta)
+            new = theta - step / slope if slope != 0.0 else 0.5 * (low + high)
+            if not (low < new < high):
+                new = 0.5 * (low + high)
+            if abs(new - theta) <= 2e-16 * theta:
                 break
             theta = new
         c = np.cos(theta)

@@ -29,8 +29,8 @@ from .activations import Activation
 __all__ = ["Row", "correlation_rows", "correlation_table"]
 
 RADIUS = 8.2  # standard deviations of the radius that are kept (3e-15 of the mass)
-FOURIER = 1e4  # variance from which cutting the circles is cheaper than their Fourier series
 SERIES = 1e-15  # relative size of the last quarter of a resolved Fourier series
+RADIAL = 1e-9  # relative size of the last Legendre coefficients of a resolved panel in r
 FLAT = 1e-12  # relative size of the last Chebyshev coefficients of a resolved panel
 ROUGH = 1e-7  # the same for phi with singularities that are no breaks
 NARROW = 0.05  # smallest row in log q
@@ -92,7 +92,8 @@ def _angle_panels(products: Products, left: float, right: float, flat: float) ->
     """Panels in theta with nodal values; None if the row must be split."""
     q = np.exp((left + right) / 2 + (right - left) / 2 * NODES)
     # Against a large variance phi is steep, and a single panel hardly ever does.
-    start = np.pi / 2 * np.array([0.0, 0.25, 0.625, 1.0] if right > 2 else [0.0, 1.0])
+    inner = [0.0625, 0.25, 0.625] if right > 4 else [0.25, 0.625] if right > 2 else []
+    start = np.pi / 2 * np.array([0.0, *inner, 1.0])
     pending = list(pairwise(start))[::-1]
     panels: list[Panel] = []
     scale = 0.0
@@ -152,7 +153,7 @@ def _slope_products(act: Activation, low: float, high: float) -> Products:
     """For variances from `low` to `high`, by the cheapest rule that is right."""
     if act.pieces.piecewise_linear:
         return _closed_form(act, high)
-    if act.pieces.smooth and high < FOURIER:
+    if act.pieces.smooth:
         return _by_series(act, low, high)
     return _by_arcs(act, low, high)
 
@@ -192,9 +193,10 @@ def _by_series(act: Activation, low: float, high: float) -> Products:
 
     def products(q: np.ndarray, theta: np.ndarray) -> np.ndarray:
         total = np.zeros((q.size, theta.size))
+        cosines = np.cos(np.arange(n)[:, None] * theta)
         for r, weight, squares in circles:
-            cosines = np.cos(np.arange(squares.shape[1])[:, None] * theta)
-            total += r * weight * np.exp(-0.5 * r**2 / q[:, None]) / q[:, None] @ (squares @ cosines)
+            means = squares @ cosines[: squares.shape[1]]
+            total += r * weight * np.exp(-0.5 * r**2 / q[:, None]) / q[:, None] @ means
         return total
 
     return products
@@ -203,13 +205,14 @@ def _by_series(act: Activation, low: float, high: float) -> Products:
 def _by_arcs(act: Activation, low: float, high: float) -> Products:
     pieces = act.pieces
     edges, slopes = _coarse_slope(pieces, RADIUS * np.sqrt(high))
-    radii = _radii(edges, low, high)
+    radii = _radii(np.append(edges[::2], pieces.breaks), low, high)  # refined where that is too coarse
     near = np.abs(pieces.breaks) < radii[-1]
     at, masses = pieces.breaks[near], np.ascontiguousarray(pieces.jumps[near, 0])
     power = _power(act)
+    tolerance = RADIAL * min(second_moment(act, q, 1) for q in (low, high))
 
     def products(q: np.ndarray, theta: np.ndarray) -> np.ndarray:
-        total = _compiled.circle_products(edges, slopes, at, radii, q, theta, GAUSS_X, GAUSS_W)
+        total = _compiled.circle_products(edges, slopes, at, radii, q, theta, tolerance, GAUSS_X, GAUSS_W)
         if power:
             total += _compiled.mass_products(edges, slopes, at, masses, q, theta, GAUSS_X, GAUSS_W)
         return total * theta**power
@@ -238,6 +241,7 @@ def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
     probe = np.linspace(-1, 1, 4 * DEGREE)
     at_probe = np.polynomial.chebyshev.chebvander(probe, DEGREE).T
     tolerance = (1e-14 if pieces.resolved else ROUGH) * np.abs(pieces.evaluate(old, 1)).max()
+    tolerance = max(tolerance, pieces.slope_noise / 2)  # no finer than phi' is known
     edges, coefficients = [-end], []
     start = 0
     while start < old.size - 1:
@@ -250,7 +254,7 @@ def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
             fit = chebyshev_fit(sample[: NODES.size])
             if stop == start + 1 or np.abs(fit @ at_probe - sample[NODES.size :]).max() <= tolerance:
                 break
-        fit[np.abs(fit) <= tolerance / 10] = 0.0
+        fit[np.abs(fit) <= tolerance / 4] = 0.0
         edges.append(b)
         coefficients.append(fit)
         start = stop

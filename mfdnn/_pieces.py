@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -58,6 +59,8 @@ class Pieces:
         By how much.
     slope_noise : float
         Absolute error of phi' near zero where it is read off phi; 0 if the derivative was given.
+    curvature_noise : float
+        The same for phi'': 0 for built-in activations.
     resolved : bool
         False if some panel stayed unresolved (a singularity that is none of those jumps).
     piecewise_linear : bool
@@ -70,6 +73,7 @@ class Pieces:
     breaks: np.ndarray
     jumps: np.ndarray
     slope_noise: float
+    curvature_noise: float
     resolved: bool
     piecewise_linear: bool
     homogeneous: tuple[float, float] | None
@@ -95,7 +99,11 @@ class Pieces:
 
 
 def resolve(
-    name: str, function: Callable, derivative: Callable | None, given: tuple[float, ...] = ()
+    name: str,
+    function: Callable,
+    derivative: Callable | None,
+    given: tuple[float, ...] = (),
+    second: Callable | None = None,
 ) -> Pieces:
     """Bisect until every panel is resolved to rounding; a point that never resolves is a break.
 
@@ -106,10 +114,8 @@ def resolve(
     """
     found = _shells(function, sorted(set(given)))
     if found is None:
-        raise ValueError(
-            f"activation {name!r} could not be resolved on [-{SHELL:g}, {SHELL:g}]: it is noisy, oscillates too "
-            "fast, or is not finite there; pass a smoother function or rescale its argument."
-        )
+        _explain(name, function)
+    _check_bounded(name, function, found[0])
     more = set()
     for x, uncertainty in _clusters(found[0]):
         at = _locate(function, x, uncertainty)
@@ -119,10 +125,42 @@ def resolve(
             more.add(at)
     if more:
         found = _shells(function, sorted({*given, *more}), floor=1e-11) or found
-    pieces = _finish(function, derivative, *found)
+    pieces = _finish(function, derivative, second, *found)
     if derivative is not None:
         _check_derivative(name, pieces)
     return pieces
+
+
+def _explain(name: str, function: Callable) -> NoReturn:
+    """Why a function is not resolved on the first shell."""
+    x = np.linspace(-SHELL, SHELL, 2049)
+    with np.errstate(all="ignore"):
+        values = np.asarray(function(x), dtype=np.float64)
+    wrong = x[~np.isfinite(values)]
+    if wrong.size:
+        nearest = wrong[np.argmin(np.abs(wrong))]
+        raise ValueError(
+            f"activation {name!r} returned {values[x == nearest][0]} at x = {nearest:g}; it must be finite on "
+            f"[-{SHELL:g}, {SHELL:g}]: clip its argument or its value there."
+        )
+    raise ValueError(
+        f"activation {name!r} could not be resolved on [-{SHELL:g}, {SHELL:g}]: it is noisy (random numbers, single "
+        "precision, a coarse table?) or oscillates too fast; pass a smoother function in double precision, or rescale "
+        "its argument."
+    )
+
+
+def _check_bounded(name: str, function: Callable, panels: np.ndarray) -> None:
+    """Where phi grows a hundredfold between panels of 1e-3 and of 1e-10 it has a pole, or nearly one."""
+    width = np.diff(panels, axis=1)[:, 0] / np.maximum(1.0, np.abs(panels).max(axis=1))
+    size = np.abs(_sample(function, panels)).max(axis=1)
+    inside = np.abs(panels).max(axis=1) <= SHELL
+    highest = np.argmax(np.where(inside & (width <= 1e-10), size, 0.0))
+    if width[highest] <= 1e-10 and size[highest] > 100 * size[inside & (width >= 1e-3)].max():
+        raise ValueError(
+            f"activation {name!r} is unbounded near x = {panels[highest].mean():.6g}, where its Gaussian expectations "
+            "do not exist or cannot be resolved; clip its value there."
+        )
 
 
 def _check_derivative(name: str, pieces: Pieces) -> None:
@@ -167,9 +205,10 @@ def _shells(function: Callable, breaks: list[float], floor: float = 4e-16) -> tu
         else:
             spans = [np.array([-reach, -reach / 2]), np.array([reach / 2, reach])]
         new: list[np.ndarray] = []
+        nearer = scale
         for span in spans:
             edges = np.unique(np.concatenate([span, [x for x in breaks if span[0] < x < span[-1]]]))
-            result = _bisect(function, np.column_stack([edges[:-1], edges[1:]]), scale, floor)
+            result = _bisect(function, np.column_stack([edges[:-1], edges[1:]]), nearer, floor)
             if result is None:
                 return None if shell == 0 else (_sorted(done), resolved)
             panels, ok, largest = result
@@ -263,17 +302,29 @@ def _locate(function: Callable, x: float, uncertainty: float) -> float | None:
         jumps[order], sizes[order] = right - left, np.abs(fit).sum(axis=1).max() / half**order
         fit = fit @ _DIFFERENTIATE.T
     for order in range(ORDERS - 1, 0, -1):
-        if abs(jumps[order]) > 1e-6 * sizes[order] and abs(jumps[order - 1]) <= gap * abs(jumps[order]):
+        seeming = abs(jumps[order]) * gap ** np.arange(order, 0, -1)
+        seeming[:-1] += 1e-8 * sizes[: order - 1]
+        if abs(jumps[order]) > 1e-6 * sizes[order] and np.all(np.abs(jumps[:order]) <= seeming):
             return x - float(jumps[order - 1] / jumps[order])
     return x
 
 
-def _finish(function: Callable, derivative: Callable | None, panels: np.ndarray, resolved: bool) -> Pieces:
+def _finish(
+    function: Callable,
+    derivative: Callable | None,
+    second_derivative: Callable | None,
+    panels: np.ndarray,
+    resolved: bool,
+) -> Pieces:
     edges = np.append(panels[:, 0], panels[-1, 1])
     half = np.diff(edges)[:, None] / 2
     values = chebyshev_fit(_sample(function, panels))
     first = chebyshev_fit(_sample(derivative, panels)) if derivative is not None else _derive(values, half)
-    second = _derive(first, half)
+    second = (
+        chebyshev_fit(_sample(second_derivative, panels))
+        if second_derivative is not None
+        else _derive(first, half)
+    )
     third = _derive(second, half)
     all_orders = np.stack([values, first, second, third])
     at_left = all_orders @ (-1.0) ** np.arange(DEGREE + 1)
@@ -300,6 +351,8 @@ def _finish(function: Callable, derivative: Callable | None, panels: np.ndarray,
         breaks=breaks,
         jumps=jumps[at],
         slope_noise=slope_noise,
+        # Differentiating a polynomial of degree 15 once more costs two or three digits.
+        curvature_noise=0.0 if second_derivative is not None else 1e3 * max(slope_noise, 1e-15),
         resolved=resolved,
         piecewise_linear=linear,
         homogeneous=homogeneous,
@@ -327,7 +380,8 @@ def _unreadable(edges: np.ndarray, all_orders: np.ndarray, jumps: np.ndarray) ->
     size = np.maximum(size, size[:, near].max(axis=1, keepdims=True))
     width = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1])
     noise = [
-        1e-11 * size[0],
+        1e-11 * size[0]
+        + 1e-10 * np.maximum(1.0, np.abs(edges[1:-1])) * np.abs(jumps[:, 1]),  # a kink beside its edge
         1e-9 * size[1] + 1e-11 * size[0] / width,
         1e-8 * size[2] + 1e-8 * size[0] / width**2,
         1e-6 * size[3] + 1e-6 * size[0] / width**3,

@@ -12,6 +12,7 @@ __all__ = [
     "GAUSS_W",
     "GAUSS_X",
     "REACH",
+    "UNIT_PANELS",
     "breaks",
     "circle_coefficients",
     "largest_variance",
@@ -22,18 +23,18 @@ __all__ = [
 ]
 
 REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
-MAX_ANGLES = 2**15  # most samples on half a circle
+MAX_ANGLES = 2**16  # most samples on half a circle
 GAUSS_X, GAUSS_W = np.polynomial.legendre.leggauss(16)
-_UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
+UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
 
 
 def breaks(act: Activation, q: float) -> np.ndarray:
     """Panel edges in z for integrands phi(sqrt(q) z) times a Gaussian weight."""
     if q == 0:
-        return _UNIT_PANELS
+        return UNIT_PANELS
     inner = act.pieces.edges / np.sqrt(q)
     inner = inner[np.abs(inner) < REACH]
-    edges = np.unique(np.concatenate([_UNIT_PANELS, inner]))
+    edges = np.unique(np.concatenate([UNIT_PANELS, inner]))
     # A sliver between an edge of phi and a unit edge carries nothing; keep the edge of phi.
     keep = np.append(np.diff(edges) > 1e-13, True)
     return edges if keep.all() else np.unique(np.concatenate([[-REACH, REACH], inner, edges[keep]]))
@@ -57,9 +58,7 @@ def zero_sides(act: Activation, order: int) -> np.ndarray:
 
 def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
     """The function phi, phi' or phi'' at x in float64, without point masses."""
-    if order == 0:
-        return act(x)
-    return act.slope(x) if order == 1 else act.pieces.evaluate(x, 2)
+    return (act, act.slope, act.curvature)[order](x)
 
 
 def second_moment(act: Activation, q: float, order: int) -> float:

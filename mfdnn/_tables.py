@@ -19,7 +19,7 @@ from ._pieces import NODES, chebyshev_fit
 from ._quadrature import breaks, largest_variance, nodes, second_moment, values
 from .activations import Activation
 
-__all__ = ["LOG_Q_MIN", "Tables", "tables"]
+__all__ = ["LOG_Q_MIN", "Tables", "check_range", "tables"]
 
 LOG_Q_MIN = np.log(1e-12)
 GRID = 20  # points per decade of the grid on which fixed points of the variance map are bracketed
@@ -36,6 +36,16 @@ def tables(act: Activation) -> Tables:
         return _tables[act]
     except KeyError:
         return _tables.setdefault(act, Tables(act))
+
+
+def check_range(act: Activation, q: np.ndarray) -> None:
+    """Raise a ValueError if a variance is larger than the tables cover."""
+    largest, q_max = float(np.max(q, initial=0.0)), tables(act).q_max
+    if largest > q_max * (1 + 1e-12):
+        raise ValueError(
+            f"`q` = {largest:g} is beyond {q_max:g}, up to which activation {act.label!r} is resolved: it grows or "
+            "oscillates too fast for larger variances; use smaller ones."
+        )
 
 
 class Tables:

@@ -16,6 +16,8 @@ __all__ = [
     "nonnegative_array",
     "one_of",
     "positive_integer",
+    "refuse_both",
+    "sample_count",
     "variance",
 ]
 
@@ -101,6 +103,24 @@ def input_matrix(name: str, value: Any, width: int | None = None) -> np.ndarray:
             f"{array.shape[1]} inputs or pass other data."
         )
     return array
+
+
+def refuse_both(name: str, value: Any, **others: Any) -> None:
+    """Refuse `others` where `value`, which determines them, is given too (None: not given)."""
+    given = [f"`{other}`" for other, v in others.items() if v is not None]
+    if value is not None and given:
+        them = "it" if len(given) == 1 else "them"
+        raise ValueError(f"`{name}` excludes {' and '.join(given)}, which it determines; drop {them}.")
+
+
+def sample_count(n_samples: Any, inputs: Any, default: int = 1000) -> int:
+    """T: the rows of `inputs`, which `n_samples` may repeat; without them `n_samples`, or `default` for None."""
+    given = None if n_samples is None else positive_integer("n_samples", n_samples)
+    if inputs is None:
+        return given or default
+    if given not in (None, len(inputs)):
+        raise ValueError(f"`n_samples` is {given} but `inputs` has {len(inputs)} rows; drop `n_samples`.")
+    return len(inputs)
 
 
 def _did_you_mean(value: Any, known: list[str]) -> str:

@@ -1,14 +1,21 @@
 """Catalogue of known values, each with its source.
 
 Gaussian moments and fixed points come from `reference_values.json` (its header says how each was computed);
-the Fisher table was derived and checked by quadrature to 1e-12 for this project.
+products of all activations in all corners from `gaussian_reference.csv` (by `make_gaussian_reference.py`, which
+says how); the Fisher table was derived and checked by quadrature to 1e-12 for this project.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import NamedTuple
+
+import naive
+import numpy as np
+from naive import Phi
+from scipy.interpolate import CubicSpline
 
 REFERENCE = json.loads((Path(__file__).parent / "reference_values.json").read_text(encoding="utf-8"))
 
@@ -71,6 +78,166 @@ def _group(prefix: str, *variables: str) -> dict[tuple, dict[str, float]]:
             point = (activation, *(float(row["inputs"][name]) for name in variables))
             table.setdefault(point, {})[quantity] = float(row["value"])
     return table
+
+
+# -- products of all activations in all corners --------------------------------------------------------------
+
+# From nothing to large, equal and not: the last pairs differ by up to a million.
+VARIANCES = [
+    (1e-6, 1e-6),
+    (1e-3, 1e-3),
+    (1.0, 1.0),
+    (2.5, 2.5),
+    (30.0, 30.0),
+    (1e3, 1e3),
+    (0.5, 30.0),
+    (1e-3, 2.5),
+    (1e-3, 1e3),
+]
+CORRELATIONS = [-1.0, -0.999, -0.3, 0.0, 0.5, 0.9, 0.999, 1 - 1e-6, 1 - 1e-12, 1.0]
+# E[exp(u)^2] = e^(2 q); sin(5 x) and the steps of rounding are too many to be tabulated for larger ones.
+LARGEST_VARIANCE = {"exp": 2.5, "sin(5 x)": 30.0, "rounding": 30.0}
+
+
+def _user_activations() -> list[Phi]:
+    tanh, elu = naive.tanh(), naive.elu()
+    knots = [-3.0, -1.5, -0.2, 0.4, 1.7, 3.1]
+    spline = CubicSpline(knots, [0.3, -1.0, 0.1, 0.8, -0.4, 0.5], bc_type="natural")
+    inside = lambda x: (x > -3.0) & (x < 3.1)  # noqa: E731
+    halves = tuple(k + 0.5 for k in range(-70, 70))
+    return [
+        Phi(
+            "tanh(20 x)",
+            lambda x: np.tanh(20 * x),
+            lambda x: 20 * tanh.slope(20 * x),
+            (),
+            lambda x: 400 * tanh.curvature(20 * x),
+        ),
+        Phi(
+            "sin(5 x)",
+            lambda x: np.sin(5 * x),
+            lambda x: 5 * np.cos(5 * x),
+            (),
+            lambda x: -25 * np.sin(5 * x),
+        ),
+        Phi(
+            "kink at 0.3",
+            lambda x: np.tanh(x) + np.maximum(x - 0.3, 0),
+            lambda x: tanh.slope(x) + (x > 0.3),
+            (0.3,),
+            tanh.curvature,
+        ),
+        Phi(
+            "kink at -2", lambda x: np.maximum(x, -2.0), lambda x: 1.0 * (x > -2), (-2.0,), lambda x: 0.0 * x
+        ),
+        Phi(
+            "jump",
+            lambda x: np.where(x > 0.2, 1.0, -1.0) + np.tanh(x),
+            tanh.slope,
+            (0.2,),
+            tanh.curvature,
+        ),
+        Phi(
+            "jump and kink",  # hard thresholding
+            lambda x: np.where(x > 1, x, 0.0),
+            lambda x: 1.0 * (x > 1),
+            (1.0,),
+            lambda x: 0.0 * x,
+        ),
+        Phi("x^3", lambda x: x**3, lambda x: 3 * x**2, (), lambda x: 6 * x),
+        Phi(
+            "|x|^1.5",
+            lambda x: np.abs(x) ** 1.5,
+            lambda x: 1.5 * np.sign(x) * np.sqrt(np.abs(x)),
+            (0.0,),
+            lambda x: 0.75 / np.sqrt(np.abs(x)),
+        ),
+        Phi(
+            "squared relu",
+            lambda x: np.maximum(x, 0) ** 2,
+            lambda x: 2 * np.maximum(x, 0),
+            (0.0,),
+            lambda x: 2.0 * (x > 0),
+        ),
+        Phi(
+            "spline",  # of which the ends are clipped
+            lambda x: spline(np.clip(x, -3.0, 3.1)),
+            lambda x: np.where(inside(x), spline(np.clip(x, -3.0, 3.1), 1), 0.0),
+            tuple(knots),
+            lambda x: np.where(inside(x), spline(np.clip(x, -3.0, 3.1), 2), 0.0),
+        ),
+        Phi("rounding", np.round, lambda x: 0.0 * x, halves, lambda x: 0.0 * x),
+        Phi(
+            "hard swish",
+            lambda x: x * np.clip(x + 3, 0, 6) / 6,
+            lambda x: np.where(np.abs(x) < 3, (2 * x + 3) / 6, np.where(x > 0, 1.0, 0.0)),
+            (-3.0, 3.0),
+            lambda x: np.where(np.abs(x) < 3, 1 / 3, 0.0),
+        ),
+        Phi(
+            "elu bent at 0.7",
+            lambda x: 0.7 + elu.value(x - 0.7),
+            lambda x: elu.slope(x - 0.7),
+            (0.7,),
+            lambda x: elu.curvature(x - 0.7),
+        ),
+        Phi(
+            "soft threshold",
+            lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0),
+            lambda x: 1.0 * (np.abs(x) > 0.5),
+            (-0.5, 0.5),
+            lambda x: 0.0 * x,
+        ),
+        Phi(
+            "tanh(x) + x/10",
+            lambda x: np.tanh(x) + 0.1 * x,
+            lambda x: tanh.slope(x) + 0.1,
+            (),
+            tanh.curvature,
+        ),
+        Phi(
+            "bump",
+            lambda x: np.exp(-(x**2)),
+            lambda x: -2 * x * np.exp(-(x**2)),
+            (),
+            lambda x: (4 * x**2 - 2) * np.exp(-(x**2)),
+        ),
+        Phi("constant", lambda x: 0.0 * x + 2.0, lambda x: 0.0 * x, (), lambda x: 0.0 * x),
+    ]
+
+
+USERS = {p.name: p for p in _user_activations()}  # callables of a user: the package sees `value` only
+
+
+class Products(NamedTuple):
+    """E[phi^(d)(u) phi^(d)(v)] for variances `q` and `q2` at all `CORRELATIONS`, and what errors are relative to.
+
+    `size` is (E[f(u)^2] E[f(v)^2])^(1/2), f = phi^(d) without its point masses; `mean` is E[phi^(d)(u)]; `check`
+    is by how much of the size two ways to compute the values differ. inf where the integral does not exist.
+    """
+
+    name: str
+    derivative: int
+    q: float
+    q2: float
+    method: str
+    check: float
+    size: float
+    mean: float
+    values: np.ndarray
+
+
+def reference_products() -> list[Products]:
+    """All rows of `gaussian_reference.csv`."""
+    path = Path(__file__).parent / "gaussian_reference.csv"
+    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    rows = []
+    for name, derivative, q, q2, method, *numbers in csv.reader(lines):
+        check, size, mean, *values = map(float, numbers)
+        rows.append(
+            Products(name, int(derivative), float(q), float(q2), method, check, size, mean, np.array(values))
+        )
+    return rows
 
 
 # Settings of Poole et al. 2016 (arXiv:1606.05340): (activation, sigma_w, sigma_b), STANDARD DEVIATIONS as in

@@ -35,17 +35,23 @@ def test_built_in_functions_are_what_their_names_say(name):
     # A few roundings apart: the two are written differently.
     np.testing.assert_allclose(act(X), p.value(X), rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(act.slope(X), p.slope(X), rtol=1e-12, atol=1e-15)
-    # The breaks are those of phi and phi'; that of elu is one of phi''.
-    assert act.kinks == (() if name == "elu" else p.kinks)
+    # The breaks are those of phi and phi'; those of elu and softsign are breaks of phi''.
+    assert act.kinks == (() if name in ("elu", "softsign") else p.kinks)
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("leaky_relu", {"slope": 0.3}), ("shifted_relu", {"shift": -0.2})]
+    ("name", "parameters"),
+    [
+        ("leaky_relu", {"slope": 0.3}),
+        ("shifted_relu", {"shift": -0.2}),
+        ("elu", {"alpha": 0.5}),
+        ("swish", {"beta": 1.7}),
+    ],
 )
 def test_parameters_change_the_function(name, parameters):
     act, p = mfdnn.activation(name, **parameters), twin(name, **parameters)
-    np.testing.assert_allclose(act(X), p.value(X), rtol=1e-15)
-    np.testing.assert_allclose(act.slope(X), p.slope(X), rtol=1e-15)
+    np.testing.assert_allclose(act(X), p.value(X), rtol=1e-14)
+    np.testing.assert_allclose(act.slope(X), p.slope(X), rtol=1e-14)
     key, value = next(iter(parameters.items()))
     assert repr(act) == f"Activation('{name}({key}={value:g})')"
 
@@ -55,7 +61,7 @@ def test_slopes_are_derivatives(name):
     act, step = mfdnn.activation(name), 1e-5
     difference = (act(X + step) - act(X - step)) / (2 * step)
     # Central differences: 1e-10 of truncation and 1e-11 of rounding.
-    np.testing.assert_allclose(act.slope(X), difference, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(act.slope(X), difference, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +70,8 @@ def test_float32_stays_float32_and_integers_become_floats(name):
     single = X.astype(np.float32)
     for f in (act, act.slope):
         assert f(single).dtype == np.float32
-        np.testing.assert_allclose(f(single), f(X), rtol=0, atol=3e-6)  # float32 rounding of x up to 6
+        # float32 rounding of x up to 6
+        np.testing.assert_allclose(f(single), f(X), rtol=3e-6, atol=3e-6)
         assert f(X).dtype == f(np.array([-1, 2])).dtype == np.float64
         np.testing.assert_array_equal(f(np.array([[-1], [2]])), f(np.array([[-1.0], [2.0]])))
         assert f(np.float64(0.5)).shape == ()
@@ -209,6 +216,81 @@ def test_wrong_callables_get_a_clear_error(function, error, words):
         mfdnn.activation(function)
     assert "`function` of activation" in str(caught.value)
     assert "elementwise" in str(caught.value)
+
+
+def single_precision(x):
+    return np.tanh(x.astype(np.float32)).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: np.tanh(x.astype(np.float32)), TypeError, "returned float32 .* precision of its argument"),
+        (np.sort, ValueError, "not elementwise"),
+        (lambda x: x * (np.random.default_rng().random(x.shape) > 0.5), ValueError, "not deterministic"),
+        (
+            lambda x: np.tanh(x) + 1e-9 * np.random.default_rng().random(x.shape),
+            ValueError,
+            "not deterministic",
+        ),
+        (lambda x: np.ma.masked_greater(x, 1), ValueError, "returned nan at x = "),
+        (lambda x: 1 / x, ValueError, "returned inf at x = 0"),
+        (lambda x: np.sin(x) / x, ValueError, "returned nan at x = 0"),
+        (lambda x: np.log(np.abs(x)), ValueError, "returned -inf at x = 0"),
+    ],
+)
+def test_more_wrong_callables(function, error, words):
+    with pytest.raises(error, match=words):
+        mfdnn.activation(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (single_precision, "is noisy .*single precision.* or oscillates too fast"),
+        (lambda x: np.tanh(x) + 1e-9 * np.sin(1e9 * x), "is noisy"),
+        (lambda x: np.sin(1e4 * x), "oscillates too fast; .* rescale its argument"),
+        (lambda x: np.round(100 * x), "is noisy .*a coarse table"),
+        (lambda x: np.where(np.abs(x) > 5, np.nan, x), r"returned nan at x = -?5\.0.* clip"),
+        (lambda x: 1 / (5 - x), "returned inf at x = 5; .* clip"),
+        (np.tan, r"unbounded near x = -?1\.5708"),
+    ],
+)
+def test_what_cannot_be_resolved_says_why(function, words):
+    with pytest.raises(ValueError, match=words):
+        mfdnn.expect(function, 1.0)
+
+
+@pytest.mark.parametrize(("function", "q"), [(lambda x: np.exp(x * x), 0.5), (lambda x: x**50, 0.1)])
+def test_what_grows_too_fast_names_the_largest_variance(function, q):
+    with pytest.raises(ValueError, match=r"`q` = .* is beyond .* grows or oscillates too fast"):
+        mfdnn.expect(function, q)
+
+
+def test_growth_is_no_kink():
+    for function in (np.sinh, np.exp, lambda x: x**5):
+        assert mfdnn.activation(function).kinks == ()
+
+
+def test_overflow_far_out_is_no_warning():
+    act = mfdnn.activation(lambda x: 1 / (1 + np.exp(-x)))
+    assert act(np.array([-1e4]))[0] == 0.0
+    assert mfdnn.expect(act, 1e3) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_integers_and_truth_values_are_numbers():
+    for function in (lambda x: x > 0, lambda x: (x > 0).astype(int)):
+        assert mfdnn.expect_product(function, 1.0, 0.5) == pytest.approx(1 / 3, rel=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_curvatures_are_exact(name):
+    act, p = mfdnn.activation(name), twin(name)
+    np.testing.assert_allclose(act.curvature(X), p.curvature(X), rtol=1e-12, atol=1e-15)
+    assert act.curvature(X.astype(np.float32)).dtype == np.float32
+    read = mfdnn.Activation("read", act, kinks=p.kinks)
+    # Read off the function twice: x^15 differentiated, near zero and on wider panels.
+    assert np.abs(read.curvature(X) - p.curvature(X)).max() <= 10 * read.pieces.curvature_noise
 
 
 def test_wrong_derivatives_and_kinks_get_a_clear_error():

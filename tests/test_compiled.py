@@ -11,7 +11,7 @@ import pytest
 from scipy import integrate, special, stats
 
 import mfdnn
-from mfdnn import _compiled
+from mfdnn import _compiled, _correlations, _matrices
 from mfdnn._kinks import kink_part, kink_values
 from mfdnn._quadrature import breaks, nodes
 from mfdnn._tables import tables
@@ -180,6 +180,16 @@ def test_correlations_over_the_angle_equal_pair_integrals(phi):
     assert np.all(np.abs(mean - quotient) <= 3 * error / (q * (1 - c)) + 3e-12 * size)
 
 
+def test_circles_find_steep_places_besides_the_breaks():
+    # The lines u = 2 and v = 2 are almost breaks, and cross at a radius that depends on the angle.
+    act = mfdnn.Activation("steep", lambda x: np.maximum(x, -1) + np.tanh(20 * (x - 2)))
+    q, theta = np.array([2.0, 5.0]), np.array([0.02, 0.3, 1.3])
+    found = _correlations._slope_products(act, 1.9, 5.1)(q, theta)
+    exact, error = mfdnn.expect_product(act, q[:, None], np.cos(theta), derivative=1, return_error=True)
+    size = mfdnn.expect_product(act, q, derivative=1)[:, None]
+    assert np.all(np.abs(found - exact) <= error + 3e-12 * size)
+
+
 def test_correlations_of_a_jump_grow_like_one_over_the_angle():
     act = mfdnn.activation(lambda x: np.where(x > 0, 1.0, -1.0) + np.tanh(x))
     theta = np.array([1e-6, 1e-3, 0.3, 1.2])
@@ -190,6 +200,62 @@ def test_correlations_of_a_jump_grow_like_one_over_the_angle():
     masses = 4 / (2 * np.pi * 0.8 * np.sin(theta))
     mixed = 4 / math.sqrt(2 * math.pi * 0.8) * mfdnn.expect("tanh", 0.8 * np.sin(theta) ** 2, derivative=1)
     np.testing.assert_allclose(found, masses + mixed + smooth, rtol=1e-10)
+
+
+# -- matrices ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "phi", ["relu", "leaky_relu", "tanh", "cos", "sigmoid", "elu", "hard_tanh", users], ids=str
+)
+@pytest.mark.parametrize("common", [0.0, 0.6])
+def test_matrices_of_many_inputs_are_those_of_single_pairs(phi, common):
+    """More inputs than fit a block or a tile; odd, even and other series; pairs beyond the short series."""
+    act = mfdnn.activation(phi)
+    rng = np.random.default_rng(7)
+    x = np.sqrt(1 - common) * rng.standard_normal((90, 40)) + np.sqrt(common) * rng.standard_normal(40)
+    x *= rng.uniform(0.5, 1.5, (90, 1))
+    covariance = x @ x.T / 40
+    variance = np.diagonal(covariance).copy()
+    corr = covariance / np.sqrt(np.multiply.outer(variance, variance))
+    s, t = rng.integers(90, size=(2, 60))
+    s, t = s[s != t], t[s != t]
+    found = _matrices.covariances(act, variance, covariance)
+    for order, matrix in enumerate(found):
+        np.testing.assert_array_equal(matrix, matrix.T)
+        exact = mfdnn.expect_product(act, variance[s], corr[s, t], variance[t], order)
+        sizes = mfdnn.expect_product(act, variance, derivative=order)
+        # What a series cut short may leave out is 1e-12.
+        assert np.all(np.abs(matrix[s, t] - exact) <= 3e-12 * np.sqrt(sizes[s] * sizes[t]))
+        np.testing.assert_allclose(np.diagonal(matrix), sizes, rtol=1e-12)
+
+
+def test_a_jump_shortens_no_series_too_much():
+    act = mfdnn.activation(lambda x: np.where(x > 0, 1.0, -1.0))
+    variance = np.array([1.0, 2.0, 0.5])
+    corr = np.array([[1.0, 0.2, 0.6], [0.2, 1.0, -0.9], [0.6, -0.9, 1.0]])
+    root = np.sqrt(np.multiply.outer(variance, variance))
+    value, slope = _matrices.covariances(act, variance, corr * root)
+    off = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(value[off], 2 / np.pi * np.arcsin(corr[off]), atol=1e-12)
+    # Twice a point mass at zero: 4 times the joint density there.
+    density = 4 / (2 * np.pi * root[off] * np.sqrt(1 - corr[off] ** 2))
+    np.testing.assert_allclose(slope[off], density, rtol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-180, 1.0, 1e160])
+def test_homogeneous_matrices_know_no_smallest_or_largest_variance(scale):
+    x = np.array([[1.0, 2.0], [1.0, 2.0], [-0.3, 0.7]])
+    covariance = x @ x.T / 3
+    value, slope = _matrices.covariances(
+        mfdnn.activation("relu"), scale * np.diagonal(covariance), scale * covariance
+    )
+    c = covariance[0, 2] / math.sqrt(covariance[0, 0] * covariance[2, 2])
+    j = (math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c) / math.pi
+    root = math.sqrt(covariance[0, 0] * covariance[2, 2])
+    assert value[0, 2] / scale == pytest.approx(root * j / 2, rel=1e-14)
+    # Two copies of an input, exactly.
+    assert (value[0, 1] / scale, slope[0, 1]) == pytest.approx((covariance[0, 0] / 2, 0.5), rel=1e-15)
 
 
 # -- policy -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from naive import Phi
 
 import mfdnn
-from mfdnn import gaussian
+from mfdnn import _matrices
 from mfdnn._pairs import direct
 
 NAMES = mfdnn.activation_names()
@@ -165,6 +165,33 @@ def test_second_derivatives_of_kinks_are_point_masses():
     assert mfdnn.expect_product("shifted_relu", 1.0, 1.0, derivative=2) == math.inf
 
 
+def test_kinks_that_were_found_meet_like_named_ones():
+    """At c = -1 the kinks of hard_tanh meet in each other's place, also where they are found to 1e-12 only."""
+    found = mfdnn.activation(lambda x: np.clip(x, -1.3, 1.3))
+    assert mfdnn.expect_product(found, 1.0, -1.0, derivative=2) == -math.inf
+
+
+def test_exp_has_its_domain():
+    """Circles in the plane reach as far as exp does: E[exp(u) exp(v)] = exp(q (1 + c)), for all derivatives."""
+    c = np.array([-0.5, 0.9, 1 - 1e-9])
+    for derivative in (0, 1, 2):
+        value, error = mfdnn.expect_product("exp", 2.8, c, derivative=derivative, return_error=True)
+        exact = np.exp(2.8 * (1 + c))
+        assert np.all(np.abs(value - exact) <= error) and np.all(error <= 1e-11 * math.exp(5.6))
+    with pytest.raises(ValueError, match=r"`q` = 3 is beyond 2.8.* activation 'exp' .* grows"):
+        mfdnn.expect_product("exp", 3.0)
+
+
+def test_step_and_sign_answer_as_documented():
+    for name, jump in (("step", 1.0), ("sign", 2.0)):
+        assert mfdnn.expect(name, 2.0, 1) == pytest.approx(jump / math.sqrt(4 * math.pi), rel=1e-14)
+        assert mfdnn.expect_product(name, 2.0, derivative=1) == math.inf
+        slope = mfdnn.expect_product(name, 2.0, 0.6, derivative=1)
+        assert slope == pytest.approx(jump**2 / (4 * math.pi * 0.8), rel=1e-14)
+        with pytest.raises(ValueError, match=r"`derivative` = 2, but .* jumps"):
+            mfdnn.expect_product(name, 2.0, 0.6, derivative=2)
+
+
 def test_jumps_make_slopes_infinite_at_correlation_one_only():
     step = mfdnn.activation(lambda x: np.where(x > 0, 1.0, -1.0))
     c = np.array([-0.8, 0.0, 0.3, 0.99])
@@ -181,13 +208,6 @@ def test_jumps_make_slopes_infinite_at_correlation_one_only():
 
 # -- brute force -----------------------------------------------------------------------------------------------------
 
-# Every corner for every activation would take minutes: each activation takes its turn at some of them.
-CORNERS = [
-    (q1, q2, c)
-    for q1, q2 in [(1e-6, 1e-6), (1e-3, 1e-3), (1.0, 1.0), (30.0, 30.0), (1e3, 1e3), (0.5, 30.0)]
-    for c in (-1.0, -0.999, -0.3, 0.0, 0.5, 0.9, 0.999, 1 - 1e-6, 1 - 1e-12, 1.0)
-]
-
 
 def check(act, p, q1, q2, c, derivative, reach=1e-11):
     value, error = mfdnn.expect_product(act, q1, c, q2, derivative, return_error=True)
@@ -196,14 +216,6 @@ def check(act, p, q1, q2, c, derivative, reach=1e-11):
     # The oracle is good to 1e-13.
     assert abs(value - exact) <= error + 2e-13 * size
     assert error <= reach * size
-
-
-@pytest.mark.parametrize(("index", "name"), list(enumerate(NAMES)))
-@pytest.mark.parametrize("derivative", [0, 1])
-def test_built_in_activations_in_the_corners(index, name, derivative):
-    act = mfdnn.activation(name)
-    for q1, q2, c in CORNERS[(4 * index + 7 * derivative) % 15 :: 15]:
-        check(act, twin(act), q1, q2, c, derivative)
 
 
 def sech2(x):
@@ -288,7 +300,9 @@ def test_direct_integration_equals_the_series(name):
 
 # -- identities ------------------------------------------------------------------------------------------------------
 
-names = st.sampled_from(NAMES)
+JUMPING = ("step", "sign")
+names = st.sampled_from(sorted(set(NAMES) - {"exp"}))  # for variances up to 50
+continuous = st.sampled_from(sorted(set(NAMES) - {"exp", *JUMPING}))
 log_variances = st.floats(math.log(1e-3), math.log(50.0))
 correlations = st.floats(-0.95, 0.95)
 
@@ -315,7 +329,7 @@ def test_derivative_in_the_correlation_is_the_product_of_slopes(name, x1, x2, c)
     )
 
 
-@given(names, log_variances)
+@given(continuous, log_variances)
 def test_slope_of_the_correlation_map_at_one_is_chi_1(name, x):
     """E[phi^2] - E[phi phi] = q E[phi'^2] (1 - c) + O((1 - c)^(3/2)), the square root where phi has a kink."""
     q, gap = math.exp(x), 1e-6
@@ -327,7 +341,7 @@ def test_slope_of_the_correlation_map_at_one_is_chi_1(name, x):
     assert mfdnn.expect_product(name, q, 1 - 1e-9, derivative=1) == pytest.approx(slope2, rel=1e-3)
 
 
-@given(names, log_variances, correlations)
+@given(continuous, log_variances, correlations)
 def test_products_of_one_variance_obey_cauchy_and_schwarz(name, x, c):
     q = math.exp(x)
     for derivative in (0, 1):
@@ -362,11 +376,17 @@ def test_derivatives_are_moments_with_hermite_polynomials(p, q):
 @pytest.mark.parametrize("name", NAMES)
 def test_limits_of_no_variance(name):
     act = mfdnn.activation(name)
-    at_zero = float(act(np.zeros(1))[0])
+    sides = act(np.array([-1e-300, 1e-300]))
+    at_zero = sides.mean()
+    assert mfdnn.expect(act, 0.0) == pytest.approx(at_zero, abs=1e-299)
+    assert mfdnn.expect_product(act, 0.0) == np.mean(sides**2)
+    if name in JUMPING:
+        assert (
+            mfdnn.expect(act, 0.0, derivative=1) == mfdnn.expect_product(act, 0.0, derivative=1) == math.inf
+        )
+        return
     sides = act.slope(np.array([-1e-300, 1e-300]))
-    assert mfdnn.expect(act, 0.0) == at_zero
     assert mfdnn.expect(act, 0.0, derivative=1) == pytest.approx(sides.mean(), abs=1e-15)
-    assert mfdnn.expect_product(act, 0.0) == at_zero**2
     assert mfdnn.expect_product(act, 0.0, derivative=1) == pytest.approx(np.mean(sides**2), rel=1e-14)
     assert mfdnn.expect_product(act, 0.0, 0.3, 2.0) == pytest.approx(
         at_zero * mfdnn.expect(act, 2.0), abs=1e-15
@@ -374,7 +394,7 @@ def test_limits_of_no_variance(name):
     # Continuous there.
     assert mfdnn.expect_product(act, 1e-14) == pytest.approx(at_zero**2, abs=1e-6)
     assert mfdnn.expect_product(act, 1e-13, 0.5, derivative=1) == pytest.approx(
-        mfdnn.expect_product(act, 1e-11, 0.5, derivative=1), rel=1e-5
+        mfdnn.expect_product(act, 1e-11, 0.5, derivative=1), rel=1e-5, abs=1e-10
     )
     assert mfdnn.expect(act, 0.0, derivative=2) == (
         math.inf if 0.0 in act.kinks else pytest.approx(mfdnn.expect(act, 1e-12, derivative=2), abs=1e-5)
@@ -392,8 +412,8 @@ def gram(rng, n, scale=1.0):
 @pytest.mark.parametrize("name", NAMES)
 def test_moments_are_those_of_single_variances(name):
     act = mfdnn.activation(name)
-    q = np.array([[0.0, 1e-14, 1e-6], [0.3, 7.0, 900.0]])
-    mean, second, slope2 = gaussian.moments(act, q)
+    q = np.array([[0.0, 1e-14, 1e-6], [0.3, 2.0, 2.5 if name == "exp" else 900.0]])
+    mean, second, slope2 = _matrices.moments(act, q)
     scale = np.sqrt(mfdnn.expect_product(act, q))
     np.testing.assert_allclose(mean, mfdnn.expect(act, q), rtol=0, atol=1e-13 * scale.max())
     np.testing.assert_allclose(second, scale**2, rtol=2e-13)
@@ -407,7 +427,7 @@ def test_matrices_are_those_of_single_pairs(name):
     variance = np.diagonal(covariance).copy()
     corr = np.clip(covariance / np.sqrt(np.multiply.outer(variance, variance)), -1, 1)
     np.fill_diagonal(corr, 1.0)
-    for order, found in enumerate(gaussian.covariances(act, variance, covariance)):
+    for order, found in enumerate(_matrices.covariances(act, variance, covariance)):
         expected, error = mfdnn.expect_product(
             act, variance[:, None], corr, variance, order, return_error=True
         )
@@ -425,10 +445,10 @@ def test_inputs_that_are_almost_copies_are_repaired_without_an_integral_each(nam
     variance = np.diagonal(covariance).copy()
     corr = np.minimum(covariance / np.sqrt(np.multiply.outer(variance, variance)), 1.0)
     act = mfdnn.activation(name)
-    monkeypatch.setattr(gaussian, "MAX_DIRECT", 0)
+    monkeypatch.setattr(_matrices, "MAX_DIRECT", 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = gaussian.covariances(act, variance, covariance)
+        found = _matrices.covariances(act, variance, covariance)
     for order in (0, 1):
         for s, t in [(0, 1), (2, 7), (8, 3)]:
             exact = direct(act, variance[s], variance[t], corr[s, t], order)[0]
@@ -443,15 +463,15 @@ def test_hard_pairs_are_integrated_and_too_many_of_them_announced(monkeypatch):
     covariance = x @ x.T
     variance = np.diagonal(covariance).copy()
     act = mfdnn.activation("tanh")
-    value, slope = gaussian.covariances(act, variance, covariance)
+    value, slope = _matrices.covariances(act, variance, covariance)
     c = covariance[0, 1] / math.sqrt(variance[0] * variance[1])
     assert value[0, 1] == pytest.approx(mfdnn.expect_product(act, variance[0], c, variance[1]), rel=1e-11)
     assert slope[0, 1] == pytest.approx(
         mfdnn.expect_product(act, variance[0], c, variance[1], derivative=1), rel=1e-10
     )
-    monkeypatch.setattr(gaussian, "MAX_DIRECT", 0)
+    monkeypatch.setattr(_matrices, "MAX_DIRECT", 0)
     with pytest.warns(RuntimeWarning, match=r"2 pairs of inputs are too similar .*'tanh'"):
-        gaussian.covariances(act, variance, covariance)
+        _matrices.covariances(act, variance, covariance)
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "elu"])
@@ -460,7 +480,7 @@ def test_inputs_without_variance(name):
     covariance = x @ x.T
     act = mfdnn.activation(name)
     variance = np.diagonal(covariance).copy()
-    value, slope = gaussian.covariances(act, variance, covariance)
+    value, slope = _matrices.covariances(act, variance, covariance)
     at_zero = float(act(np.zeros(1))[0])
     assert value[0, 1] == value[1, 0] == pytest.approx(at_zero * mfdnn.expect(act, 5.0), abs=1e-15)
     assert value[0, 2] == value[0, 0] == at_zero**2
@@ -476,15 +496,23 @@ def test_inputs_without_variance(name):
 def test_exchangeable_inputs_are_two_given_ones(name):
     act = mfdnn.activation(name)
     variance, covariance = np.array([1.3, 0.4, 0.0]), np.array([0.5, -0.2, 0.0])
-    together = gaussian.covariances(act, variance, covariance)
+    together = _matrices.covariances(act, variance, covariance)
     for i in range(2):
         matrix = np.full((2, 2), covariance[i])
         np.fill_diagonal(matrix, variance[i])
         for one, two in zip(
-            together, gaussian.covariances(act, np.full(2, variance[i]), matrix), strict=True
+            together, _matrices.covariances(act, np.full(2, variance[i]), matrix), strict=True
         ):
             assert one[i] == pytest.approx(two[0, 1], rel=1e-12)
     assert together[0][2] == float(act(np.zeros(1))[0]) ** 2
+
+
+def test_scale_invariant_networks_have_no_largest_variance():
+    op = mfdnn.order_parameters(mfdnn.mlp([100] * 41 + [1], "relu", 3.0), q0=1e8, c0=0.3)
+    np.testing.assert_allclose(op.q, 3e8 * 1.5 ** np.arange(41), rtol=1e-12)  # q -> 3/2 q, forty roundings
+    X = 1e5 * np.eye(3)[:, [0, 1, 2, 0]]
+    small, large = (mfdnn.order_parameters(mfdnn.mlp([4, 9, 2], "relu", 2.0), inputs=x) for x in (X / 1e5, X))
+    np.testing.assert_allclose(large.q_st, 1e10 * small.q_st, rtol=1e-13)
 
 
 # -- manners ---------------------------------------------------------------------------------------------------------

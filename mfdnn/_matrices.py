@@ -1,0 +1,261 @@
+"""For layers: moments of vectors of variances, products of matrices of covariances."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from . import _compiled
+from ._pairs import direct, expectation, products
+from ._quadrature import second_moment
+from ._tables import LOG_Q_MIN, check_range, tables
+from .activations import Activation
+
+__all__ = ["covariances", "moments"]
+
+SERIES_TARGET = 1e-12  # relative error of a series cut short; beyond it pairs are looked at one by one
+MATRIX_TARGET = 1e-11  # relative error above which a pair of given inputs is integrated directly,
+MAX_DIRECT = 500  # but at most this many of them (a few seconds)
+MATRIX_WARNING = 1e-9  # a larger error of the others is reported
+BLOCK = 32  # rows of a matrix that a thread takes at a time
+
+
+def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """E[phi], E[phi^2] and E[phi'^2] for an array of variances >= 0, each of its shape."""
+    variance = np.asarray(variance, dtype=np.float64)
+    if act.homogeneous:
+        low, high = act.homogeneous
+        slope2 = (low**2 + high**2) / 2
+        mean = (high - low) / np.sqrt(2 * np.pi) * np.sqrt(variance)
+        return mean, slope2 * variance, np.full_like(variance, slope2)
+    flat = variance.ravel()
+    check_range(act, flat)
+    second, slope2, _, mean = _compiled.table_moments(tables(act).moments, flat)
+    for i in np.flatnonzero(flat < np.exp(LOG_Q_MIN)):
+        mean[i] = expectation(act, flat[i], 0)
+        second[i], slope2[i] = second_moment(act, flat[i], 0), second_moment(act, flat[i], 1)
+    if np.any(act.pieces.jumps[:, 0] != 0):
+        slope2 = np.full_like(slope2, np.inf)
+    return mean.reshape(variance.shape), second.reshape(variance.shape), slope2.reshape(variance.shape)
+
+
+def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
+    """E[phi phi] and E[phi' phi'] of pairs.
+
+    Either `variance` and `covariance` have one shape (exchangeable inputs: both members of a pair have that
+    variance), or `variance` is (T,) and `covariance` (T, T) (given inputs; the diagonal holds the variances).
+    """
+    variance = np.asarray(variance, dtype=np.float64)
+    covariance = np.asarray(covariance, dtype=np.float64)
+    if covariance.ndim == variance.ndim:
+        flat = variance.ravel()
+        if act.homogeneous:
+            value, slope = _homogeneous_products(act.homogeneous, flat, covariance.ravel())
+            slope = np.where(flat > 0, slope, moments(act, flat)[2])
+            return value.reshape(variance.shape), slope.reshape(variance.shape)
+        check_range(act, flat)
+        safe = np.where(flat > 0, flat, 1.0)
+        corr = np.where(flat > 0, np.clip(covariance.ravel() / safe, -1.0, 1.0), 1.0)
+        value, slope = (products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
+        return value, slope
+    matrices = _homogeneous_matrices if act.homogeneous else _series_matrices
+    value, slope = matrices(act, variance, covariance)
+    _, second, slope2 = moments(act, variance)
+    np.fill_diagonal(value, second)
+    np.fill_diagonal(slope, slope2)
+    return value, slope
+
+
+def _in_blocks(function: Callable[[int, int], Any], n: int, block: int = BLOCK) -> list:
+    """Results of `function(start, stop)` for blocks of rows, on threads, the last (and longest) rows first."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda start: function(start, min(start + block, n)), range(0, n, block)[::-1]))
+
+
+# -- positively homogeneous: the arc-cosine kernel ----------------------------------------------------------
+
+
+def _homogeneous_products(
+    slopes: tuple[float, float], scale: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """E[phi phi] and E[phi' phi'] for phi = m x + d|x|; `scale` the product of both standard deviations."""
+    mean, kinked = (slopes[0] + slopes[1]) / 2, (slopes[1] - slopes[0]) ** 2 / (2 * np.pi)
+    c = covariance / np.where(scale > 0, scale, 1.0)
+    np.clip(c, -1.0, 1.0, out=c)
+    slope = np.arcsin(c)
+    slope *= kinked
+    slope += mean**2
+    value = 1 - c
+    c += 1
+    value *= c
+    np.sqrt(value, out=value)
+    value *= scale
+    value *= kinked
+    value += covariance * slope
+    return value, slope
+
+
+def _homogeneous_matrices(
+    act: Activation, variance: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    assert act.homogeneous is not None
+    slopes, largest = act.homogeneous, float(variance.max(initial=0.0))
+    if largest > 0 and not 1e-100 < largest < 1e100:  # squares would leave the range of floats
+        unit = 2.0 ** np.floor(np.log2(largest))
+        value, slope = _homogeneous_matrices(act, variance / unit, covariance / unit)
+        return unit * value, slope
+    value, slope = np.empty_like(covariance), np.empty_like(covariance)
+
+    def fill(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        scale = np.multiply.outer(variance[rows], variance[:stop])
+        np.sqrt(scale, out=scale)  # not a product of roots: exact for two copies of an input
+        block = _homogeneous_products(slopes, scale, covariance[rows, :stop])
+        for target, products_ in zip((value, slope), block, strict=True):
+            target[rows, :stop] = products_
+            target[:start, rows] = products_[:, :start].T
+
+    _in_blocks(fill, variance.size)
+    zero = np.flatnonzero(variance == 0)
+    slope[np.ix_(zero, zero)] = (slopes[0] ** 2 + slopes[1] ** 2) / 2  # the same signal
+    return value, slope
+
+
+# -- all others: the Hermite series, as many terms as the correlations need ----------------------------------
+
+
+def _series_matrices(
+    act: Activation, variance: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    low = np.exp(LOG_Q_MIN)
+    check_range(act, variance)
+    table = tables(act).hermite
+    mean, second, slope2 = moments(act, variance)
+    q = np.maximum(variance, low)
+    vectors = _compiled.hermite_vectors(table, q)
+    # If phi jumps, E[phi'^2] is infinite and no scale for E[phi' phi'].
+    slope_size = np.where(np.isfinite(slope2), slope2, second / q)
+    first, step, terms, limits = _truncation(table, vectors, second, q * slope_size)
+    root = np.sqrt(q)
+    value, slope = np.empty_like(covariance), np.empty_like(covariance)
+    a = np.ascontiguousarray(vectors[0].T[first::step])
+
+    def fill(start: int, stop: int) -> int:
+        return _compiled.series_matrices(
+            a, first, step, terms, limits, 1 / root, covariance, value, slope, start, stop
+        )
+
+    beyond = sum(_in_blocks(fill, variance.size))
+    tiny, zero = variance < low, variance == 0
+    if beyond or np.any(tiny):
+        corr = np.abs(covariance) > limits[-1] * np.multiply.outer(root, root)
+        corr[tiny] = corr[:, tiny] = True
+        corr[zero] = corr[:, zero] = False
+        rows, columns = np.nonzero(np.tril(corr, -1))
+        _correct(act, variance, covariance, value, slope, vectors, (second, slope_size), rows, columns)
+    if np.any(zero):
+        mean_slope = np.array([expectation(act, q, 1) for q in variance])
+        for target, means in ((value, mean), (slope, mean_slope)):
+            target[zero] = np.multiply.outer(means[zero], means)
+            target[:, zero] = target[zero].T
+        # Two zero signals are the same signal: correlation 1, as for exchangeable inputs.
+        value[np.ix_(zero, zero)], slope[np.ix_(zero, zero)] = second[zero], slope2[zero]
+    return value, slope
+
+
+def _truncation(
+    table: Any, vectors: tuple, second: np.ndarray, slope_second: np.ndarray
+) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Orders to sum: the first, their distance (2 if phi is odd or even), numbers of terms and what they serve.
+
+    With at most terms[j] of them the error is below `SERIES_TARGET` for correlations up to limits[j], by
+    Cauchy and Schwarz: |sum_{k >= K} a_k b_k c^k| <= |c|^K sum_{k >= K} a_k^2 of the worst input.
+    """
+    a, _, panels = vectors
+    orders, n_table = np.arange(a.shape[1]), table.values.shape[2]
+    sizes = np.stack([second, slope_second]) + 1e-300
+    squares = np.stack([(a**2).T, orders[:, None] * (a**2).T]) / sizes[:, None]  # (2, orders, T)
+    smooth, kink = np.moveaxis(table.tails[panels].reshape(-1, 2, 2), 0, -1).swapaxes(0, 1)
+    kinked = kink**2 / sizes
+    rest = np.cumsum(np.concatenate([kinked[:, None], squares[:, ::-1]], axis=1), axis=1)[:, ::-1].max(axis=2)
+    smooth = np.where(smooth > 0, smooth * (smooth + 2 * kink) / sizes, 0.0).max(axis=1)
+    even, odd = (squares[:, i::2].sum(axis=1).max() <= SERIES_TARGET**2 for i in (1, 0))
+    first, step = int(odd), 2 if even or odd else 1
+    terms = np.append(np.arange(4, orders[first::step].size, 4), orders[first::step].size)
+    cut = np.minimum(first + step * terms, orders.size)
+    power = np.stack([cut, cut - 1])
+    target = SERIES_TARGET / 2
+    with np.errstate(divide="ignore"):
+        limits = np.minimum(target / rest[:, cut], 1.0) ** (1 / power)
+        if (
+            table.masses
+        ):  # the coefficients of point masses do not decrease: sum_k c^2k in place of their norm
+            limits = np.minimum(target * (1 - limits**2) / rest[:, cut], 1.0) ** (1 / power)
+        limits = np.minimum(limits, np.minimum(target / smooth, 1.0)[:, None] ** (1 / (n_table - 1)))
+    return first, step, terms, limits.min(axis=0)
+
+
+def _correct(
+    act: Activation,
+    variance: np.ndarray,
+    covariance: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    vectors: tuple,
+    sizes: tuple[np.ndarray, np.ndarray],
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> None:
+    """Correct, in place, pairs that a short series does not resolve.
+
+    With its kink part in closed form the whole series resolves all but inputs that are almost copies of
+    each other. What it leaves out of those is, to second order in the logarithm of the ratio of the
+    variances, what it leaves out of two inputs of their geometric mean, and for these the integral is
+    tabulated. The pairs that are still in doubt are integrated one by one, worst first, at most
+    `MAX_DIRECT` of them.
+    """
+    tab, low = tables(act), np.exp(LOG_Q_MIN)
+    first, second = variance[rows], variance[columns]
+    q = np.sqrt(first * second)
+    c = np.clip(covariance[rows, columns] / np.maximum(q, 1e-300), -1.0, 1.0)
+    found = np.empty((4, rows.size))
+
+    def fill(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        found[:, part] = _compiled.pair_products(
+            tab.hermite, np.maximum(variance, low), *vectors, rows[part], columns[part], c[part]
+        )
+
+    _in_blocks(fill, rows.size, BLOCK**2)
+    relative = [
+        error / (np.sqrt(size[rows] * size[columns]) + 1e-300)
+        for error, size in zip(found[2:], sizes, strict=True)
+    ]
+    error = np.where(np.minimum(first, second) < low, np.inf, np.maximum(*relative))
+    near = np.flatnonzero((error > MATRIX_TARGET) & (c >= 0) & np.isfinite(error))
+    if near.size:
+        at, gap = q[near], 1 - c[near]
+        slopes, means = _compiled.equal_products(tab.correlations(at), at, 2 * np.arcsin(np.sqrt(gap / 2)))
+        values = _compiled.table_moments(tab.moments, at)[0] - at * means * gap
+        found[:2, near] += [values, slopes] - _compiled.series_products(tab.hermite, at, at, c[near])[:2]
+        error[near] *= np.minimum(1.0, 4 * np.log(first[near] / second[near]) ** 2)
+    doubtful = np.flatnonzero(error > MATRIX_TARGET)
+    doubtful = doubtful[np.argsort(-error[doubtful])]
+    for i in doubtful[:MAX_DIRECT]:
+        for order in (0, 1):
+            found[order, i] = direct(act, first[i], second[i], c[i], order)[0]
+    for target, products_ in zip((value, slope), found, strict=False):
+        target[rows, columns] = target[columns, rows] = products_
+    rest = error[doubtful[MAX_DIRECT:]]
+    if rest.size and rest[0] > MATRIX_WARNING:
+        warnings.warn(
+            f"{np.sum(rest > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}; "
+            f"relative errors of their covariances are up to {rest[0]:.1g}; remove near copies of other inputs.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
