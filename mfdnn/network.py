@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -69,22 +70,34 @@ class Network:
             width = layer.output_width(width)
         self.n_outputs = width
 
+    def walk(self) -> Iterator[tuple[Layer, int]]:
+        """Yield every layer, composites before what is inside them, with its fan-in, in order."""
+        width = self.n_inputs
+        for layer in self.layers:
+            yield from layer.walk(width)
+            width = layer.output_width(width)
+
     @property
-    def weight_layers(self) -> tuple[tuple[Dense, int], ...]:
+    def weight_layers(self) -> tuple[tuple[Any, int], ...]:
         """Every weight layer with its fan-in, in order."""
-        found: list[tuple[Dense, int]] = []
+        return tuple(
+            (layer, fan_in) for layer, fan_in in self.walk() if layer.n_weight_layers and not layer.children
+        )
 
-        def walk(layers: Sequence[Layer], width: int) -> int:
-            for layer in layers:
-                if isinstance(layer, Dense):
-                    found.append((layer, width))
-                if isinstance(layer, Residual):
-                    walk(layer.layers, width)
-                width = layer.output_width(width)
-            return width
+    @property
+    def parameter_layers(self) -> tuple[tuple[Layer, int], ...]:
+        """Every layer that has parameters of its own with its fan-in, in order."""
+        return tuple((layer, fan_in) for layer, fan_in in self.walk() if layer.parameter_shapes(fan_in))
 
-        walk(self.layers, self.n_inputs)
-        return tuple(found)
+    @property
+    def couples_samples(self) -> bool:
+        """Whether an output at one sample depends on the others, as in batch normalisation."""
+        return any(layer.couples_samples for layer in self.layers)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the widths do not tell of the layers, such as "residual"."""
+        return tuple(dict.fromkeys(layer.kind for layer, _ in self.walk() if layer.kind))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -94,28 +107,23 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """P, all weights and biases."""
-        return sum(layer.units * (fan_in + layer.bias) for layer, fan_in in self.weight_layers)
+        return sum(
+            prod(shape)
+            for layer, fan_in in self.walk()
+            for shape in layer.parameter_shapes(fan_in)
+            if shape is not None
+        )
 
     @property
     def activations(self) -> tuple[Activation, ...]:
         """The activations in the order in which the signal meets them."""
-        found: list[Activation] = []
-
-        def walk(layers: Sequence[Layer]) -> None:
-            for layer in layers:
-                if isinstance(layer, Pointwise):
-                    found.append(layer.activation)
-                if isinstance(layer, Residual):
-                    walk(layer.layers)
-
-        walk(self.layers)
-        return tuple(found)
+        return tuple(layer.activation for layer, _ in self.walk() if layer.activation is not None)
 
     def __repr__(self) -> str:
         names = list(dict.fromkeys(act.label for act in self.activations)) or ["linear"]
         widths = _abbreviate(self.widths)
-        kind = "residual, " if any(isinstance(layer, Residual) for layer in self.layers) else ""
-        return f"Network({widths}, {kind}{'/'.join(names)}, L={self.n_weight_layers}, P={self.n_parameters})"
+        kinds = ", ".join([*self.kinds, "/".join(names)])
+        return f"Network({widths}, {kinds}, L={self.n_weight_layers}, P={self.n_parameters})"
 
 
 def mlp(
@@ -126,6 +134,7 @@ def mlp(
     init: str | None = None,
     weights: str | None = None,
     bias: bool = True,
+    q: float | None = None,
 ) -> Network:
     r"""Fully connected network with linear outputs.
 
@@ -140,12 +149,16 @@ def mlp(
     init : {"he", "lecun", "glorot", "pytorch", "critical"}
         Instead of `sigma_w2`. he: :math:`\sigma_w^2 = 2`; lecun: 1; glorot: 2 fan_in/(fan_in + fan_out);
         pytorch: what ``torch.nn.Linear`` does, uniform weights with :math:`\sigma_w^2 = 1/3` and uniform biases with
-        :math:`\sigma_b^2` = 1/(3 fan_in); critical: the edge of chaos of the activation at `sigma_b2` (default 0.05
-        where the edge is a line). Default "he" when no variance is given.
+        :math:`\sigma_b^2` = 1/(3 fan_in); critical: the edge of chaos of the activation at `sigma_b2` or at
+        `q` (default: what `mfdnn.critical_point` chooses, a bias variance of 0.05 for tanh and its kin). Default
+        "he" when no variance is given.
     weights : {"gaussian", "orthogonal", "uniform"}
         Distribution of the weights (default "gaussian"; "uniform" with ``init="pytorch"``).
     bias : bool
         Whether there are bias parameters.
+    q : float, optional
+        With ``init="critical"``: the variance of pre-activations in deep layers, in place of `sigma_b2`;
+        :math:`\sigma_w^2 = 1/E[\phi'^2]`, :math:`\sigma_b^2 = q - \sigma_w^2 E[\phi^2]`.
 
     Returns
     -------
@@ -155,7 +168,7 @@ def mlp(
     ------
     ValueError
         Fewer than two widths, lists of the wrong length, negative variances, both `init` and `sigma_w2`,
-        unknown names.
+        unknown names, no critical network with that `sigma_b2` or `q`, `q` without ``init="critical"``.
 
     Examples
     --------
@@ -167,7 +180,7 @@ def mlp(
     n_layers = len(sizes) - 1
     acts = _per_layer("activation", activation, n_layers - 1)
     acts = [_as_activation(act) for act in acts]
-    variances = _variances(sizes, acts, sigma_w2, sigma_b2, init)
+    variances = _variances(sizes, acts, sigma_w2, sigma_b2, init, q)
     ensemble = weights or ("uniform" if init == "pytorch" else "gaussian")
     layers: list[Layer] = []
     for index, (units, (w2, b2)) in enumerate(zip(sizes[1:], variances, strict=True)):
@@ -242,23 +255,16 @@ def scale_widths(net: Network, factor: float) -> Network:
     if finite_number("factor", factor) <= 0:
         raise ValueError(f"`factor` must be > 0, got {factor:g}; pass 0.5 for half the width.")
 
-    def rescale(layers: Sequence[Layer], keep_last: bool) -> list[Layer]:
-        scaled: list[Layer] = []
-        for index, layer in enumerate(layers):
-            if isinstance(layer, Residual):
-                layer = Residual(rescale(layer.layers, False), layer.skip)
-            elif isinstance(layer, Dense) and not (keep_last and index == len(layers) - 1):
-                units = max(1, round(layer.units * factor))
-                layer = Dense(units, layer.sigma_w2, layer.sigma_b2, layer.weights, layer.bias)
-            scaled.append(layer)
-        return scaled
-
-    if not isinstance(net.layers[-1], Dense) or isinstance(net.layers[0], Residual):
+    weighted = [index for index, layer in enumerate(net.layers) if layer.n_weight_layers]
+    if any(net.layers[index].children for index in (weighted[0], weighted[-1])):
         raise ValueError(
             "`net` has a residual block at its inputs or outputs, which ties its width to theirs; "
             "put `Dense` layers there."
         )
-    return Network(net.n_inputs, rescale(net.layers, True))
+    layers = [
+        layer if index == weighted[-1] else layer.scaled(factor) for index, layer in enumerate(net.layers)
+    ]
+    return Network(net.n_inputs, layers)
 
 
 _as_activation = activation  # `mlp` and `resnet` have an argument of that name
@@ -289,11 +295,13 @@ def _per_layer(name: str, value: Any, n: int) -> list:
 
 
 def _variances(
-    sizes: list[int], acts: list[Activation], sigma_w2: Any, sigma_b2: Any, init: str | None
+    sizes: list[int], acts: list[Activation], sigma_w2: Any, sigma_b2: Any, init: str | None, q: float | None
 ) -> list[tuple[float, float]]:
     n = len(sizes) - 1
     if init is not None:
         one_of("init", init, INITIALISATIONS)
+    if q is not None and init != "critical":
+        raise ValueError(f'`q` belongs to init="critical", got init={init!r}; pass that, or drop `q`.')
     if sigma_w2 is not None:
         if init is not None:
             raise ValueError(
@@ -309,7 +317,7 @@ def _variances(
         target = None if sigma_b2 is None else finite_number("sigma_b2", sigma_b2)
         # The weights after an activation decide whether it is critical: chi_1 = sigma_w^2 E[phi'^2]. The first layer
         # has none before it and only sets the variance: it takes the next one's, as a uniform network does.
-        points = [critical_point(act, target) for act in acts]
+        points = [critical_point(act, target, q) for act in acts]
         first = points[0] if points else (1.0, target or 0.0)
         return [first, *points]
     pairs = list(pairwise(sizes))

@@ -42,6 +42,13 @@ def test_initialisation_schemes(init, expected):
     }
 
 
+def test_critical_networks_at_a_variance():
+    net = mfdnn.mlp([6, 4, 3, 2], "tanh", init="critical", q=0.5)
+    sigma_w2, sigma_b2 = critical_point("tanh", q=0.5)
+    assert [(d.sigma_w2, d.sigma_b2) for d, _ in net.weight_layers] == [(sigma_w2, sigma_b2)] * 3
+    assert mfdnn.fixed_point("tanh", sigma_w2, sigma_b2).q == pytest.approx(0.5, rel=1e-10)  # solved to 1e-12
+
+
 def test_he_is_the_default_and_sigma_b2_may_be_added_to_a_scheme():
     assert repr(mfdnn.mlp([6, 4, 2]).layers) == repr(mfdnn.mlp([6, 4, 2], init="he").layers)
     net = mfdnn.mlp([6, 4, 2], init="lecun", sigma_b2=0.3)
@@ -101,6 +108,13 @@ def test_scale_widths_keeps_inputs_outputs_and_variances():
         (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=1, init="he"), ValueError, ["exclude"]),
         (lambda: mfdnn.mlp([5, 4, 2], init="kaiming"), ValueError, ["`init`", ", ".join(INITIALISATIONS)]),
         (lambda: mfdnn.mlp([5, 4, 2], "softplus", init="critical"), ValueError, ["no edge of chaos"]),
+        (lambda: mfdnn.mlp([5, 4, 2], "tanh", q=0.5), ValueError, ["`q`", 'init="critical"']),
+        (lambda: mfdnn.mlp([5, 4, 2], "sigmoid", init="critical", q=0.5), ValueError, ["`q`", "sigma_b^2"]),
+        (
+            lambda: mfdnn.mlp([5, 4, 2], "tanh", sigma_b2=0.1, init="critical", q=0.5),
+            ValueError,
+            ["`q`", "`sigma_b2`", "exclude"],
+        ),
         (lambda: mfdnn.mlp([5, 4, 2], weights="gausian"), ValueError, ["did you mean gaussian"]),
         (lambda: mfdnn.Dense(4, 1.0, 0.1, bias=False), ValueError, ["`sigma_b2`", "bias=True"]),
         (lambda: mfdnn.Network(5, [mfdnn.Dense(4), "relu"]), TypeError, ["Pointwise('relu')"]),

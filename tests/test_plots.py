@@ -162,13 +162,15 @@ def test_scale_invariant_activation_has_a_critical_point(ax):
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, 0.0)
 
 
-def test_users_activation_gets_a_contour_or_its_own_line(ax):
+def test_users_activation_gets_its_own_line_or_after_loading_a_contour(ax, tmp_path):
     act = mfdnn.Activation("mine", lambda x: np.tanh(x) + 0.1 * x)
     diagram = mfdnn.phase_diagram(act, SIGMA_W2, SIGMA_B2)
-    plots.phase_diagram(diagram, ax=ax)
+    diagram.save(tmp_path / "mine.npz")
+    loaded = mfdnn.PhaseDiagram.load(tmp_path / "mine.npz")
+    plots.phase_diagram(loaded, ax=ax)
     assert r"$\chi_1 = 1$" in legend_texts(ax)
-    own = plots.phase_diagram(diagram, phi=act)
-    assert np.array_equal(own.lines[0].get_xdata(), mfdnn.critical_line(act).sigma_w2)
+    for own in (plots.phase_diagram(diagram), plots.phase_diagram(loaded, phi=act)):
+        assert np.array_equal(own.lines[0].get_xdata(), mfdnn.critical_line(act).sigma_w2)
 
 
 def test_network_marker_and_names_of_phases(ax):
@@ -399,8 +401,10 @@ def test_learning_rate_boundary_sorts_and_checks_widths(ax):
     assert np.array_equal(ax.lines[1].get_ydata(), [0.021, 0.079])  # belong to the widths as they were given
     one = plots.learning_rate_boundary([300], [0.1])
     render(one)
-    with pytest.raises(ValueError, match="`widths` and `predicted` must be positive and of one length"):
+    with pytest.raises(ValueError, match="`predicted` must have one value per width"):
         plots.learning_rate_boundary([100, 200], [0.1], ax=ax)
+    with pytest.raises(ValueError, match="`widths` and `predicted` must be positive"):
+        plots.learning_rate_boundary([100, 200], [0.1, 0.0], ax=ax)
 
 
 def test_eigenvalue_scaling_draws_lines_and_points_of_one_colour(ax):

@@ -12,32 +12,35 @@ Sohl-Dickstein 2017, arXiv:1611.01232.
 """
 
 from .critical import CriticalLine, critical_line, critical_point, critical_sigma_w2
+from .decay import CorrelationDecay, correlation_decay
 from .diagram import PhaseDiagram, phase_diagram
-from .fixed_points import (
-    PHASES,
-    STATUS,
-    FixedPoint,
-    VarianceFixedPoints,
-    fixed_point,
-    variance_fixed_points,
-)
+from .fixed_points import PHASES, STATUS, FixedPoint, fixed_point
+from .geometry import CurveGeometry, curve_geometry
 from .maps import Trajectory, correlation_map, trajectory, variance_map
+from .universality import UniversalityClass, universality_class
+from .variances import VarianceFixedPoints, variance_fixed_points
 
 __all__ = [
     "PHASES",
     "STATUS",
+    "CorrelationDecay",
     "CriticalLine",
+    "CurveGeometry",
     "FixedPoint",
     "PhaseDiagram",
     "Trajectory",
+    "UniversalityClass",
     "VarianceFixedPoints",
+    "correlation_decay",
     "correlation_map",
     "critical_line",
     "critical_point",
     "critical_sigma_w2",
+    "curve_geometry",
     "fixed_point",
     "phase_diagram",
     "trajectory",
+    "universality_class",
     "variance_fixed_points",
     "variance_map",
 ]

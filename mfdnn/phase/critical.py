@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,25 +10,44 @@ from typing import Any
 import numpy as np
 
 from .. import _compiled
+from .._quadrature import breaks, nodes
 from .._results import Result
 from .._tables import tables
-from .._validation import finite_array, nonnegative_array, variance
+from .._validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
-from .fixed_points import bisect, has_jumps, unwrap
+from .variances import (
+    PER_DECADE,
+    bisect,
+    has_jumps,
+    slopes_at_zero,
+    unwrap,
+    variance_fixed_points,
+)
 
 __all__ = ["CriticalLine", "critical_line", "critical_point", "critical_sigma_w2"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CriticalLine(Result):
-    """The edge of chaos, parametrised by q: arrays q, sigma_w2, sigma_b2 of equal shape."""
+    """Points on the edge of chaos: arrays of equal shape.
+
+    Attributes
+    ----------
+    q, sigma_w2, sigma_b2
+        With these variances, chi_1 = 1 at the fixed point q.
+    stable
+        Whether that fixed point attracts; where it does not, networks of these variances are elsewhere.
+    """
 
     q: np.ndarray
     sigma_w2: np.ndarray
     sigma_b2: np.ndarray
+    stable: np.ndarray
 
 
-def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLine:
+def critical_line(
+    phi: str | Callable | Activation, q: Any = None, sigma_b2: float | None = None
+) -> CriticalLine:
     r"""Edge of chaos in the plane of variances, chi_1 = 1.
 
     Parametrised by the variance :math:`q^*`, so no root is searched:
@@ -38,6 +58,8 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
     phi : str, callable or Activation
     q : float or array, optional
         Variances > 0. Default: 400 of them from 1e-6 to 100, those with :math:`\sigma_b^2 \ge 0`.
+    sigma_b2 : float, optional
+        Instead of `q`: all points of the line with this bias variance, in increasing order of q.
 
     Returns
     -------
@@ -47,12 +69,13 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
     ------
     ValueError
         Non-positive `q`, or values of `q` at which no bias variance reaches the edge (:math:`\sigma_b^2 <
-        0`).
+        0`); no edge at `sigma_b2`; both `q` and `sigma_b2`; an activation that jumps.
 
     Notes
     -----
     Scale-invariant activations (relu, leaky_relu, abs, linear) have a single critical point; every q
-    gives it.
+    gives it. Every built-in activation has at most one critical network per bias variance: sigma_b2 grows with q
+    along its line. Relative accuracy of sigma_b2: about 1e-16/q for small q, where it is a small difference.
 
     Examples
     --------
@@ -60,28 +83,36 @@ def critical_line(phi: str | Callable | Activation, q: Any = None) -> CriticalLi
     >>> line = mfdnn.critical_line("tanh", q=[0.1, 1.0])
     >>> line.sigma_w2.round(6), line.sigma_b2.round(6)
     (array([1.177569, 2.153303]), array([0.000832, 0.150965]))
+    >>> [mfdnn.critical_line("gelu", sigma_b2=b2).stable.tolist() for b2 in (0.05, 0.2)]
+    [[False], [True]]
     """
     act = activation(phi)
     _need_finite_slope(act)
+    if sigma_b2 is not None:
+        if q is not None:
+            raise ValueError("`q` and `sigma_b2` exclude each other; pass one of them.")
+        points = _points(act, variance("sigma_b2", sigma_b2))
+        return CriticalLine(points[0], points[1], np.full(points[0].shape, float(sigma_b2)), points[2] > 0)
     if q is None:
-        top = min(100.0, float(np.exp(tables(act).moments.edges[-1])))
+        top = min(100.0, tables(act).moments.high)
         values = np.geomspace(1e-6, top, 400)
-        w2, b2 = _edge(act, values)
+        w2, b2, slope = _edge(act, values)
         good = b2 >= 0
-        return CriticalLine(values[good], w2[good], b2[good])
+        return CriticalLine(values[good], w2[good], b2[good], slope[good] < 1)
     values = finite_array("q", q)
     if np.any(values <= 0):
         raise ValueError(
             f"`q` must be > 0, got {values.min():g}; pass variances on the line, such as np.geomspace(0.01, 1)."
         )
-    w2, b2 = _edge(act, values.ravel())
+    w2, b2, slope = _edge(act, values.ravel())
     if np.any(b2 < 0):
         bad = values.ravel()[b2 < 0]
         raise ValueError(
             f"`q` = {bad[0]:g} is not the variance of a critical network of {act.label!r}: it would need "
             f"sigma_b^2 = {b2[b2 < 0][0]:.3g} < 0; call critical_line without q to see the possible ones."
         )
-    return CriticalLine(values, w2.reshape(values.shape), b2.reshape(values.shape))
+    w2, b2, slope = (array.reshape(values.shape) for array in (w2, b2, slope))
+    return CriticalLine(values, w2, b2, slope < 1)
 
 
 def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
@@ -103,9 +134,10 @@ def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
 
     Notes
     -----
-    Where several weight variances are critical, the one with the smallest attracting q* is returned;
-    where every critical q* repels (gelu and silu at small biases: the variance map is steeper than 1
-    there), the one with the smallest q*. `variance_fixed_points` tells. Relative accuracy about 1e-12.
+    Should several weight variances be critical, the one with the smallest attracting q* is returned, else the
+    one with the smallest q*; ``critical_line(phi, sigma_b2=...)`` gives them all and says which attract. (The
+    critical q* of gelu, silu and mish repels at small biases: the variance map is steeper than 1 there.)
+    Relative accuracy about 1e-12.
 
     Examples
     --------
@@ -117,35 +149,68 @@ def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
     """
     act = activation(phi)
     b2 = nonnegative_array("sigma_b2", sigma_b2)
-    result = np.array([_critical(act, value)[0] for value in b2.ravel()])
+    _need_finite_slope(act)
+    result = np.array([_first(_points(act, value)) for value in b2.ravel().tolist()])
     return unwrap(result.reshape(b2.shape))
 
 
-def critical_point(phi: str | Callable | Activation, sigma_b2: float | None = None) -> tuple[float, float]:
-    """(sigma_w2, sigma_b2) of a critical initialisation.
+def critical_point(
+    phi: str | Callable | Activation, sigma_b2: float | None = None, q: float | None = None
+) -> tuple[float, float]:
+    r"""(sigma_w2, sigma_b2) of a critical initialisation.
 
-    Without `sigma_b2`: the single critical point of a scale-invariant activation; else the smallest bias
+    Parameters
+    ----------
+    phi : str, callable or Activation
+    sigma_b2 : float, optional
+        Bias variance: the weight variance is that of `mfdnn.critical_sigma_w2`.
+    q : float, optional
+        Instead of it the variance q* of pre-activations in deep layers: :math:`\sigma_w^2 = 1/E[\phi'^2]`,
+        :math:`\sigma_b^2 = q - \sigma_w^2 E[\phi^2]` at that q, as in Xiao et al. 2018 (arXiv:1806.05393).
+
+    Without either: the single critical point of a scale-invariant activation; else the smallest bias
     variance from 0.05 on at which the critical q* attracts (0.05 itself for tanh and its kin, about 0.17
     for gelu, 0.56 for silu).
+
+    Returns
+    -------
+    (float, float)
+
+    Raises
+    ------
+    ValueError
+        There is no such critical point.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> sigma_w2, sigma_b2 = mfdnn.critical_point("tanh", q=0.5)
+    >>> round(sigma_w2, 9), round(sigma_b2, 9)
+    (1.687975121, 0.038041201)
     """
     act = activation(phi)
+    if q is not None:
+        if sigma_b2 is not None:
+            raise ValueError("`q` and `sigma_b2` exclude each other; pass one of them.")
+        line = critical_line(act, finite_number("q", q))
+        return float(line.sigma_w2), float(line.sigma_b2)
     if sigma_b2 is not None:
-        return _critical(act, variance("sigma_b2", sigma_b2))[0], float(sigma_b2)
+        return critical_sigma_w2(act, variance("sigma_b2", sigma_b2)), float(sigma_b2)
     if act.homogeneous:
-        return _critical(act, 0.0)[0], 0.0
-    weight, q = _critical(act, 0.05)
-    if weight * _compiled.table_moments(tables(act).moments, np.array([q]))[2][0] <= 1:
-        return weight, 0.05
-    line = critical_line(act)
-    attracts = line.sigma_w2 * _compiled.table_moments(tables(act).moments, line.q)[2] <= 1
-    good = np.flatnonzero(attracts & (line.sigma_b2 >= 0.05))
-    if good.size == 0:
-        return weight, 0.05
-    best = good[np.argmin(line.sigma_b2[good])]
-    return float(line.sigma_w2[best]), float(line.sigma_b2[best])
+        return critical_sigma_w2(act, 0.0), 0.0
+    line = critical_line(act, sigma_b2=0.05)
+    if not np.any(line.stable):
+        more = critical_line(act)
+        good = np.flatnonzero(more.stable & (more.sigma_b2 >= 0.05))
+        if good.size:
+            best = good[np.argmin(more.sigma_b2[good])]
+            return float(more.sigma_w2[best]), float(more.sigma_b2[best])
+    return critical_sigma_w2(act, 0.05), 0.05
 
 
 # -- implementation ------------------------------------------------------------------------------------------
+
+_lines: weakref.WeakKeyDictionary[Activation, tuple[np.ndarray, np.ndarray]] = weakref.WeakKeyDictionary()
 
 
 def _need_finite_slope(act: Activation) -> None:
@@ -156,53 +221,83 @@ def _need_finite_slope(act: Activation) -> None:
         )
 
 
-def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(sigma_w2, sigma_b2) with chi_1 = 1 at q* = q; rounding around sigma_b2 = 0 removed."""
+def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sigma_w2, sigma_b2) with chi_1 = 1 at q* = q, and the slope of the variance map there."""
     if act.homogeneous:
         with np.errstate(divide="ignore"):
-            return np.full(q.shape, 2.0 / np.square(act.homogeneous).sum()), np.zeros(q.shape)
-    second, slope2, _, _ = _compiled.table_moments(tables(act).moments, q)
+            w2 = np.full(q.shape, 2.0 / np.square(act.homogeneous).sum())
+        return w2, np.where(np.isfinite(w2), 0.0, -np.inf), np.ones(q.shape)
+    table = tables(act).moments
+    second, slope2, rate, _ = _compiled.table_moments(table, q)
+    deficit = q * slope2 - second
+    if table.origin == 0:
+        for i in np.flatnonzero(np.abs(deficit) < 0.01 * q * slope2):  # two digits cancel, or more
+            deficit[i] = _deficit(act, q[i], deficit[i], slope2[i])
     with np.errstate(divide="ignore", invalid="ignore"):
         w2 = 1.0 / slope2
-        b2 = q - w2 * second
-    b2 = np.where(np.isfinite(b2), b2, -np.inf)
-    return w2, np.where(np.abs(b2) <= 1e-12 * q, 0.0, b2)
+        b2 = deficit / slope2
+        slope = w2 * rate
+    return w2, np.where(np.isfinite(b2), b2, -np.inf), np.where(np.isfinite(slope), slope, np.inf)
 
 
-def _critical(act: Activation, sigma_b2: float) -> tuple[float, float]:
-    """(sigma_w2, q*) on the edge at this bias variance."""
-    _need_finite_slope(act)
+def _deficit(act: Activation, q: float, plain: float, slope2: float) -> float:
+    """The difference q E[phi'^2] - E[phi^2] without cancellation at small q, for phi(0) = 0.
+
+    Any positively homogeneous h may be subtracted from phi first: q E[h'^2] = E[h^2], and Stein's identity makes
+    q E[h' psi'] = E[h psi] for psi(0) = 0. The one with the slopes of phi at zero leaves the least.
+    """
+    z, weight = nodes(breaks(act, q))
+    x = np.sqrt(q) * z
+    low, high = slopes_at_zero(act)
+    line = np.where(x > 0, high, low)
+    slope = q * (weight @ (act.slope(x) - line) ** 2)
+    value = weight @ (act(x) - line * x) ** 2
+    return float(slope - value) if slope + value < q * slope2 else plain
+
+
+def _points(act: Activation, sigma_b2: float) -> np.ndarray:
+    """Rows q*, sigma_w2, and whether q* attracts, of the whole edge at this bias variance."""
     if act.homogeneous:
         only = float(_edge(act, np.ones(1))[0][0])
         if sigma_b2 == 0 and np.isfinite(only):
-            return only, 0.0
+            return np.array([[0.0], [only], [0.0]])
+        if not np.isfinite(only):
+            raise ValueError(f"activation {act.label!r} is zero and has no edge of chaos; use another one.")
         raise ValueError(
             f"`sigma_b2` = {sigma_b2:g}: {act.label!r} is scale-invariant and its edge of chaos is the single point "
             f"sigma_w2 = {only:.10g}, sigma_b2 = 0 (with biases the variance grows without bound there); pass 0."
         )
     table = tables(act).moments
-    low, high = np.exp(table.edges[[0, -1]])
-    grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
-    b2 = _edge(act, grid)[1]
-    if sigma_b2 == 0 and table.origin == 0 and b2[np.flatnonzero(b2)[:1]].sum() > 0:
-        # The line starts at q* = 0, where only the slopes on the two sides of zero matter; rounding hides its
-        # first decades, where b2 is of higher order in q.
-        slopes = act.pieces.evaluate(np.array([-1e-300, 1e-300]), 1)
-        return float(2.0 / (slopes @ slopes)), 0.0
+    if act not in _lines:
+        q = np.geomspace(table.low, table.high, int(PER_DECADE * np.log10(table.high / table.low)))
+        _lines[act] = q, _edge(act, q)[1]
+    grid, b2 = _lines[act]
 
     def excess(q: float) -> float:
         return float(_edge(act, np.array([q]))[1][0]) - sigma_b2
 
     gap = np.sign(b2 - sigma_b2)
     roots = np.array([bisect(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(gap[:-1] * gap[1:] < 0)])
-    if roots.size:
-        weights = _edge(act, roots)[0]
-        attracts = weights * _compiled.table_moments(table, roots)[2] <= 1 + 1e-9
-        best = int(np.argmax(attracts))  # the smallest attracting one, else the smallest
-        return float(weights[best]), float(roots[best])
+    weights, _, slope = _edge(act, roots)
+    points = np.array([roots, weights, slope < 1], dtype=float).reshape(3, -1)
+    slopes = slopes_at_zero(act)
+    if table.origin == 0 and np.any(slopes) and sigma_b2 <= max(b2[0], 0.0):
+        # The line starts at q* = 0 without biases, where only the slopes of phi there matter.
+        weight = float(2.0 / (slopes @ slopes))
+        attracts = variance_fixed_points(act, weight, 0.0).stable[0]
+        start = [[0.0 if sigma_b2 == 0 else grid[0]], [weight], [attracts]]
+        points = np.concatenate([start, points], axis=1)
+    if points.size:
+        return points
     reached = b2[b2 >= 0]
+    top = table.high
     span = f"it reaches {reached.min():.4g} to {reached.max():.4g}" if reached.size else "it has none at all"
     raise ValueError(
-        f"`sigma_b2` = {sigma_b2:g}: {act.label!r} has no edge of chaos there ({span}); choose another bias variance, "
-        "see critical_line."
+        f"`sigma_b2` = {sigma_b2:g}: {act.label!r} has no edge of chaos there ({span}, for q* up to {top:.3g}); choose "
+        "another bias variance, see critical_line."
     )
+
+
+def _first(points: np.ndarray) -> float:
+    """Weight variance of the smallest attracting q*, else of the smallest."""
+    return float(points[1, np.argmax(points[2])])

@@ -13,7 +13,8 @@ import numpy as np
 from .._results import GridResult
 from .._validation import nonnegative_array
 from ..activations import Activation, activation
-from .fixed_points import solve, starting_variances
+from .fixed_points import solve
+from .variances import keep_probability, starting_variances
 
 __all__ = ["PhaseDiagram", "phase_diagram"]
 
@@ -36,6 +37,10 @@ class PhaseDiagram(GridResult):
     xi_grad: np.ndarray
     phase: np.ndarray
     status: np.ndarray
+    _phi: Activation | None = None  # for plots; a file holds its label only
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_phi": None}  # a lambda does not pickle
 
     def plot(self, field: str = "xi_c", ax: Any = None, **options: Any) -> Any:
         """Heat map of one field with the edge of chaos; see `mfdnn.plots.phase_diagram`."""
@@ -51,6 +56,7 @@ def phase_diagram(
     executor: Any = None,
     progress: bool = False,
     q0: float = 1.0,
+    keep_rate: float = 1.0,
 ) -> PhaseDiagram:
     r"""Fixed points on a grid of variances.
 
@@ -65,6 +71,8 @@ def phase_diagram(
         Show a progress bar on stderr (if it is a terminal).
     q0 : float
         Variance of the first pre-activation.
+    keep_rate : float
+        Probability with which dropout keeps a unit: see `mfdnn.fixed_point`.
 
     Returns
     -------
@@ -93,14 +101,16 @@ def phase_diagram(
                 f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4)."
             )
     starting_variances(w2[:1], b2[:1], q0)
+    keep = keep_probability(keep_rate)
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
     own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
     try:
         rows, phase, status = solve(
-            act, grid_w, grid_b, np.full(grid_w.size, float(q0)), (own or executor).map, progress
+            act, grid_w, grid_b, np.full(grid_w.size, float(q0)), keep, (own or executor).map, progress
         )
     finally:
         if own is not None:
             own.shutdown(cancel_futures=True)
     shape = (w2.size, b2.size)
-    return PhaseDiagram(act.label, w2, b2, *(row.reshape(shape) for row in (*rows, phase, status)))
+    arrays = [row.reshape(shape) for row in (*rows, phase, status)]
+    return PhaseDiagram(act.label, w2, b2, *arrays, _phi=act)  # type: ignore[misc]  # mypy cannot count them

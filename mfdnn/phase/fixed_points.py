@@ -11,22 +11,10 @@ import numpy as np
 from .. import _compiled
 from .._results import Result
 from .._tables import tables
-from .._validation import finite_array, nonnegative_array, variance
 from ..activations import Activation, activation
+from .variances import has_jumps, keep_probability, reached, slopes_at_zero, starting_variances, unwrap
 
-__all__ = [
-    "PHASES",
-    "STATUS",
-    "FixedPoint",
-    "VarianceFixedPoints",
-    "bisect",
-    "fixed_point",
-    "has_jumps",
-    "solve",
-    "starting_variances",
-    "unwrap",
-    "variance_fixed_points",
-]
+__all__ = ["PHASES", "STATUS", "FixedPoint", "asymptotic_slopes", "fixed_point", "solve"]
 
 PHASES = ("ordered", "critical", "chaotic", "unbounded")
 STATUS = {
@@ -34,7 +22,6 @@ STATUS = {
     "zero_variance": "q* = 0; c*, chi_1 and chi_c are the limits sigma_b -> 0+",
     "unbounded": "no finite q*: the variance grows without bound; c*, chi_1 and chi_c are the limits of large q",
     "scale_invariant": "every q is a fixed point; q is q0",
-    "oscillating": "the fixed point repels: the variance oscillates around it",
     "several": "other fixed points attract too: q* depends on q0; see variance_fixed_points",
 }
 # Half-width of |chi_1 - 1| that counts as the edge of chaos: the accuracy of chi_1 at a solved q*.
@@ -74,16 +61,9 @@ class FixedPoint(Result):
     status: Any
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class VarianceFixedPoints(Result):
-    """All fixed points of the variance map, in increasing order: (n,) arrays q, slope of the map there, stability."""
-
-    q: np.ndarray
-    slope: np.ndarray
-    stable: np.ndarray
-
-
-def fixed_point(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, q0: Any = 1.0) -> FixedPoint:
+def fixed_point(
+    phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, q0: Any = 1.0, keep_rate: float = 1.0
+) -> FixedPoint:
     r"""Fixed point of an infinitely deep network, reached from variance `q0`.
 
     Parameters
@@ -93,6 +73,11 @@ def fixed_point(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, 
         Variances of weights (times fan-in) and biases; they broadcast with `q0`.
     q0 : float or array
         Variance of the first pre-activation, > 0. It matters where there are several fixed points.
+    keep_rate : float
+        Probability :math:`\rho` with which dropout keeps a unit (and divides it by :math:`\rho`); 1: no dropout.
+        Masks are drawn anew for every input, so :math:`\sigma_w^2` becomes :math:`\sigma_w^2/\rho` in the map of the
+        variance and in chi_1, and stays what it is for two inputs. Even two copies of one input then decorrelate:
+        c* < 1 and xi_c is finite everywhere, and `phase` speaks of gradients alone (chi_1 against 1).
 
     Returns
     -------
@@ -101,7 +86,7 @@ def fixed_point(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, 
     Raises
     ------
     ValueError
-        Negative or non-finite variances, ``q0 <= 0``.
+        Negative or non-finite variances, ``q0 <= 0``, `keep_rate` outside (0, 1].
 
     Notes
     -----
@@ -120,97 +105,12 @@ def fixed_point(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any, 
     """
     w2, b2, start = starting_variances(sigma_w2, sigma_b2, q0)
     shape = w2.shape
-    rows, phase, status = solve(activation(phi), w2.ravel(), b2.ravel(), start.ravel())
+    keep = keep_probability(keep_rate)
+    rows, phase, status = solve(activation(phi), w2.ravel(), b2.ravel(), start.ravel(), keep)
     return FixedPoint(*(unwrap(row.reshape(shape)) for row in (*rows, phase, status)))
 
 
-def variance_fixed_points(
-    phi: str | Callable | Activation, sigma_w2: float, sigma_b2: float
-) -> VarianceFixedPoints:
-    r"""All fixed points of the variance map with their stability.
-
-    Parameters
-    ----------
-    phi : str, callable or Activation
-    sigma_w2, sigma_b2 : float
-
-    Returns
-    -------
-    VarianceFixedPoints
-        Empty arrays if there is none. A scale-invariant map at its edge (every q fixed) returns q = 0 only.
-
-    Notes
-    -----
-    Roots are bracketed between the extrema of the map minus the identity on a logarithmic grid of 40
-    points per decade; three roots or more between two neighbours of the grid can be missed.
-
-    Examples
-    --------
-    >>> import mfdnn
-    >>> fps = mfdnn.variance_fixed_points("gelu", 2.0, 0.12)  # one attracts, one repels
-    >>> [round(float(q), 6) for q in fps.q], fps.stable.tolist()
-    ([0.491588, 6.867813], [True, False])
-    """
-    act = activation(phi)
-    w2, b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
-    table = tables(act).moments
-    low, high = np.exp(table.edges[[0, -1]])
-
-    def excess(q: float) -> float:
-        return float(w2 * _compiled.table_moments(table, np.array([q]))[0, 0] + b2 - q)
-
-    def growth(q: float) -> float:
-        return float(w2 * _compiled.table_moments(table, np.array([q]))[2, 0] - 1)
-
-    grid = np.geomspace(low, high, int(40 * np.log10(high / low)))
-    rate = _compiled.table_moments(table, grid)[2]
-    turns = np.flatnonzero(np.sign(w2 * rate[:-1] - 1) * np.sign(w2 * rate[1:] - 1) < 0)
-    grid = np.union1d(grid, [bisect(growth, grid[i], grid[i + 1]) for i in turns])
-    step = w2 * _compiled.table_moments(table, grid)[0] + b2 - grid
-    step[np.abs(step) <= 1e-13 * grid] = 0.0  # rounding of a map that touches the identity
-    found = [0.0] if b2 == 0 and table.origin == 0 else []
-    found += [bisect(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(step[:-1] * step[1:] < 0)]
-    q = np.array(found)
-    slope = w2 * _compiled.table_moments(table, np.maximum(q, low))[2]
-    return VarianceFixedPoints(q, slope, np.abs(slope) < 1 - 1e-12)
-
-
-# -- implementation, shared with the other modules of this folder -----------------------------------------
-
-
-def unwrap(array: Any) -> Any:
-    """Return the number if the array holds a single one without axes."""
-    array = np.asarray(array)
-    return array.item() if array.ndim == 0 else array
-
-
-def starting_variances(sigma_w2: Any, sigma_b2: Any, q0: Any) -> list[np.ndarray]:
-    """Validate and broadcast."""
-    w2, b2 = nonnegative_array("sigma_w2", sigma_w2), nonnegative_array("sigma_b2", sigma_b2)
-    start = finite_array("q0", q0)
-    if np.any(start <= 0):
-        raise ValueError(
-            f"`q0` must be > 0, got {start.min():g}; pass the variance of the first pre-activation."
-        )
-    try:
-        return list(np.broadcast_arrays(w2, b2, start))
-    except ValueError:
-        raise ValueError(
-            f"`sigma_w2`, `sigma_b2` and `q0` must broadcast, got shapes {w2.shape}, {b2.shape}, {start.shape}; "
-            "use phase_diagram for a grid."
-        ) from None
-
-
-def has_jumps(act: Activation) -> bool:
-    """Whether phi jumps, so that E[phi'^2] is infinite."""
-    return bool(np.any(act.pieces.jumps[:, 0] != 0))
-
-
-def bisect(function: Callable[[float], float], low: float, high: float) -> float:
-    """The root between two places where the function has opposite signs, to the last digit."""
-    from scipy.optimize import brentq
-
-    return float(brentq(function, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=200))
+# -- implementation ------------------------------------------------------------------------------------------
 
 
 def solve(
@@ -218,6 +118,7 @@ def solve(
     w2: np.ndarray,
     b2: np.ndarray,
     q0: np.ndarray,
+    keep: float = 1.0,
     mapper: Callable = map,
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,32 +127,70 @@ def solve(
     Two rounds of chunks: all q*; then c* where the slope of the correlation map at 1 exceeds 1.
     """
     table = tables(act).moments
-    rows, codes = _in_chunks(_variances_chunk, (table,), (w2, b2, q0), mapper, progress and "q*")
+    rows, codes = _in_chunks(_variances_chunk, (table,), (w2 / keep, b2, q0), mapper, progress and "q*")
     q, slope2, slope_q, mean, gain = rows
-    chi_1 = np.full(q.shape, np.inf) if has_jumps(act) else w2 * slope2
-    chi_c = np.full(q.shape, np.inf) if has_jumps(act) else gain * slope2
+    gain *= keep  # of pairs
+    infinite = np.where(w2 > 0, np.inf, 0.0)
+    chi_1 = infinite.copy() if has_jumps(act) else w2 / keep * slope2
+    chi_c = infinite.copy() if has_jumps(act) else gain * slope2
     unbounded = codes == _compiled.UNBOUNDED
-    limit = _asymptotic_slopes(act)
+    limit = asymptotic_slopes(act)
     if limit is not None:
         # Where phi grows linearly, the variance outgrows the bias and the map of correlations becomes
         # that of relu.
-        chi_1[unbounded] = w2[unbounded] * (limit[0] ** 2 + limit[1] ** 2) / 2
+        chi_1[unbounded] = w2[unbounded] / keep * (limit[0] ** 2 + limit[1] ** 2) / 2
         chi_c[unbounded] = 1.0
+    vanishing = np.flatnonzero((codes == _compiled.ZERO_VARIANCE) & (w2 > 0))
+    if vanishing.size:
+        # The smallest variance of the table is not small enough where phi bends at zero.
+        at_zero = np.mean(slopes_at_zero(act) ** 2)
+        slope_q[vanishing] = chi_1[vanishing] = w2[vanishing] / keep * at_zero
+        chi_c[vanishing] = w2[vanishing] * at_zero
     c = np.ones_like(q)
-    chaotic = np.flatnonzero((chi_c > 1 + EDGE) & (codes != _compiled.ZERO_VARIANCE))
-    if chaotic.size:
-        at = np.where(unbounded, np.exp(table.edges[-1]), q)[chaotic]
-        at_zero = (gain * mean**2 + np.where(unbounded, 0.0, b2))[chaotic] / at
-        tab = tables(act).correlations(at)
-        found, _ = _in_chunks(
-            _correlations_chunk, (tab,), (at, gain[chaotic], at_zero), mapper, progress and "c*"
+    if keep == 1:
+        below_one = np.flatnonzero((chi_c > 1 + EDGE) & (codes != _compiled.ZERO_VARIANCE))
+    else:
+        below_one = np.flatnonzero(
+            (w2 > 0) & (table.values[0, 0, 0] > 0) & ~(unbounded & (limit is not None))
         )
-        c[chaotic] = found[0]
-        chi_c[chaotic] = gain[chaotic] * found[1]
+        if limit is not None and np.any(unbounded):
+            c[unbounded], chi_c[unbounded] = _dropout_at_infinity(*limit, keep)
+    if below_one.size:
+        at = np.where(unbounded, table.high, np.maximum(q, table.low))[below_one]
+        # The share of the biases in the variance; where that vanishes, in the limit of small ones.
+        share = np.where(codes == _compiled.ZERO_VARIANCE, 1 - chi_1, np.where(unbounded, 0.0, b2))[below_one]
+        share /= np.where(codes == _compiled.ZERO_VARIANCE, 1.0, q)[below_one]
+        columns: tuple = (at, gain[below_one], gain[below_one] * mean[below_one] ** 2 / at + share)
+        if keep < 1:
+            columns += ((1 - keep) * (1 - share),)  # share of the random masks
+        kernel = _correlations_chunk if keep == 1 else _dropout_chunk
+        found, _ = _in_chunks(kernel, (tables(act).correlations(at),), columns, mapper, progress and "c*")
+        c[below_one] = found[0]
+        chi_c[below_one] = gain[below_one] * found[1]
     xi = [_depth_scale(slope) for slope in (slope_q, chi_c, chi_1)]
     index = np.where(np.abs(chi_1 - 1) <= EDGE, 1, np.where(chi_1 < 1, 0, 2))
     phase = np.array(PHASES)[np.where(unbounded, 3, index)]
     return np.array([q, c, chi_1, chi_c, *xi]), phase, np.array(list(STATUS))[codes]
+
+
+def _dropout_at_infinity(low: float, high: float, keep: float) -> tuple[float, float]:
+    """c* and the slope there for the positively homogeneous function with these slopes, without biases."""
+    asymptotes, one = homogeneous(low, high), np.ones(1)
+    gain = 2 * keep / (low**2 + high**2)
+    at_zero = gain * (high - low) ** 2 / (2 * np.pi)
+    table = tables(asymptotes).correlations(one)
+    found = _compiled.dropout_correlations(table, one, gain * one, at_zero * one, (1 - keep) * one)
+    return found[0, 0], gain * found[1, 0]
+
+
+def homogeneous(low: float, high: float) -> Activation:
+    """The activation with those slopes on the two sides of zero."""
+    return Activation(
+        "asymptotes",
+        lambda x: np.where(x > 0, high * x, low * x),
+        lambda x: np.where(x > 0, high, low),
+        (0.0,),
+    )
 
 
 def _in_chunks(
@@ -269,14 +208,18 @@ def _in_chunks(
 
 
 def _variances_chunk(task: tuple) -> tuple[np.ndarray, np.ndarray]:
-    return _compiled.variance_fixed_points(*task)
+    return reached(*task)
 
 
 def _correlations_chunk(task: tuple) -> tuple[np.ndarray, np.ndarray]:
     return _compiled.correlation_fixed_points(*task), np.empty(0)
 
 
-def _asymptotic_slopes(act: Activation) -> tuple[float, float] | None:
+def _dropout_chunk(task: tuple) -> tuple[np.ndarray, np.ndarray]:
+    return _compiled.dropout_correlations(*task), np.empty(0)
+
+
+def asymptotic_slopes(act: Activation) -> tuple[float, float] | None:
     """Slopes of phi at -inf and inf if it grows linearly (or less) on both sides."""
     ends = act.pieces.reach * np.array([-1.0, -0.5, 0.5, 1.0])
     low, lower, higher, high = act.pieces.evaluate(ends, 1)

@@ -63,7 +63,7 @@ def phase_diagram(
         The user's network, drawn as a star.
     colorbar : bool
     phi : str, callable or Activation, optional
-        The activation, if `diagram.activation` is not the name of a built-in one. Without it the edge is the
+        The activation, for a diagram of a callable that was loaded from a file. Without it the edge is the
         contour chi_1 = 1 of the diagram instead of `mfdnn.critical_line`.
     labels : bool
         Write the names of the phases into the map.
@@ -221,7 +221,7 @@ def _extend(mesh: Any, values: np.ndarray, field: str) -> str:
 def _draw_edge(ax: Axes, diagram: PhaseDiagram, phi: Any) -> None:
     style = {"color": "black", "lw": 1.6}
     try:
-        act = activation(diagram.activation if phi is None else phi)
+        act = activation(phi if phi is not None else diagram._phi or diagram.activation)
         line = phase.critical_line(act)
     except ValueError:  # not a name, or an activation that has no edge
         chi_1 = np.where(np.isfinite(diagram.chi_1), diagram.chi_1, 1e300)
@@ -246,7 +246,7 @@ def _draw_edge(ax: Axes, diagram: PhaseDiagram, phi: Any) -> None:
         )
         return
     # Where the variance q* of the line repels, no network stays there: the visible boundary lies elsewhere.
-    repels = phase.fixed_point(act, line.sigma_w2, line.sigma_b2, q0=line.q).xi_q < 0
+    repels = ~line.stable
     stays = np.where(repels, np.nan, line.sigma_b2)
     ax.plot(line.sigma_w2, stays, label=r"edge of chaos, $\chi_1 = 1$", **style)  # type: ignore[arg-type]
     window = (line.sigma_w2 >= diagram.sigma_w2[0]) & (line.sigma_w2 <= diagram.sigma_w2[-1])
