@@ -5,23 +5,41 @@ sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma
 """
 
 from .activations import Activation, activation, activation_names
+from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .ensemble import Comparison, Ensemble, compare, ensemble
-from .fisher import FisherStatistics, fisher_statistics
+from .finite_width import (
+    CentredEdge,
+    OutlierDistribution,
+    RequiredWidth,
+    centred_edge,
+    outlier_distribution,
+    width_for_spread,
+)
+from .fisher import FisherStatistics, SoftmaxStatistics, fisher_statistics, softmax_statistics
 from .gaussian import expect, expect_product
-from .layers import Dense, Layer, Pointwise, Residual
+from .layers import BatchNorm, Dense, Layer, LayerNorm, MeanSubtraction, Pointwise, Residual
 from .learning_rate import LearningRate, max_learning_rate
 from .network import Network, mlp, resnet
 from .order_parameters import OrderParameters, order_parameters
 from .phase import (
+    CorrelationDecay,
     CriticalLine,
+    CurveGeometry,
     FixedPoint,
     PhaseDiagram,
+    Trajectory,
+    UniversalityClass,
+    VarianceFixedPoints,
+    correlation_decay,
     correlation_map,
     critical_line,
+    critical_point,
     critical_sigma_w2,
+    curve_geometry,
     fixed_point,
     phase_diagram,
     trajectory,
+    universality_class,
     variance_fixed_points,
     variance_map,
 )
@@ -30,28 +48,46 @@ from .sampled import FisherSpectrum, SampledNetwork, fisher_spectrum, sample
 
 __all__ = [
     "Activation",
+    "BatchNorm",
+    "BatchNormFixedPoint",
+    "CentredEdge",
     "Comparison",
+    "CorrelationDecay",
     "CriticalLine",
+    "CurveGeometry",
     "Dense",
     "Ensemble",
     "FisherSpectrum",
     "FisherStatistics",
     "FixedPoint",
     "Layer",
+    "LayerNorm",
     "LearningRate",
+    "MeanSubtraction",
     "Network",
     "OrderParameters",
+    "OutlierDistribution",
     "PhaseDiagram",
     "Pointwise",
     "Report",
+    "RequiredWidth",
     "Residual",
     "SampledNetwork",
+    "SoftmaxStatistics",
+    "Trajectory",
+    "UniversalityClass",
+    "VarianceFixedPoints",
     "activation",
     "activation_names",
+    "batch_norm_fixed_point",
+    "centred_edge",
     "compare",
+    "correlation_decay",
     "correlation_map",
     "critical_line",
+    "critical_point",
     "critical_sigma_w2",
+    "curve_geometry",
     "ensemble",
     "expect",
     "expect_product",
@@ -61,11 +97,15 @@ __all__ = [
     "max_learning_rate",
     "mlp",
     "order_parameters",
+    "outlier_distribution",
     "phase_diagram",
     "report",
     "resnet",
     "sample",
+    "softmax_statistics",
     "trajectory",
+    "universality_class",
     "variance_fixed_points",
     "variance_map",
+    "width_for_spread",
 ]

@@ -1,4 +1,7 @@
-"""Inputs: exchangeable Gaussian vectors, handwritten digits, a file of the user's own."""
+"""Inputs: exchangeable Gaussian vectors, handwritten digits, a file of the user's own.
+
+They come before everything that takes them: nothing here knows of networks.
+"""
 
 from __future__ import annotations
 

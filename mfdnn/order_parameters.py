@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from ._errors import OutOfRange
 from ._memory import require_memory
 from ._results import Result
-from ._validation import finite_array, input_matrix, nonnegative_array
-from .layers import Layer, Residual, State, WeightRecord
+from ._validation import (
+    finite_array,
+    input_matrix,
+    nonnegative_array,
+    positive_integer,
+    refuse_both,
+    sample_count,
+)
+from .layers import ParameterRecord, State, Tangent, WeightRecord
 from .network import Network
 
 __all__ = ["OrderParameters", "order_parameters"]
@@ -52,6 +60,10 @@ class OrderParameters(Result):
     fan_in: np.ndarray
     fan_out: np.ndarray
     bias: np.ndarray
+    # What parameters that are no weights add to the kernel, at one input and at two.
+    _others: tuple[Any, Any] = (0.0, 0.0)
+    # Where samples are coupled: the tangent kernels at the outputs, which no product of these fields gives.
+    _tangents: tuple[Tangent, ...] | None = None
 
     def __repr__(self) -> str:
         shapes = f"q: {self.q.shape}, q_st: {self.q_st.shape}"
@@ -106,7 +118,12 @@ class OrderParameters(Result):
 
 
 def order_parameters(
-    net: Network, q0: Any = 1.0, c0: Any = 0.0, *, inputs: np.ndarray | None = None
+    net: Network,
+    q0: Any = None,
+    c0: Any = None,
+    *,
+    inputs: np.ndarray | None = None,
+    n_samples: int | None = None,
 ) -> OrderParameters:
     r"""Order parameters of an infinitely wide random network.
 
@@ -127,14 +144,16 @@ def order_parameters(
     ----------
     net : Network
         A network with linear outputs: its last layer is a weight layer.
-    q0 : float or array_like
-        Mean square of an input unit, :math:`\hat q^0 \ge 0`.
-    c0 : float or array_like
+    q0 : float or array_like, optional
+        Mean square of an input unit, :math:`\hat q^0 \ge 0`. Default: 1.
+    c0 : float or array_like, optional
         Correlation of two inputs, :math:`\hat q_{st}^0 / \hat q^0`, in [-1, 1]. Broadcasts with `q0` to shape
-        S.
+        S. Default: 0.
     inputs : array_like, shape (T, M_0), optional
         Given inputs instead of exchangeable random ones: one entry per input, and per pair. They determine,
         and so exclude, `q0` and `c0`.
+    n_samples : int, optional
+        T, which matters to layers that couple samples. Default: infinitely many, or the rows of `inputs`.
 
     Returns
     -------
@@ -144,7 +163,8 @@ def order_parameters(
     ------
     ValueError
         Outputs that are not linear, negative `q0`, `c0` outside [-1, 1], `inputs` of another width than the
-        network's, both `inputs` and `q0` or `c0`, or values beyond the range of floating-point numbers.
+        network's, both `inputs` and `q0` or `c0`, or values beyond the range of floating-point numbers (an
+        OverflowError too).
     MemoryError
         The (L, T, T) fields of given inputs do not fit.
 
@@ -175,18 +195,25 @@ def order_parameters(
     approach", arXiv:1806.01316 (whose notation this is).
     """
     _check_linear_output(net)
-    state = _exchangeable_state(net, q0, c0) if inputs is None else _given_state(net, q0, c0, inputs)
+    refuse_both("inputs", inputs, q0=q0, c0=c0)
+    if inputs is None:
+        state = _exchangeable_state(net, 1.0 if q0 is None else q0, 0.0 if c0 is None else c0, n_samples)
+    else:
+        state = _given_state(net, inputs)
+        sample_count(n_samples, state.variance)
     trace: list[Any] = []
     # Overflow is reported below, in one sentence that names the layer.
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for layer in net.layers:
             state = layer.propagate_state(state, trace)
         records = [record for record in trace if isinstance(record, WeightRecord)]
+        others = [record for record in trace if isinstance(record, ParameterRecord)]
         q_hat = _rows([record.input.variance for record in records])
         q = _rows([record.output.variance for record in records])
         q_hat_st, q_st = _adopt_covariances(records)
         _check_finite(q, q_st, "the variance of the signal")
 
+        tangents = _propagate_tangents(net, trace) if net.couples_samples else None
         gradient = (np.ones_like(state.variance), np.ones_like(state.covariance))
         consumed = _drain(trace)
         for layer in reversed(net.layers):
@@ -204,22 +231,24 @@ def order_parameters(
         fan_in=np.array([record.input.width for record in records]),
         fan_out=np.array([record.output.width for record in records]),
         bias=np.array([record.bias for record in records]),
+        _others=(_added(others, 0), _added(others, 1)),
+        _tangents=tangents,
     )
 
 
 def _check_linear_output(net: Network) -> None:
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
-    last: Layer = net.layers[-1]
-    while isinstance(last, Residual):
-        last = last.layers[-1]
-    if last.n_weight_layers == 0:
+    last = net.layers[-1]
+    while last.children:
+        last = last.children[-1]
+    if last.activation is not None:
         raise ValueError(
             f"`net` must have linear outputs for now, but it ends in {last!r}; end it with a `Dense` layer."
         )
 
 
-def _exchangeable_state(net: Network, q0: Any, c0: Any) -> State:
+def _exchangeable_state(net: Network, q0: Any, c0: Any, n_samples: int | None) -> State:
     variance, correlation = nonnegative_array("q0", q0), finite_array("c0", c0)
     if np.any(np.abs(correlation) > 1):
         worst = correlation.ravel()[np.argmax(np.abs(correlation))]
@@ -232,22 +261,41 @@ def _exchangeable_state(net: Network, q0: Any, c0: Any) -> State:
         raise ValueError(
             f"`q0` and `c0` must broadcast, got shapes {variance.shape} and {correlation.shape}; reshape one."
         ) from None
-    return State(variance, variance * correlation, np.zeros_like(variance), net.n_inputs, gaussian=False)
+    if n_samples is not None:
+        n_samples = positive_integer("n_samples", n_samples)
+    return State(
+        variance,
+        variance * correlation,
+        np.zeros_like(variance),
+        net.n_inputs,
+        gaussian=False,
+        n_samples=n_samples,
+    )
 
 
-def _given_state(net: Network, q0: Any, c0: Any, inputs: Any) -> State:
-    if not (np.all(np.equal(q0, 1.0)) and np.all(np.equal(c0, 0.0))):
-        raise ValueError("`inputs` excludes `q0` and `c0`, which it determines; drop them.")
+def _given_state(net: Network, inputs: Any) -> State:
     x = input_matrix("inputs", inputs, net.n_inputs)
     n = len(x)
     # Three (L, T, T) fields, or two of them and the slopes on the way; 14 more (measured) are work space of
     # one layer, or what `fisher_statistics` adds.
-    n_bytes = 8.0 * n**2 * (3 * net.n_weight_layers + 14)
+    n_bytes = 8.0 * n**2 * ((3 + 4 * net.couples_samples) * net.n_weight_layers + 14)
     job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
     require_memory(n_bytes, job, "take fewer `inputs`")
     gram = x @ x.T
     gram /= x.shape[1]
-    return State(np.diagonal(gram).copy(), gram, x.mean(axis=1), net.n_inputs, gaussian=False)
+    return State(np.diagonal(gram).copy(), gram, x.mean(axis=1), net.n_inputs, gaussian=False, n_samples=n)
+
+
+def _propagate_tangents(net: Network, trace: list) -> tuple[Tangent, ...] | None:
+    """The tangent kernels at the outputs; None where a layer that couples samples does not know its share."""
+    tangents: list[Tangent] = []
+    records = iter(trace)
+    try:
+        for layer in net.layers:
+            tangents = layer.propagate_tangents(tangents, records)
+    except NotImplementedError:
+        return None
+    return tuple(tangents)
 
 
 def _rows(values: list[np.ndarray]) -> np.ndarray:
@@ -274,6 +322,11 @@ def _adopt_gradients(records: list[WeightRecord]) -> np.ndarray:
     return q_tilde_st
 
 
+def _added(records: list[ParameterRecord], i: int) -> Any:
+    """What such parameters add to the kernel at one input (i = 0) or at two (i = 1)."""
+    return sum((record.gradient[i] * record.features[i] for record in records), start=0.0)
+
+
 def _drain(trace: list) -> Iterator:
     """The records from last to first, each released once it is used."""
     while trace:
@@ -283,7 +336,7 @@ def _drain(trace: list) -> Iterator:
 def _check_finite(variance: np.ndarray, covariance: np.ndarray, what: str) -> None:
     for layer, (one, two) in enumerate(zip(variance, covariance, strict=True), start=1):
         if not (np.all(np.isfinite(one)) and np.all(np.isfinite(two))):
-            raise ValueError(
+            raise OutOfRange(
                 f"{what} is infinite at weight layer {layer} of {len(variance)}; lower `sigma_w2` or the "
                 "depth, and use an activation without jumps."
             )

@@ -131,11 +131,11 @@ class Comparison(Result):
 
 def compare(
     net: Network,
-    n_samples: int = 1000,
+    n_samples: int | None = None,
     n_networks: int = 20,
     *,
-    q0: float = 1.0,
-    c0: float = 0.0,
+    q0: float | None = None,
+    c0: float | None = None,
     inputs: np.ndarray | None = None,
     rng: Any = None,
     executor: Any = None,
@@ -324,7 +324,12 @@ def _row(ensemble: Ensemble, name: str, theory: float, allowance: float, roundin
 
 
 def _check_ensemble(
-    ensemble: Any, net: Network, n_samples: int, q0: float, c0: float, inputs: np.ndarray | None
+    ensemble: Any,
+    net: Network,
+    n_samples: int | None,
+    q0: float | None,
+    c0: float | None,
+    inputs: np.ndarray | None,
 ) -> None:
     if not isinstance(ensemble, Ensemble):
         raise TypeError(
@@ -334,9 +339,9 @@ def _check_ensemble(
         raise ValueError("`ensemble` must hold at least two networks for a standard error; draw more.")
     if not same_network(ensemble.network, net):
         raise ValueError(f"`ensemble` was drawn from {ensemble.network}, not from {net}; draw another.")
-    same = n_samples in (1000, ensemble.n_samples)  # the defaults say nothing
-    same &= (q0, c0) in ((1.0, 0.0), (ensemble.q0, ensemble.c0))
-    same &= inputs is None or (ensemble.inputs is not None and np.array_equal(inputs, ensemble.inputs))
+    same = n_samples in (None, ensemble.n_samples) and q0 in (None, ensemble.q0) and c0 in (None, ensemble.c0)
+    if inputs is not None:
+        same = same and ensemble.inputs is not None and np.array_equal(inputs, ensemble.inputs)
     if not same:
         raise ValueError(
             "`ensemble` was drawn with other inputs than `n_samples`, `q0`, `c0` or `inputs` say; drop them."

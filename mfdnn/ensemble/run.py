@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from typing import Any
@@ -42,8 +42,8 @@ def run(
     Parameters
     ----------
     function : callable
-        Defined in a module, so that it can be sent to other processes; returns a dictionary of arrays whose
-        shapes are the same for all tasks.
+        Defined in a module, so that it can be sent to other processes; returns a dictionary of arrays of
+        float64, whose shapes are the same for all tasks.
     tasks : sequence
     executor : optional
         Anything with ``.map``; a `concurrent.futures.Executor` also reports tasks as they finish. Default:
@@ -107,7 +107,11 @@ def _completed(
 
 
 class Checkpoint:
-    """Finished tasks in a file: numbers only (npz without pickle), replaced as a whole or not at all.
+    """Finished tasks in a file, one line of text each: what a kill, a full disk or a cut leaves is read again.
+
+    Every line is a checksum and JSON; the first holds the settings, any other one result, whose numbers are
+    written to the last bit. A line is added in one go when its task is finished, whatever the others take. One
+    that is incomplete or damaged is left out: its task runs again.
 
     Parameters
     ----------
@@ -130,55 +134,74 @@ class Checkpoint:
 
     def check_writable(self) -> None:
         """Raise a ValueError now rather than lose the first result: `path` cannot be written."""
-        temporary = self._temporary()
+        existed = os.path.exists(self.path)
+        probe = self.path if existed else self._temporary()
         try:
-            with open(temporary, "wb"):
+            with open(probe, "ab"):
                 pass
-            os.remove(temporary)
+            if not existed:
+                os.remove(probe)
         except OSError as error:
             raise ValueError(
                 f"`checkpoint` {self.path!r} cannot be written ({error.strerror}); pass a path in an existing "
                 "folder that you may write to."
             ) from None
 
-    def _temporary(self) -> str:
-        return f"{self.path}.{os.getpid()}.tmp"
-
     def add(self, number: int, result: Result) -> None:
         """Keep one more result, on disk when this returns."""
         self.results[number] = result
-        numbers = np.array(sorted(self.results))
-        arrays: dict[str, Any] = {
-            f"result_{name}": np.stack([self.results[i][name] for i in numbers]) for name in result
-        }
-        temporary = self._temporary()
+        # A newline before and none behind: it also ends a line that a kill cut short.
+        line = b"\n" + _line(
+            {"task": number, "result": {name: array.tolist() for name, array in result.items()}}
+        )
+        if os.path.exists(self.path):
+            _write(self.path, "ab", line)
+            return
+        temporary = self._temporary()  # so that there never is a file without settings
         try:
-            with open(temporary, "wb") as file:
-                np.savez(file, settings=np.array(json.dumps(self.settings)), numbers=numbers, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(temporary, "wb", _line({"settings": self.settings}) + line)
             os.replace(temporary, self.path)
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
 
+    def _temporary(self) -> str:
+        return f"{self.path}.{os.getpid()}.tmp"
+
     def _load(self) -> None:
-        try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            found = json.loads(str(arrays.pop("settings")))
-            numbers = arrays.pop("numbers")
-        except (AttributeError, KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile):
+        with open(self.path, "rb") as file:
+            first, *lines = file.read().split(b"\n")
+        found = _content(first).get("settings")
+        if found is None:
             raise ValueError(
                 f"`checkpoint` is {self.path!r}, an existing file that is no checkpoint; pass another path."
-            ) from None
+            )
         for name in sorted({*self.settings, *found}):
             if self.settings.get(name) != found.get(name):
                 raise ValueError(
                     f"`checkpoint` {self.path!r} was made with {name} = {found.get(name)}, not "
                     f"{self.settings.get(name)}; pass another path, or remove the file to start afresh."
                 )
-        for row, number in enumerate(numbers):
-            self.results[int(number)] = {
-                name.removeprefix("result_"): array[row] for name, array in arrays.items()
-            }
+        for line in lines:
+            content = _content(line)
+            if content:
+                arrays = {name: np.array(value) for name, value in content["result"].items()}
+                self.results[content["task"]] = arrays
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content).encode()
+    return b"%08x %s" % (zlib.crc32(text), text)
+
+
+def _content(line: bytes) -> dict[str, Any]:
+    """What `_line` was made of; nothing if that is not certain."""
+    checksum, _, text = line.partition(b" ")
+    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else {}
+
+
+def _write(path: str, mode: str, content: bytes) -> None:
+    with open(path, mode) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -14,7 +14,7 @@ import numpy as np
 from .._blas import single_blas_thread
 from .._memory import available_memory
 from .._results import Result
-from .._validation import finite_number, input_matrix, positive_integer, variance
+from .._validation import finite_number, input_matrix, positive_integer, refuse_both, sample_count, variance
 from ..datasets import gaussian_inputs
 from ..network import Network
 from ..sampled import LayerActivity, fisher_spectrum, sample
@@ -88,11 +88,11 @@ class Ensemble(Result):
 
 def ensemble(
     net: Network,
-    n_samples: int = 1000,
+    n_samples: int | None = None,
     n_networks: int = 20,
     *,
-    q0: float = 1.0,
-    c0: float = 0.0,
+    q0: float | None = None,
+    c0: float | None = None,
     inputs: np.ndarray | None = None,
     rng: Any = None,
     executor: Any = None,
@@ -106,14 +106,14 @@ def ensemble(
     Parameters
     ----------
     net : Network
-    n_samples : int
-        T, the number of inputs.
+    n_samples : int, optional
+        T, the number of inputs. Default: 1000.
     n_networks : int
-    q0, c0 : float
+    q0, c0 : float, optional
         Mean square of the Gaussian inputs and correlation of two of them; every network draws its own
-        (`mfdnn.datasets.gaussian_inputs`).
+        (`mfdnn.datasets.gaussian_inputs`). Default: 1 and 0.
     inputs : array (T, M_0), optional
-        Given inputs, the same for all networks. They exclude `n_samples`, `q0` and `c0`.
+        Given inputs, the same for all networks. They determine T, and exclude `q0` and `c0`.
     rng : int, numpy.random.Generator, ... , optional
         Anything `numpy.random.default_rng` takes. Network i draws its parameters, then its inputs, from
         ``numpy.random.default_rng(rng).spawn(n_networks)[i]``.
@@ -121,8 +121,9 @@ def ensemble(
         Anything with ``.map``, such as the executors of concurrent.futures, loky, Dask and mpi4py. Default:
         threads, one per core, fewer if memory is short.
     checkpoint : path, optional
-        File in which finished networks are kept. An interrupted run resumes with the same call, recomputes
-        none of them, and returns the same bits; so does a run that asks for more networks. Needs `rng`.
+        File in which finished networks are kept, one line of text each. An interrupted run resumes with the
+        same call, recomputes none of them, and returns the same bits; so does a run that asks for more
+        networks. Needs `rng`.
     progress : bool
         Show a progress bar on stderr, if that is a terminal.
     dtype : {"float64", "float32"}
@@ -166,14 +167,14 @@ def ensemble(
     """
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp.")
-    n_samples = positive_integer("n_samples", n_samples)
-    n_networks = positive_integer("n_networks", n_networks)
-    q0, c0, kind = variance("q0", q0), finite_number("c0", c0), float_dtype(dtype)
+    refuse_both("inputs", inputs, q0=q0, c0=c0)
     if inputs is not None:
         inputs = input_matrix("inputs", inputs, net.n_inputs)
-        if n_samples not in (1000, len(inputs)) or (q0, c0) != (1.0, 0.0):  # the defaults say nothing
-            raise ValueError("`inputs` excludes `n_samples`, `q0` and `c0`, which it determines; drop them.")
-        n_samples = len(inputs)
+    n_samples = sample_count(n_samples, inputs)
+    n_networks = positive_integer("n_networks", n_networks)
+    q0 = 1.0 if q0 is None else variance("q0", q0)
+    c0 = 0.0 if c0 is None else finite_number("c0", c0)
+    kind = float_dtype(dtype)
     seeds = _streams(rng, n_networks)
     measure = partial(
         _measure,
@@ -215,13 +216,14 @@ def ensemble(
 
 def _streams(rng: Any, n_networks: int) -> list[np.random.SeedSequence]:
     """One seed per network."""
-    sequence: Any = getattr(np.random.default_rng(rng).bit_generator, "seed_seq", None)
-    if not hasattr(sequence, "spawn"):  # a RandomState has none
+    try:
+        sequence: Any = np.random.default_rng(rng).bit_generator.seed_seq
+        return sequence.spawn(n_networks)
+    except (AttributeError, TypeError):  # a RandomState cannot be split, and NumPy 1 does not take it at all
         raise TypeError(
             f"`rng` must be something that can be split into one stream per network, got {type(rng).__name__}; "
             "pass an integer, or numpy.random.default_rng of one."
-        )
-    return sequence.spawn(n_networks)
+        ) from None
 
 
 def same_network(one: Network, two: Network) -> bool:
@@ -240,7 +242,8 @@ def _measure(
     eigenvalues: bool,
 ) -> dict[str, np.ndarray]:
     """One network: the numbers of `Ensemble`."""
-    with single_blas_thread():
+    # `fisher_spectrum` reports an overflow, in one sentence.
+    with single_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         rng = np.random.default_rng(seed)
         one = sample(net, rng=rng, dtype=dtype)
         X = gaussian_inputs(n_samples, net.n_inputs, q0, c0, rng=rng) if inputs is None else inputs
@@ -292,7 +295,7 @@ def _standard_error(values: np.ndarray) -> np.ndarray:
 def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) -> int:
     """One per core, fewer if as many networks at once would not fit."""
     rows = n_samples * net.n_outputs
-    errors = rows * sum(layer.units for layer, _ in net.weight_layers)
+    errors = rows * sum(layer.output_width(fan_in) for layer, fan_in in net.parameter_layers)
     each = kind.itemsize * (2 * net.n_parameters + 2 * errors)
     each += 8 * rows * (rows if eigenvalues or rows <= EXACT else 200)
     return int(max(1, min(n_cores(), available_memory() // max(each, 1))))
@@ -317,7 +320,10 @@ def _describe(net: Network) -> dict[str, str]:
     x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
     return {
         "net": f"{net} {list(net.layers)}",
-        "variances": repr([(layer.sigma_w2, layer.sigma_b2) for layer, _ in net.weight_layers]),
+        # To the last digit, which the description above rounds.
+        "variances": repr(
+            [[v for v in vars(layer).values() if isinstance(v, float)] for layer, _ in net.walk()]
+        ),
         # Labels do not tell two lambdas apart, values do; not to the last digit: machines differ in it.
         "activations": repr([[act.label, *(f"{value:.6g}" for value in act(x))] for act in net.activations]),
     }

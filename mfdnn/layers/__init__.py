@@ -1,8 +1,23 @@
 """Layers, each written twice: mean-field algebra and finite-width arithmetic side by side."""
 
-from .base import Layer, State, WeightRecord
+from .base import Factors, Layer, ParameterRecord, State, Tangent, WeightRecord
 from .dense import WEIGHT_ENSEMBLES, Dense
+from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
 from .residual import Residual
 
-__all__ = ["WEIGHT_ENSEMBLES", "Dense", "Layer", "Pointwise", "Residual", "State", "WeightRecord"]
+__all__ = [
+    "WEIGHT_ENSEMBLES",
+    "BatchNorm",
+    "Dense",
+    "Factors",
+    "Layer",
+    "LayerNorm",
+    "MeanSubtraction",
+    "ParameterRecord",
+    "Pointwise",
+    "Residual",
+    "State",
+    "Tangent",
+    "WeightRecord",
+]

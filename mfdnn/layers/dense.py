@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .._validation import one_of, positive_integer, variance
-from .base import Layer, State, WeightRecord
+from .base import Factors, Layer, State, WeightRecord
 
 __all__ = ["WEIGHT_ENSEMBLES", "Dense"]
 
@@ -63,9 +63,13 @@ class Dense(Layer):
         extra += "" if self.bias else ", bias=False"
         return f"Dense({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra})"
 
+    def scaled(self, factor: float) -> Dense:
+        units = max(1, round(self.units * factor))
+        return Dense(units, self.sigma_w2, self.sigma_b2, self.weights, self.bias)
+
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:
-        output = State(
+        output = state.replace(
             variance=self.sigma_w2 * state.variance + self.sigma_b2,
             covariance=self.sigma_w2 * state.covariance + self.sigma_b2,
             mean=np.zeros_like(state.mean),
@@ -86,7 +90,10 @@ class Dense(Layer):
     def output_width(self, fan_in: int) -> int:
         return self.units
 
-    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> list:
+    def parameter_shapes(self, fan_in: int) -> tuple[tuple[int, ...] | None, ...]:
+        return (self.units, fan_in), (self.units,) if self.bias else None
+
+    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> tuple:
         shape = (self.units, fan_in)
         scale = np.sqrt(self.sigma_w2 / fan_in)
         if self.weights == "gaussian":
@@ -97,13 +104,13 @@ class Dense(Layer):
         else:
             weight = (np.sqrt(max(shape)) * scale * _haar(rng, shape)).astype(dtype)
         if not self.bias:
-            return [(weight, None)]
+            return weight, None
         sigma_b = np.sqrt(self.sigma_b2)
         if self.weights == "uniform":
             bias = np.sqrt(12) * sigma_b * (rng.random(self.units) - 0.5)
         else:
             bias = sigma_b * rng.standard_normal(self.units)
-        return [(weight, bias.astype(dtype))]
+        return weight, bias.astype(dtype)
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         weight, bias = next(parameters)
@@ -128,9 +135,19 @@ class Dense(Layer):
     def backward(
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
     ) -> np.ndarray:
-        weight, bias = next(parameters)
-        collected.append((next(trace), delta, bias is not None))
+        weight, _ = next(parameters)
+        collected.append((next(trace), delta))
         return delta @ weight
+
+    def collect(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> None:
+        next(parameters)
+        collected.append((next(trace), delta))  # without the last and widest product
+
+    def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
+        return delta.T @ h, delta.sum(axis=0) if self.bias else None
+
+    def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors:
+        return Factors(h, delta, self.bias)
 
 
 def _haar(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
+from .._matrices import covariances, moments
 from ..activations import Activation, activation
-from ..gaussian import covariances, moments
 from .base import Layer, State
 
 __all__ = ["Pointwise"]
@@ -26,7 +27,7 @@ class Pointwise(Layer):
     """
 
     def __init__(self, phi: str | Callable | Activation):
-        self.activation = activation(phi)
+        self.activation: Activation = activation(phi)
 
     def __repr__(self) -> str:
         return f"Pointwise({self.activation.label!r})"
@@ -38,8 +39,12 @@ class Pointwise(Layer):
                 f"`Pointwise({self.activation.label!r})` needs Gaussian pre-activations, but its input does not "
                 "come from a weight layer; put a `Dense` layer before it."
             )
-        mean, second, slope2 = moments(self.activation, state.variance)
-        product, slope_product = covariances(self.activation, state.variance, state.covariance)
+        act, square = self.activation, 0.0
+        if np.any(state.mean):  # the offset of a normalisation, the same for all
+            offset = float(np.ravel(state.mean)[0])
+            act, square = _shifted(act, offset), offset**2
+        mean, second, slope2 = moments(act, state.variance - square)
+        product, slope_product = covariances(act, state.variance - square, state.covariance - square)
         trace.append((slope2, slope_product))
         return state.replace(variance=second, covariance=product, mean=mean, gaussian=False)
 
@@ -64,3 +69,12 @@ class Pointwise(Layer):
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
     ) -> np.ndarray:
         return delta * next(trace)
+
+
+@lru_cache(maxsize=16)  # tables are built once
+def _shifted(act: Activation, offset: float) -> Activation:
+    """phi(x + offset)."""
+    kinks = [kink - offset for kink in act.kinks]
+    return Activation(
+        f"{act.name}_shifted", lambda x: act(x + offset), lambda x: act.slope(x + offset), kinks=kinks
+    )

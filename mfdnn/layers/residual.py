@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._validation import finite_number
-from .base import Layer, State
+from .base import Layer, State, Tangent
 
 __all__ = ["Residual"]
 
@@ -31,15 +31,21 @@ class Residual(Layer):
     Yang & Schoenholz 2017, "Mean field residual networks: on the edge of chaos", arXiv:1712.08969.
     """
 
+    kind = "residual"
+
     def __init__(self, layers: Sequence[Layer], skip: float = 1.0):
-        self.layers = tuple(layers)
+        self.children = self.layers = tuple(layers)
         self.skip = finite_number("skip", skip)
         self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
+        self.couples_samples = any(layer.couples_samples for layer in self.layers)
         if self.n_weight_layers == 0:
             raise ValueError("`layers` of a Residual block must contain a weight layer; add a `Dense` layer.")
 
     def __repr__(self) -> str:
         return f"Residual([{', '.join(map(repr, self.layers))}]{'' if self.skip == 1 else f', skip={self.skip:g}'})"
+
+    def scaled(self, factor: float) -> Residual:
+        return Residual([layer.scaled(factor) for layer in self.layers], self.skip)
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:
@@ -52,7 +58,7 @@ class Residual(Layer):
         row = (lambda m: m[..., :, None]) if matrix else (lambda m: m)
         column = (lambda m: m[..., None, :]) if matrix else (lambda m: m)
         cross = row(state.mean) * column(branch.mean) + row(branch.mean) * column(state.mean)
-        return State(
+        return state.replace(
             variance=s**2 * state.variance + branch.variance + 2 * s * state.mean * branch.mean,
             covariance=s**2 * state.covariance + branch.covariance + s * cross,
             mean=s * state.mean + branch.mean,
@@ -68,6 +74,17 @@ class Residual(Layer):
             branch = layer.backpropagate_state(branch, trace)
         return self.skip**2 * gradient[0] + branch[0], self.skip**2 * gradient[1] + branch[1]
 
+    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
+        branch = tangents
+        for layer in self.layers:
+            branch = layer.propagate_tangents(branch, trace)
+        s2 = self.skip**2
+        both = [
+            Tangent(t.source, s2 * t.one + b.one, s2 * t.two + b.two)
+            for t, b in zip(tangents, branch, strict=False)  # the branch has those of its own parameters too
+        ]
+        return both + branch[len(tangents) :]
+
     # -- finite width -----------------------------------------------------------------------------------------
     def output_width(self, fan_in: int) -> int:
         width = fan_in
@@ -79,13 +96,6 @@ class Residual(Layer):
                 f"layer of the block {fan_in} wide."
             )
         return width
-
-    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> list:
-        parameters, width = [], fan_in
-        for layer in self.layers:
-            parameters += layer.initialise(rng, width, dtype)
-            width = layer.output_width(width)
-        return parameters
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         branch = x

@@ -93,12 +93,8 @@ def draw(
         A key of `FIGURES`.
     path : path
         Ends in .png, .pdf or .svg.
-    fast : bool
-        Small networks and few of them.
-    rng
-        Anything `numpy.random.default_rng` takes.
-    progress : bool
-        Show progress bars on stderr, if that is a terminal.
+    fast, rng, progress
+        As for every figure (`PaperFigure`).
 
     Raises
     ------

@@ -46,11 +46,8 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     Parameters
     ----------
-    fast : bool
-        Widths 20 and 40, four networks each.
-    rng
-        Anything `numpy.random.default_rng` takes.
-    progress : bool
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: widths 20 and 40, four networks each.
 
     Returns
     -------

@@ -19,9 +19,7 @@ from scipy.linalg import eigh
 
 from .. import phase, plots
 from ..gaussian import expect_product
-from ..layers import Dense, Pointwise
-from ..network import Network
-from ..sampled import sample
+from . import _signals as signals
 from ._style import bar, letter, paper_style
 
 if TYPE_CHECKING:
@@ -61,11 +59,8 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     Parameters
     ----------
-    fast : bool
-        N = 100 and heat maps of 9 x 9 points.
-    rng
-        Anything `numpy.random.default_rng` takes.
-    progress : bool
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: N = 100 and heat maps of 9 x 9 points.
 
     Returns
     -------
@@ -100,8 +95,8 @@ def _variance_maps(ax: Axes, width: int, rng: np.random.Generator) -> None:
     for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
         variances = sigma_w**2, SIGMA_B**2
         plots.variance_map(PHI, *variances, steps=0, q_max=NORMS[-1], ax=ax, color=colour)
-        inputs = np.stack([_on_sphere(rng, n_inputs, width, q) for q in shown])
-        _points(ax, shown, _mean_square(_next_layer(inputs, *variances, rng)), colour)
+        inputs = np.stack([signals.on_sphere(rng, n_inputs, width, q) for q in shown])
+        _points(ax, shown, signals.mean_square(signals.next_layer(PHI, inputs, *variances, rng)), colour)
     ax.legend().remove()  # the figure has one for all panels
 
 
@@ -113,11 +108,11 @@ def _variances_over_depth(ax: Axes, width: int, rng: np.random.Generator, progre
         variances = sigma_w**2, SIGMA_B**2
         for start in starts:
             ax.plot(layers, phase.trajectory(PHI, *variances, n_layers, q0=start).q, color=colour, lw=1.4)
-        hidden = np.stack([_on_sphere(rng, n_inputs, width, q) for q in starts])
-        sampled = [_mean_square(hidden)]
+        hidden = np.stack([signals.on_sphere(rng, n_inputs, width, q) for q in starts])
+        sampled = [signals.mean_square(hidden)]
         for _ in bar(layers[1:], progress, f"figure 1 B, sigma_w = {sigma_w}"):
-            hidden = _next_layer(hidden, *variances, rng)
-            sampled.append(_mean_square(hidden))
+            hidden = signals.next_layer(PHI, hidden, *variances, rng)
+            sampled.append(signals.mean_square(hidden))
         for lengths in np.swapaxes(sampled, 0, 1):
             _points(ax, layers, lengths, colour)
     ax.set(xlabel="layer $l$", ylabel="$q^l$", ylim=(0, 15))
@@ -136,11 +131,8 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     Parameters
     ----------
-    fast : bool
-        N = 100 and heat maps of 9 x 9 points.
-    rng
-        Anything `numpy.random.default_rng` takes.
-    progress : bool
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: N = 100 and heat maps of 9 x 9 points.
 
     Returns
     -------
@@ -176,8 +168,8 @@ def _correlation_maps(ax: Axes, width: int, rng: np.random.Generator) -> None:
         variances = sigma_w**2, SIGMA_B**2
         ax.plot(grid, phase.correlation_map(PHI, grid, *variances), color=colour, lw=1.8)
         q = phase.fixed_point(PHI, *variances).q
-        pairs = np.stack([_pairs(rng, n_pairs, width, q, c) for c in shown])
-        _points(ax, shown, _correlation(_next_layer(pairs, *variances, rng)), colour)
+        pairs = np.stack([signals.pairs(rng, n_pairs, width, q, c) for c in shown])
+        _points(ax, shown, signals.correlation(signals.next_layer(PHI, pairs, *variances, rng)), colour)
     ax.set(xlabel="$c^l$", ylabel="$c^{l+1}$", xlim=(0, 1), ylim=(0, 1.02))
 
 
@@ -190,11 +182,11 @@ def _correlations_over_depth(ax: Axes, width: int, rng: np.random.Generator, pro
         q = phase.fixed_point(PHI, *variances).q
         for c in starts:
             ax.plot(layers, phase.trajectory(PHI, *variances, n_layers, q0=q, c0=c).c, color=colour, lw=1.4)
-        hidden = np.stack([_pairs(rng, n_pairs, width, q, c) for c in starts])
-        sampled = [_correlation(hidden)]
+        hidden = np.stack([signals.pairs(rng, n_pairs, width, q, c) for c in starts])
+        sampled = [signals.correlation(hidden)]
         for _ in bar(layers[1:], progress, f"figure 2 B, sigma_w = {sigma_w}"):
-            hidden = _next_layer(hidden, *variances, rng)
-            sampled.append(_correlation(hidden))
+            hidden = signals.next_layer(PHI, hidden, *variances, rng)
+            sampled.append(signals.correlation(hidden))
         for correlations in np.swapaxes(sampled, 0, 1):
             _points(ax, layers[::2], correlations[::2], colour)
     ax.set(xlabel="layer $l$", ylabel="$c^l$", ylim=(0, 1.02))
@@ -214,11 +206,8 @@ def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     Parameters
     ----------
-    fast : bool
-        N = 100 and 60 angles.
-    rng
-        Anything `numpy.random.default_rng` takes.
-    progress : bool
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: N = 100 and 60 angles.
 
     Returns
     -------
@@ -265,16 +254,16 @@ def _circle_through_layers(
     w2, b2 = sigma_w**2, SIGMA_B**2
     q = phase.fixed_point(PHI, w2, b2).q
     q_input = (q - b2) / w2
-    hidden = _first_layer(_circle(rng, angles, width, q_input), w2, b2, rng)
+    hidden = signals.first_layer(signals.circle(rng, angles, width, q_input), w2, b2, rng)
     theory = (w2 * q_input * np.cos(offsets) + b2) / q
-    measured = [_autocorrelation(hidden)]
+    measured = [signals.autocorrelation(hidden)]
     around = (angles + np.pi) % (2 * np.pi) - np.pi
     near = np.flatnonzero(np.abs(around) <= OFFSET)[:: 4 if len(angles) > 100 else 1]
     for l in bar(range(2, COMPARED[-1] + 1), progress, description):
-        hidden = _next_layer(hidden, w2, b2, rng)
+        hidden = signals.next_layer(PHI, hidden, w2, b2, rng)
         # With an error bound, for errors near c = 1 grow by chi_1 per layer: 3e7-fold at sigma_w = 4.
         theory = ((w2 * expect_product(PHI, q, theory) + b2) / q).clip(-1, 1)
-        measured.append(_autocorrelation(hidden))
+        measured.append(signals.autocorrelation(hidden))
         if l in PROJECTED:
             _projection(axes[PROJECTED.index(l)], hidden, angles)
         if l in COMPARED:
@@ -295,60 +284,6 @@ def _circle_through_layers(
     axes[3].set_xticks([-np.pi, 0, np.pi], labels=[r"$-\pi$", "0", r"$\pi$"])
     axes[4].set(xlabel=r"$\Delta\theta$ (radians)", xlim=(-OFFSET, OFFSET), ylim=(0, 1.03))
     return image
-
-
-# -- simulation ----------------------------------------------------------------------------------------------
-
-
-def _on_sphere(rng: np.random.Generator, n: int, width: int, q: float) -> np.ndarray:
-    """(n, width) vectors of random direction and mean square q."""
-    x = rng.standard_normal((n, width))
-    return x * np.sqrt(width * q / np.sum(x**2, axis=1, keepdims=True))
-
-
-def _pairs(rng: np.random.Generator, n: int, width: int, q: float, c: float) -> np.ndarray:
-    """(n, 2, width) pairs of vectors of mean square q and correlation c, exactly."""
-    one = _on_sphere(rng, n, width, 1.0)
-    other = rng.standard_normal((n, width))
-    other -= one * np.sum(one * other, axis=1, keepdims=True) / width
-    other *= np.sqrt(width / np.sum(other**2, axis=1, keepdims=True))
-    return np.sqrt(q) * np.stack([one, c * one + np.sqrt(1 - c**2) * other], axis=1)
-
-
-def _circle(rng: np.random.Generator, angles: np.ndarray, width: int, q: float) -> np.ndarray:
-    """(n, width) points of mean square q on a circle around the origin, of random orientation."""
-    axes = np.linalg.qr(rng.standard_normal((width, 2)))[0]
-    return np.sqrt(width * q) * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ axes.T
-
-
-def _first_layer(x: np.ndarray, sigma_w2: float, sigma_b2: float, rng: np.random.Generator) -> np.ndarray:
-    width = x.shape[-1]
-    return sample(Network(width, [Dense(width, sigma_w2, sigma_b2)]), rng=rng)(x)
-
-
-def _next_layer(h: np.ndarray, sigma_w2: float, sigma_b2: float, rng: np.random.Generator) -> np.ndarray:
-    """Pre-activations of one more layer, (..., width) to (..., width)."""
-    width = h.shape[-1]
-    layer = sample(Network(width, [Pointwise(PHI), Dense(width, sigma_w2, sigma_b2)]), rng=rng)
-    return layer(h.reshape(-1, width)).reshape(h.shape)
-
-
-def _mean_square(h: np.ndarray) -> np.ndarray:
-    return np.mean(h**2, axis=-1)
-
-
-def _correlation(pairs: np.ndarray) -> np.ndarray:
-    """Correlations of (..., 2, width) pairs."""
-    one, other = pairs[..., 0, :], pairs[..., 1, :]
-    return np.sum(one * other, axis=-1) / np.sqrt(np.sum(one**2, axis=-1) * np.sum(other**2, axis=-1))
-
-
-def _autocorrelation(h: np.ndarray) -> np.ndarray:
-    """Mean correlation of points k angles apart, k = 0 ... n - 1."""
-    n = len(h)
-    gram = h @ h.T
-    steps = (np.arange(n)[:, None] + np.arange(n)) % n
-    return np.take_along_axis(gram, steps, axis=1).mean(axis=0) / np.trace(gram) * n
 
 
 def _layers_to_settle(sigma_w2: float, sigma_b2: float, fixed: float) -> float:

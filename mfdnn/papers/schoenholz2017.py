@@ -93,11 +93,8 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
 
     Parameters
     ----------
-    fast : bool
-        Ten hidden layers of 50 units, four networks.
-    rng
-        Anything `numpy.random.default_rng` takes.
-    progress : bool
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: ten hidden layers of 50 units, four networks.
 
     Returns
     -------

@@ -140,15 +140,9 @@ def learning_rate_boundary(
     ['monotone', 'may grow:\ncatapult or divergence']
     >>> pyplot.close(ax.figure)
     """
-    x, y = (
-        np.atleast_1d(finite_array(name, value))
-        for name, value in (("widths", widths), ("predicted", predicted))
-    )
-    if x.ndim != 1 or x.shape != y.shape or x.size == 0 or min(x.min(), y.min()) <= 0:
-        raise ValueError(
-            f"`widths` and `predicted` must be positive and of one length, got shapes {x.shape} and "
-            f"{y.shape}; pass one limit per width."
-        )
+    x, y = _over_widths(widths, "predicted", predicted)
+    if x.size == 0 or min(x.min(), y.min()) <= 0:
+        raise ValueError("`widths` and `predicted` must be positive numbers, got none or others; check them.")
     order = np.argsort(x)
     x, y = x[order], y[order]
     ax = make_axes(ax)
@@ -240,13 +234,7 @@ def eigenvalue_scaling(
     'width $M$'
     >>> pyplot.close(ax.figure)
     """
-    x, y = (
-        np.atleast_1d(finite_array(name, value)) for name, value in (("widths", widths), ("theory", theory))
-    )
-    if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(
-            f"`theory` must have one value per width, got shapes {y.shape} and {x.shape}; pass one each."
-        )
+    x, y = _over_widths(widths, "theory", theory)
     ax = make_axes(ax)
     (line,) = ax.plot(x, y, lw=1.6, label=label, color=color)
     if leading is not None:
@@ -269,3 +257,12 @@ def eigenvalue_scaling(
     ax.set_xlabel("width $M$")
     width_ticks(ax, x)
     return ax
+
+
+def _over_widths(widths: Any, name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.atleast_1d(finite_array("widths", widths)), np.atleast_1d(finite_array(name, values))
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(
+            f"`{name}` must have one value per width, got shapes {y.shape} and {x.shape}; pass one each."
+        )
+    return x, y

@@ -2,13 +2,14 @@ r"""The dual of the Fisher information, :math:`F^* = J J^T/T`: products, blocks,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from .._lanczos import basis_size
 from .._memory import require_memory
-from ..layers import Layer
-from .lanczos import basis_size
+from ..layers import Factors
+from ..softmax import SoftmaxRoot
 from .network import Linearisation
 
 __all__ = ["Dual", "HadamardDual", "dual"]
@@ -19,26 +20,51 @@ WORTH_STORING = 30  # outputs for each eigenvalue wanted; above, few products do
 ROWS = 2048  # samples in a block
 
 
-def dual(linear: Linearisation, k: int | None) -> Dual:
+def dual(linear: Linearisation, k: int | None, root: SoftmaxRoot | None = None) -> Dual:
     """The dual of a network at its inputs, for the k largest eigenvalues or all of them."""
-    return Dual(linear) if _couples_samples(linear.one.network.layers) else HadamardDual(linear, k)
+    return (Dual if linear.one.network.couples_samples else HadamardDual)(linear, k, root)
 
 
 class Dual:
-    """F* = J J^T / T, its rows ordered output by output, from Jacobian products alone: for any layer."""
+    """F* = J J^T / T, its rows ordered output by output, from Jacobian products alone: for any layer.
 
-    def __init__(self, linear: Linearisation):
-        self.linear = linear
+    With the root R of a softmax, R J takes the place of J.
+
+    Parameters
+    ----------
+    linear : Linearisation
+    k : int or None
+        How many eigenvalues will be asked for (None: all of them, from `matrix`).
+    root : SoftmaxRoot, optional
+    """
+
+    def __init__(self, linear: Linearisation, k: int | None, root: SoftmaxRoot | None = None):
+        self.linear, self.root = linear, root
         self.n_samples, self.n_outputs = linear.outputs.shape
         self.size = self.n_samples * self.n_outputs
+        if k is None:
+            needed = 16 * self.size**2
+            advice = "pass k=... for the largest eigenvalues only, or fewer samples"
+        else:
+            needed = 16 * self.size * basis_size(self.size, k, min(k, self.n_outputs))
+            advice = "pass fewer samples or a smaller k"
+        what = f"the spectrum of {self.n_outputs} outputs at {self.n_samples} samples"
+        require_memory(needed + self._beside(k), what, advice)
+
+    def _beside(self, k: int | None) -> int:
+        """Bytes beside the matrix, or the vectors of the iteration: unit vectors and their images."""
+        return 16 * self.size * self.n_samples
 
     def product(self, V: np.ndarray) -> np.ndarray:
         """F* V for V (TC, b): a backward and a forward pass for each column."""
+        if self.root is not None:
+            V = self.root.columns(V, transpose=True)
         columns = []
         for v in V.T.astype(self.linear.one.dtype):
             u = v.reshape(self.n_outputs, self.n_samples).T
             columns.append(self.linear.push(self.linear.gradients(u)).T.ravel())
-        return np.array(columns, dtype=np.float64).T / self.n_samples
+        images = np.array(columns, dtype=np.float64).T / self.n_samples
+        return images if self.root is None else self.root.columns(images)
 
     def blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """(rows, columns, block) that cover the lower triangle, diagonal blocks entire."""
@@ -72,32 +98,24 @@ class Dual:
 
 
 class HadamardDual(Dual):
-    """The same where no layer couples samples, from Gram matrices: (h h^T + 1) * (delta delta^T), summed.
+    """The same where no layer couples samples, from Gram matrices: (h h^T + 1) * (delta delta^T), summed."""
 
-    Parameters
-    ----------
-    linear : Linearisation
-    k : int or None
-        How many eigenvalues will be asked for (None: all of them, from `matrix`).
-    """
-
-    def __init__(self, linear: Linearisation, k: int | None):
-        super().__init__(linear)
-        itemsize, parameters = linear.one.dtype.itemsize, linear.one.parameters
-        errors = self.size * sum(weight.shape[0] for weight, _ in parameters) * itemsize
-        self.stored = errors <= STORED_ERRORS and (k is None or self.n_outputs <= WORTH_STORING * k)
-        if k is None:
-            needed = 8 * (2 * self.size**2 + 4 * self.n_samples * min(ROWS, self.n_samples))
-            advice = "pass k=... for the largest eigenvalues only, or fewer samples"
-        else:
-            needed = 16 * self.size * basis_size(self.size, k, min(k, self.n_outputs))
-            needed += self.stored * itemsize * self.n_samples**2 * len(parameters)
-            advice = "pass fewer samples or a smaller k"
-        what = f"the spectrum of {self.n_outputs} outputs at {self.n_samples} samples"
-        require_memory(needed + self.stored * errors, what, advice)
+    def __init__(self, linear: Linearisation, k: int | None, root: SoftmaxRoot | None = None):
+        n_outputs = linear.outputs.shape[1]
+        self.stored = linear.error_bytes <= STORED_ERRORS and (k is None or n_outputs <= WORTH_STORING * k)
+        super().__init__(linear, k, root)
         if self.stored:
-            self.layers = [(h, np.swapaxes(delta, 0, 1), bias) for h, delta, bias in linear.errors()]
+            rows = None if root is None else np.array([self._row(i) for i in range(n_outputs)])
+            factors = linear.factors(linear.errors() if rows is None else linear.pull(rows))
+            self.layers = [(h, np.swapaxes(delta, 0, 1), bias) for h, delta, bias in factors]
             self.grams = [] if k is None else [_gram(h, bias) for h, _, bias in self.layers]
+
+    def _beside(self, k: int | None) -> int:
+        itemsize, parameters = self.linear.one.dtype.itemsize, self.linear.one.parameters
+        errors = self.stored * self.linear.error_bytes
+        if k is None:
+            return errors + 32 * self.n_samples * min(ROWS, self.n_samples)
+        return errors + self.stored * itemsize * self.n_samples**2 * len(parameters)
 
     def product(self, V: np.ndarray) -> np.ndarray:
         """F* V: V mixes the errors, the Gram matrix of the inputs mixes samples, the errors read off."""
@@ -135,17 +153,17 @@ class HadamardDual(Dual):
                 total += float(np.sum((_squares(h) + bias) * _squares(delta)))
         return total / self.n_samples
 
-    def _errors(self, k: int) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-        """(h, delta of output k, bias) of every weight layer."""
+    def _errors(self, k: int) -> list[Factors]:
+        """(h, delta of output k, or of row k of R, bias) of every layer with parameters."""
         if self.stored:
-            return [(h, delta[:, k], bias) for h, delta, bias in self.layers]
+            return [Factors(h, delta[:, k], bias) for h, delta, bias in self.layers]
+        return self.linear.factors(self.linear.pull(self._row(k)))
+
+    def _row(self, k: int) -> np.ndarray:
+        """What output k, or row k of R, takes of the outputs (T, C)."""
         u = np.zeros_like(self.linear.outputs)
         u[:, k] = 1
-        return self.linear.pull(u)
-
-
-def _couples_samples(layers: Sequence[Layer]) -> bool:
-    return any(layer.couples_samples or _couples_samples(getattr(layer, "layers", ())) for layer in layers)
+        return u if self.root is None else self.root.transpose(u).astype(u.dtype)
 
 
 def _squares(x: np.ndarray) -> np.ndarray:

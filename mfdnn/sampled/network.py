@@ -9,14 +9,14 @@ import numpy as np
 
 from .._memory import require_memory
 from .._validation import finite_array, input_matrix, one_of
-from ..layers import Dense
+from ..layers import Factors
 from ..network import Network
 
 __all__ = ["LayerActivity", "Linearisation", "SampledNetwork", "sample"]
 
 DTYPES = ("float32", "float64")
 
-Parameters = list[tuple[np.ndarray, np.ndarray | None]]
+Parameters = list[tuple[np.ndarray | None, ...]]
 
 
 def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledNetwork:
@@ -62,11 +62,7 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
         "take narrower layers" + ("" if kind.itemsize == 4 else " or dtype='float32'"),
     )
     generator = np.random.default_rng(rng)
-    parameters: Parameters = []
-    width = net.n_inputs
-    for layer in net.layers:
-        parameters += layer.initialise(generator, width, kind)
-        width = layer.output_width(width)
+    parameters = [layer.initialise(generator, fan_in, kind) for layer, fan_in in net.parameter_layers]
     return SampledNetwork(net, parameters)
 
 
@@ -95,8 +91,9 @@ class SampledNetwork:
     ----------
     network : Network
     parameters : list of (weight, bias)
-        In layer order; weight (fan_out, fan_in), bias (fan_out,) or None where the layer has none. float32 if
-        all of them are, else float64. May be set later, to those of a trained network for example.
+        In layer order; weight (fan_out, fan_in), bias (fan_out,) or None where the layer has none; what other
+        layers have for parameters their classes say. float32 if all of them are, else float64. May be set
+        later, to those of a trained network for example.
 
     Raises
     ------
@@ -118,7 +115,7 @@ class SampledNetwork:
     True
     """
 
-    def __init__(self, network: Network, parameters: Sequence[tuple[np.ndarray, np.ndarray | None]]):
+    def __init__(self, network: Network, parameters: Sequence[Sequence[np.ndarray | None]]):
         self.network = network
         self.parameters = parameters  # type: ignore[assignment]  # checked and converted by the setter
 
@@ -131,17 +128,17 @@ class SampledNetwork:
         return self._parameters
 
     @parameters.setter
-    def parameters(self, pairs: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> None:
-        self._parameters = _check_pairs("parameters", pairs, self.network)
+    def parameters(self, groups: Sequence[Sequence[np.ndarray | None]]) -> None:
+        self._parameters = _check_parameters("parameters", groups, self.network)
 
     @property
     def dtype(self) -> np.dtype:
         """float32 or float64."""
-        return self._parameters[0][0].dtype
+        return next(a.dtype for group in self._parameters for a in group if a is not None)
 
     @property
     def n_parameters(self) -> int:
-        """P, the number of weights and biases."""
+        """P, the number of parameters."""
         return self.network.n_parameters
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -160,7 +157,7 @@ class SampledNetwork:
         """J^T u, a vector (P,): the gradient of ``sum(u * one(X))`` for u (T, C)."""
         return self.linearise(X).vjp(u)
 
-    def flatten(self, pairs: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
+    def flatten(self, pairs: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
         """One vector (P,) of a list of (weight, bias) pairs."""
         return np.concatenate([np.ravel(a) for pair in pairs for a in pair if a is not None])
 
@@ -172,15 +169,12 @@ class SampledNetwork:
                 f"`vector` must have shape ({self.n_parameters},), got {vector.shape}; pass one entry for "
                 "every parameter, in the order of `flatten`."
             )
-        pairs: Parameters = []
-        start = 0
-        for weight, bias in self._parameters:
-            middle = start + weight.size
-            stop = middle if bias is None else middle + bias.size
-            tail = None if bias is None else vector[middle:stop]
-            pairs.append((vector[start:middle].reshape(weight.shape), tail))
-            start = stop
-        return pairs
+        sizes = [a.size for group in self._parameters for a in group if a is not None]
+        parts = iter(np.split(vector, np.cumsum(sizes)[:-1]))
+        return [
+            tuple(None if a is None else next(parts).reshape(a.shape) for a in group)
+            for group in self._parameters
+        ]
 
     def activity(self, X: np.ndarray) -> list[LayerActivity]:
         """Inputs, pre-activations and back-propagated errors of every weight layer, in order.
@@ -207,12 +201,12 @@ class SampledNetwork:
         >>> [layer.delta.shape for layer in layers]
         [(2, 5, 50), (2, 5, 2)]
         """
-        linear = self.linearise(X)
-        layers = []
-        for (weight, bias), (h, delta, _) in zip(self._parameters, linear.errors(), strict=True):
-            u = h @ weight.T
-            layers.append(LayerActivity(h, u if bias is None else u + bias, delta))
-        return layers
+        found = zip(self.network.parameter_layers, self._parameters, self.linearise(X).errors(), strict=True)
+        return [
+            LayerActivity(h, layer.forward(h, iter([group]), []), delta)
+            for (layer, _), group, (h, delta) in found
+            if layer.n_weight_layers
+        ]
 
 
 class Linearisation:
@@ -238,7 +232,7 @@ class Linearisation:
         """J v (T, C) for a vector (P,) or a list of (weight, bias) pairs."""
         one = self.one
         if isinstance(v, list | tuple):
-            return self.push(_check_pairs("v", v, one.network, one.dtype))
+            return self.push(_check_parameters("v", v, one.network, one.dtype))
         return self.push(one.unflatten(np.asarray(v)))
 
     def vjp(self, u: np.ndarray) -> np.ndarray:
@@ -257,33 +251,50 @@ class Linearisation:
         assert du is not None  # a network has a weight layer
         return du
 
-    def pull(self, u: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-        """(h, delta, has_bias) of every weight layer, in order, for errors u (..., T, C) at the outputs."""
-        pairs, layers = self._parameters, self.one.network.layers
-        if isinstance(layers[0], Dense):
-            # Nobody reads the error at the inputs: without its columns the last and widest product is free.
-            pairs = [(pairs[0][0][:, :0], pairs[0][1]), *pairs[1:]]
-        parameters, trace = iter(reversed(pairs)), iter(reversed(self._trace))
+    def pull(self, u: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(h, delta) of every layer with parameters, in order, for errors u (..., T, C) at the outputs."""
+        first, *others = self.one.network.layers
+        parameters, trace = reversed(self._parameters), reversed(self._trace)
         collected: list = []
-        for layer in reversed(layers):
+        for layer in reversed(others):
             u = layer.backward(u, parameters, trace, collected)
+        first.collect(u, parameters, trace, collected)
         return collected[::-1]
 
     def gradients(self, u: np.ndarray) -> Parameters:
         """J^T u as (weight, bias) pairs."""
-        return [(delta.T @ h, delta.sum(axis=0) if bias else None) for h, delta, bias in self.pull(u)]
+        layers = self.one.network.parameter_layers
+        return [layer.gradient(*pair) for (layer, _), pair in zip(layers, self.pull(u), strict=True)]
 
-    def errors(self) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-        """`pull` of every output at once: delta (C, T, fan_out)."""
+    def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
+        """Derivatives sample by sample of what `pull` or `errors` returned."""
+        layers = self.one.network.parameter_layers
+        return [layer.factors(*pair) for (layer, _), pair in zip(layers, pairs, strict=True)]
+
+    @property
+    def error_bytes(self) -> int:
+        """What `errors` would take."""
+        units = sum(layer.output_width(fan_in) for layer, fan_in in self.one.network.parameter_layers)
+        return self.outputs.size * units * self.one.dtype.itemsize
+
+    def errors(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`pull` of every output at once: delta (C, T, fan_out), derivatives of an output by its own sample."""
         n_samples, n_outputs = self.outputs.shape
-        units = sum(weight.shape[0] for weight, _ in self._parameters)
         require_memory(
-            n_outputs * n_samples * units * self.one.dtype.itemsize,
+            self.error_bytes,
             f"the back-propagated errors of {n_outputs} outputs at {n_samples} samples",
             "pass fewer samples or sample with dtype='float32'",
         )
         one_hot = np.eye(n_outputs, dtype=self.one.dtype)[:, None, :]
-        return self.pull(np.broadcast_to(one_hot, (n_outputs, n_samples, n_outputs)))
+        if not self.one.network.couples_samples:
+            return self.pull(np.broadcast_to(one_hot, (n_outputs, n_samples, n_outputs)))
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for t in range(n_samples):  # sample by sample, or the outputs at all others would count too
+            pairs = self.pull(one_hot * (np.arange(n_samples) == t)[:, None])
+            found = found or [(h, np.empty_like(delta)) for h, delta in pairs]
+            for (_, own), (_, delta) in zip(found, pairs, strict=True):
+                own[:, t] = delta[:, t]
+        return found
 
 
 def float_dtype(dtype: Any) -> np.dtype:
@@ -294,15 +305,12 @@ def float_dtype(dtype: Any) -> np.dtype:
     return np.dtype(one_of("dtype", name, DTYPES))
 
 
-def _check_pairs(name: str, pairs: Any, network: Network, dtype: np.dtype | None = None) -> Parameters:
-    """Pairs that fit the network, as arrays of one float dtype."""
-    shapes = [
-        ((layer.units, fan_in), (layer.units,) if layer.bias else None)
-        for layer, fan_in in network.weight_layers
-    ]
+def _check_parameters(name: str, groups: Any, network: Network, dtype: np.dtype | None = None) -> Parameters:
+    """Parameters that fit the network, as arrays of one float dtype."""
+    shapes = [layer.parameter_shapes(fan_in) for layer, fan_in in network.parameter_layers]
     try:
-        found = [tuple(None if a is None else np.asarray(a) for a in pair) for pair in pairs]
-        fits = [tuple(None if a is None else a.shape for a in pair) for pair in found] == shapes
+        found = [tuple(None if a is None else np.asarray(a) for a in group) for group in groups]
+        fits = [tuple(None if a is None else a.shape for a in group) for group in found] == shapes
     except TypeError:
         fits = False
     if not fits:
@@ -310,9 +318,9 @@ def _check_pairs(name: str, pairs: Any, network: Network, dtype: np.dtype | None
             f"`{name}` must be (weight, bias) pairs of shapes {shapes} in layer order (None: no bias); pass "
             "one pair for every weight layer."
         )
-    arrays = [a for pair in found for a in pair if a is not None]
+    arrays = [a for group in found for a in group if a is not None]
     for a in arrays:
         finite_array(name, a)
     if dtype is None:
         dtype = np.dtype(np.float32 if all(a.dtype == np.float32 for a in arrays) else np.float64)
-    return [tuple(None if a is None else a.astype(dtype, copy=False) for a in pair) for pair in found]  # type: ignore[misc]
+    return [tuple(None if a is None else a.astype(dtype, copy=False) for a in group) for group in found]

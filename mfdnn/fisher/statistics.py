@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, overload
 
 import numpy as np
-from scipy.linalg import eigvalsh
-from scipy.sparse.linalg import eigsh
 
-from ._results import Result
-from ._validation import finite_array, positive_integer
-from .datasets import lowest_correlation
-from .network import Network
-from .order_parameters import OrderParameters, order_parameters
+from .._results import Result
+from .._validation import finite_array, one_of, sample_count
+from ..datasets import lowest_correlation
+from ..layers import BatchNorm, LayerNorm
+from ..network import Network
+from ..order_parameters import OrderParameters, order_parameters
+from .cross_entropy import SoftmaxStatistics, softmax_statistics
+from .kernel import first_block_edge, sums
+from .normalised import OutputNormalisation, describe, output_normalisation, summation
+from .outlier import outlier_criterion
 
 __all__ = ["BlockStatistics", "FisherStatistics", "fisher_statistics"]
 
-DENSE_UP_TO = 512  # inputs: above, Lanczos for the top eigenvalue beats a full eigenvalue decomposition
 # Gaussian integrals are good to 1e-10; below ten times that, kappa_2 / kappa_1 is zero for all we know.
 CENTRED_BELOW = 1e-9
 
@@ -25,6 +27,10 @@ _CAUTION = (
     "No eigenvalue stands out (n_samples * kappa_2 <= kappa_1): `largest` is the infinite-width value of a "
     "bulk, right for n_samples much smaller than the widths; the true edge is several times larger where "
     "they are comparable."
+)
+_HEAVY = (
+    "Layer norm of five outputs or fewer: 1/sigma^2 has no variance (three: no mean), so that samples with almost "
+    "equal outputs dominate and `second_moment` and `largest` depend on the draw."
 )
 _NARROW = (
     "No eigenvalue stands clear of the bulk at this width (kappa_1 / (2 kappa_2) + 5 L / 4 exceeds a third of "
@@ -77,7 +83,8 @@ class FisherStatistics(Result):
     bulk : float or ndarray
         Mean of the other (T - 1) C non-zero eigenvalues (0 for T = 1).
     n_outliers : int
-        C, how many eigenvalues are of the size of `largest`.
+        How many eigenvalues of the size of `largest` stand out: C; C - 1 under layer norm of the outputs, 0 under
+        mean subtraction or batch norm of them.
     mean_leading, second_moment_leading, largest_leading : float or ndarray
         The paper's leading order in M: no bias gradients, P without the last layer's share. For given inputs
         `largest_leading` averages the kernel over all pairs, which is a lower bound of its top eigenvalue.
@@ -87,6 +94,11 @@ class FisherStatistics(Result):
         P, T and C.
     order_parameters : OrderParameters
         What all this was computed from (left out by `to_dict`).
+    output_normalisation : OutputNormalisation or None
+        Under mean subtraction or batch norm of the outputs: the paper's bounds, the sharp edge, the limit of few
+        samples.
+    normalised_by : str
+        What normalises the outputs ("mean subtraction", "batch norm", "layer norm"), or "".
     """
 
     kappa_1: Any
@@ -106,6 +118,8 @@ class FisherStatistics(Result):
     n_samples: int
     n_outputs: int
     order_parameters: OrderParameters
+    output_normalisation: OutputNormalisation | None = None
+    normalised_by: str = ""
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={_short(getattr(self, k))}" for k in ("mean", "second_moment", "largest"))
@@ -123,6 +137,10 @@ class FisherStatistics(Result):
     @property
     def caution(self) -> str:
         """What to know before `largest` is used; empty where it is a separate outlier, or T = 1."""
+        if self.output_normalisation is not None:
+            return self.output_normalisation.caution
+        if self.normalised_by:
+            return _HEAVY if self.n_outputs <= 5 else ""
         alone = len(self.layers) == 1  # one layer: `largest` is the edge of the bulk itself
         if self.n_samples == 1 or alone:
             return ""
@@ -137,14 +155,35 @@ class FisherStatistics(Result):
         return {**fields, "centred": np.asarray(self.centred).tolist(), "caution": self.caution}
 
 
+@overload
 def fisher_statistics(
     net: Network,
-    n_samples: int = 1000,
-    q0: Any = 1.0,
-    c0: Any = 0.0,
+    n_samples: int | None = None,
+    q0: Any = None,
+    c0: Any = None,
     *,
     inputs: np.ndarray | None = None,
-) -> FisherStatistics:
+    output: Literal["linear"] = "linear",
+) -> FisherStatistics: ...
+@overload
+def fisher_statistics(
+    net: Network,
+    n_samples: int | None = None,
+    q0: Any = None,
+    c0: Any = None,
+    *,
+    inputs: np.ndarray | None = None,
+    output: Literal["softmax"],
+) -> SoftmaxStatistics: ...
+def fisher_statistics(
+    net: Network,
+    n_samples: int | None = None,
+    q0: Any = None,
+    c0: Any = None,
+    *,
+    inputs: np.ndarray | None = None,
+    output: str = "linear",
+) -> FisherStatistics | SoftmaxStatistics:
     r"""Mean, second moment and largest eigenvalue of the Fisher information of a wide random network.
 
     The non-zero eigenvalues of F are those of :math:`\Theta \otimes I_C / T`. For exchangeable inputs the
@@ -162,22 +201,28 @@ def fisher_statistics(
     ----------
     net : Network
         With linear outputs.
-    n_samples : int
-        T, the number of inputs.
-    q0, c0 : float or array_like
-        Mean square of the inputs and correlation of two of them, as in `order_parameters`.
+    n_samples : int, optional
+        T, the number of inputs. Default: 1000.
+    q0, c0 : float or array_like, optional
+        Mean square of the inputs and correlation of two of them, as in `order_parameters`. Default: 1 and 0.
     inputs : array_like, shape (T, M_0), optional
-        Given inputs: :math:`\Theta` is then the analytic kernel of these data. They determine, and so
-        exclude, `n_samples`, `q0` and `c0`.
+        Given inputs: :math:`\Theta` is then the analytic kernel of these data. They determine T, and
+        exclude `q0` and `c0`.
+    output : {"linear", "softmax"}
+        What the loss makes of the outputs: nothing (squared errors), or class probabilities (cross-entropy).
 
     Returns
     -------
     FisherStatistics
+        With "softmax" a `mfdnn.fisher.SoftmaxStatistics` instead, those of `mfdnn.fisher.softmax_statistics` for
+        outputs drawn from their law, with its defaults.
 
     Raises
     ------
     ValueError
-        `n_samples` < 1; `c0` < -1/(T - 1), which no T inputs have; and what `order_parameters` raises.
+        `n_samples` < 1, or another than the rows of `inputs`; `c0` < -1/(T - 1), which no T inputs have; layers
+        of one's own that couple samples without `propagate_tangents`; two normalisations of the outputs; a softmax
+        of one output, of normalised ones, or for several `q0` or `c0`; and what `order_parameters` raises.
     TypeError
         `n_samples` is not an integer, `net` not a network.
     MemoryError
@@ -202,6 +247,22 @@ def fisher_statistics(
     O(1/M) with a large constant (at M = 300: 6 % too low for tanh, 25 % for linear networks). The Gaussian
     integrals behind them are good to 1e-10.
 
+    Normalisation in hidden layers keeps `largest` of order M, at least that of the last block: the kernel of the
+    parameters below a batch norm is centred, to relative order 1/T.
+
+    Mean subtraction or batch norm of the outputs takes the mean gradient away, and with it the eigenvalues of
+    order M. `largest` is then the edge of the bulk by `mfdnn.finite_width.centred_edge`, where it applies, which
+    takes seconds; else the value for T much smaller than the widths (`caution`). `kappa_1` and `kappa_2` are those of
+    the outputs before, divided by :math:`q^L - q_{st}^L` for batch norm; its `mean` has the factor
+    (T - 2)/(T - 3), from :math:`E[1/\sigma^2]` at finite T. Of given inputs, `mean`, `second_moment` and `largest`
+    average over 16 outputs drawn from their Gaussian law.
+
+    Layer norm of C outputs leaves the order M. With :math:`f = (u - \bar u)/\sigma` and
+    :math:`Q_t = I - (1 1^T + z_t z_t^T)/C` the dual of F has the blocks
+    :math:`Q_s Q_t \Theta_{st}/(\sigma_s \sigma_t T)`; `mean` has the factor :math:`(C - 2)\,E[\sigma^{-2}]/C`,
+    :math:`E[\sigma^{-2}] = C/((C - 3)\,q^L)`, and the others average over 16 draws of all outputs.
+    :math:`\sigma^{-2}` is heavy-tailed for few outputs: no mean at C = 3, no variance up to C = 5.
+
     The first block sees the random inputs themselves. With `c0` = 0 its largest eigenvalue is a
     Marchenko-Pastur edge, for independent Gaussian input units, which the formula above does not contain.
     `largest` is never below that of a block (interlacing); for one weight layer, linear regression, it is
@@ -215,26 +276,44 @@ def fisher_statistics(
     field approach", arXiv:1806.01316. The blocks: the same authors 2021, "Pathological spectra of the Fisher
     information metric and its variants in deep neural networks", arXiv:1910.05992. Exact widths, bias
     gradients and the first block's edge are derived for this package; its tests hold them against simulation.
+    Normalisation: the same authors 2019, "The normalization method for alleviating pathological sharpness in wide
+    neural networks", arXiv:1906.02926; its finite-T forms are derived for this package.
     """
-    n_samples = positive_integer("n_samples", n_samples)
-    op = order_parameters(net, q0, c0, inputs=inputs)
+    one_of("output", output, ("linear", "softmax"))
     if inputs is None:
-        _check_correlation(c0, n_samples)
-    else:
-        n_samples = _count_inputs(n_samples, op.q.shape[1])
+        n_samples = sample_count(n_samples, None)
+        _check_correlation(0.0 if c0 is None else c0, n_samples)
+    op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
+    if output == "softmax" and net.n_outputs == 1:
+        raise ValueError(
+            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
+        )
+    if net.couples_samples and op._tangents is None:
+        raise ValueError(
+            "`net` has layers that couple samples, of whose Fisher information there is no theory yet; sample it "
+            "(`mfdnn.ensemble`), or drop them."
+        )
+    last = output_normalisation(net)
+    body = op
+    if last is not None:
+        without = Network(net.n_inputs, net.layers[:-1])
+        body = order_parameters(without, q0, c0, inputs=inputs, n_samples=n_samples)
+    n_samples = n_samples or op.q.shape[1]
     depth, n_outputs = len(op.q), net.n_outputs
-    everything = range(depth)
+    sums_of = summation(last, op, body, n_samples)
 
     width = float(op.fan_in.mean())
     hidden_weights = int((op.fan_in[:-1] * op.fan_out[:-1]).sum())
     leading_size = hidden_weights or int(op.fan_in[0] * op.fan_out[0])
-    leading = _sums(op, everything, n_samples, bias=False, top=False)
-    refined = _sums(op, everything, n_samples)
-
+    leading = sums_of(None, leading=True)
+    refined = sums_of(None)
+    # Of the kernel before the outputs are normalised.
+    before = sums(body, None, n_samples, leading=True)
     blocks = []
-    for layer in everything:
-        block = _sums(op, [layer], n_samples)
-        largest = _first_block_edge(op, block, n_samples) if layer == 0 else block.top
+    for layer in range(depth):
+        block = sums_of([layer])
+        first = layer == 0 and not isinstance(last, LayerNorm)
+        largest = first_block_edge(op, block, n_samples, net.couples_samples) if first else block.top
         size = int(op.fan_out[layer] * (op.fan_in[layer] + op.bias[layer]))
         blocks.append(
             BlockStatistics(
@@ -247,16 +326,30 @@ def fisher_statistics(
             )
         )
     largest = np.max([refined.top, *(block.largest for block in blocks)], axis=0)
-    return FisherStatistics(
-        kappa_1=_unwrap(_kappa(leading.diagonal, width, hidden_weights)),
-        kappa_2=_unwrap(_kappa(leading.off_diagonal, width, hidden_weights)),
+    bulk = np.maximum(refined.diagonal - refined.top, 0.0) / max(n_samples - 1, 1)
+    n_outliers = n_outputs
+    normalised: OutputNormalisation | None = None
+    if isinstance(last, LayerNorm):
+        n_outliers = n_outputs - 1  # what all units share is subtracted
+        shared = refined.off_diagonal * (n_samples - 1) / n_samples
+        bulk = np.maximum(refined.diagonal - shared, 0.0) / n_samples
+    elif last is not None:
+        sharp = inputs is None and not np.ndim(largest)
+        normalised = describe(last, body, without if sharp else None, before, n_samples, width)
+        n_outliers, bulk = 0, refined.diagonal / n_samples
+        if normalised.edge_largest is not None:  # the gains of batch norm add eigenvalues 1
+            largest = max(normalised.edge_largest, float(isinstance(last, BatchNorm) and last.affine))
+    scale = 1.0 if normalised is None else normalised.scale
+    found = FisherStatistics(
+        kappa_1=_unwrap(_kappa(scale * before.diagonal, width, hidden_weights)),
+        kappa_2=_unwrap(_kappa(scale * before.off_diagonal, width, hidden_weights)),
         alpha=hidden_weights / width**2,
         width=width,
         mean=_unwrap(n_outputs * refined.diagonal / net.n_parameters),
         second_moment=_unwrap(n_outputs * refined.square / net.n_parameters),
         largest=_unwrap(largest),
-        bulk=_unwrap(np.maximum(refined.diagonal - refined.top, 0.0) / max(n_samples - 1, 1)),
-        n_outliers=n_outputs,
+        bulk=_unwrap(bulk),
+        n_outliers=n_outliers,
         mean_leading=_unwrap(n_outputs * leading.diagonal / leading_size),
         second_moment_leading=_unwrap(n_outputs * leading.square / leading_size),
         largest_leading=_unwrap(leading.top),
@@ -265,116 +358,16 @@ def fisher_statistics(
         n_samples=n_samples,
         n_outputs=n_outputs,
         order_parameters=op,
+        output_normalisation=normalised,
+        normalised_by="" if last is None else last.kind,
     )
-
-
-class OutlierCriterion(NamedTuple):
-    """Whether an eigenvalue stands clear of the bulk, and the numbers that tell (floats or arrays)."""
-
-    c: np.ndarray  # 1/M correction of the outlier, as a fraction of it: c / M
-    shared: np.ndarray  # whether T kappa_2 > kappa_1 (or T = 1): above the bulk at infinite width
-    wide: np.ndarray  # whether c / M < 1/3: above the bulk at this width
-
-    @property
-    def clear(self) -> np.ndarray:
-        return self.shared & self.wide
-
-
-def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
-    r"""Whether T kappa_2 > kappa_1 and c/M < 1/3, with c = kappa_1/(2 kappa_2) + 5 L/4.
-
-    M is the smallest width that theory takes for infinite. The form of c is that of the 1/M expansion; its
-    numbers, and the third, are round ones that cover the simulations behind `mfdnn.compare`.
-    """
-    fan_in = op.fan_in.reshape(-1, *[1] * (op.averaged("q").ndim - 1))
-    one = np.sum(fan_in * op.averaged("q_hat") * op.averaged("q_tilde"), axis=0)
-    two = np.sum(fan_in * op.averaged("q_hat_st") * op.averaged("q_tilde_st"), axis=0)
-    if n_samples == 1:  # the kernel is its diagonal
-        two = one
-    ratio = np.divide(one, two, out=np.full(np.shape(one), np.inf), where=two > 0)
-    c = ratio / 2 + 1.25 * len(op.q)
-    return OutlierCriterion(c, (n_samples > ratio) | (n_samples == 1), c / smallest_width(op) < 1 / 3)
-
-
-def smallest_width(op: OrderParameters) -> int:
-    """M, the smallest width that theory takes for infinite: given inputs do not count, theory knows them."""
-    return int(min(op.fan_in[1:] if op.per_input and len(op.fan_in) > 1 else op.fan_in))
-
-
-class _Sums(NamedTuple):
-    """What the statistics need of the kernel Theta (T x T) of some weight layers."""
-
-    diagonal: np.ndarray  # mean of its diagonal: A_1
-    off_diagonal: np.ndarray  # mean of the rest: A_2
-    square: np.ndarray  # ||Theta||_F^2 / T^2
-    top: np.ndarray  # largest eigenvalue of Theta / T
-
-
-def _sums(op: OrderParameters, layers: Any, n_samples: int, bias: bool = True, top: bool = True) -> _Sums:
-    one, two = _kernel(op, layers, bias)
-    if op.per_input:
-        total = two.sum()
-        diagonal = one.mean()
-        rest = (total - one.sum()) / (n_samples * (n_samples - 1)) if n_samples > 1 else diagonal
-        largest = _top_eigenvalue(two) / n_samples if top else total / n_samples**2
-        return _Sums(diagonal, rest, np.vdot(two, two) / n_samples**2, largest)
-    # Two different eigenvalues: of the constant vector, and of everything orthogonal to it.
-    common, others = (one + (n_samples - 1) * two) / n_samples, (one - two) / n_samples
-    largest = np.maximum(common, others) if n_samples > 1 else one
-    return _Sums(one, two, (one**2 + (n_samples - 1) * two**2) / n_samples, largest)
-
-
-def _kernel(op: OrderParameters, layers: Any, bias: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Theta of one output at one input and at two, summed over `layers`: (T,) and (T, T) for given inputs."""
-    one, two = np.zeros(op.q.shape[1:]), np.zeros(op.q_st.shape[1:])
-    for l in layers:
-        extra = float(bias and op.bias[l])
-        one = one + op.q_tilde[l] * (op.fan_in[l] * op.q_hat[l] + extra)
-        two += op.q_tilde_st[l] * (op.fan_in[l] * op.q_hat_st[l] + extra)
-    return one, two
-
-
-def _first_block_edge(op: OrderParameters, block: _Sums, n_samples: int) -> np.ndarray:
-    r"""Largest eigenvalue of the block of the first weight layer, which sees the random inputs themselves.
-
-    Theta_st = q~_st (x_s . x_t + 1) for s != t. The matrix X X^T / T of independent Gaussian inputs has a
-    Marchenko-Pastur bulk, of resolvent g(z) with z = 1/g + n r / (1 - n g), n the variance of what inputs do
-    not share and r = M_0/T. Their common part, of squared norm `theta`, is a signal in the noise (x = common +
-    noise, and cross terms count); the bias b is a rank-one term that is added. Along the same vector they
-    have the secular equation g (b + theta / (1 - n g)) = 1, whose eigenvalue leaves the bulk if
-    1/g > n (1 + sqrt(r)). Without bias this is z = (theta + n)(theta + r n)/theta (Benaych-Georges &
-    Nadakuditi 2012, arXiv:1103.2221), without common part 1/g = b.
-    """
-    if op.per_input or n_samples == 1:
-        return block.top
-    ratio = op.fan_in[0] / n_samples
-    noise = op.q_hat[0] - op.q_hat_st[0]
-    common = op.fan_in[0] * op.q_hat_st[0]
-    # Negative correlation takes from the bias direction instead.
-    added, common = np.maximum(op.bias[0] + np.minimum(common, 0.0), 0.0), np.maximum(common, 0.0)
-    total = added + common + noise
-    root = np.sqrt(np.maximum(total**2 - 4 * noise * added, 0.0))  # below 0 by rounding alone
-    inverse = (total + root) / 2  # 1/g
-    outside = inverse > noise * (1 + np.sqrt(ratio))
-    gap = np.where(outside, inverse - noise, 1.0)
-    z = np.where(outside, inverse + ratio * noise * inverse / gap, noise * (1 + np.sqrt(ratio)) ** 2)
-    diagonal = (op.q_tilde[0] - op.q_tilde_st[0]) * (op.fan_in[0] * op.q_hat[0] + op.bias[0]) / n_samples
-    return np.maximum(block.top, op.q_tilde_st[0] * z + diagonal)
+    return softmax_statistics(found) if output == "softmax" else found
 
 
 def _kappa(total: np.ndarray, width: float, hidden_weights: int) -> np.ndarray:
     if hidden_weights:
         return total * width / hidden_weights
     return np.where(total != 0, np.copysign(np.inf, total), 0.0)
-
-
-def _top_eigenvalue(matrix: np.ndarray) -> np.ndarray:
-    n = len(matrix)
-    if n <= DENSE_UP_TO:
-        return eigvalsh(matrix, subset_by_index=[n - 1, n - 1])[0]
-    # A fixed start makes the result reproducible; a random one has a component along the top eigenvector.
-    start = np.random.default_rng(0).standard_normal(n)
-    return eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)[0]
 
 
 def _check_correlation(c0: Any, n_samples: int) -> None:
@@ -384,12 +377,6 @@ def _check_correlation(c0: Any, n_samples: int) -> None:
             f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
             f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."
         )
-
-
-def _count_inputs(n_samples: int, n_inputs: int) -> int:
-    if n_samples not in (1000, n_inputs):  # the default says nothing
-        raise ValueError(f"`n_samples` is {n_samples} but `inputs` has {n_inputs} rows; drop `n_samples`.")
-    return n_inputs
 
 
 def _unwrap(value: Any) -> Any:

@@ -1,0 +1,213 @@
+"""Arguments of the command line: what they are called, and what Python makes of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from typing import Any
+
+import numpy as np
+
+DEFAULT_HIDDEN = "1000-1000-10"
+DEFAULT_INPUTS = 784
+
+
+def parse_widths(text: str) -> list[int]:
+    """784-1000-1000-10, or 784-1000x5-10 for five equal widths."""
+    sizes: list[int] = []
+    for part in text.split("-"):
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", part.strip())
+        if not match:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a list of widths such as 784-1000-1000-10 or 784-1000x5-10"
+            )
+        sizes += [int(match[1])] * int(match[2] or 1)
+    return sizes
+
+
+def parse_activation(text: str) -> Any:
+    """relu, leaky_relu(slope=0.2), or module:function."""
+    from ..activations import activation
+
+    if ":" in text and "(" not in text:
+        module_name, _, attribute = text.partition(":")
+        sys.path.insert(0, os.getcwd())
+        try:
+            return activation(getattr(importlib.import_module(module_name), attribute))
+        except Exception as error:  # importing a user's module may raise anything
+            raise ValueError(
+                f"`--activation` {text!r}: {type(error).__name__}: {error}; write module:function for a function of "
+                "your own."
+            ) from None
+        finally:
+            sys.path.pop(0)
+    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", text.strip())
+    if not match:
+        raise ValueError(
+            f"`--activation` must be a name, name(parameter=value) or module:function, got {text!r}."
+        )
+    parameters = {}
+    for item in filter(None, (match[2] or "").split(",")):
+        key, _, value = item.partition("=")
+        try:
+            parameters[key.strip()] = float(value)
+        except ValueError:
+            raise ValueError(
+                f"`--activation` {text!r}: write parameters as {match[1]}(name=number)."
+            ) from None
+    return activation(match[1], **parameters)
+
+
+def parse_range(text: str) -> np.ndarray:
+    """0.5:4:200 (start:stop:points), a comma-separated list, or a number."""
+    try:
+        if ":" in text:
+            start, stop, n = text.split(":")
+            return np.linspace(float(start), float(stop), int(n))
+        return np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not start:stop:points (0.5:4:200), a list (1,2,3) or a number"
+        ) from None
+
+
+def add_activation(parser: Any, default: str) -> None:
+    """Of all verbs."""
+    parser.add_argument(
+        "--activation",
+        default=default,
+        metavar="PHI",
+        help=f"name, name(parameter=value) or module:function (default: {default})",
+    )
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Widths, activation, initialisation."""
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "widths",
+        nargs="?",
+        type=parse_widths,
+        metavar="WIDTHS",
+        help="inputs-hidden-...-outputs, such as 784-1000x5-10 for five hidden layers "
+        f"(default: {DEFAULT_INPUTS}-{DEFAULT_HIDDEN})",
+    )
+    add_activation(group, "relu")
+    group.add_argument("--sigma-w2", type=float, metavar="V", help="weight variance times fan-in")
+    group.add_argument("--sigma-b2", type=float, metavar="V", help="bias variance")
+    group.add_argument(
+        "--init",
+        metavar="NAME",
+        help="he (default), lecun, glorot, pytorch or critical, instead of --sigma-w2",
+    )
+    group.add_argument("--weights", metavar="KIND", help="gaussian (default), orthogonal or uniform")
+    group.add_argument(
+        "--blocks",
+        type=int,
+        metavar="N",
+        help="residual network of N blocks; WIDTHS is then inputs-width-outputs",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
+    """Number of inputs, and what they are."""
+    group = parser.add_argument_group("inputs")
+    group.add_argument(
+        "--samples", type=int, default=samples, metavar="T", help=f"number of inputs (default: {samples})"
+    )
+    group.add_argument(
+        "--data",
+        default="gaussian",
+        metavar="DATA",
+        help="gaussian (default), digits, or a .npy file of shape (rows, features)",
+    )
+    group.add_argument("--q0", type=float, help="mean square of Gaussian inputs (default: 1)")
+    group.add_argument("--c0", type=float, help="correlation of two Gaussian inputs (default: 0)")
+
+
+def add_loss(parser: argparse.ArgumentParser) -> None:
+    """Loss and optimiser."""
+    group = parser.add_argument_group("loss and optimiser")
+    group.add_argument(
+        "--loss",
+        default="half_mse",
+        metavar="LOSS",
+        help="half_mse (default), mse_per_sample, torch_mse, torch_mse_sum or cross_entropy",
+    )
+    group.add_argument("--momentum", type=float, default=0.0, metavar="B", help="momentum (default: 0)")
+    group.add_argument(
+        "--nesterov", action="store_true", help="Nesterov's momentum instead of the heavy ball"
+    )
+    group.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="L2 decay (default: 0)")
+
+
+def add_simulation(parser: argparse.ArgumentParser, networks: int) -> None:
+    """What is sampled, and how."""
+    group = parser.add_argument_group("simulation")
+    group.add_argument(
+        "--networks",
+        type=int,
+        default=networks,
+        metavar="N",
+        help=f"number of sampled networks (default: {networks})",
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
+    group.add_argument(
+        "--dtype",
+        default="float64",
+        metavar="TYPE",
+        help="float64 (default), or float32 for half the time and memory",
+    )
+
+
+def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
+    from ..network import mlp, resnet
+
+    act = parse_activation(args.activation)
+    widths = args.widths or parse_widths(f"{n_features or DEFAULT_INPUTS}-{DEFAULT_HIDDEN}")
+    if args.blocks is None:
+        return mlp(widths, act, args.sigma_w2, args.sigma_b2, init=args.init, weights=args.weights)
+    for name in ("init", "weights"):
+        if getattr(args, name) is not None:
+            raise ValueError(
+                f"`--{name}` does not go with --blocks, got {getattr(args, name)!r}; give --sigma-w2 and --sigma-b2."
+            )
+    if not args.widths:
+        widths = [widths[0], widths[1], widths[-1]]
+    return resnet(
+        widths, args.blocks, act, 1.0 if args.sigma_w2 is None else args.sigma_w2, args.sigma_b2 or 0.0
+    )
+
+
+def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The network, and either statistics of Gaussian inputs or the inputs themselves as keywords."""
+    if args.data == "gaussian":
+        return _network(args), {"n_samples": args.samples, "q0": args.q0, "c0": args.c0}
+    for name in ("q0", "c0"):
+        if getattr(args, name) is not None:
+            raise ValueError(
+                f"`--{name}` describes Gaussian inputs and does not go with --data {args.data}; drop it."
+            )
+    from ..datasets import load_inputs
+
+    n_features = args.widths[0] if args.widths else None
+    X = load_inputs(args.data, args.samples, n_features, rng=getattr(args, "seed", 0))
+    return _network(args, X.shape[1]), {"inputs": X}
+
+
+def loss_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_loss` added, as keywords."""
+    return {
+        "loss": args.loss,
+        "momentum": args.momentum,
+        "nesterov": args.nesterov,
+        "weight_decay": args.weight_decay,
+    }
+
+
+def simulation_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_simulation` added, as keywords."""
+    return {"n_networks": args.networks, "rng": args.seed, "dtype": args.dtype, "progress": True}

@@ -1,0 +1,185 @@
+"""The verbs: arguments in, text and data out. What a verb needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._validation import one_of
+from .arguments import loss_options, network_and_data, parse_activation, simulation_options
+from .output import Output, table
+
+
+def run_report(args: argparse.Namespace) -> Output:
+    """One page and one picture."""
+    from ..report import report
+
+    net, data = network_and_data(args)
+    page = report(net, **data, **loss_options(args), **simulation_options(args))
+    return Output(str(page), page.to_dict(), save=page.save)
+
+
+def run_phase_diagram(args: argparse.Namespace) -> Output:
+    """Fixed points over a grid."""
+    from ..phase import PHASES, STATUS, phase_diagram
+
+    act = parse_activation(args.activation)
+    diagram = phase_diagram(act, args.sigma_w2, args.sigma_b2, progress=True, q0=args.q0)
+    one_of("field", args.field, ("phase", "q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad"))
+    n = diagram.phase.size
+    lines = [repr(diagram)]
+    for title, names, values in (("phase", PHASES, diagram.phase), ("status", STATUS, diagram.status)):
+        counts = {name: int((values == name).sum()) for name in names}
+        lines += [
+            f"{title:<8} {name:<16} {count / n:7.2%}  ({count} points)"
+            for name, count in counts.items()
+            if count
+        ]
+    w, b = np.meshgrid(diagram.sigma_w2, diagram.sigma_b2, indexing="ij")
+    fields = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase", "status")
+    columns = {"sigma_w2": w, "sigma_b2": b, **{name: getattr(diagram, name) for name in fields}}
+    save = diagram.save if args.output and args.output.endswith(".npz") else None
+    return Output("\n".join(lines), diagram.to_dict(), columns, lambda: diagram.plot(args.field).figure, save)
+
+
+def run_critical_line(args: argparse.Namespace) -> Output:
+    """The edge of chaos."""
+    from ..phase import critical_line, critical_sigma_w2
+
+    act = parse_activation(args.activation)
+    if args.sigma_b2 is not None:
+        weights = np.atleast_1d(critical_sigma_w2(act, args.sigma_b2))
+        columns = {"sigma_b2": args.sigma_b2, "sigma_w2": weights}
+        data = {"activation": act.label, **columns}
+    else:
+        line = critical_line(act, args.q)
+        columns = {"q": line.q, "sigma_w2": line.sigma_w2, "sigma_b2": line.sigma_b2}
+        data = {"activation": act.label, **line.to_dict()}
+
+    def draw() -> Any:
+        from matplotlib import pyplot
+
+        figure, ax = pyplot.subplots(layout="constrained")
+        ax.plot(columns["sigma_w2"], columns["sigma_b2"], "o-" if len(columns["sigma_w2"]) < 20 else "-")
+        ax.set(xlabel=r"$\sigma_w^2$", ylabel=r"$\sigma_b^2$", title=f"edge of chaos, {act.label}")
+        return figure
+
+    return Output(table(columns), data, columns, draw)
+
+
+def run_order_parameters(args: argparse.Namespace) -> Output:
+    """Layer by layer."""
+    from ..order_parameters import order_parameters
+
+    net, data = network_and_data(args)
+    op = order_parameters(net, **data)
+    names = ("q", "q_st", "q_tilde", "q_tilde_st", "chi", "q_hat", "q_hat_st")
+    columns = {"layer": np.arange(1, len(op.q) + 1)}
+    columns |= {name: op.averaged(name) for name in names}
+    text = f"{net!r}\n{table(columns)}"
+    if "inputs" in data:
+        text += "\nmeans over the inputs, and over pairs of different inputs"
+
+    def draw() -> Any:
+        from matplotlib import pyplot
+
+        from .. import plots
+
+        figure, ax = pyplot.subplots(layout="constrained")
+        plots.order_parameters(op, ax=ax)
+        return figure
+
+    return Output(text, {"network": repr(net), **{k: v.tolist() for k, v in columns.items()}}, columns, draw)
+
+
+def run_fisher(args: argparse.Namespace) -> Output:
+    """Eigenvalue statistics."""
+    from ..fisher import fisher_statistics
+
+    net, data = network_and_data(args)
+    fim = fisher_statistics(net, **data)
+    rows = {
+        "kappa_1": fim.kappa_1,
+        "kappa_2": fim.kappa_2,
+        "alpha": fim.alpha,
+        "mean": fim.mean,
+        "second_moment": fim.second_moment,
+        "largest": fim.largest,
+        "bulk": fim.bulk,
+        "largest_leading": fim.largest_leading,
+    }
+    blocks = {
+        "layer": np.arange(1, len(fim.layers) + 1),
+        **{
+            name: np.array([getattr(b, name) for b in fim.layers])
+            for name in ("n_parameters", "mean", "second_moment", "largest")
+        },
+    }
+    lines = [f"{net!r}, T = {fim.n_samples}", *(f"{name:<16} {value:.10g}" for name, value in rows.items())]
+    lines += [f"{'n_outliers':<16} {fim.n_outliers}", "", "diagonal blocks", table(blocks)]
+    if fim.caution:
+        lines += ["", fim.caution]
+    return Output("\n".join(lines), {"network": repr(net), **fim.to_dict()}, blocks)
+
+
+def run_learning_rate(args: argparse.Namespace) -> Output:
+    """The largest stable one."""
+    from ..learning_rate import max_learning_rate
+
+    net, data = network_and_data(args)
+    lr = max_learning_rate(net, **data, **loss_options(args))
+    beyond = "beyond that bound nothing is known"
+    if "catapult" in lr.zones:
+        beyond = (
+            f"may grow and recover (catapult) from there to about {lr.catapult_limit:.4g}; diverges above"
+        )
+    lines = [
+        f"{net!r}, T = {lr.n_samples}",
+        f"{lr.value:.6g}  largest stable learning rate, {lr.optimiser}",
+        lr.convention,
+        f"monotone below {lr.value:.4g}; {beyond}",
+        "",
+        lr.table(),
+    ]
+    if lr.caution:
+        lines += ["", lr.caution]
+    return Output("\n".join(lines), {"network": repr(net), **lr.to_dict()})
+
+
+def run_compare(args: argparse.Namespace) -> Output:
+    """Theory against sampled networks."""
+    from ..ensemble import compare
+
+    net, data = network_and_data(args)
+    found = compare(net, **data, **simulation_options(args), checkpoint=args.checkpoint)
+    fields = ("quantity", "theory", "simulation", "standard_error", "deviation")
+    columns = {name: np.array([getattr(row, name) for row in found.rows]) for name in fields}
+    return Output(f"{net!r}\n{found}", {"network": repr(net), **found.to_dict()}, columns)
+
+
+def run_figure(args: argparse.Namespace) -> Output:
+    """Figures of the papers: a list, one, or all of them."""
+    from .. import papers
+
+    names = list(papers.FIGURES)
+    if args.output and args.name is None:
+        raise ValueError("`-o` needs the name of one figure; see mfdnn figure --list.")
+    if args.list or (args.name is None and not args.all):
+        lines = [f"{name:<28} {papers.summary(name)}" for name in names]
+        return Output("\n".join(lines), {"figures": {name: papers.summary(name) for name in names}})
+    if args.all and args.name:
+        raise ValueError(f"`--all` writes every figure into --folder; drop {args.name!r}.")
+    wanted = names if args.all else [one_of("figure", args.name, names)]
+    folder = Path(args.folder)
+    if not args.output:
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in wanted:
+        path = args.output or str(folder / f"{name}.{args.format}")
+        papers.draw(name, path, fast=args.fast, rng=args.seed)
+        written.append(path)
+    args.output = None  # written already
+    return Output("\n".join(written), {"written": written})

@@ -1,0 +1,21 @@
+"""Eigenvalue statistics of the Fisher information matrix of a random network."""
+
+from .cross_entropy import SoftmaxStatistics, mean_field_logits, softmax_statistics
+from .kernel import DENSE_UP_TO
+from .normalised import OutputNormalisation
+from .outlier import OutlierCriterion, outlier_criterion, smallest_width
+from .statistics import BlockStatistics, FisherStatistics, fisher_statistics
+
+__all__ = [
+    "DENSE_UP_TO",
+    "BlockStatistics",
+    "FisherStatistics",
+    "OutlierCriterion",
+    "OutputNormalisation",
+    "SoftmaxStatistics",
+    "fisher_statistics",
+    "mean_field_logits",
+    "outlier_criterion",
+    "smallest_width",
+    "softmax_statistics",
+]

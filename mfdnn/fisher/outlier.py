@@ -1,0 +1,49 @@
+"""Whether the largest eigenvalue of the Fisher information stands clear of the others."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..order_parameters import OrderParameters
+from .kernel import sums
+
+__all__ = ["OutlierCriterion", "outlier_criterion", "smallest_width"]
+
+
+class OutlierCriterion(NamedTuple):
+    """Whether an eigenvalue stands clear of the bulk, and the numbers that tell (floats or arrays)."""
+
+    c: np.ndarray  # 1/M correction of the outlier, as a fraction of it: c / M
+    shared: np.ndarray  # whether T kappa_2 > kappa_1 (or T = 1): above the bulk at infinite width
+    wide: np.ndarray  # whether c / M < 1/3: above the bulk at this width
+
+    @property
+    def clear(self) -> np.ndarray:
+        """Whether it is above the bulk, at infinite width and at this one."""
+        return self.shared & self.wide
+
+
+def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
+    r"""Whether T kappa_2 > kappa_1 and c/M < 1/3, with c = kappa_1/(2 kappa_2) + 5 L/4.
+
+    M is the smallest width that theory takes for infinite. The form of c is that of the 1/M expansion; its
+    numbers, and the third, are round ones that cover the simulations behind `mfdnn.compare`.
+    """
+    fan_in = op.fan_in.reshape(-1, *[1] * (op.averaged("q").ndim - 1))
+    one = np.sum(fan_in * op.averaged("q_hat") * op.averaged("q_tilde"), axis=0)
+    two = np.sum(fan_in * op.averaged("q_hat_st") * op.averaged("q_tilde_st"), axis=0)
+    if op._tangents is not None:
+        of_all = sums(op, None, n_samples, leading=True)
+        one, two = of_all.diagonal, of_all.off_diagonal
+    if n_samples == 1:  # the kernel is its diagonal
+        two = one
+    ratio = np.divide(one, two, out=np.full(np.shape(one), np.inf), where=two > 0)
+    c = ratio / 2 + 1.25 * len(op.q)
+    return OutlierCriterion(c, (n_samples > ratio) | (n_samples == 1), c / smallest_width(op) < 1 / 3)
+
+
+def smallest_width(op: OrderParameters) -> int:
+    """M, the smallest width that theory takes for infinite: given inputs do not count, theory knows them."""
+    return int(min(op.fan_in[1:] if op.per_input and len(op.fan_in) > 1 else op.fan_in))

@@ -1,0 +1,370 @@
+"""Normalisation: over the samples of a batch (mean subtraction, batch norm) or over units (layer norm)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._validation import finite_number, variance
+from .base import Factors, Layer, ParameterRecord, State, Tangent
+
+__all__ = ["BatchNorm", "LayerNorm", "MeanSubtraction"]
+
+SAMPLES, UNITS = -2, -1  # axes
+ROUNDING = 8  # a spread below so many eps of the largest value is the rounding error of a constant
+
+
+class MeanSubtraction(Layer):
+    r"""Mean over the samples subtracted from every unit, :math:`y_i(t) = x_i(t) - \frac1T \sum_s x_i(s)`.
+
+    Infinite width, exactly: :math:`q \to (1 - 1/T)(q - q_{st})`, :math:`q_{st} \to -(q - q_{st})/T`; of given
+    inputs K becomes :math:`P_0 K P_0` with :math:`P_0 = I - 1 1^T/T`, and so does the tangent kernel of all
+    parameters below. The error of a sample at its own units comes back multiplied by 1 - 1/T.
+
+    References
+    ----------
+    Karakida, Akaho & Amari 2019, "The normalization method for alleviating pathological sharpness in wide
+    neural networks", arXiv:1906.02926.
+    """
+
+    kind, couples_samples = "mean subtraction", True
+
+    def __repr__(self) -> str:
+        return "MeanSubtraction()"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate_state(self, state: State, trace: list) -> State:
+        _check_samples(state.n_samples, 2, self.kind)
+        trace.append(state.n_samples)
+        one, two = _centred(state.variance, state.covariance, state.n_samples)
+        mean = state.mean - state.mean.mean() if _given(state) else np.zeros_like(state.mean)
+        return state.replace(variance=one, covariance=two, mean=mean)
+
+    def backpropagate_state(
+        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        own = (1 - _inverse(next(trace))) ** 2
+        return own * gradient[0], own * gradient[1]
+
+    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
+        n_samples = next(trace)
+        return [Tangent(source, *_centred(one, two, n_samples)) for source, one, two in tangents]
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        _check_samples(x.shape[SAMPLES], 2, self.kind)
+        return _less_mean(x, SAMPLES)
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        return None if dx is None else _less_mean(dx, SAMPLES)
+
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
+        return _less_mean(delta, SAMPLES)
+
+
+@dataclass
+class _Record(ParameterRecord):
+    """What the way back needs of a normalisation."""
+
+    own: tuple[Any, Any] = (1.0, 1.0)  # factors of the errors of a sample at its own units
+    scale: Any = 1.0  # of the centred tangent kernel
+    n_samples: int | None = None
+
+
+class _Normalisation(Layer):
+    """y = gamma z + beta with z = (x - mean) / sqrt(variance + eps) along AXIS."""
+
+    AXIS: int
+
+    def __init__(self, gamma: float = 1.0, beta: float = 0.0, eps: float = 0.0, affine: bool = True):
+        self.gamma, self.beta = finite_number("gamma", gamma), finite_number("beta", beta)
+        self.eps, self.affine = variance("eps", eps), bool(affine)
+
+    def __repr__(self) -> str:
+        extra = "" if self.eps == 0 else f", eps={self.eps:g}"
+        extra += "" if self.affine else ", affine=False"
+        return f"{type(self).__name__}({self.gamma:g}, {self.beta:g}{extra})"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def _output(self, state: State, one: Any, two: Any, record: _Record, trace: list) -> State:
+        """The state of gamma z + beta for moments `one` and `two` of z; the record with the features of the gains."""
+        if self.affine:
+            record.features = (one + 1, two + 1)
+        trace.append(record)
+        scale, shift = self.gamma**2, self.beta**2
+        mean = np.full_like(state.mean, self.beta)
+        return state.replace(variance=scale * one + shift, covariance=scale * two + shift, mean=mean)
+
+    def backpropagate_state(
+        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        record = next(trace)
+        record.gradient = gradient
+        return record.own[0] * gradient[0], record.own[1] * gradient[1]
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def parameter_shapes(self, fan_in: int) -> tuple[tuple[int, ...] | None, ...]:
+        return ((fan_in,), (fan_in,)) if self.affine else ()
+
+    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> tuple:
+        return np.full(fan_in, self.gamma, dtype), np.full(fan_in, self.beta, dtype)
+
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        gamma, beta = self._gains(parameters, x.dtype)
+        z = _less_mean(x, self.AXIS)
+        spread = np.mean(z**2, axis=self.AXIS, keepdims=True)
+        largest = np.abs(x).max(axis=self.AXIS, keepdims=True)
+        constant = spread <= (ROUNDING * np.finfo(x.dtype).eps * largest) ** 2
+        spread = np.sqrt(spread + x.dtype.type(self.eps))
+        # Constants become 0 and pass no error, as in the limit eps -> 0.
+        inverse = np.divide(1, spread, out=np.zeros_like(spread), where=~constant)
+        z *= inverse
+        trace.append((z, inverse))
+        return gamma * z + beta
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        z, inverse = next(trace)
+        gamma, _ = self._gains(parameters, z.dtype)
+        dy = None
+        if self.affine:
+            d_gamma, d_beta = next(tangents)
+            dy = d_gamma * z + d_beta
+        if dx is None:
+            return dy
+        pushed = gamma * self._project(dx, z, inverse)
+        return pushed if dy is None else dy + pushed
+
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
+        z, inverse = next(trace)
+        gamma, _ = self._gains(parameters, z.dtype)
+        if self.affine:
+            collected.append((z, delta))
+        return self._project(gamma * delta, z, inverse)
+
+    def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
+        return (delta * h).sum(axis=0), delta.sum(axis=0)
+
+    def _gains(self, parameters: Iterator, dtype: np.dtype) -> tuple:
+        return next(parameters) if self.affine else (dtype.type(self.gamma), dtype.type(self.beta))
+
+    def _project(self, dx: np.ndarray, z: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        """The symmetric derivative of z, (I - (1 1^T + z z^T)/n) / sigma."""
+        along = np.mean(dx * z, axis=self.AXIS, keepdims=True)
+        return inverse * (_less_mean(dx, self.AXIS) - z * along)
+
+
+class BatchNorm(_Normalisation):
+    r"""Batch normalisation with the statistics of the batch: each unit has mean 0, variance 1 over the samples.
+
+    :math:`y_i(t) = \gamma_i z_i(t) + \beta_i`, :math:`z_i = (x_i - \mu_i)/\sqrt{\sigma_i^2 + \epsilon}` with mean
+    and variance over all T samples that pass together. Its derivative couples them:
+    :math:`\partial z_i/\partial x_i = (I - (1 1^T + z_i z_i^T)/T)/\sigma_i`.
+
+    Infinite width, after a weight layer: :math:`q \to \gamma^2 + \beta^2`,
+    :math:`q_{st} \to \beta^2 - \gamma^2/(T - 1)`, errors times :math:`\gamma^2 T/((T - 3)(q - q_{st}))`, and the
+    tangent kernel of the parameters below is centred, :math:`P_0 \Theta P_0`. Of T given inputs, z has the
+    covariance :math:`P_0 K P_0` over its mean diagonal.
+
+    Parameters
+    ----------
+    gamma, beta : float
+        Initial gain and offset of every unit.
+    eps : float
+        Added to the variance; 0 as in the papers (frameworks: 1e-5).
+    affine : bool
+        Whether gains and offsets are trainable parameters, and so part of the Fisher information. True, as in
+        ``torch.nn.BatchNorm1d``; the papers leave them out, which changes eigenvalues by O(1).
+
+    Raises
+    ------
+    ValueError
+        Negative `eps`. Later: fewer than three samples (z would be constant), or four in theory
+        (:math:`E[1/\sigma_i^2]` is infinite for three); in theory, an input that comes straight from an activation.
+
+    Notes
+    -----
+    A unit that is constant over the batch becomes `beta` and passes no error.
+
+    Theory is of Gaussian z, while T values of mean 0 and variance 1 lie on a sphere. Second moments of z, and the mean
+    diagonal of the tangent kernel of a linear or positively homogeneous network, are exact at finite T; other
+    activations see relative errors of O(1/T): :math:`E[\phi(z)^2]` differs by -V''(1)/T, V(s) the same of a Gaussian of
+    variance s (`mfdnn.batch_norm_fixed_point` is exact). So do errors that come back through several
+    normalisations. Given inputs must be many beside the few directions that hold most of their variance: the
+    tangent kernel leaves out that :math:`z_i` is taken away from it unevenly.
+
+    References
+    ----------
+    Ioffe & Szegedy 2015, "Batch normalization: accelerating deep network training by reducing internal covariate
+    shift", arXiv:1502.03167. Theory: Karakida, Akaho & Amari 2019, arXiv:1906.02926; finite T is derived
+    for this package.
+    """
+
+    kind, couples_samples, AXIS = "batch norm", True, SAMPLES
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate_state(self, state: State, trace: list) -> State:
+        n_samples, given = state.n_samples, _given(state)
+        _check_samples(n_samples, 4, f"the theory of {self.kind}")
+        if not state.gaussian and (given or trace):
+            raise ValueError(
+                "`BatchNorm` needs Gaussian units in theory, but its input does not come from a weight layer; put it "
+                "before the activation, or sample such networks (`mfdnn.ensemble`)."
+            )
+        one, two = _centred(state.variance, state.covariance, n_samples)
+        share, least = _inverse(n_samples), ROUNDING * np.finfo(float).eps
+        inverse: Any
+        kept: Any
+        if given:
+            values, vectors = np.linalg.eigh(two)
+            values = np.where(values > least * len(values) * state.variance.max(), values, 0.0)
+            inverse, squares = _ratios(values / len(values), self.eps)
+            two = (vectors * (len(values) * squares)) @ vectors.T
+            one = np.diagonal(two).copy()
+            kept = one.mean()
+        else:
+            one = np.where(one > least * np.abs(state.variance), one, 0.0)
+            # sigma^2 is `one` T/(T - 1) chi^2_{T-1}/T, and E[1/chi^2_{T-1}] = 1/(T - 3).
+            inverse = _reciprocal(one * (1 - 3 * share) / (1 - share) + self.eps)
+            kept = one * _reciprocal(one + self.eps)  # 1 for eps = 0
+            one, two = kept, -kept * share / (1 - share)
+        own = self.gamma**2 * inverse * (1 - (1 + kept) * share) ** 2
+        scale = self.gamma**2 * inverse * (1 - kept * share / (1 - share))
+        record = _Record((0.0, 0.0), own=(own, own), scale=scale, n_samples=n_samples)
+        return self._output(state, one, two, record, trace)
+
+    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
+        record = next(trace)
+        pushed = []
+        for source, one, two in tangents:
+            one, two = _centred(one, two, record.n_samples)
+            pushed.append(Tangent(source, record.scale * one, record.scale * two))
+        return pushed + record.tangents()
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        _check_samples(x.shape[SAMPLES], 3, self.kind)
+        return super().forward(x, parameters, trace)
+
+
+class LayerNorm(_Normalisation):
+    r"""Layer normalisation: each sample has mean 0 and variance 1 over the units.
+
+    :math:`y_i(t) = \gamma_i z_i(t) + \beta_i`, :math:`z(t) = (x(t) - \mu(t))/\sqrt{\sigma(t)^2 + \epsilon}` with mean
+    and variance over the units of one sample.
+
+    Infinite width: with v and k the variance and covariance of x over units, :math:`q \to \gamma^2 + \beta^2` and
+    :math:`q_{st} \to \gamma^2 k/v + \beta^2`; errors come back times :math:`\gamma^2/v`. As an output of few units it
+    has a theory of its own in `mfdnn.fisher_statistics`.
+
+    Parameters
+    ----------
+    gamma, beta : float
+        Initial gain and offset of every unit.
+    eps : float
+        Added to the variance; 0 as in the papers (frameworks: 1e-5).
+    affine : bool
+        Whether gains and offsets are trainable parameters; True, as in ``torch.nn.LayerNorm``.
+
+    Raises
+    ------
+    ValueError
+        Negative `eps`; in a network, fewer than three units (z would be constant).
+
+    Notes
+    -----
+    A sample whose units are all equal becomes `beta` and passes no error.
+
+    References
+    ----------
+    Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450. Karakida, Akaho & Amari 2019,
+    arXiv:1906.02926.
+    """
+
+    kind, AXIS = "layer norm", UNITS
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate_state(self, state: State, trace: list) -> State:
+        given = _given(state)
+        outer = np.multiply.outer if given else np.multiply
+        spread = state.variance - state.mean**2
+        root = np.sqrt(_reciprocal(spread + self.eps))
+        inverse = root**2, outer(root, root)
+        one, two = spread * inverse[0], (state.covariance - outer(state.mean, state.mean)) * inverse[1]
+        own = tuple(self.gamma**2 * factor for factor in inverse)
+        return self._output(state, one, two, _Record((0.0, 0.0), own=own), trace)
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_width(self, fan_in: int) -> int:
+        if fan_in < 3:
+            raise ValueError(
+                f"`LayerNorm` needs three units or more, got {fan_in}: its output would not depend on its input but "
+                "for a sign; make the layer before it wider."
+            )
+        return fan_in
+
+    def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors:
+        return Factors(h[:, :0], np.concatenate([delta * h, delta], axis=-1), True)
+
+
+def _given(state: State) -> bool:
+    return state.covariance.ndim == state.variance.ndim + 1
+
+
+def _inverse(n_samples: int | None) -> float:
+    """1/T."""
+    return 0.0 if n_samples is None else 1 / n_samples
+
+
+def _centred(one: Any, two: Any, n_samples: int | None) -> tuple[Any, Any]:
+    """Diagonal and rest of P_0 K P_0."""
+    if np.ndim(two) == np.ndim(one) + 1:
+        two = _less_mean(_less_mean(two, -1), -2)
+        return np.diagonal(two).copy(), two
+    difference, share = one - two, _inverse(n_samples)
+    return (1 - share) * difference, -share * difference
+
+
+def _ratios(values: np.ndarray, eps: float) -> tuple[float, np.ndarray]:
+    r"""E[1/(S + eps)] and E[v_a g_a^2/(S + eps)] for S = sum_a v_a g_a^2 with independent standard normal g.
+
+    As :math:`1/x = \int_0^\infty e^{-xs} ds`, the first is the integral of
+    :math:`e^{-\epsilon s} \prod_a (1 + 2 v_a s)^{-1/2}`, the second has another factor :math:`v_a/(1 + 2 v_a s)`.
+    """
+    if eps == 0 and np.count_nonzero(values) < 3:
+        raise ValueError(
+            f"`inputs` differ in {np.count_nonzero(values)} directions only, and batch norm needs three for a finite "
+            "mean of 1/variance; pass more inputs, or a positive `eps`."
+        )
+    # In log s the trapezoid rule converges exponentially; the integrand falls at least as s and s^-1/2 at the ends.
+    x = np.linspace(-40, 90, 1301)
+    s = np.exp(x) / max(values.sum(), eps)
+    decay = np.exp(-eps * s - 0.5 * sum(np.log1p(2 * v * s) for v in values)) * s * (x[1] - x[0])
+    return decay.sum(), np.array([v * np.sum(decay / (1 + 2 * v * s)) for v in values])
+
+
+def _less_mean(x: np.ndarray, axis: int) -> np.ndarray:
+    return x - x.mean(axis=axis, keepdims=True)
+
+
+def _reciprocal(x: Any) -> np.ndarray:
+    """1/x, 0 for 0: what is constant stays 0 and passes no error."""
+    x = np.asarray(x, float)
+    return np.divide(1.0, x, out=np.zeros_like(x), where=x > 0)
+
+
+def _check_samples(n_samples: int | None, least: int, what: str) -> None:
+    if n_samples is not None and n_samples < least:
+        raise ValueError(
+            f"`n_samples` must be {least} or more for {what}, got {n_samples}; pass more samples."
+        )

@@ -1,0 +1,6 @@
+"""The one-page answer for an architecture: phase, spectrum, safe learning rate, and their check by simulation."""
+
+from .boundary import Boundary
+from .build import HiddenLayer, Report, report
+
+__all__ = ["Boundary", "HiddenLayer", "Report", "report"]

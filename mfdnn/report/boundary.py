@@ -1,0 +1,63 @@
+"""The learning-rate limit against width: theory, and sampled networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._results import Result
+from ..ensemble import Ensemble, ensemble
+from ..learning_rate import LearningRate, max_learning_rate, stability_limit
+from ..network import Network, scale_widths
+
+__all__ = ["WIDTH_FACTORS", "Boundary", "boundary", "sampled_rates"]
+
+WIDTH_FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)  # hidden widths, relative to the network's own
+MEASURED_UP_TO = 1.0  # wider ones are theory only: sampling them costs more than the network asked about
+NETWORKS_PER_WIDTH = 5
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Boundary(Result):
+    """Learning-rate limit against width: mean hidden widths, predicted, measured mean and its standard error.
+
+    `measured` and `standard_error` belong to the first ``len(measured)`` widths; wider networks are not sampled.
+    """
+
+    widths: np.ndarray
+    predicted: np.ndarray
+    measured: np.ndarray
+    standard_error: np.ndarray
+
+
+def boundary(net: Network, data: dict, limits: dict, children: list, ens: Ensemble, run: dict) -> Boundary:
+    """The limits of a network with its hidden widths scaled; `ens` are samples of the network itself."""
+    n_networks = min(ens.n_networks, NETWORKS_PER_WIDTH)
+    widths, predicted, measured, errors = [], [], [], []
+    weighted = [layer for layer in net.layers if layer.n_weight_layers]
+    tied = weighted[0].children or weighted[-1].children
+    for factor, child in zip(WIDTH_FACTORS, children, strict=True):
+        if tied and factor != 1:  # the width is that of the inputs or outputs
+            continue
+        scaled = net if factor == 1 else scale_widths(net, factor)
+        hidden = scaled.widths[1:-1]
+        if not hidden or (min(hidden) < 8 and factor != 1):
+            continue
+        lr = max_learning_rate(scaled, **data, **limits)
+        widths.append(float(np.mean(hidden)))
+        predicted.append(lr.value)
+        if factor <= MEASURED_UP_TO:
+            sampled = (
+                ens if factor == 1 else ensemble(scaled, n_networks=n_networks, rng=child, **data, **run)
+            )
+            rates = sampled_rates(lr, sampled)
+            measured.append(np.mean(rates))
+            errors.append(np.std(rates, ddof=1) / np.sqrt(len(rates)))
+    return Boundary(*map(np.array, (widths, predicted, measured, errors)))
+
+
+def sampled_rates(lr: LearningRate, ens: Ensemble) -> np.ndarray:
+    """The limit of each sampled network in the loss and optimiser of `lr`."""
+    curvatures = lr.scale * ens.values["lambda_max"] + lr.weight_decay
+    return np.array([stability_limit(curvature, lr.momentum, lr.nesterov) for curvature in curvatures])

@@ -1,0 +1,250 @@
+"""Theory and simulation of one network, put together."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._results import Result
+from .._validation import positive_integer
+from ..activations import Activation
+from ..ensemble import Comparison, Ensemble, compare, ensemble
+from ..fisher import FisherStatistics, fisher_statistics
+from ..layers import Dense
+from ..learning_rate import LearningRate, max_learning_rate
+from ..network import Network
+from ..order_parameters import OrderParameters
+from ..phase import FixedPoint, fixed_point
+from .boundary import WIDTH_FACTORS, Boundary, boundary
+from .cautions import cautions
+
+__all__ = ["HiddenLayer", "Report", "report"]
+
+WHOLE_SPECTRA = 3000  # T C up to which all eigenvalues are computed for the histogram (2 s a network)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class HiddenLayer(Result):
+    """What decides the phase of a plain network: its activation and the variances of the next weights.
+
+    `uniform` says whether all hidden layers share them; if not, this is the most frequent combination.
+    """
+
+    activation: Activation
+    sigma_w2: float
+    sigma_b2: float
+    uniform: bool
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Report(Result):
+    """Everything about one network; ``str(report)`` is the page, `figure` its picture.
+
+    Attributes
+    ----------
+    network : Network
+    hidden : HiddenLayer or None
+        Activation and variances whose phase is reported; None for residual networks and without hidden layers.
+    fixed_point : FixedPoint or None
+    order_parameters : OrderParameters
+    fisher : FisherStatistics
+    learning_rate : LearningRate
+    comparison : Comparison
+        Theory against `n_networks` sampled networks.
+    ensemble : Ensemble
+        Those networks, with all eigenvalues where the dual matrix is small enough.
+    boundary : Boundary
+        2/lambda_max, in the loss and optimiser of `learning_rate`, against width.
+    warnings : tuple of str
+        What a user should know before training.
+    """
+
+    network: Network
+    hidden: HiddenLayer | None
+    fixed_point: FixedPoint | None
+    order_parameters: OrderParameters
+    fisher: FisherStatistics
+    learning_rate: LearningRate
+    comparison: Comparison
+    ensemble: Ensemble
+    boundary: Boundary
+    warnings: tuple[str, ...]
+    inputs: str
+
+    def __repr__(self) -> str:
+        phase = self.fixed_point.phase if self.fixed_point else "no phase"
+        return f"Report({self.network}, {phase}, {self.learning_rate})"
+
+    def __str__(self) -> str:
+        from .page import page
+
+        return "\n".join(page(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python; order parameters and simulations as in `comparison`."""
+        fields = ("hidden", "fixed_point", "fisher", "learning_rate", "comparison", "boundary")
+        parts = {name: getattr(self, name) and getattr(self, name).to_dict() for name in fields}
+        return {
+            "network": repr(self.network),
+            "inputs": self.inputs,
+            **parts,
+            "warnings": list(self.warnings),
+        }
+
+    def figure(self) -> Any:
+        """Four panels: phase diagram, order parameters over depth, spectrum, learning rate against width."""
+        from .picture import picture
+
+        return picture(self)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the picture (png, pdf, svg) or page and picture (html).
+
+        Raises
+        ------
+        ValueError
+            Another suffix.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".png", ".pdf", ".svg", ".html"):
+            raise ValueError(
+                f"`path` must end in .png, .pdf, .svg or .html, got {os.fspath(path)!r}; change the suffix."
+            )
+        figure = self.figure()
+        if suffix != ".html":
+            figure.savefig(path, dpi=150)
+        else:
+            from .picture import html_page
+
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=130)
+            Path(path).write_text(html_page(self, picture.getvalue()), encoding="utf-8")
+        from matplotlib import pyplot
+
+        pyplot.close(figure)
+
+
+def report(
+    net: Network,
+    n_samples: int | None = None,
+    n_networks: int = 20,
+    *,
+    q0: float | None = None,
+    c0: float | None = None,
+    inputs: np.ndarray | None = None,
+    loss: str = "half_mse",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    rng: Any = None,
+    executor: Any = None,
+    progress: bool = False,
+    dtype: Any = "float64",
+) -> Report:
+    """Theory and simulation of one network, ready to print and to draw.
+
+    Parameters
+    ----------
+    net : Network
+    n_samples, q0, c0, inputs
+        Number of inputs (default 100) and their statistics (1 and 0), or the inputs themselves, (T, M_0), as in
+        `fisher_statistics`.
+    n_networks : int
+        Sampled networks for the check (at least 2, for standard errors).
+    loss, momentum, nesterov, weight_decay
+        As in `max_learning_rate`.
+    rng
+        Seed of the sampled networks.
+    executor, progress, dtype
+        As in `ensemble`.
+
+    Returns
+    -------
+    Report
+        ``print(report)`` for the page, ``report.save("report.png")`` for the picture.
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryError
+        As `fisher_statistics`, `max_learning_rate` and `ensemble`.
+
+    Notes
+    -----
+    Theory takes milliseconds; the sampled networks take the time: about a minute for the defaults at width 1000.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([50, 100, 100, 2], "tanh", sigma_w2=1.5, sigma_b2=0.1)
+    >>> page = mfdnn.report(net, n_samples=40, n_networks=4, rng=0)
+    >>> print(page)  # doctest: +ELLIPSIS
+    Network        50-100-100-2, tanh, ...
+    """
+    positive_integer("n_networks", n_networks, minimum=2)
+    children = np.random.default_rng(rng).spawn(1 + len(WIDTH_FACTORS))
+    limits: dict[str, Any] = {
+        "loss": loss,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "weight_decay": weight_decay,
+    }
+    if inputs is None and n_samples is None:
+        n_samples = 100
+    data: dict[str, Any] = {"n_samples": n_samples, "q0": q0, "c0": c0, "inputs": inputs}
+    lr = max_learning_rate(net, **data, **limits)
+    fim = fisher_statistics(net, **data)
+    hidden = hidden_layer(net)
+    first = float(fim.order_parameters.averaged("q")[0])
+    fp = None
+    if hidden is not None and first > 0:
+        fp = fixed_point(hidden.activation, hidden.sigma_w2, hidden.sigma_b2, q0=first)
+    run = {"executor": executor, "progress": progress, "dtype": dtype}
+    whole = fim.n_samples * fim.n_outputs <= WHOLE_SPECTRA
+    ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
+    table = compare(net, ensemble=ens)
+    op = fim.order_parameters
+    return Report(
+        network=net,
+        hidden=hidden,
+        fixed_point=fp,
+        order_parameters=op,
+        fisher=fim,
+        learning_rate=lr,
+        comparison=table,
+        ensemble=ens,
+        boundary=boundary(net, data, limits, children[1:], ens, run),
+        warnings=tuple(cautions(net, fp, op, fim, lr, table, ens)),
+        inputs=_describe_inputs(ens),
+    )
+
+
+def hidden_layer(net: Network) -> HiddenLayer | None:
+    """What the phase of a network is that of; None for networks without a single one."""
+    if any(layer.children or not (layer.n_weight_layers or layer.activation) for layer in net.layers):
+        return None  # blocks, normalisation: not the map of a plain network
+    pairs = [
+        (layer.activation, weights.sigma_w2, weights.sigma_b2)
+        for layer, weights in zip(net.layers[:-1], net.layers[1:], strict=True)
+        if layer.activation is not None and isinstance(weights, Dense)
+    ]
+    if not pairs:
+        return None
+    common = Counter(pairs).most_common(1)[0][0]
+    return HiddenLayer(*common, uniform=len(set(pairs)) == 1)
+
+
+def _describe_inputs(ens: Ensemble) -> str:
+    n = ens.n_samples
+    if ens.inputs is None:
+        return f"{n} Gaussian samples, mean square {ens.q0:g}, correlation {ens.c0:g}"
+    x = ens.inputs
+    square = np.mean(x**2)
+    gram = x @ x.T / x.shape[1]
+    pairs = (gram.sum() - np.trace(gram)) / max(n * (n - 1), 1)
+    return f"{n} given samples, mean square {square:.3g}, mean product of two {pairs:.3g}"

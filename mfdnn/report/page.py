@@ -1,0 +1,134 @@
+"""The page of text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..phase import STATUS
+from .boundary import sampled_rates
+
+if TYPE_CHECKING:
+    from .build import Report
+
+__all__ = ["page"]
+
+_PHASE_MEANING = {
+    "ordered": "inputs become alike and gradients vanish with depth",
+    "critical": "signals and gradients pass through; the edge of chaos",
+    "chaotic": "similar inputs drift apart and gradients explode with depth",
+    "unbounded": "activations grow without bound with depth",
+}
+
+
+def page(r: Report) -> list[str]:
+    """The lines of the page."""
+    net, fim, lr = r.network, r.fisher, r.learning_rate
+    ensembles = sorted({layer.weights for layer, _ in net.weight_layers})
+    lines = [
+        _entry("Network", f"{repr(net)[8:-1]}; {'/'.join(ensembles)} weights"),
+        _entry("Inputs", r.inputs),
+    ]
+    if r.hidden is None or r.fixed_point is None:
+        kinds = ", ".join(net.kinds)
+        why = f"{kinds} network" if kinds else "no activation" if r.hidden is None else "zero inputs"
+        lines.append(_entry("Phase", f"none ({why}): see the order parameters over depth"))
+    else:
+        fp, h = r.fixed_point, r.hidden
+        where = f"{h.activation.label}, sigma_w^2 = {h.sigma_w2:.6g}, sigma_b^2 = {h.sigma_b2:.6g}"
+        where += "" if h.uniform else " (most frequent; layers differ)"
+        lines += [
+            _entry("Phase", f"{fp.phase}: {_PHASE_MEANING[fp.phase]}"),
+            _entry("", where),
+            _entry(
+                "Fixed point",
+                f"q* = {fp.q:.6g}, c* = {fp.c:.6g}, chi_1 = {fp.chi_1:.6g}, chi_c = {fp.chi_c:.6g}",
+            ),
+            _entry(
+                "Depth scales",
+                f"xi_q = {fp.xi_q:.3g}, xi_c = {fp.xi_c:.3g}, xi_grad = {fp.xi_grad:.3g} layers; "
+                f"depth L = {net.n_weight_layers}",
+            ),
+        ]
+        if fp.status != "ok":
+            lines.append(_entry("", STATUS[fp.status]))
+    n_networks = r.ensemble.n_networks
+    lines += ["", f"Order parameters by layer: theory | simulation of {n_networks} networks (standard error)"]
+    lines += _layer_table(r)
+    lines += ["", "Fisher information: theory | simulation (standard error)"]
+    rows = [["", "theory", "simulation", "", "difference"]]
+    for name, label in (
+        ("mean", "mean eigenvalue"),
+        ("second_moment", "second moment"),
+        (
+            "outlier_mean",
+            f"mean of the {fim.n_outliers} outliers" if fim.n_outliers > 1 else "largest eigenvalue",
+        ),
+        ("lambda_max", "largest eigenvalue"),
+    ):
+        if name == "lambda_max" and fim.n_outliers == 1:
+            continue
+        row = r.comparison.row(name)
+        rows.append(
+            [
+                label,
+                f"{row.theory:.5g}",
+                f"{row.simulation:.5g}",
+                f"({row.standard_error:.2g})",
+                f"{row.simulation / row.theory - 1:+.1%}",
+            ]
+        )
+    lines += _align(rows, "  ")
+    lines += [
+        "",
+        f"Learning rate  below {lr.value:.4g} for {lr.optimiser} on {lr.loss}",
+        *textwrap.wrap(f"({lr.convention})", 100, initial_indent=" " * 15, subsequent_indent=" " * 15),
+    ]
+    rates = sampled_rates(lr, r.ensemble)
+    lines += [
+        " " * 15
+        + f"sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {n_networks}",
+        "",
+    ]
+    lines += ["  " + line for line in lr.table().splitlines()]
+    if r.warnings:
+        lines += ["", "Warnings"]
+        for text in r.warnings:
+            lines += textwrap.wrap(text, 100, initial_indent="  * ", subsequent_indent="    ")
+    return lines
+
+
+def _entry(label: str, text: str) -> str:
+    return f"{label:<14} {text}"
+
+
+def _layer_table(r: Report) -> list[str]:
+    op, ens = r.order_parameters, r.ensemble
+    names = [
+        name for name in ("q", "q_st", "q_tilde", "q_tilde_st") if name in ens.mean
+    ]  # one input has no pairs
+    rows = [["layer", *(cell for name in names for cell in (name, "simulated", ""))]]
+    depth = r.network.n_weight_layers
+    shown = (
+        range(depth)
+        if depth <= 12
+        else [*range(4), *np.unique(np.linspace(4, depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
+    )
+    theory = {name: op.averaged(name) for name in names}
+    for layer in shown:
+        cells = [str(layer + 1)]
+        for name in names:
+            mean, error = ens.mean[name][layer], ens.standard_error[name][layer]
+            cells += [f"{theory[name][layer]:.4g}", f"{mean:.4g}", f"({error:.1g})"]
+        rows.append(cells)
+    return _align(rows, "  ")
+
+
+def _align(rows: list[list[str]], indent: str) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        (indent + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,100 @@
+"""The picture, and page and picture in one file."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import plots
+from ..phase import phase_diagram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .build import Report
+
+__all__ = ["html_page", "picture"]
+
+GRID = 160  # points per axis of the phase diagram
+
+
+def picture(r: Report) -> Figure:
+    """The four panels."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 8.2), layout="constrained")
+    _place_panel(r, axes[0, 0])
+    plots.order_parameters(r.order_parameters, ax=axes[0, 1], ensemble=r.ensemble)
+    sampled = r.ensemble.values
+    whole = "eigenvalues" in sampled
+    plots.fisher_spectrum(
+        np.ravel(sampled["eigenvalues" if whole else "lambda_max"]),
+        r.fisher,
+        ax=axes[1, 0],
+        n_networks=r.ensemble.n_networks,
+        label="sampled eigenvalues" if whole else "largest eigenvalue of each sampled network",
+    )
+    _boundary_panel(r, axes[1, 1])
+    figure.suptitle(repr(r.network)[8:-1], fontsize="medium")
+    return figure
+
+
+def _boundary_panel(r: Report, ax: Axes) -> None:
+    b = r.boundary
+    if not b.widths.size:
+        ax.text(
+            0.5,
+            0.5,
+            f"no hidden layer to widen\n{r.learning_rate!r}",
+            ha="center",
+            va="center",
+            fontsize="small",
+        )
+        ax.set_axis_off()
+        return
+    measured = slice(0, len(b.measured))
+    plots.learning_rate_boundary(
+        b.widths,
+        b.predicted,
+        (b.widths[measured], b.measured),
+        b.standard_error,
+        ax=ax,
+        label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}",
+    )
+
+
+def _place_panel(r: Report, ax: Axes) -> None:
+    if r.hidden is None:
+        op = r.order_parameters
+        layers = np.arange(1, r.network.n_weight_layers + 1)
+        ax.plot(layers, op.averaged("c"), "o-", ms=3)
+        ax.set(
+            xlabel="weight layer $l$", ylabel=r"correlation of two inputs $q_{st}^l/q^l$", ylim=(-0.05, 1.05)
+        )
+        ax.set_title("correlation over depth (no fixed variances: no phase diagram)", fontsize="small")
+        return
+    h = r.hidden
+    act = h.activation
+    top_w = max(4.0, 1.6 * h.sigma_w2)
+    top_b = max(0.5, 2.0 * h.sigma_b2)
+    diagram = phase_diagram(act, np.linspace(top_w / GRID, top_w, GRID), np.linspace(0, top_b, GRID))
+    plots.phase_diagram(diagram, "chi_1", ax=ax, network=(h.sigma_w2, h.sigma_b2), phi=act)
+
+
+def html_page(r: Report, picture: bytes) -> str:
+    """Page and picture (a PNG) in one file."""
+    encoded = base64.b64encode(picture).decode()
+    title = html.escape(f"mfdnn report: {r.network!r}")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font-family:sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
+        "pre{font-size:90%;overflow-x:auto}img{max-width:100%}</style></head><body>"
+        f"<h1>{title}</h1><pre>{html.escape(str(r))}</pre>"
+        '<img alt="phase diagram, order parameters, Fisher spectrum, learning rate" '
+        f'src="data:image/png;base64,{encoded}">'
+        "</body></html>\n"
+    )
