@@ -24,14 +24,6 @@ VERBS = [
     "compare",
     "figure",
 ]
-# Small settings for the examples of `--help`, which are pasted as they stand but for their sizes.
-SMALLER = {
-    "784-500-500-10": "20-24-24-10",
-    "784-1000-1000-10": "20-24-24-10",
-    "784-1000x20-10": "20-24x5-10",
-    "100-300-300-5": "20-24-24-5",
-    "300": "9",
-}
 
 
 def run(capsys, *argv):
@@ -48,15 +40,7 @@ def test_help_shows_an_example_that_runs(verb, capsys, tmp_path, monkeypatch):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     example = re.search(r"example:\n  mfdnn (.*)$", text, re.M)[1]
-    argv = [
-        re.sub(r"\d+:300$|:300$", lambda m: m[0].replace("300", "9"), SMALLER.get(part, part))
-        for part in shlex.split(example)
-    ]
-    if verb in ("report", "compare"):
-        argv += ["--networks", "2"]
-        argv = [*argv, "--samples", "12"] if "--samples" not in argv else argv
-    if verb == "figure":
-        argv.append("--fast")
+    argv = shlex.split(example)  # as pasted
     code, out, err = run(capsys, *argv)
     assert (code, err.count("Traceback")) == (0, 0), err
     assert out
@@ -165,6 +149,8 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["figure", "-o", "x.png"], ["`-o`", "--list"]),
         (["learning-rate", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs"]),
         (["report", "20-24-2", "--networks", "1"], ["`n_networks`"]),
+        (["compare", "20-24-2", "--dtype", "float16"], ["`dtype`", "float32"]),
+        (["fisher", "20-24-2", "--data", "nowhere.npy", "--c0", "0"], ["`--c0`", "drop it"]),
     ],
 )
 def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
@@ -176,6 +162,31 @@ def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
     for word in words:
         assert word in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["fisher", "20-24-24-24-2", "--sigma-w2", "1e160"], ["infinite at weight layer", "lower"]),
+        (
+            ["compare", *SMALL, "--sigma-w2", "1e35", "--dtype", "float32"],
+            ["overflow float32", "dtype='float64'"],
+        ),
+        # A ValueError that is no complaint of the package about its arguments.
+        (["order-parameters", "20-24-2", "--activation", "breaks_for_cli_test:broken"], ["gave up"]),
+    ],
+)
+def test_a_computation_that_fails_exits_with_1(argv, words, capsys, tmp_path, monkeypatch):
+    (tmp_path / "breaks_for_cli_test.py").write_text(
+        "import numpy as np\n\ncalls = []\n\ndef broken(x):\n    calls.append(0)\n"
+        "    if len(calls) > 3:\n        raise ValueError('gave up')\n    return np.tanh(x)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mfdnn {argv[0]}: ") and "Traceback" not in err
+    for word in words:
+        assert word in err
 
 
 @pytest.mark.parametrize(
@@ -226,6 +237,14 @@ def test_own_activation_from_a_module(capsys, tmp_path, monkeypatch):
     np.testing.assert_allclose(
         json.loads(out)["q"], expected.q, rtol=1e-12
     )  # the same function, described twice
+
+
+def test_single_precision(capsys):
+    argv = ["compare", *SMALL, "--networks", "2", "--json"]
+    (_, double, _), (_, single, _) = run(capsys, *argv), run(capsys, *argv, "--dtype", "float32")
+    net = mfdnn.mlp([20, 24, 24, 2])
+    expected = mfdnn.compare(net, 12, 2, rng=0, dtype="float32")
+    assert json.loads(single)["rows"] == expected.to_dict()["rows"] != json.loads(double)["rows"]
 
 
 def test_no_progress_bar_without_a_terminal(capsys):

@@ -260,15 +260,63 @@ def test_a_checkpoint_needs_a_seed(tmp_path):
 
 
 def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "run.npz"
+    path = tmp_path / "run"
     kept = run.Checkpoint(path, {"a": "1"})
-    kept.add(0, {"x": np.ones(2)})
     with monkeypatch.context() as patch:
-        patch.setattr(run.os, "replace", lambda *_: 1 / 0)
+        patch.setattr(run.os, "fsync", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            kept.add(1, {"x": np.zeros(2)})
-    assert os.listdir(tmp_path) == ["run.npz"]
+            kept.add(0, {"x": np.ones(2)})
+    assert os.listdir(tmp_path) == []
+    kept.add(0, {"x": np.ones(2)})
+    assert os.listdir(tmp_path) == ["run"]
     assert list(run.Checkpoint(path, {"a": "1"}).results) == [0]
+
+
+def filled(path, tasks):
+    """A checkpoint with a result for each of `tasks`, and these results."""
+    rng = np.random.default_rng(0)
+    kept = run.Checkpoint(path, {"a": "1"})
+    for i in tasks:
+        kept.add(i, {"x": rng.standard_normal(2), "y": np.array(np.inf if i else -0.0)})
+    return kept.results
+
+
+def test_a_file_cut_at_any_byte_loses_no_more_than_what_was_cut(tmp_path):
+    path = tmp_path / "run"
+    whole = filled(path, range(3))
+    content = path.read_bytes()
+    ends = [i for i in range(len(content)) if content[i : i + 1] == b"\n"] + [len(content)]
+    for cut in range(ends[0], len(content) + 1):
+        path.write_bytes(content[:cut])
+        found = run.Checkpoint(path, {"a": "1"})
+        assert sorted(found.results) == list(range(sum(end <= cut for end in ends[1:])))
+        for i in set(range(3)) - set(found.results):
+            found.add(i, whole[i])
+        again = run.Checkpoint(path, {"a": "1"}).results
+        assert {i: {n: x.tobytes() for n, x in r.items()} for i, r in again.items()} == {
+            i: {n: x.tobytes() for n, x in r.items()} for i, r in whole.items()
+        }
+    path.write_bytes(content[: ends[0] - 1])
+    with pytest.raises(ValueError, match="no checkpoint"):
+        run.Checkpoint(path, {"a": "1"})
+
+
+def test_a_damaged_result_is_computed_again_and_the_others_are_kept(tmp_path):
+    path = tmp_path / "run"
+    filled(path, range(3))
+    lines = path.read_bytes().split(b"\n")
+    for damage in (lines[2].replace(b"1", b"2", 1), bytes(len(lines[2])), b"", b"\xff", lines[2][:-5]):
+        path.write_bytes(b"\n".join([*lines[:2], damage, lines[3]]))
+        assert sorted(run.Checkpoint(path, {"a": "1"}).results) == [0, 2]
+
+
+def test_a_result_is_written_once_whatever_the_others_take(tmp_path):
+    path = tmp_path / "run"
+    kept, sizes = run.Checkpoint(path, {"a": "1"}), []
+    for i in range(10, 60):
+        kept.add(i, {"x": np.ones(3)})
+        sizes.append(path.stat().st_size)
+    assert len(set(np.diff(sizes))) == 1
 
 
 def test_ctrl_c_drops_what_has_not_begun_and_keeps_what_is_finished(tmp_path):
@@ -311,8 +359,13 @@ def test_results_come_back_in_order_from_any_executor():
         ({"c0": 2.0}, ValueError, "`c0` must be in"),
         ({"dtype": "float16"}, ValueError, "`dtype` must be one of float32, float64"),
         ({"inputs": np.ones((3, 7))}, ValueError, "7 features but the network takes 20"),
-        ({"inputs": np.ones((3, 20)), "n_samples": 4}, ValueError, "`inputs` excludes `n_samples`"),
-        ({"inputs": np.ones((3, 20)), "q0": 2.0}, ValueError, "`inputs` excludes `n_samples`, `q0`"),
+        (
+            {"inputs": np.ones((3, 20)), "n_samples": 4},
+            ValueError,
+            "`n_samples` is 4 but `inputs` has 3 rows",
+        ),
+        ({"inputs": np.ones((3, 20)), "n_samples": 1000}, ValueError, "`n_samples` is 1000 but"),
+        ({"inputs": np.ones((3, 20)), "q0": 1.0}, ValueError, "`inputs` excludes `q0`, which"),
         ({"rng": np.random.RandomState(0)}, TypeError, "`rng` must be something .* got RandomState"),
         ({"executor": "threads"}, TypeError, "`executor` must have a method map, got str"),
     ],

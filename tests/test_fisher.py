@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.linalg import eigvalsh
 
+import mfdnn
 from mfdnn._blas import single_blas_thread
 from mfdnn.fisher import DENSE_UP_TO, fisher_statistics
 from mfdnn.layers import Dense, Pointwise
@@ -387,3 +388,27 @@ def test_result():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         fisher_statistics(mlp([4, 4, 1], "relu"), **arguments)
+
+
+@pytest.mark.parametrize("verb", ["fisher_statistics", "max_learning_rate", "ensemble", "compare", "report"])
+def test_inputs_exclude_what_they_determine_only_where_it_is_given(verb):
+    net, x = mfdnn.mlp([4, 9, 2], "tanh", 1.5, 0.1), np.random.default_rng(0).standard_normal((6, 4))
+    run = {"n_networks": 2, "rng": 0} if verb in ("ensemble", "compare", "report") else {}
+    call = getattr(mfdnn, verb)
+    for given, message in (
+        ({"q0": 1.0}, "`inputs` excludes `q0`, which it determines; drop it"),
+        ({"q0": 2.0, "c0": 0.0}, "`inputs` excludes `q0` and `c0`, which it determines; drop them"),
+        ({"n_samples": 1000}, "`n_samples` is 1000 but `inputs` has 6 rows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(net, inputs=x, **given, **run)
+    assert call(net, inputs=x, n_samples=6, **run).to_dict() == call(net, inputs=x, **run).to_dict()
+    assert call(net, 6, q0=1.0, c0=0.0, **run).to_dict() == call(net, 6, **run).to_dict()
+
+
+def test_a_thousand_samples_are_the_default():
+    net = mlp([30, 20, 2])
+    assert (
+        fisher_statistics(net).to_dict() == fisher_statistics(net, n_samples=1000, q0=1.0, c0=0.0).to_dict()
+    )
+    assert fisher_statistics(net).n_samples == mfdnn.max_learning_rate(net).n_samples == 1000

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics
+from mfdnn.layers import BatchNorm
 from mfdnn.learning_rate import LOSSES, OPTIMISERS, loss_scale, max_learning_rate, stability_limit
-from mfdnn.network import mlp
+from mfdnn.network import Network, mlp
 
 NET = mlp([30, 50, 50, 4], "relu", sigma_w2=2.0, sigma_b2=0.1)
 
@@ -162,20 +164,87 @@ def test_catapult_limit_of_the_linear_two_layer_network():
 
 
 def test_table():
-    lr = max_learning_rate(NET, 64, weight_decay=0.01)
+    lr = max_learning_rate(NET, 20, weight_decay=0.01)
     lines = lr.table().splitlines()
     assert len(lines) == 2 + len(LOSSES)
     assert all(name in lines[0] for name in OPTIMISERS)
     for line, loss in zip(lines[2:], LOSSES, strict=True):
         name, scale, *limits = line.split()
         assert name == loss
-        assert float(scale) == pytest.approx(loss_scale(loss, 4, 64), rel=1e-3)
+        assert float(scale) == pytest.approx(loss_scale(loss, 4, 20), rel=1e-3)
         for limit, (momentum, nesterov) in zip(limits, OPTIMISERS.values(), strict=True):
             one = max_learning_rate(
-                NET, 64, loss=loss, momentum=momentum, nesterov=nesterov, weight_decay=0.01
+                NET, 20, loss=loss, momentum=momentum, nesterov=nesterov, weight_decay=0.01
             )
             assert float(limit) == pytest.approx(one.value, rel=1e-3)  # four digits are printed
     assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, True)])
+def test_cross_entropy_comes_with_the_rate_of_the_first_outputs(momentum, nesterov):
+    options = {"momentum": momentum, "nesterov": nesterov, "weight_decay": 0.01}
+    lr = max_learning_rate(NET, 20, loss="cross_entropy", **options)
+    theory = fisher_statistics(NET, 20, output="softmax")
+    assert lr.lambda_max_softmax == theory.largest
+    assert lr.initial == stability_limit(theory.largest + 0.01, momentum, nesterov)
+    assert lr.value == lr.typical < lr.initial  # Q is at most I/2
+    assert f"{lr.initial:.4g}" in lr.convention
+    growth = theory.largest_any_softmax / theory.largest
+    assert f"may still grow {growth:.3g} times" in lr.convention
+    *_, bound, first = lr.table().splitlines()
+    assert bound.startswith("cross_entropy ")
+    assert first.split()[:3] == ["at", "first", "outputs"]
+    ratio, plain, *_ = map(float, first.split()[3:])
+    assert ratio == pytest.approx(theory.largest / lr.lambda_max, rel=1e-3)
+    assert plain == pytest.approx(2 / (theory.largest + 0.01), rel=1e-3)
+    assert lr.to_dict()["initial"] == lr.initial
+    other = max_learning_rate(NET, 20)
+    assert other.initial is None and "at first outputs" not in other.table()
+
+
+def test_cross_entropy_of_normalised_outputs_has_the_bound_alone():
+    net = Network(30, [*NET.layers, BatchNorm()])
+    lr = max_learning_rate(net, 60, loss="cross_entropy")
+    assert lr.value == 4 / lr.lambda_max
+    assert lr.initial is None
+
+
+@pytest.mark.parametrize("loss", ["torch_mse", "cross_entropy"])
+@pytest.mark.parametrize("given", [False, True])
+def test_confidence_takes_the_quantile_of_the_law(given, loss):
+    net = mlp([200, 300, 300, 3], "relu", 2.0, 0.1)
+    data = {"inputs": np.random.default_rng(0).standard_normal((40, 200))} if given else {"n_samples": 40}
+    law = outlier_distribution(net, **data)
+    lr = max_learning_rate(net, **data, loss=loss, momentum=0.5, weight_decay=0.01, confidence=0.95)
+    plain = max_learning_rate(net, **data, loss=loss, momentum=0.5, weight_decay=0.01)
+    assert lr.lambda_quantile == law.quantile(0.95) > plain.lambda_max == lr.lambda_max
+    assert lr.value == stability_limit(lr.scale * law.quantile(0.95) + 0.01, 0.5) < plain.value
+    assert lr.typical == plain.value
+    assert lr.catapult_limit == plain.catapult_limit
+    assert "95 % of networks" in repr(lr) and "95 % of the networks" in lr.convention
+    assert lr.table().count("95 % of draws") == len(LOSSES)
+    row = next(line for line in lr.table().splitlines() if "95 %" in line)
+    assert float(row.split()[4]) == pytest.approx(2 / (law.quantile(0.95) + 0.01), rel=1e-3)
+    assert (
+        max_learning_rate(net, **data, confidence=0.5).value
+        > max_learning_rate(net, **data, confidence=0.9).value
+    )
+
+
+def test_confidence_carries_the_caution_of_the_law():
+    net = mlp([60, 60, 60, 60, 60, 1], "relu", 2.0, 0.1)
+    with pytest.warns(RuntimeWarning, match="relative spread"):
+        law = outlier_distribution(net, 50)
+    lr = max_learning_rate(net, 50, confidence=0.9)  # says it in the result, and warns not
+    assert law.caution and law.caution in lr.caution
+    assert max_learning_rate(net, 50).confidence is None
+
+
+def test_confidence_only_where_the_law_holds():
+    with pytest.raises(ValueError, match="no eigenvalue stands clear of the bulk"):
+        max_learning_rate(mlp([100, 100, 100, 1], "tanh", 1.5, 0.0), 100, confidence=0.95)
+    with pytest.raises(ValueError, match="orthogonal weights"):
+        max_learning_rate(mlp([30, 50, 4], "relu", 2.0, weights="orthogonal"), 100, confidence=0.95)
 
 
 def test_result():
@@ -186,7 +255,7 @@ def test_result():
     assert plain["zones"]["diverges"] == [lr.catapult_limit, np.inf]
     for word in ("torch_mse", LOSSES["torch_mse"], "0.5 F + 0.001 I", "Nesterov"):
         assert word in plain["convention"]
-    assert "a bound, not an edge" in max_learning_rate(NET, loss="cross_entropy").convention
+    assert "a bound, not an edge" in max_learning_rate(NET, 20, loss="cross_entropy").convention
     assert max_learning_rate(NET).caution == ""
     assert max_learning_rate(mlp([30, 50, 4], "tanh", 1.0)).caution != ""
 
@@ -206,6 +275,9 @@ def test_nothing_to_learn():
         ({"momentum": -0.1}, ValueError, r"`momentum` must lie in \[0, 1\)"),
         ({"momentum": "fast"}, TypeError, "`momentum` must be a real number"),
         ({"weight_decay": -1e-4}, ValueError, "`weight_decay` must be >= 0"),
+        ({"confidence": 1.0}, ValueError, r"`confidence` must be a probability in \(0, 1\), got 1"),
+        ({"confidence": 0.0}, ValueError, r"`confidence` must be a probability in \(0, 1\)"),
+        ({"confidence": "high"}, TypeError, "`confidence` must be a real number"),
         ({"n_samples": 0}, ValueError, "`n_samples` must be"),
         ({"q0": [1.0, 2.0]}, TypeError, "`q0` must be a single number"),
     ],

@@ -261,6 +261,9 @@ def test_deep_ordered_network_underflows_quietly():
         ({"inputs": np.full((3, 4), np.inf)}, "`inputs` must be finite"),
         ({"inputs": np.ones((3, 4)), "q0": 2.0}, "`inputs` excludes"),
         ({"inputs": np.ones((3, 4)), "c0": 0.5}, "`inputs` excludes"),
+        ({"inputs": np.ones((3, 4)), "q0": 1.0, "c0": 0.0}, "`inputs` excludes `q0` and `c0`"),
+        ({"inputs": np.ones((3, 4)), "n_samples": 4}, "`n_samples` is 4 but `inputs` has 3 rows"),
+        ({"n_samples": 0}, "`n_samples` must be an integer >= 1"),
     ],
 )
 def test_bad_arguments(arguments, message):

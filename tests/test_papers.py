@@ -6,6 +6,7 @@ from matplotlib import pyplot
 
 import mfdnn
 from mfdnn import papers
+from mfdnn.papers import _signals as signals
 from mfdnn.papers import karakida2019, poole2016, schoenholz2017
 
 
@@ -148,21 +149,21 @@ def test_poole_counts_layers_one_by_one(drawn):
 def test_poole_simulation_agrees_with_theory():
     """At N = 1000 within a few of the errors of one network: 5 % of q, 0.05 of c."""
     rng = np.random.default_rng(0)
-    h = poole2016._on_sphere(rng, 20, 1000, 8.0)
+    h = signals.on_sphere(rng, 20, 1000, 8.0)
     assert np.allclose(np.mean(h**2, axis=1), 8.0, rtol=1e-12)
-    q = np.mean(poole2016._next_layer(h, 6.25, 0.09, rng) ** 2)
+    q = np.mean(signals.next_layer(poole2016.PHI, h, 6.25, 0.09, rng) ** 2)
     assert q == pytest.approx(mfdnn.variance_map("tanh", 8.0, 6.25, 0.09), rel=0.05)
-    pairs = poole2016._pairs(rng, 20, 1000, 4.0, 0.5)
-    assert np.allclose(poole2016._correlation(pairs), 0.5, atol=1e-12)
-    c = np.mean(poole2016._correlation(poole2016._next_layer(pairs, 6.25, 0.09, rng)))
+    pairs = signals.pairs(rng, 20, 1000, 4.0, 0.5)
+    assert np.allclose(signals.correlation(pairs), 0.5, atol=1e-12)
+    c = np.mean(signals.correlation(signals.next_layer(poole2016.PHI, pairs, 6.25, 0.09, rng)))
     assert c == pytest.approx(mfdnn.correlation_map("tanh", 0.5, 6.25, 0.09, q=4.0), abs=0.05)
 
 
 def test_circle_has_the_stated_norm_and_autocorrelation():
     angles = 2 * np.pi * np.arange(12) / 12
-    circle = poole2016._circle(np.random.default_rng(0), angles, 50, 2.0)
+    circle = signals.circle(np.random.default_rng(0), angles, 50, 2.0)
     assert np.allclose(np.mean(circle**2, axis=1), 2.0, rtol=1e-12)
-    assert np.allclose(poole2016._autocorrelation(circle), np.cos(angles), atol=1e-12)
+    assert np.allclose(signals.autocorrelation(circle), np.cos(angles), atol=1e-12)
 
 
 def test_theory_of_the_circle_is_one_at_no_offset_in_every_layer(drawn):

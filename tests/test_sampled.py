@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import mfdnn._memory
-from mfdnn.layers import Dense, Layer, Pointwise, Residual
+from mfdnn import _lanczos as lanczos
+from mfdnn.layers import BatchNorm, Dense, Layer, Pointwise, Residual
 from mfdnn.network import Network, mlp, resnet
-from mfdnn.sampled import SampledNetwork, dual, fisher_spectrum, lanczos, sample, spectrum
+from mfdnn.sampled import SampledNetwork, dual, fisher_spectrum, sample, spectrum
 
 BLOCK = [Dense(6, 1.5, 0.1), Pointwise("tanh"), Dense(6, 1.5)]
 NETWORKS = {
@@ -328,7 +329,7 @@ def test_a_centred_network_has_no_help_from_the_constants(iterate):
     one, X, _ = draw(TOP["centred"], 30)
     X = np.vstack([X, -X])
     constants = np.repeat(np.eye(4), 60, axis=0)
-    assert np.abs(dual.Dual(one.linearise(X)).product(constants)).max() < 1e-12
+    assert np.abs(dual.Dual(one.linearise(X), 4).product(constants)).max() < 1e-12
     whole, top = fisher_spectrum(one, X), fisher_spectrum(one, X, k=6)
     assert np.all(np.abs(top.eigenvalues - whole.eigenvalues[:6]) <= top.residuals)
 
@@ -532,3 +533,76 @@ def test_the_second_moment_is_that_of_the_parameters_at_the_time():
     top, expected = fisher_spectrum(one, X, k=2), fisher_spectrum(one, X).second_moment
     one.parameters = [(2 * w, b) for w, b in one.parameters]
     assert top.second_moment == pytest.approx(expected, rel=1e-12)
+
+
+# -- softmax -----------------------------------------------------------------------------------------------
+
+CLASSIFIERS = {
+    "tanh": mlp([5, 8, 7, 3], "tanh", 3.0, 0.5),
+    "no bias": mlp([5, 8, 4], "relu", 2.0, bias=False),
+    "fewer parameters": mlp([2, 3], sigma_w2=1.0),
+    "residual": resnet([5, 6, 2], 2, "tanh", skip=0.5),
+    "couples samples": Network(5, [Dense(8, 1.5, 0.1), BatchNorm(), Pointwise("tanh"), Dense(3, 1.5, 0.1)]),
+}
+
+
+def dense_softmax_eigenvalues(one, X):
+    """All eigenvalues of F_cross that may be non-zero, from the dense Jacobian and the definition."""
+    outputs = one(X)
+    J = jacobian(one, X).reshape(*outputs.shape, -1)
+    rank = min(len(X) * (outputs.shape[1] - 1), one.n_parameters)
+    return naive.eigenvalues(naive.softmax_fisher_matrix(J, outputs))[:rank]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_softmax_spectrum_is_that_of_the_dense_matrix(name, iterate):
+    one, X, _ = draw(CLASSIFIERS[name], 12)
+    expected = dense_softmax_eigenvalues(one, X)
+    found = fisher_spectrum(one, X, output="softmax")
+    assert found.eigenvalues.shape == found.residuals.shape == expected.shape
+    assert np.abs(found.eigenvalues - expected).max() < 1e-12 * expected[0]
+    assert found.mean == pytest.approx(expected.sum() / one.n_parameters, rel=1e-12)
+    assert found.second_moment == pytest.approx(expected @ expected / one.n_parameters, rel=1e-12)
+    k = min(4, len(expected))
+    top = fisher_spectrum(one, X, k=k, output="softmax", tol=1e-9)
+    assert np.all(np.abs(top.eigenvalues - expected[:k]) <= top.residuals)
+    assert top.mean == pytest.approx(found.mean, rel=1e-12)
+    assert top.second_moment == pytest.approx(found.second_moment, rel=1e-12)
+    assert found.n_outliers == one.network.n_outputs - 1
+    assert found.outlier_mean == pytest.approx(expected[: found.n_outliers].mean(), rel=1e-12)
+
+
+def test_softmax_without_stored_errors_and_in_float32(monkeypatch, iterate):
+    one, X, _ = draw(CLASSIFIERS["tanh"], 12)
+    stored = [fisher_spectrum(one, X, k=k, output="softmax", tol=1e-9) for k in (None, 3)]
+    single = SampledNetwork(
+        one.network, [tuple(a.astype(np.float32) for a in pair) for pair in one.parameters]
+    )
+    in_single = fisher_spectrum(single, X, output="softmax").eigenvalues
+    assert (
+        np.abs(in_single - stored[0].eigenvalues).max() < 1e-5 * stored[0].largest
+    )  # 100 times its rounding
+    monkeypatch.setattr(dual, "STORED_ERRORS", 0)
+    for k, before in zip((None, 3), stored, strict=True):
+        again = fisher_spectrum(one, X, k=k, output="softmax", tol=1e-9)
+        assert np.abs(again.eigenvalues - before.eigenvalues).max() <= before.residuals.max()
+        assert again.second_moment == pytest.approx(before.second_moment, rel=1e-12)
+
+
+def test_softmax_of_certain_outputs_has_no_curvature(iterate):
+    one = SampledNetwork(mlp([2, 3], bias=False), [(np.array([[9e3, 0.0], [0.0, 9e3], [-9e3, -9e3]]), None)])
+    X = np.eye(2)[[0, 1, 0, 1]]
+    for k in (None, 2):
+        found = fisher_spectrum(one, X, k=k, output="softmax")
+        assert found.largest == found.mean == found.second_moment == 0.0
+
+
+def test_softmax_needs_two_outputs():
+    one, X, _ = draw(mlp([5, 8, 1], "tanh"), 4)
+    with pytest.raises(ValueError, match="`output` = softmax needs two outputs or more, got 1"):
+        fisher_spectrum(one, X, output="softmax")
+    with pytest.raises(ValueError, match="`output` must be one of linear, softmax"):
+        fisher_spectrum(one, X, output="softmx")
+    one, X, _ = draw(CLASSIFIERS["tanh"], 4)
+    with pytest.raises(ValueError, match=r"`k` must be at most min\(T\(C - 1\), P\) = 8, got 9"):
+        fisher_spectrum(one, X, k=9, output="softmax")
