@@ -23,12 +23,12 @@ from . import _compiled
 from ._compiled import Correlations
 from ._kinks import kink_part
 from ._pieces import DEGREE, NODES, Pieces, chebyshev_fit
-from ._quadrature import GAUSS_W, GAUSS_X, circle_coefficients, second_moment
+from ._quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_moment, values
 from .activations import Activation
 
 __all__ = ["Row", "correlation_rows", "correlation_table"]
 
-RADIUS = 8.2  # standard deviations of the radius that are kept (3e-15 of the mass)
+RADIUS = 8.2  # standard deviations of the radius that are kept: 3e-15 of the mass is beyond
 SERIES = 1e-15  # relative size of the last quarter of a resolved Fourier series
 RADIAL = 1e-9  # relative size of the last Legendre coefficients of a resolved panel in r
 FLAT = 1e-12  # relative size of the last Chebyshev coefficients of a resolved panel
@@ -162,7 +162,7 @@ def _closed_form(act: Activation, high: float) -> Products:
     from scipy.special import ndtr
 
     pieces = act.pieces
-    kinks = kink_part(act, RADIUS * np.sqrt(high))
+    kinks = kink_part(act, _end(act, high))
     slope = float(pieces.evaluate(np.array([-1e-300]), 1)[0])  # phi' = p' + slope
     power = _power(act)
 
@@ -181,7 +181,7 @@ def _by_series(act: Activation, low: float, high: float) -> Products:
     scale = min(second_moment(act, q, 1) for q in (low, high))
     circles = []
     n = 16
-    for a, b in pairwise(_radii(act.pieces.edges, low, high)):
+    for a, b in pairwise(_radii(act.pieces.edges, low, _end(act, high))):
         r = (a + b) / 2 + (b - a) / 2 * GAUSS_X
         # What the Gaussian weight leaves of an error here.
         tolerance = SERIES * scale / np.exp(-0.5 * a**2 / high)
@@ -204,8 +204,8 @@ def _by_series(act: Activation, low: float, high: float) -> Products:
 
 def _by_arcs(act: Activation, low: float, high: float) -> Products:
     pieces = act.pieces
-    edges, slopes = _coarse_slope(pieces, RADIUS * np.sqrt(high))
-    radii = _radii(np.append(edges[::2], pieces.breaks), low, high)  # refined where that is too coarse
+    edges, slopes = _coarse_slope(pieces, _end(act, high))
+    radii = _radii(np.append(edges[::2], pieces.breaks), low, edges[-1])  # refined where that is too coarse
     near = np.abs(pieces.breaks) < radii[-1]
     at, masses = pieces.breaks[near], np.ascontiguousarray(pieces.jumps[near, 0])
     power = _power(act)
@@ -220,14 +220,26 @@ def _by_arcs(act: Activation, low: float, high: float) -> Products:
     return products
 
 
-def _radii(edges: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Edges of panels in r for variances from `low` to `high`: as fine as phi's own and the Gaussian."""
-    end = RADIUS * np.sqrt(high)
+def _end(act: Activation, q: float) -> float:
+    """Radius at variance q beyond which nothing is left of E[phi'^2]."""
+    radius, size = RADIUS, second_moment(act, q, 1)
+
+    def left() -> float:
+        ends = radius * np.sqrt(q) * np.array([-1.0, 1.0])
+        return float(np.max(values(act, ends, 1) ** 2)) * np.exp(-0.5 * radius**2)
+
+    while radius < REACH and left() > 4e-15 * size:
+        radius += 0.5
+    return float(radius * np.sqrt(q))
+
+
+def _radii(edges: np.ndarray, low: float, end: float) -> np.ndarray:
+    """Edges of panels in r up to `end`, for variances from `low` on: as fine as phi's own and the Gaussian."""
     pieces = np.unique(np.abs(np.append(edges, [0.0, end])))
     pieces = pieces[pieces <= end]
     step = 1.5 * np.sqrt(low)
     gaussian = np.minimum(step * np.arange(RADIUS / 1.5 + 1), end)
-    wider = np.geomspace(gaussian[-1], end, int(np.ceil(2 * np.log(high / low))) + 1)
+    wider = np.geomspace(gaussian[-1], end, int(np.ceil(4 * np.log(end / (RADIUS * np.sqrt(low))))) + 1)
     gaussian = np.append(gaussian, wider)
     # A sliver next to an edge of phi resolves nothing.
     after = np.searchsorted(pieces, gaussian).clip(1, pieces.size - 1)

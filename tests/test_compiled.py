@@ -190,6 +190,15 @@ def test_circles_find_steep_places_besides_the_breaks():
     assert np.all(np.abs(found - exact) <= error + 3e-12 * size)
 
 
+@pytest.mark.parametrize("q", [0.1, 2.0, 2.7])
+def test_correlations_of_fast_growing_functions_reach_far(q):
+    """E[exp(u) exp(v)] = exp(q (1 + c)): the weight is five standard deviations out."""
+    theta = np.array([1e-3, 0.1, 0.5, 1.0, 1.5])
+    act = mfdnn.activation("exp")
+    found, _ = _compiled.equal_products(tables(act).correlations(np.array([q])), np.full(5, q), theta)
+    np.testing.assert_allclose(found, np.exp(q * (1 + np.cos(theta))), rtol=1e-13)  # tens of roundings
+
+
 def test_correlations_of_a_jump_grow_like_one_over_the_angle():
     act = mfdnn.activation(lambda x: np.where(x > 0, 1.0, -1.0) + np.tanh(x))
     theta = np.array([1e-6, 1e-3, 0.3, 1.2])
