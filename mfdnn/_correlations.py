@@ -23,7 +23,7 @@ from . import _compiled
 from ._compiled import Correlations
 from ._kinks import kink_part
 from ._pieces import DEGREE, NODES, Pieces, chebyshev_fit
-from ._quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_moment, values
+from ._quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_moment, unsettled, values
 from .activations import Activation
 
 __all__ = ["Row", "correlation_rows", "correlation_table"]
@@ -69,6 +69,10 @@ def correlation_table(rows: list[Row], act: Activation) -> Correlations:
 
 def correlation_rows(act: Activation, left: float, right: float) -> list[Row]:
     """Rows that cover [left, right] in log q: one, or several where that does not resolve."""
+    if unsettled(act, np.exp((left + right) / 2), 1):
+        raise ValueError(
+            f"activation {act.label!r} has a slope whose square is not integrable; smooth it where it is steepest."
+        )
     products = _slope_products(act, np.exp(left), np.exp(right))
     flat = FLAT if act.pieces.resolved else ROUGH
     rows: list[Row] = []

@@ -21,6 +21,7 @@ from ._quadrature import (
     circle_coefficients,
     nodes,
     second_moment,
+    unsettled,
     values,
     zero_sides,
 )
@@ -63,7 +64,7 @@ def products(
     for q in np.unique(q1[done]):
         at = done & (q1 == q)
         value[at] = np.inf if masses else second_moment(act, q, order)
-        error[at] = 0.0 if masses else rounding(act, order, value[at]) + _unsettled(act, q, order)
+        error[at] = 0.0 if masses else rounding(act, order, value[at]) + unsettled(act, q, order)
     # Whether masses meet the series cannot tell.
     in_table = ~done & (np.minimum(q1, q2) >= np.exp(LOG_Q_MIN)) & ~(masses & (np.abs(c) == 1))
     series = np.flatnonzero(in_table) if order < 2 else np.empty(0, int)
@@ -230,18 +231,4 @@ def _aligned(act: Activation, q1: float, q2: float, sign: float, order: int) -> 
             density = np.exp(-0.5 * (x / root) ** 2) / np.sqrt(2 * np.pi) / abs(root)
             met = mass * density * float(values(act, np.array([y]), order)[0])
             value, scale = value + met, scale + abs(met)
-    return value, 5 * rounding(act, order, scale) + max(_unsettled(act, q, order) for q in (q1, q2))
-
-
-def _unsettled(act: Activation, q: float, order: int) -> float:
-    """Error of E[phi^(d)^2] where phi has a singularity that is no jump: inf if that may be all of it, else 0.
-
-    The mean of 1/|x| over the panels that close in on a singularity never stops growing.
-    """
-    if act.pieces.resolved or q == 0:
-        return 0.0
-    edges = breaks(act, q)
-    z, weight = nodes(edges)
-    squares = (weight * values(act, np.sqrt(q) * z, order) ** 2).reshape(edges.size - 1, -1).sum(axis=1)
-    narrow = np.diff(edges) * np.sqrt(q) <= 1e-8
-    return np.inf if squares[narrow].sum() > 1e-6 * squares.sum() else 0.0
+    return value, 5 * rounding(act, order, scale) + max(unsettled(act, q, order) for q in (q1, q2))

@@ -18,6 +18,7 @@ __all__ = [
     "largest_variance",
     "nodes",
     "second_moment",
+    "unsettled",
     "values",
     "zero_sides",
 ]
@@ -67,6 +68,20 @@ def second_moment(act: Activation, q: float, order: int) -> float:
         return float(np.mean(values(act, zero_sides(act, order), order) ** 2))
     z, weight = nodes(breaks(act, q))
     return float(weight @ values(act, np.sqrt(q) * z, order) ** 2)
+
+
+def unsettled(act: Activation, q: float, order: int) -> float:
+    """Error of E[phi^(d)^2] where phi has a singularity that is no jump: inf if that may be all of it, else 0.
+
+    The mean of 1/|x| over the panels that close in on a singularity never stops growing.
+    """
+    if act.pieces.resolved or q == 0:
+        return 0.0
+    edges = breaks(act, q)
+    z, weight = nodes(edges)
+    squares = (weight * values(act, np.sqrt(q) * z, order) ** 2).reshape(edges.size - 1, -1).sum(axis=1)
+    narrow = np.diff(edges) * np.sqrt(q) <= 1e-8
+    return np.inf if squares[narrow].sum() > 1e-6 * squares.sum() else 0.0
 
 
 def circle_coefficients(function: Callable, r: np.ndarray, tolerance: float, n: int = 16) -> np.ndarray:

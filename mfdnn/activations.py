@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import weakref
-from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
@@ -72,11 +71,11 @@ class Activation:
         self._function = function
         self._derivative = derivative
         self._second: Callable | None = None
-        self._given_kinks = tuple(float(k) for k in np.ravel(finite_array("kinks", list(kinks))))
         if not callable(function):
             raise TypeError(
                 f"`function` must be callable, got {function!r}; pass a vectorised function such as np.tanh."
             )
+        self._given_kinks = tuple(float(k) for k in np.ravel(finite_array("kinks", kinks)))
         _check_callable("function", self.name, function)
         if derivative is not None:
             _check_callable("derivative", self.name, derivative)
@@ -220,16 +219,7 @@ def activation(phi: str | Callable | Activation, **parameters: float) -> Activat
         raise TypeError(
             f"`activation` must be a name, a callable or an Activation, got {phi!r}; see activation_names()."
         )
-    try:
-        return _wrapped[phi]
-    except (KeyError, TypeError):
-        name = getattr(phi, "__name__", type(phi).__name__)
-        wrapped = Activation("lambda" if name == "<lambda>" else name, phi)
-    try:
-        _wrapped[phi] = wrapped
-    except TypeError:  # not hashable or not weakly referenceable: wrapped anew every time
-        pass
-    return wrapped
+    return _wrapped(phi) if isinstance(phi, Hashable) else _wrapped.__wrapped__(phi)
 
 
 def activation_names() -> tuple[str, ...]:
@@ -237,7 +227,10 @@ def activation_names() -> tuple[str, ...]:
     return tuple(BUILT_IN)
 
 
-_wrapped: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+@lru_cache(maxsize=64)  # an activation holds its callable, and its tables: lambdas in a loop must not pile up
+def _wrapped(phi: Callable) -> Activation:
+    name = getattr(phi, "__name__", type(phi).__name__)
+    return Activation("lambda" if name == "<lambda>" else name, phi)
 
 
 @cache

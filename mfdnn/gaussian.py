@@ -161,7 +161,7 @@ def expect_product(
 
 
 def _derivative_order(derivative: Any) -> int:
-    if derivative not in (0, 1, 2) or isinstance(derivative, bool):
+    if np.ndim(derivative) or derivative not in (0, 1, 2) or isinstance(derivative, bool):
         raise ValueError(
             f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative."
         )

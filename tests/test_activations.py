@@ -373,3 +373,45 @@ def test_tables_do_not_keep_an_activation_alive():
     del act
     gc.collect()
     assert gone() is None
+
+
+def test_lambdas_in_a_loop_do_not_pile_up():
+    gone = []
+    for i in range(70):
+        phi = eval(f"lambda x: x + {i}")
+        assert mfdnn.activation(phi) is mfdnn.activation(phi)
+        gone.append(weakref.ref(phi))
+    del phi
+    gc.collect()
+    assert sum(ref() is not None for ref in gone) <= 64
+
+
+def test_callables_that_cannot_be_hashed_are_wrapped_anew():
+    class Phi:
+        __hash__ = None
+
+        def __call__(self, x):
+            return np.tanh(x)
+
+    phi = Phi()
+    assert mfdnn.activation(phi)(np.zeros(2)).tolist() == [0.0, 0.0]
+
+
+def test_slopes_that_are_not_square_integrable_are_refused():
+    root = mfdnn.activation(lambda x: np.sign(x) * np.sqrt(np.abs(x)))
+    with pytest.raises(ValueError, match="not integrable"):
+        mfdnn.fixed_point(root, 2.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mfdnn.fixed_point("tanh", "2", 0.1), "`sigma_w2`"),
+        (lambda: mfdnn.expect("tanh", 1.0, derivative=np.array([0, 1])), "`derivative`"),
+        (lambda: mfdnn.Activation("a", None), "`function` must be callable"),
+    ],
+)
+def test_what_is_no_number_gets_a_sentence(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
+    assert mfdnn.Activation("a", np.abs, kinks=0.0).kinks == (0.0,)
