@@ -74,14 +74,19 @@ class SoftmaxRoot:
     def __init__(self, logits: Any):
         self.p = softmax(logit_matrix(logits))
         self._sqrt = np.sqrt(self.p)
+        self._top = ..., np.arange(len(self.p)), self.p.argmax(axis=-1)  # where the likeliest class is
 
     def apply(self, v: np.ndarray) -> np.ndarray:
         """R(t) v(t) for v (..., T, C)."""
+        v = v - v[self._top][..., None]  # R 1 = 0; no cancellation where one p is nearly 1
         return self._sqrt * (v - (self.p * v).sum(axis=-1, keepdims=True))
 
     def transpose(self, w: np.ndarray) -> np.ndarray:
         """R(t)^T w(t) for w (..., T, C)."""
-        return self._sqrt * w - self.p * (self._sqrt * w).sum(axis=-1, keepdims=True)
+        u = self._sqrt * w - self.p * (self._sqrt * w).sum(axis=-1, keepdims=True)
+        u[self._top] = 0.0
+        u[self._top] = -u.sum(axis=-1)  # 1^T R^T = 0, again without cancellation
+        return u
 
     def columns(self, V: np.ndarray, transpose: bool = False) -> np.ndarray:
         """R V, or R^T V, for columns V (C T, b) whose rows go output by output, as in the dual of a sampled network."""

@@ -62,6 +62,21 @@ def test_json_is_what_python_returns(verb, capsys):
         assert data["value"] == float(mfdnn.max_learning_rate(net, n_samples=12))
 
 
+def test_learning_rate_with_confidence(capsys):
+    argv = ["learning-rate", "50-100-100-2", "--samples", "30", "--confidence", "0.9"]
+    code, out, err = run(capsys, *argv)
+    rate = mfdnn.max_learning_rate(mfdnn.mlp([50, 100, 100, 2], "relu"), n_samples=30, confidence=0.9)
+    assert (code, err) == (0, "")
+    assert (
+        f"{rate.value:.6g}  largest stable learning rate, gradient descent, for 90 % of the networks" in out
+    )
+    assert rate.table() in out
+    code, out, _ = run(capsys, *argv, "--json", "--loss", "cross_entropy")
+    data = json.loads(out)
+    assert (data["confidence"], data["lambda_quantile"]) == (0.9, rate.lambda_quantile)
+    assert data["initial"] > data["value"]
+
+
 def test_infinite_numbers_are_valid_json(capsys):
     code, out, _ = run(
         capsys,
@@ -144,6 +159,11 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["fisher", "20-24-2", "-o", "out.png"], ["`-o`", ".json"]),
         (["learning-rate", "20-24-2", "--loss", "mse"], ["`loss`", "did you mean half_mse"]),
         (["learning-rate", "20-24-2", "--momentum", "1"], ["`momentum`"]),
+        (["learning-rate", "20-24-2", "--confidence", "95"], ["`confidence`", "(0, 1)", "got 95"]),
+        (
+            ["learning-rate", "20-24-2", "--weights", "orthogonal", "--confidence", "0.9"],
+            ["orthogonal weights", "mfdnn.ensemble"],
+        ),
         (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "pass 0"]),
         (["figure", "poole"], ["`figure`", "poole2016"]),
         (["figure", "-o", "x.png"], ["`-o`", "--list"]),

@@ -14,7 +14,8 @@ import pytest
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.ensemble import compare, ensemble, run, statistics
 from mfdnn.fisher import fisher_statistics
-from mfdnn.network import mlp, resnet
+from mfdnn.layers import BatchNorm, MeanSubtraction
+from mfdnn.network import Network, mlp, resnet
 from mfdnn.sampled import fisher_spectrum, sample
 
 NET = mlp([20, 25, 30, 2], "tanh", 1.5, 0.1)
@@ -601,3 +602,24 @@ def test_a_comparison_is_reproducible_and_resumes(tmp_path):
 def test_wrong_arguments_of_compare_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         compare(NET, **arguments)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_comparison_at_the_sharp_edge(n_outputs):
+    body = mlp([100, 100, 100, n_outputs], "tanh", 2.0, 0.1)
+    net = Network(100, [*body.layers, MeanSubtraction()])
+    edge = fisher_statistics(net, 100).output_normalisation.edge
+    table = compare(net, n_samples=100, n_networks=6, rng=0)
+    row, outliers = table.row("lambda_max"), table.row("outlier_mean")
+    assert row.theory == edge.largest
+    assert row.allowance == pytest.approx(0.05 * edge.largest + edge.spread)
+    assert (row.agrees, row.note) == (True, "")
+    assert outliers.agrees is (True if n_outputs == 1 else None)
+    assert "leading value" not in str(table)
+
+
+def test_comparison_at_an_edge_with_a_caution_makes_no_claim():
+    body = mlp([100, 100, 100, 2], "relu", 2.0, 0.1)
+    table = compare(Network(100, [*body.layers, BatchNorm()]), 60, 2, rng=0)
+    assert table.row("lambda_max").agrees is None
+    assert "smallest variance" in table.row("lambda_max").note

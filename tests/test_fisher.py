@@ -412,3 +412,15 @@ def test_a_thousand_samples_are_the_default():
         fisher_statistics(net).to_dict() == fisher_statistics(net, n_samples=1000, q0=1.0, c0=0.0).to_dict()
     )
     assert fisher_statistics(net).n_samples == mfdnn.max_learning_rate(net).n_samples == 1000
+
+
+def test_caution_says_why_the_edge_is_not_known():
+    body = mlp([20, 30, 30, 1], "relu", 2.0, 0.1)
+    net = Network(20, [*body.layers, mfdnn.BatchNorm()])
+    few = fisher_statistics(net, 20)
+    assert few.output_normalisation.edge is None
+    assert "`n_samples` must be" in few.caution and "51" in few.caution
+    given = fisher_statistics(net, inputs=np.random.default_rng(0).standard_normal((60, 20)))
+    assert "random inputs" in given.caution
+    known = fisher_statistics(net, 60).output_normalisation
+    assert known.edge is not None and known.why_no_edge == ""

@@ -127,6 +127,41 @@ def test_every_kind_of_network_gets_a_page_and_a_picture(net, tmp_path):
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
+def test_page_names_a_rate_for_most_networks_where_their_law_is_known():
+    net = mfdnn.mlp([20, 60, 60, 2], "relu", sigma_w2=2.0, sigma_b2=0.1)
+    page = mfdnn.report(net, n_samples=20, n_networks=2, rng=0)
+    rate = mfdnn.max_learning_rate(net, n_samples=20, confidence=0.95)
+    assert page.confident.value == rate.value < page.learning_rate.value
+    assert f"below {rate.value:.4g} for 95% of the networks drawn" in str(page)
+    assert "95 % of draws" in str(page)
+    assert page.to_dict()["confident"]["lambda_quantile"] == rate.lambda_quantile
+    centred = mfdnn.mlp([20, 60, 60, 2], "tanh", sigma_w2=1.5, sigma_b2=0.0)
+    page = mfdnn.report(centred, n_samples=20, n_networks=2, rng=0)
+    assert page.confident is None and page.to_dict()["confident"] is None
+    assert "95" not in str(page).split("Learning rate")[1].split("sampled networks")[0]
+
+
+@pytest.mark.parametrize(("n_outputs", "names"), [(1, 1), (3, 2)])
+def test_page_says_largest_eigenvalue_once(n_outputs, names):
+    plain = mfdnn.mlp([10, 16, 16, n_outputs], "relu", sigma_w2=2.0, sigma_b2=0.1)
+    rows = str(mfdnn.report(plain, n_samples=6, n_networks=2, rng=0)).splitlines()
+    assert sum(row.startswith(("  largest eigenvalue", "  mean of the")) for row in rows) == names
+    assert sum(row.startswith("  largest eigenvalue") for row in rows) == 1
+    centred = mfdnn.Network(10, [*plain.layers, mfdnn.MeanSubtraction()])  # no outliers
+    rows = str(mfdnn.report(centred, n_samples=6, n_networks=2, rng=0)).splitlines()
+    assert sum(row.startswith("  largest eigenvalue") for row in rows) == 1
+    assert not any("outliers" in row for row in rows if row.startswith("  mean of the"))
+
+
+def test_cross_entropy_page_says_which_rate_applies():
+    page = mfdnn.report(small(), n_samples=10, n_networks=2, rng=0, loss="cross_entropy")
+    assert page.learning_rate.initial > page.learning_rate.value
+    text = " ".join(str(page).split())
+    assert "it is the one to use before training" in text
+    assert f"At the first outputs the limit is {page.learning_rate.initial:.4g}" in text
+    assert page.boundary.predicted[list(page.boundary.widths).index(40)] == float(page.learning_rate)
+
+
 def test_one_sample_and_cross_entropy():
     page = mfdnn.report(small(), n_samples=1, n_networks=2, rng=0, loss="cross_entropy")
     text = str(page)

@@ -10,7 +10,7 @@ from mfdnn.fisher import cross_entropy, fisher_statistics
 from mfdnn.fisher.cross_entropy import mean_field_logits, softmax_statistics
 from mfdnn.network import mlp
 from mfdnn.order_parameters import order_parameters
-from mfdnn.sampled import fisher_spectrum, sample
+from mfdnn.sampled import SampledNetwork, fisher_spectrum, sample
 from mfdnn.softmax import SoftmaxRoot, softmax, softmax_coefficients
 
 SETTINGS = [("tanh", 3.0, 0.64), ("relu", 2.0, 0.1), ("linear", 1.0, 0.1)]
@@ -82,6 +82,19 @@ def test_root_is_a_root_of_q(scale):
     np.testing.assert_allclose(root.transpose(root.apply(v)), np.einsum("tij,btj->bti", q, v), atol=1e-15)
     np.testing.assert_allclose(np.sum(w * root.apply(v)), np.sum(root.transpose(w) * v), atol=1e-13)
     np.testing.assert_allclose(root.p.sum(axis=1), 1.0, rtol=1e-15)
+
+
+def test_root_of_nearly_certain_outputs_keeps_its_digits():
+    """Q of two classes is p (1 - p) [[1, -1], [-1, 1]], with p (1 - p) = 1/(4 cosh^2(x/2)), x the difference."""
+    for difference in (1.0, 40.0, 200.0):
+        root = SoftmaxRoot([[difference, 0.0], [0.0, difference]])
+        expected = np.array([1.0, -1.0]) / (4 * np.cosh(difference / 2) ** 2)
+        found = root.transpose(root.apply(np.array([[1.0, 0.0], [1.0, 0.0]])))
+        np.testing.assert_allclose(found, [expected, expected], rtol=1e-14)
+        one = SampledNetwork(mlp([1, 2]), [(np.array([[difference], [0.0]]), np.zeros(2))])
+        for k in (None, 1):
+            largest = fisher_spectrum(one, np.ones((1, 1)), k=k, output="softmax").largest
+            assert largest == pytest.approx(4 * expected[0], rel=1e-13)
 
 
 def test_columns_go_output_by_output():

@@ -138,12 +138,19 @@ def build_parser() -> argparse.ArgumentParser:
         "learning-rate",
         verbs.run_learning_rate,
         "the largest stable learning rate in your loss and optimiser",
-        "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9",
+        "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9 --confidence 0.95",
         (".json",),
     )
     add_network(sub)
     add_data(sub, 1000)
     add_loss(sub)
+    sub.add_argument(
+        "--confidence",
+        type=float,
+        metavar="P",
+        help="a rate below the limit of this share of the networks drawn, such as 0.95 (default: the limit at "
+        "infinite width)",
+    )
 
     sub = verb(
         "compare",

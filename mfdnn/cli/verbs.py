@@ -130,7 +130,7 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
     from ..learning_rate import max_learning_rate
 
     net, data = network_and_data(args)
-    lr = max_learning_rate(net, **data, **loss_options(args))
+    lr = max_learning_rate(net, **data, **loss_options(args), confidence=args.confidence)
     beyond = "beyond that bound nothing is known"
     if "catapult" in lr.zones:
         beyond = (
@@ -138,7 +138,8 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
         )
     lines = [
         f"{net!r}, T = {lr.n_samples}",
-        f"{lr.value:.6g}  largest stable learning rate, {lr.optimiser}",
+        f"{lr.value:.6g}  largest stable learning rate, {lr.optimiser}"
+        + ("" if lr.confidence is None else f", for {100 * lr.confidence:.6g} % of the networks drawn"),
         lr.convention,
         f"monotone below {lr.value:.4g}; {beyond}",
         "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._blas import single_blas_thread
 from .._lanczos import largest_eigenvalues
 from .._results import Result
 from .._validation import positive_integer
@@ -195,7 +196,10 @@ def softmax_statistics(
                 f"`logits` must have shape {shape}, got {draws.shape[1:]}; pass all outputs at all inputs of `fim`."
             )
     theta = _Kernel(op, fim.n_samples)
-    found = [_of_outputs(theta, draw, fim.n_parameters) for draw in draws]
+    with (
+        single_blas_thread()
+    ):  # many products and eigenvalue problems of some hundred rows, which threads slow down
+        found = [_of_outputs(theta, draw, fim.n_parameters) for draw in draws]
     names = list(found[0])
     return SoftmaxStatistics(
         **{name: _unwrap(np.mean([one[name] for one in found], axis=0)) for name in names},
@@ -238,7 +242,8 @@ def mean_field_logits(
     """
     z = np.random.default_rng(rng).standard_normal((n_draws, n_samples, n_outputs))
     if op.per_input:
-        values, vectors = np.linalg.eigh(op.q_st[-1])  # not Cholesky: inputs may repeat
+        with single_blas_thread():  # several wait for each other as soon as a core is busy
+            values, vectors = np.linalg.eigh(op.q_st[-1])  # not Cholesky: inputs may repeat
         return (vectors * np.sqrt(np.maximum(values, 0.0))) @ z
     own = op.q[-1] - op.q_st[-1]
     # The mean over samples has variance own/T + q_st, also where q_st < 0.

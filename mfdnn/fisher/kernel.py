@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import eigvalsh
-from scipy.sparse.linalg import eigsh
 
 from ..layers import Tangent
 from ..order_parameters import OrderParameters
@@ -102,7 +100,11 @@ def top_eigenvalue(matrix: np.ndarray) -> np.ndarray:
     """The largest eigenvalue of a symmetric matrix."""
     n = len(matrix)
     if n <= DENSE_UP_TO:
+        from scipy.linalg import eigvalsh
+
         return eigvalsh(matrix, subset_by_index=[n - 1, n - 1])[0]
+    from scipy.sparse.linalg import eigsh
+
     # A fixed start makes the result reproducible; a random one has a component along the top eigenvector.
     start = np.random.default_rng(0).standard_normal(n)
     return eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)[0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from .._blas import single_blas_thread
 from .._results import Result
@@ -52,6 +51,8 @@ class OutputNormalisation(Result):
     edge : CentredEdge or None
         The law for T and widths that are comparable (`mfdnn.finite_width.centred_edge`), with its cautions; None where
         it does not apply: given inputs, other layers than dense ones, batch norm of up to 50 samples.
+    why_no_edge : str
+        What stands against the law; empty where there is an `edge`.
     edge_largest : float or None
         Its largest eigenvalue, with the gain and `eps` of the normalisation.
     width : float
@@ -64,6 +65,7 @@ class OutputNormalisation(Result):
     scale: Any
     degenerate: Any
     edge: CentredEdge | None
+    why_no_edge: str
     edge_largest: float | None
     width: float
     n_samples: int
@@ -94,7 +96,7 @@ class OutputNormalisation(Result):
         return (
             f"After {self.kind} of the outputs no eigenvalue stands out: `largest` is the infinite-width value of a "
             "bulk, right for n_samples much smaller than the widths; the true edge is several times larger where "
-            "they are comparable."
+            f"they are comparable. The law of that edge does not apply: {self.why_no_edge}"
         )
 
 
@@ -124,11 +126,12 @@ def describe(
     """What is known with `last` behind the outputs; `net` is the network without it, where inputs are exchangeable."""
     batch = isinstance(last, BatchNorm)
     scale, edge, largest = np.ones(()), None, None
+    why = "it is that of random inputs of one mean square and one correlation."
     if isinstance(last, BatchNorm):
         variance = body.averaged("q")[-1] - body.averaged("q_st")[-1] + last.eps
         scale = np.divide(last.gamma**2, variance, out=np.zeros_like(variance), where=variance > 0)
     if net is not None:
-        edge = _edge(net, body, n_samples, "batch" if batch else "mean")
+        edge, why = _edge(net, body, n_samples, "batch" if batch else "mean")
     if edge is not None:
         largest = edge.largest * (float(scale) * edge.divisor if batch else 1.0)
     return OutputNormalisation(
@@ -136,6 +139,7 @@ def describe(
         scale=_unwrap(scale),
         degenerate=_unwrap(scale * (before.diagonal - before.off_diagonal) / n_samples),
         edge=edge,
+        why_no_edge=why,
         edge_largest=largest,
         width=width,
         n_samples=n_samples,
@@ -143,15 +147,18 @@ def describe(
     )
 
 
-def _edge(net: Network, body: OrderParameters, n_samples: int, norm: str) -> CentredEdge | None:
+def _edge(
+    net: Network, body: OrderParameters, n_samples: int, norm: str
+) -> tuple[CentredEdge, str] | tuple[None, str]:
+    """The law of the edge, or why there is none."""
     from ..finite_width.centred import centred_edge  # which imports this package
 
     q0 = float(body.q_hat[0])
     c0 = float(body.q_hat_st[0]) / q0 if q0 > 0 else 0.0
     try:
-        return centred_edge(net, n_samples, q0, c0, norm)
-    except ValueError:  # it says of which networks it knows nothing
-        return None
+        return centred_edge(net, n_samples, q0, c0, norm), ""
+    except ValueError as error:  # it says of which networks it knows nothing
+        return None, str(error)
 
 
 def summation(
@@ -291,6 +298,8 @@ def _largest(product: Callable[[np.ndarray], np.ndarray], n: int) -> float:
     if n <= DENSE_UP_TO // 4:
         matrix = np.array([product(row) for row in np.eye(n)])
         return float(np.linalg.eigvalsh(matrix)[-1])
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
     start = np.random.default_rng(0).standard_normal(n)  # a start, not a sample
     operator = LinearOperator((n, n), matvec=product, dtype=float)
     return float(eigsh(operator, k=1, which="LA", v0=start, tol=TOLERANCE, return_eigenvectors=False)[0])

@@ -8,7 +8,8 @@ import numpy as np
 
 from .._results import Result
 from ..ensemble import Ensemble, ensemble
-from ..learning_rate import LearningRate, max_learning_rate, stability_limit
+from ..fisher import fisher_statistics
+from ..learning_rate import LearningRate, stability_limit
 from ..network import Network, scale_widths
 
 __all__ = ["WIDTH_FACTORS", "Boundary", "boundary", "sampled_rates"]
@@ -31,7 +32,9 @@ class Boundary(Result):
     standard_error: np.ndarray
 
 
-def boundary(net: Network, data: dict, limits: dict, children: list, ens: Ensemble, run: dict) -> Boundary:
+def boundary(
+    net: Network, data: dict, lr: LearningRate, children: list, ens: Ensemble, run: dict
+) -> Boundary:
     """The limits of a network with its hidden widths scaled; `ens` are samples of the network itself."""
     n_networks = min(ens.n_networks, NETWORKS_PER_WIDTH)
     widths, predicted, measured, errors = [], [], [], []
@@ -44,9 +47,8 @@ def boundary(net: Network, data: dict, limits: dict, children: list, ens: Ensemb
         hidden = scaled.widths[1:-1]
         if not hidden or (min(hidden) < 8 and factor != 1):
             continue
-        lr = max_learning_rate(scaled, **data, **limits)
         widths.append(float(np.mean(hidden)))
-        predicted.append(lr.value)
+        predicted.append(_rate(lr, float(fisher_statistics(scaled, **data).largest)))
         if factor <= MEASURED_UP_TO:
             sampled = (
                 ens if factor == 1 else ensemble(scaled, n_networks=n_networks, rng=child, **data, **run)
@@ -59,5 +61,8 @@ def boundary(net: Network, data: dict, limits: dict, children: list, ens: Ensemb
 
 def sampled_rates(lr: LearningRate, ens: Ensemble) -> np.ndarray:
     """The limit of each sampled network in the loss and optimiser of `lr`."""
-    curvatures = lr.scale * ens.values["lambda_max"] + lr.weight_decay
-    return np.array([stability_limit(curvature, lr.momentum, lr.nesterov) for curvature in curvatures])
+    return np.array([_rate(lr, value) for value in ens.values["lambda_max"]])
+
+
+def _rate(lr: LearningRate, eigenvalue: float) -> float:
+    return stability_limit(lr.scale * eigenvalue + lr.weight_decay, lr.momentum, lr.nesterov)

@@ -62,13 +62,10 @@ def page(r: Report) -> list[str]:
     for name, label in (
         ("mean", "mean eigenvalue"),
         ("second_moment", "second moment"),
-        (
-            "outlier_mean",
-            f"mean of the {fim.n_outliers} outliers" if fim.n_outliers > 1 else "largest eigenvalue",
-        ),
+        ("outlier_mean", f"mean of the {fim.n_outliers} outliers"),
         ("lambda_max", "largest eigenvalue"),
     ):
-        if name == "lambda_max" and fim.n_outliers == 1:
+        if name == "outlier_mean" and fim.n_outliers <= 1:
             continue
         row = r.comparison.row(name)
         rows.append(
@@ -88,16 +85,29 @@ def page(r: Report) -> list[str]:
     ]
     rates = sampled_rates(lr, r.ensemble)
     lines += [
+        *_confident(r),
         " " * 15
         + f"sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {n_networks}",
         "",
     ]
-    lines += ["  " + line for line in lr.table().splitlines()]
+    lines += ["  " + line for line in (r.confident or lr).table().splitlines()]
     if r.warnings:
         lines += ["", "Warnings"]
         for text in r.warnings:
             lines += textwrap.wrap(text, 100, initial_indent="  * ", subsequent_indent="    ")
     return lines
+
+
+def _confident(r: Report) -> list[str]:
+    """The rate that is safe for most networks; nothing where their law is not known."""
+    if r.confident is None:
+        return []
+    share = f"{r.confident.confidence:.0%}"
+    text = f"below {r.confident.value:.4g} for {share} of the networks drawn at these widths"
+    more = r.confident.caution.removeprefix(r.learning_rate.caution).strip()
+    return textwrap.wrap(
+        text + (f" ({more})" if more else ""), 100, initial_indent=" " * 15, subsequent_indent=" " * 15
+    )
 
 
 def _entry(label: str, text: str) -> str:

@@ -165,9 +165,9 @@ def fisher_spectrum(
     All: two TC x TC matrices in float64 and T x T blocks beside them; time about
     :math:`(TC)^2 \sum_l M_l` operations and (4/3) (TC)^3 for the eigenvalues.
 
-    k: block Lanczos with full orthogonalisation, in the dual space. The block has min(k, C) vectors, so that
-    eigenvalues that coincide for that many outputs are all found; ARPACK returns too few of them. It starts
-    near the constants :math:`1_T \otimes e_k`, which span the top eigenspace of a non-centred network
+    k: block Lanczos with full orthogonalisation, in the dual space. The block has min(k, C) vectors (softmax:
+    C - 1), so that eigenvalues that coincide for that many outputs are all found; ARPACK returns too few of them.
+    It starts near the constants :math:`1_T \otimes e_k`, which span the top eigenspace of a non-centred network
     (Karakida et al. 2019), with random noise, which finds all others. The errors :math:`\delta` are
     computed once (unless they take more than 1 GiB); then a product costs
     :math:`2 T \sum_l M_l \min(T, 2 M_{l-1})` operations.

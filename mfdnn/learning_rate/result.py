@@ -1,0 +1,214 @@
+"""A learning rate with its convention, what is beyond it, and those of other losses and optimisers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._results import Result
+from .._validation import finite_array
+from .stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
+
+__all__ = ["LearningRate"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class LearningRate(Result):
+    r"""Largest stable learning rate, with the convention it belongs to; ``float(lr)`` is the number.
+
+    Attributes
+    ----------
+    value : float
+        Largest step at which full-batch descent does not grow near initialisation (inf if nothing is learnt). For
+        cross-entropy a bound that holds for any softmax; with `confidence` that of so many of the networks drawn.
+    lambda_max : float
+        Largest eigenvalue of :math:`F = \frac1T \sum_t \sum_k \nabla f_k \nabla f_k^T` at infinite width.
+    loss : str
+        One of `LOSSES`.
+    scale : float
+        s: the matrix that matters is s F + `weight_decay` I.
+    momentum : float
+    nesterov : bool
+    weight_decay : float
+    catapult_limit : float
+        Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent
+        settles in a flatter region. Empirical: 2 `typical`, and 6 `typical` if every activation is relu.
+    n_samples, n_outputs : int
+        T and C.
+    caution : str
+        What `FisherStatistics.caution` says of `lambda_max`, and `OutlierDistribution.caution` of its quantile;
+        empty if nothing.
+    confidence : float or None
+        Share of the networks drawn whose own limit is above `value`; None: `value` is `typical`.
+    lambda_quantile : float or None
+        What the largest eigenvalue of F stays below with probability `confidence`.
+    lambda_max_softmax : float or None
+        For cross-entropy the largest eigenvalue of :math:`F_{cross} = \frac1T \sum_t J_t^T Q_t J_t` at
+        initialisation, at infinite width. None for other losses, and behind a normalisation of the outputs.
+
+    Notes
+    -----
+    Below `value` stability is a theorem of the linearised network. Twice that, as the limit of the catapult,
+    is derived for the linear network of two layers with plain gradient descent on a squared error; six times
+    was observed for relu networks; for other activations the smaller multiple is taken. With momentum, weight
+    decay or cross-entropy these multiples are a guess.
+
+    References
+    ----------
+    Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, "The large learning rate phase of deep learning:
+    the catapult mechanism", arXiv:2003.02218.
+    """
+
+    value: float
+    lambda_max: float
+    loss: str
+    scale: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    catapult_limit: float
+    n_samples: int
+    n_outputs: int
+    caution: str
+    confidence: float | None = None
+    lambda_quantile: float | None = None
+    lambda_max_softmax: float | None = None
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __repr__(self) -> str:
+        drawn = "" if self.confidence is None else f", for {self._share} of networks"
+        return f"LearningRate({self.value:.6g}, loss={self.loss!r}, {self.optimiser}{drawn})"
+
+    @property
+    def typical(self) -> float:
+        """The limit at infinite width, which wide networks scatter around."""
+        return self._limit(self.scale * self.lambda_max)
+
+    @property
+    def initial(self) -> float | None:
+        """For cross-entropy the limit of `lambda_max_softmax`: at the first outputs, not safe once they move."""
+        return None if self.lambda_max_softmax is None else self._limit(self.lambda_max_softmax)
+
+    def _limit(self, curvature: float) -> float:
+        return stability_limit(curvature + self.weight_decay, self.momentum, self.nesterov)
+
+    @property
+    def _share(self) -> str:
+        return "" if self.confidence is None else f"{100 * self.confidence:.6g} %"
+
+    @property
+    def optimiser(self) -> str:
+        """Name of the optimiser, with its momentum and weight decay."""
+        name = "Nesterov momentum" if self.nesterov else "heavy-ball momentum"
+        text = f"{name} {self.momentum:g}" if self.momentum else "gradient descent"
+        return text + (f", weight decay {self.weight_decay:g}" if self.weight_decay else "")
+
+    @property
+    def convention(self) -> str:
+        """Which loss, which matrix, which statement the number belongs to."""
+        matrix = f"{self.scale:g} F" + (f" + {self.weight_decay:g} I" if self.weight_decay else "")
+        head = f"loss {self.loss} = {LOSSES[self.loss]}; F = (1/T) sum_t sum_k grad f_k grad f_k^T; "
+        drawn = ""
+        if self.lambda_quantile is not None:
+            drawn = (
+                f" In {self._share} of the networks drawn at these widths F has no eigenvalue above "
+                f"{self.lambda_quantile:.4g}, from which the value is; at infinite width it is {self.typical:.4g}."
+            )
+        if self.loss != "cross_entropy":
+            return (
+                head
+                + f"the Hessian at a perfect fit is {matrix}; stability limit of {self.optimiser}."
+                + drawn
+            )
+        bound = (
+            f"a bound, not an edge: for any softmax the matrix is at most {matrix}, so the value is safe for "
+            f"{self.optimiser} as long as F itself does not grow; it is the one to use before training.{drawn}"
+        )
+        if self.lambda_max_softmax is None:
+            return head + bound
+        growth = self.scale * self.lambda_max / self.lambda_max_softmax if self.lambda_max_softmax else np.inf
+        return (
+            f"{head}{bound} At the first outputs the limit is {self.initial:.4g}, from lambda_max(F_cross) = "
+            f"{self.lambda_max_softmax:.4g}. It holds in their neighbourhood only: they move, and with F fixed "
+            f"F_cross may still grow {growth:.3g} times, most of all from small outputs."
+        )
+
+    @property
+    def zones(self) -> dict[str, tuple[float, float]]:
+        """Intervals of learning rates: monotone, catapult, diverges; monotone, unknown for cross-entropy."""
+        if self.loss == "cross_entropy":
+            return {"monotone": (0.0, self.value), "unknown": (self.value, np.inf)}
+        return {
+            "monotone": (0.0, self.value),
+            "catapult": (self.value, self.catapult_limit),
+            "diverges": (self.catapult_limit, np.inf),
+        }
+
+    def zone(self, eta: Any) -> Any:
+        """What full-batch descent with learning rate `eta` does from initialisation.
+
+        Parameters
+        ----------
+        eta : float or array_like
+            Learning rates >= 0.
+
+        Returns
+        -------
+        str or ndarray of str
+            "monotone" (up to `value`: the loss does not grow; with momentum it may ripple), "catapult" (up to
+            `catapult_limit`: it grows, then falls) or "diverges". Only the first is proved; see the class. For
+            cross-entropy "monotone" or "unknown": beyond a bound nothing is known.
+
+        Raises
+        ------
+        ValueError
+            Negative or non-finite `eta`.
+        """
+        rates = finite_array("eta", eta)
+        if np.any(rates < 0):
+            raise ValueError(f"`eta` must be a learning rate >= 0, got {rates.min():g}; pass its size.")
+        names = np.array(list(self.zones))
+        upper = [high for _, high in self.zones.values()][:-1]
+        zone = names[np.searchsorted(upper, rates)]
+        return str(zone) if rates.ndim == 0 else zone
+
+    def table(self) -> str:
+        """Text table of the limits for every loss and the usual optimisers, with this weight decay.
+
+        With `confidence` each loss has a second row, for that share of the networks drawn. If the loss is
+        cross-entropy the last row is that of the first outputs, its scale `lambda_max_softmax` / `lambda_max`.
+        """
+        rows = [["loss", "scale s", *OPTIMISERS]]
+
+        def add(label: str, scale: str, curvature: float) -> None:
+            curvature += self.weight_decay
+            limits = [stability_limit(curvature, *optimiser) for optimiser in OPTIMISERS.values()]
+            rows.append([label, scale, *(f"{limit:.4g}" for limit in limits)])
+
+        for loss in LOSSES:
+            if loss == "cross_entropy" and self.n_outputs == 1:
+                continue
+            scale = loss_scale(loss, self.n_outputs, self.n_samples)
+            add(loss, f"{scale:.4g}", scale * self.lambda_max)
+            if self.lambda_quantile is not None:
+                add(f"  {self._share} of draws", "", scale * self.lambda_quantile)
+        if self.lambda_max_softmax is not None:
+            ratio = self.lambda_max_softmax / self.lambda_max if self.lambda_max else 0.0
+            add("  at first outputs", f"{ratio:.4g}", self.lambda_max_softmax)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, `typical`, `initial`, `convention` and `zones`, as plain Python."""
+        return {
+            **super().to_dict(),
+            "typical": self.typical,
+            "initial": self.initial,
+            "convention": self.convention,
+            "zones": {name: list(interval) for name, interval in self.zones.items()},
+        }
