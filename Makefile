@@ -1,6 +1,8 @@
 # Everything here needs Python 3.10 or newer (with venv) and make; the rest is installed into .venv.
 
 PYTHON ?= python3
+# The oldest supported one, for the oldest dependencies, if it is there.
+OLDEST_PYTHON ?= $(shell python3.10 --version > /dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -10,10 +12,10 @@ export MPLBACKEND = Agg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install report test lint figures bench clean
+.PHONY: help install report test test-oldest coverage lint figures bench scaling clean
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 # One stamp for each set of dependencies, so that `make report` installs no test tools.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -24,6 +26,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
@@ -38,6 +44,17 @@ report: $(VENV)/.installed  ## draw the one-page report of an architecture: repo
 test: $(VENV)/.installed-test  ## run every test: units, doctests, README, notebooks, command line
 	$(BIN)/python -m pytest
 
+# What the old versions say about their own, newer dependencies is not for this package to mend.
+test-oldest:  ## run every test with the oldest dependencies that setup.cfg admits, in .venv-oldest
+	@mkdir -p build
+	$(PYTHON) .ci/oldest.py > build/oldest.txt
+	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt PYTEST_ADDOPTS='-W ignore::DeprecationWarning' \
+		$(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON)
+
+coverage: $(VENV)/.installed-test  ## run a quick suite with every kernel interpreted, and count the lines it covers
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -r fE
+	$(BIN)/coverage report
+
 lint: $(VENV)/.installed-lint  ## check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,10 +62,15 @@ lint: $(VENV)/.installed-lint  ## check style (ruff) and types (mypy)
 figures: $(VENV)/.installed-test  ## draw every figure again
 	$(BIN)/mfdnn figure --all
 
-bench: $(VENV)/.installed-test  ## run every benchmark
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.installed-bench  ## time every bar beside a plain baseline, and write the table of benchmarks/README.md
+	@mkdir -p .benchmarks
+	$(BIN)/python -m pytest benchmarks --benchmark-json=.benchmarks/bars.json
+	$(BIN)/python benchmarks/table.py .benchmarks/bars.json
+
+scaling: $(VENV)/.installed  ## measure how times grow, and draw figures/scaling.png
+	$(BIN)/python benchmarks/scaling.py
 
 clean:  ## remove .venv, caches and build products
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
 	rm -f report.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

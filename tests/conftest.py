@@ -1,12 +1,91 @@
-"""Settings of the whole suite: figures without a display, property tests without a stopwatch."""
+"""Settings of the whole suite: figures without a display, no stopwatch, kernels without a compiler."""
 
 import os
+import time
+from functools import wraps
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import numba
+import pytest
 from hypothesis import settings
 
 # A first call may compile for seconds, so a deadline would measure Numba. The same examples are drawn in
 # every run, so a failure is a change of the code and never of the dice.
 settings.register_profile("mfdnn", deadline=None, derandomize=True, max_examples=50)
-settings.load_profile("mfdnn")
+settings.register_profile("interpreted", settings.get_profile("mfdnn"), max_examples=3)
+settings.load_profile("interpreted" if numba.config.DISABLE_JIT else "mfdnn")
+
+# NUMBA_DISABLE_JIT=1 leaves kernels to the interpreter, so that coverage sees their lines (`make coverage`). It is a
+# hundred times slower: these files and tests are left out, and what else would take the interpreter long.
+COMPILED = {
+    "test_core",
+    "test_gaussian",
+    "test_gaussian_catalogue",
+    "test_naive",
+    "test_notebooks",
+    "test_reference_values",
+    "test_theory_against_simulation",
+    "test_without_a_writable_cache_kernels_are_compiled_in_memory",
+}
+TERMS = (16, 32)  # the table of a smooth function, of more than 16 terms, takes half a minute
+SECONDS = 1.5  # of processor time a test may take
+deadline = float("inf")
+
+
+def limited(kernel):
+    """The kernel, which skips the test that calls it when its time is over."""
+
+    @wraps(kernel)
+    def call(*args):
+        if time.process_time() > deadline:
+            pytest.skip(f"takes more than {SECONDS:g} s in the interpreter")
+        return kernel(*args)
+
+    return call
+
+
+def pytest_configure(config):
+    if not numba.config.DISABLE_JIT:
+        return
+    from mfdnn import _compiled, _tables
+
+    for name, kernel in list(vars(_compiled).items()):
+        if hasattr(kernel, "__wrapped__"):
+            setattr(_compiled, name, limited(kernel))
+    choose = _tables._choose_terms
+
+    def short(act, q_max):
+        terms = choose(act, q_max)
+        if terms > TERMS[0]:
+            pytest.skip(f"the Hermite series of {act.label} is too long for the interpreter")
+        return terms
+
+    _tables.TERMS, _tables._choose_terms = TERMS, short
+
+
+def pytest_sessionstart():
+    if numba.config.DISABLE_JIT:  # one series with kinks, for all tests that take one (ten seconds)
+        import mfdnn
+
+        mfdnn.expect_product("hard_tanh", 1.0, 0.5)
+
+
+def pytest_collection_modifyitems(config, items):
+    if numba.config.DISABLE_JIT:
+
+        def left_out(item):
+            return COMPILED & {item.path.stem, item.name.split("[")[0]} or item.get_closest_marker("jit")
+
+        config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
+        items[:] = [item for item in items if not left_out(item)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    global deadline
+    deadline = time.process_time() + SECONDS
+    try:
+        return (yield)
+    finally:
+        deadline = float("inf")
