@@ -91,7 +91,7 @@ def _point(name: str, b2: float, q: float, w2: float, stable: bool) -> dict:
         "xi_c": np.inf,
     }
     if fixed.stability[here] == "neutral":
-        found |= {"q": None, "stable": None, "note": "scale-invariant: every q is fixed"}
+        found |= {"q": None, "note": "scale-invariant: every q is fixed"}
     elif not stable:
         return found | {"note": "q repels"}
     law = mfdnn.correlation_decay(act, w2, b2, q0=q or 1.0)

@@ -997,15 +997,46 @@ def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
 
 
 @jit
-def _has_several(table, w2, b2):
+def _extremum(table, w2, b2, cell, chebyshev, row):
+    """The extremum of the map minus the identity in a cell of the grid, and its value there; (0, 0) for none.
+
+    The map bends little within a cell: far from the identity the extremum changes no sign and is not looked for.
+    """
+    low = table.grid_q[cell]
+    high = table.grid_q[cell + 1]
+    if abs(w2 * table.grid_second[cell] + b2 - low) > 0.01 * low:
+        return 0.0, 0.0
+    _moments(table, low, chebyshev, row)
+    left = w2 * row[2] - 1.0
+    _moments(table, high, chebyshev, row)
+    if left * (w2 * row[2] - 1.0) >= 0.0:
+        return 0.0, 0.0
+    middle = low
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        _moments(table, middle, chebyshev, row)
+        if left * (w2 * row[2] - 1.0) > 0.0:
+            low = middle
+        else:
+            high = middle
+    return middle, w2 * row[0] + b2 - middle
+
+
+@jit
+def _has_several(table, w2, b2, chebyshev, row):
     """Whether the map crosses the identity upwards: a repelling fixed point parts two attractors."""
     below = False
-    for i in range(table.grid_q.size):
-        step = w2 * table.grid_second[i] + b2 - table.grid_q[i]
-        if step < 0.0:
-            below = True
-        elif step > 0.0 and below:
+    grid = table.grid_q
+    for i in range(grid.size):
+        step = w2 * table.grid_second[i] + b2 - grid[i]
+        if step > 0.0 and below:
             return True
+        below = below or step < 0.0
+        if i + 1 < grid.size and abs(step) <= 0.01 * grid[i]:  # as in `_extremum`, which costs a call
+            step = _extremum(table, w2, b2, i, chebyshev, row)[1]
+            if step > 0.0 and below:
+                return True
+            below = below or step < 0.0
     return False
 
 
@@ -1022,15 +1053,15 @@ def variance_fixed_points(table, w2, b2, q0):
     codes = np.empty(n, dtype=np.int64)
     for i in range(n):
         q, code = _variance_fixed_point(table, w2[i], b2[i], q0[i], chebyshev, row)
-        if code == OK and table.several and _has_several(table, w2[i], b2[i]):
-            code = SEVERAL
-        codes[i] = code
         out[0, i] = q
         out[1, i] = row[1]
         out[2, i] = w2[i] * row[2]
         # The mean of an odd activation is rounding.
         out[3, i] = row[3] if row[3] * row[3] > 1e-28 * row[0] else 0.0
         out[4, i] = table.high / row[0] if code == UNBOUNDED else w2[i]
+        if code == OK and table.several and _has_several(table, w2[i], b2[i], chebyshev, row):
+            code = SEVERAL
+        codes[i] = code
     return out, codes
 
 
@@ -1191,9 +1222,10 @@ def settled_variances(table, w2, b2, q0):
 
 @jit
 def touching_variances(table, w2, b2, q0, q):
-    """The first variance between q0 and q where the map touches the identity without crossing it; else q: (n,).
+    """The first fixed point between q0 and q that the signs on the grid do not show; else q: (n,).
 
-    An orbit from q0 ends there, although the signs of the map minus the identity do not show it.
+    Within one cell the map may touch the identity, or cross it twice: an orbit from q0 ends at the touch, or at the
+    crossing nearer q0.
     """
     chebyshev = np.empty(_DEGREE + 1)
     row = np.empty(4)
@@ -1206,25 +1238,21 @@ def touching_variances(table, w2, b2, q0, q):
         start = np.searchsorted(grid, q0[i], side="right") - 1
         cell = min(max(start, 0), grid.size - 2)
         while 0 <= cell < grid.size - 1 and grid[cell] < high_end and grid[cell + 1] > low_end:
-            low = grid[cell]
-            high = grid[cell + 1]
-            # The map bends little within a cell of the grid: far from the identity it touches nowhere.
-            if abs(w2[i] * table.grid_second[cell] + b2[i] - low) <= 0.01 * low:
-                _moments(table, low, chebyshev, row)
-                left = w2[i] * row[2] - 1.0
-                _moments(table, high, chebyshev, row)
-                if left * (w2[i] * row[2] - 1.0) < 0.0:
+            turn, step = _extremum(table, w2[i], b2[i], cell, chebyshev, row)
+            ahead = step if up else -step  # negative: the orbit does not get past the extremum
+            if turn > 0.0 and low_end <= turn <= high_end and ahead <= TOUCH * turn:
+                out[i] = turn
+                if ahead < -TOUCH * turn:
+                    near = max(grid[cell], q0[i]) if up else min(grid[cell + 1], q0[i])
+                    far = turn
                     for _ in range(60):
-                        middle = 0.5 * (low + high)
-                        _moments(table, middle, chebyshev, row)
-                        if left * (w2[i] * row[2] - 1.0) > 0.0:
-                            low = middle
+                        out[i] = 0.5 * (near + far)
+                        _moments(table, out[i], chebyshev, row)
+                        if (w2[i] * row[0] + b2[i] - out[i]) * step < 0.0:
+                            near = out[i]
                         else:
-                            high = middle
-                    distance = abs(w2[i] * row[0] + b2[i] - middle)
-                    if low_end <= middle <= high_end and distance <= TOUCH * middle:
-                        out[i] = middle
-                        break
+                            far = out[i]
+                break
             cell += 1 if up else -1
     return out
 

@@ -57,6 +57,14 @@ def test_fixed_points_solve_their_equations(name):
         assert slope < 1 + 1e-8  # c* attracts
 
 
+@pytest.mark.parametrize(
+    ("name", "w2"), [("tanh", 2.0), ("relu", 1.0), ("sin", 2.0), ("gelu", 1.0), ("selu", 0.8)]
+)
+def test_what_grows_at_most_linearly_is_known_at_every_variance(name, w2):
+    far = mfdnn.fixed_point(name, w2, 0.1, q0=1e9)
+    assert far.q == pytest.approx(mfdnn.fixed_point(name, w2, 0.1).q, rel=1e-12)
+
+
 def test_near_the_edge_at_large_variance():
     """Where the Hermite series alone is hopeless: c* near 1 at q = 100."""
     line = mfdnn.critical_line("tanh", q=[10.0, 100.0])
@@ -129,6 +137,25 @@ def test_half_stable_root_and_its_basins():
     np.testing.assert_allclose(reached, fixed.q[[0, 0, 1, 1]], rtol=1e-8)
     fp = mfdnn.fixed_point("gelu", w2, b2, q0=50.0)
     assert (fp.phase, fp.status) == ("critical", "several")
+
+
+@pytest.mark.parametrize("above", [1e-9, 1e-7, 1e-6])
+def test_two_fixed_points_next_to_each_other_are_not_leapt_over(above):
+    """Just above the half-stable point both lie within one cell of the grid that brackets roots."""
+    found = mfdnn.universality_class("gelu")
+    w2, b2 = found.sigma_w2, found.sigma_b2 + above
+    fixed = mfdnn.variance_fixed_points("gelu", w2, b2)
+    assert fixed.stability.tolist() == ["stable", "unstable", "stable"]
+    starts = [50.0, 0.5 * (fixed.q[1] + fixed.q[2]), 0.5 * (fixed.q[0] + fixed.q[1]), 0.5]
+    for q0, goal in zip(starts, fixed.q[[2, 2, 0, 0]], strict=True):
+        fp = mfdnn.fixed_point("gelu", w2, b2, q0=q0)
+        assert fp.status == "several"
+        # The slope is within 1e-6 of 1, which magnifies the 1e-14 of the map.
+        assert fp.q == pytest.approx(goal, rel=1e-7)
+    path = mfdnn.trajectory("gelu", w2, b2, 400_000, q0=50.0).q
+    assert np.all(path >= fixed.q[2])
+    # It approaches as 1/(a l) with a = 1.4e-4 until the slope, 1 - 2 sqrt(a above), takes over.
+    assert path[-1] == pytest.approx(fixed.q[2], abs=1 / (1.4e-4 * 400_000))
 
 
 @pytest.mark.parametrize(
@@ -343,6 +370,79 @@ def test_a_critical_network_with_a_given_variance():
     assert mfdnn.critical_point("relu", q=3.0) == (2.0, 0.0)
 
 
+def test_dropout_moves_the_edge_by_one_factor(tmp_path):
+    keep = 0.8
+    for name, b2 in (("tanh", 0.05), ("relu", 0.0), ("gelu", 0.2)):
+        w2 = mfdnn.critical_sigma_w2(name, b2, keep_rate=keep)
+        assert w2 == pytest.approx(keep * mfdnn.critical_sigma_w2(name, b2), rel=1e-15)
+        assert mfdnn.critical_point(name, b2, keep_rate=keep) == (w2, b2)
+        fp = mfdnn.fixed_point(name, w2, b2, keep_rate=keep)
+        assert fp.chi_1 == pytest.approx(1, abs=1e-11) and fp.phase == "critical"
+    line = mfdnn.critical_line("tanh", q=0.5, keep_rate=keep)
+    assert isinstance(line.q, float) and isinstance(line.stable, bool)
+    assert mfdnn.fixed_point("tanh", line.sigma_w2, line.sigma_b2, keep_rate=keep).chi_1 == pytest.approx(1)
+    pd = mfdnn.phase_diagram("tanh", np.linspace(0.5, 3, 40), np.linspace(0, 0.3, 4), q0=2.0, keep_rate=keep)
+    pd.save(tmp_path / "pd.npz")
+    loaded = mfdnn.PhaseDiagram.load(tmp_path / "pd.npz")
+    assert (loaded.q0, loaded.keep_rate) == (2.0, keep)
+    assert (pd.to_xarray().q0, pd.to_xarray().keep_rate) == (2.0, keep)
+    pytest.importorskip("matplotlib")
+    from matplotlib import pyplot
+
+    ax = loaded.plot("phase")
+    (drawn,) = (line for line in ax.lines if "edge" in str(line.get_label()))
+    np.testing.assert_allclose(drawn.get_xdata(), mfdnn.critical_line("tanh", keep_rate=keep).sigma_w2)
+    pyplot.close(ax.figure)
+
+
+@pytest.mark.parametrize("b2", [0.0, 1e-9, 1e-4, 0.05])
+def test_rounding_of_a_callable_makes_no_points_of_the_edge(b2):
+    """hard_tanh is linear near zero: sigma_b2 of its line vanishes there but for rounding."""
+    own = mfdnn.critical_line(lambda x: np.clip(x, -1, 1), sigma_b2=b2)
+    known = mfdnn.critical_line("hard_tanh", sigma_b2=b2)
+    assert own.q.shape == known.q.shape == (1,)
+    np.testing.assert_allclose(own.sigma_w2, known.sigma_w2, rtol=1e-11)
+    np.testing.assert_allclose(own.q, known.q, rtol=1e-10)
+
+
+def test_slopes_of_what_outgrows_every_line_are_infinite():
+    for phi in ("exp", USERS["cubic"]):
+        fp = mfdnn.fixed_point(phi, 1.0, 0.1)
+        assert (fp.q, fp.chi_1, fp.xi_grad, fp.phase) == (math.inf, math.inf, 0.0, "unbounded")
+
+
+def test_lengths_beyond_the_tables_have_the_limits_of_large_variances():
+    circle = mfdnn.curve_geometry("exp", 1.0, 0.1, 8, q0=1.0)
+    assert circle.chi_1[-1] == circle.chi_2[-1] == circle.g[-1] == math.inf and circle.kappa2[-1] == 0
+    assert not np.any(np.isnan([circle.g, circle.kappa2, circle.g_grassmann]))
+    circle = mfdnn.curve_geometry("gelu", 3.0, 0.1, 100, q0=1.0)
+    assert circle.q[-1] > 1e7 and (circle.chi_1[-1], circle.chi_2[-1]) == (pytest.approx(1.5, rel=1e-9), 0.0)
+
+
+def test_slopes_of_vanishing_variances_and_neutral_lines():
+    """For selu phi' jumps at zero: the slope there is the mean square of the two."""
+    for name in ("tanh", "selu", "elu", "gelu"):
+        fixed = mfdnn.variance_fixed_points(name, mfdnn.critical_sigma_w2(name, 0.0), 0.0)
+        assert fixed.q[0] == 0 and fixed.slope[0] == pytest.approx(1, rel=1e-12)
+    for name in ("relu", "leaky_relu", "abs", "linear"):
+        line = mfdnn.critical_line(name, sigma_b2=0.0)
+        assert line.stable.tolist() == [True]
+        assert mfdnn.critical_line(name, q=3.0).stable is True
+    with pytest.raises(IndexError, match="1 fixed points"):
+        mfdnn.variance_fixed_points("tanh", 1.0, 0.1).basin(1)
+
+
+def test_correlations_stay_within_one():
+    c = np.array([-1.0, -1 + 1e-16, 1 - 1e-16, 1.0])
+    for w2 in np.linspace(0.3, 5, 40):
+        assert np.all(np.abs(mfdnn.correlation_map("tanh", c, w2, 0.0, q=1.0)) <= 1)
+
+
+def test_an_executor_without_map_is_refused():
+    with pytest.raises(TypeError, match="`executor`"):
+        mfdnn.phase_diagram("tanh", [1.0], [0.1], executor=3)
+
+
 # -- universality --------------------------------------------------------------------------------------------
 
 
@@ -438,6 +538,40 @@ def test_decay_coefficients_in_closed_form():
     assert mfdnn.correlation_decay("tanh", w2, b2).coefficient == pytest.approx(
         7.084, abs=1e-3
     )  # Hayou et al.'s beta
+
+
+@pytest.mark.parametrize(
+    ("phi", "w2", "coefficient"),
+    [
+        ("relu", 2.0, 9 * math.pi**2 / 8),
+        (mfdnn.activation("leaky_relu", slope=0.3), 2 / 1.09, 9 * math.pi**2 / 8 * (1.09 / 0.49) ** 2),
+        ("abs", 1.0, 9 * math.pi**2 / 32),
+    ],
+)
+def test_decay_where_the_variance_grows_by_the_biases_alone(phi, w2, coefficient):
+    law = mfdnn.correlation_decay(phi, w2, 0.1)
+    l = 200_000
+    gap = mfdnn.trajectory(phi, w2, 0.1, l, c0=0.3).one_minus_c[-1]
+    assert (law.kind, law.coefficient) == ("1/l^2", pytest.approx(coefficient, rel=1e-9))
+    assert gap * l**2 == pytest.approx(coefficient, rel=1e-2)  # the correction is O(log l/sqrt l)
+
+
+def test_decay_of_straight_lines_and_of_what_only_approaches_its_asymptotes():
+    law = mfdnn.correlation_decay("linear", 1.0, 0.1)
+    assert (law.kind, law.c, law.coefficient) == ("1/l", 1.0, None)
+    gap = mfdnn.trajectory("linear", 1.0, 0.1, 20_000, c0=0.3).one_minus_c
+    assert gap[-1] / gap[10_000] == pytest.approx(0.5, rel=1e-3)
+    for w2, b2 in ((1.0, 0.0), (2.0, 0.1), (2.0, 0.0)):
+        assert mfdnn.correlation_decay("linear", w2, b2).kind == "frozen"
+        assert mfdnn.correlation_decay(lambda x: 1.0 * x, w2, b2).kind == "frozen"
+    law = mfdnn.correlation_decay("shifted_relu", 2.0, 0.1)
+    assert (law.kind, law.exponent, law.coefficient) == ("power", None, None)
+
+
+def test_decay_at_a_half_stable_point_has_no_coefficient():
+    found = mfdnn.universality_class("gelu")
+    law = mfdnn.correlation_decay("gelu", found.sigma_w2, found.sigma_b2, q0=50.0)
+    assert (law.kind, law.coefficient) == ("1/l", None)
 
 
 def test_decay_off_the_edge_and_where_variances_vanish():
@@ -536,9 +670,18 @@ def test_the_page_of_critical_values_is_up_to_date(tmp_path):
             w2, b2, q = (float(stored[name]) for name in ("sigma_w2", "sigma_b2", "q"))
             assert w2 * mfdnn.expect_product(stored["activation"], q) + b2 == pytest.approx(q, rel=1e-10)
     pages = [(folder / "critical_values.md").read_text(encoding="utf-8") for folder in (DOCS, tmp_path)]
-    assert [line.split("|")[1] for line in pages[0].splitlines() if "|" in line] == [
-        line.split("|")[1] for line in pages[1].splitlines() if "|" in line
-    ]
+    stored, fresh = ([line.split("|") for line in page.splitlines()] for page in pages)
+    assert sum(len(line) > 1 for line in stored) > len(mfdnn.activation_names())
+    assert [len(line) for line in stored] == [len(line) for line in fresh]
+    for old, new in zip(stored, fresh, strict=True):
+        for cell, again in zip(old, new, strict=True):
+            try:
+                number = float(cell)
+            except ValueError:
+                assert cell == again
+                continue
+            # Up to 13 digits are shown, which a_1, b_1 and xi have not.
+            assert float(again) == pytest.approx(number, rel=1e-8, abs=1e-9), old
 
 
 @pytest.mark.parametrize(
@@ -553,6 +696,12 @@ def test_the_page_of_critical_values_is_up_to_date(tmp_path):
         (lambda: mfdnn.critical_line("tanh", q=-1.0), "`q`"),
         (lambda: mfdnn.critical_line("tanh", q=1.0, sigma_b2=0.1), "exclude"),
         (lambda: mfdnn.critical_line("sign"), "jumps"),
+        (lambda: mfdnn.fixed_point("exp", 1e-3, 0.1, q0=100.0), "`q0`"),
+        (lambda: mfdnn.phase_diagram("exp", [1e-3], [0.1], q0=100.0), "`q0`"),
+        (lambda: mfdnn.variance_fixed_points("exp", 1e-3, 0.1).reached_from(100.0), "`q0`"),
+        (lambda: mfdnn.critical_line("exp", q=4.0), "resolved"),
+        (lambda: mfdnn.critical_line("tanh", q=1e-13), "below"),
+        (lambda: mfdnn.critical_point("tanh", q=1e-13), "below"),
         (lambda: mfdnn.critical_sigma_w2("softplus", 0.1), "none at all"),
         (lambda: mfdnn.critical_sigma_w2(lambda x: 0 * x, 0.0), "zero"),
         (lambda: mfdnn.critical_point("sigmoid", q=1.0), "sigma_b^2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import numpy as np
 from .. import _compiled
 from .._quadrature import breaks, nodes
 from .._results import Result
-from .._tables import tables
+from .._tables import check_range, tables
 from .._validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
 from .variances import (
     PER_DECADE,
     bisect,
     has_jumps,
+    keep_probability,
     slopes_at_zero,
     unwrap,
     variance_fixed_points,
@@ -29,14 +31,15 @@ __all__ = ["CriticalLine", "critical_line", "critical_point", "critical_sigma_w2
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CriticalLine(Result):
-    """Points on the edge of chaos: arrays of equal shape.
+    """Points on the edge of chaos: arrays of equal shape (numbers for a single `q`).
 
     Attributes
     ----------
     q, sigma_w2, sigma_b2
         With these variances, chi_1 = 1 at the fixed point q.
     stable
-        Whether that fixed point attracts; where it does not, networks of these variances are elsewhere.
+        Whether networks stay at that fixed point: it attracts, or is neutral (scale-invariant activations). Where it
+        repels, networks of these variances are elsewhere.
     """
 
     q: np.ndarray
@@ -46,7 +49,7 @@ class CriticalLine(Result):
 
 
 def critical_line(
-    phi: str | Callable | Activation, q: Any = None, sigma_b2: float | None = None
+    phi: str | Callable | Activation, q: Any = None, sigma_b2: float | None = None, keep_rate: float = 1.0
 ) -> CriticalLine:
     r"""Edge of chaos in the plane of variances, chi_1 = 1.
 
@@ -60,6 +63,8 @@ def critical_line(
         Variances > 0. Default: 400 of them from 1e-6 to 100, those with :math:`\sigma_b^2 \ge 0`.
     sigma_b2 : float, optional
         Instead of `q`: all points of the line with this bias variance, in increasing order of q.
+    keep_rate : float
+        Probability with which dropout keeps a unit: sigma_w2 is this much of that without dropout.
 
     Returns
     -------
@@ -88,22 +93,33 @@ def critical_line(
     """
     act = activation(phi)
     _need_finite_slope(act)
+    keep = keep_probability(keep_rate)
     if sigma_b2 is not None:
         if q is not None:
             raise ValueError("`q` and `sigma_b2` exclude each other; pass one of them.")
         points = _points(act, variance("sigma_b2", sigma_b2))
-        return CriticalLine(points[0], points[1], np.full(points[0].shape, float(sigma_b2)), points[2] > 0)
+        return CriticalLine(
+            points[0], keep * points[1], np.full(points[0].shape, float(sigma_b2)), points[2] > 0
+        )
     if q is None:
         top = min(100.0, tables(act).moments.high)
         values = np.geomspace(1e-6, top, 400)
         w2, b2, slope = _edge(act, values)
         good = b2 >= 0
-        return CriticalLine(values[good], w2[good], b2[good], slope[good] < 1)
+        return CriticalLine(values[good], keep * w2[good], b2[good], _attracts(act, slope[good]))
     values = finite_array("q", q)
     if np.any(values <= 0):
         raise ValueError(
             f"`q` must be > 0, got {values.min():g}; pass variances on the line, such as np.geomspace(0.01, 1)."
         )
+    if not act.homogeneous:
+        check_range(act, values)
+        smallest = tables(act).moments.low
+        if values.min(initial=np.inf) < smallest:
+            raise ValueError(
+                f"`q` = {values.min():g} is below {smallest:.3g}, down to which activation {act.label!r} is tabulated; "
+                "use larger ones, or sigma_b2 = 0 for the limit of small ones."
+            )
     w2, b2, slope = _edge(act, values.ravel())
     if np.any(b2 < 0):
         bad = values.ravel()[b2 < 0]
@@ -112,16 +128,18 @@ def critical_line(
             f"sigma_b^2 = {b2[b2 < 0][0]:.3g} < 0; call critical_line without q to see the possible ones."
         )
     w2, b2, slope = (array.reshape(values.shape) for array in (w2, b2, slope))
-    return CriticalLine(values, w2, b2, slope < 1)
+    return CriticalLine(*(unwrap(array) for array in (values, keep * w2, b2, _attracts(act, slope))))
 
 
-def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
+def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any, keep_rate: float = 1.0) -> Any:
     r"""Weight variance on the edge of chaos for a given bias variance.
 
     Parameters
     ----------
     phi : str, callable or Activation
     sigma_b2 : float or array
+    keep_rate : float
+        Probability with which dropout keeps a unit: a factor of the result.
 
     Returns
     -------
@@ -150,12 +168,17 @@ def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any) -> Any:
     act = activation(phi)
     b2 = nonnegative_array("sigma_b2", sigma_b2)
     _need_finite_slope(act)
-    result = np.array([_first(_points(act, value)) for value in b2.ravel().tolist()])
+    result = keep_probability(keep_rate) * np.array(
+        [_first(_points(act, value)) for value in b2.ravel().tolist()]
+    )
     return unwrap(result.reshape(b2.shape))
 
 
 def critical_point(
-    phi: str | Callable | Activation, sigma_b2: float | None = None, q: float | None = None
+    phi: str | Callable | Activation,
+    sigma_b2: float | None = None,
+    q: float | None = None,
+    keep_rate: float = 1.0,
 ) -> tuple[float, float]:
     r"""(sigma_w2, sigma_b2) of a critical initialisation.
 
@@ -167,10 +190,12 @@ def critical_point(
     q : float, optional
         Instead of it the variance q* of pre-activations in deep layers: :math:`\sigma_w^2 = 1/E[\phi'^2]`,
         :math:`\sigma_b^2 = q - \sigma_w^2 E[\phi^2]` at that q, as in Xiao et al. 2018 (arXiv:1806.05393).
+    keep_rate : float
+        Probability with which dropout keeps a unit: a factor of sigma_w2.
 
-    Without either: the single critical point of a scale-invariant activation; else the smallest bias
-    variance from 0.05 on at which the critical q* attracts (0.05 itself for tanh and its kin, about 0.17
-    for gelu, 0.56 for silu).
+    Without either: the single critical point of a scale-invariant activation; else the bias variance 0.05 if the
+    critical q* attracts there (tanh and its kin), else the smallest above it at which it does among the 400 points of
+    ``critical_line(phi)`` (about 0.174 for gelu, 0.56 for silu).
 
     Returns
     -------
@@ -189,23 +214,24 @@ def critical_point(
     (1.687975121, 0.038041201)
     """
     act = activation(phi)
+    keep = keep_probability(keep_rate)
     if q is not None:
         if sigma_b2 is not None:
             raise ValueError("`q` and `sigma_b2` exclude each other; pass one of them.")
-        line = critical_line(act, finite_number("q", q))
+        line = critical_line(act, finite_number("q", q), keep_rate=keep)
         return float(line.sigma_w2), float(line.sigma_b2)
     if sigma_b2 is not None:
-        return critical_sigma_w2(act, variance("sigma_b2", sigma_b2)), float(sigma_b2)
+        return critical_sigma_w2(act, variance("sigma_b2", sigma_b2), keep), float(sigma_b2)
     if act.homogeneous:
-        return critical_sigma_w2(act, 0.0), 0.0
+        return critical_sigma_w2(act, 0.0, keep), 0.0
     line = critical_line(act, sigma_b2=0.05)
     if not np.any(line.stable):
-        more = critical_line(act)
+        more = critical_line(act, keep_rate=keep)
         good = np.flatnonzero(more.stable & (more.sigma_b2 >= 0.05))
         if good.size:
             best = good[np.argmin(more.sigma_b2[good])]
             return float(more.sigma_w2[best]), float(more.sigma_b2[best])
-    return critical_sigma_w2(act, 0.05), 0.05
+    return critical_sigma_w2(act, 0.05, keep), 0.05
 
 
 # -- implementation ------------------------------------------------------------------------------------------
@@ -240,6 +266,10 @@ def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     return w2, np.where(np.isfinite(b2), b2, -np.inf), np.where(np.isfinite(slope), slope, np.inf)
 
 
+def _attracts(act: Activation, slope: np.ndarray) -> np.ndarray:
+    return np.full(slope.shape, True) if act.homogeneous else slope < 1
+
+
 def _deficit(act: Activation, q: float, plain: float, slope2: float) -> float:
     """The difference q E[phi'^2] - E[phi^2] without cancellation at small q, for phi(0) = 0.
 
@@ -260,7 +290,7 @@ def _points(act: Activation, sigma_b2: float) -> np.ndarray:
     if act.homogeneous:
         only = float(_edge(act, np.ones(1))[0][0])
         if sigma_b2 == 0 and np.isfinite(only):
-            return np.array([[0.0], [only], [0.0]])
+            return np.array([[0.0], [only], [1.0]])
         if not np.isfinite(only):
             raise ValueError(f"activation {act.label!r} is zero and has no edge of chaos; use another one.")
         raise ValueError(
@@ -276,8 +306,10 @@ def _points(act: Activation, sigma_b2: float) -> np.ndarray:
     def excess(q: float) -> float:
         return float(_edge(act, np.array([q]))[1][0]) - sigma_b2
 
-    gap = np.sign(b2 - sigma_b2)
-    roots = np.array([bisect(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(gap[:-1] * gap[1:] < 0)])
+    rounding = (1e-14 + act.pieces.slope_noise) * grid
+    gap = np.sign(np.where(np.abs(b2 - sigma_b2) <= rounding, 0.0, b2 - sigma_b2))
+    crossings = [(i, j) for i, j in pairwise(np.flatnonzero(gap)) if gap[i] != gap[j]]
+    roots = np.array([bisect(excess, grid[i], grid[j]) for i, j in crossings])
     weights, _, slope = _edge(act, roots)
     points = np.array([roots, weights, slope < 1], dtype=float).reshape(3, -1)
     slopes = slopes_at_zero(act)

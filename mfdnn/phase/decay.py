@@ -11,7 +11,7 @@ from .._quadrature import breaks, nodes
 from .._results import Result
 from .._validation import finite_number, variance
 from ..activations import Activation, activation
-from .fixed_points import asymptotic_slopes, fixed_point
+from .fixed_points import EDGE, asymptotic_slopes, fixed_point
 from .universality import derivatives_at_zero
 
 __all__ = ["CorrelationDecay", "correlation_decay"]
@@ -34,13 +34,13 @@ class CorrelationDecay(Result):
     kind
         A key of `mfdnn.phase.decay.KINDS`: "exponential", "1/l", "1/l^2", "power" or "frozen".
     c
-        The limit c*; None if it depends on the start ("frozen").
+        The limit c*; None if it may depend on the start ("frozen").
     xi_c
         Depth scale; inf unless exponential.
     coefficient
         Factor of the power law; None where there is none, or where it depends on the start.
     exponent
-        Power of 1/l; None if the decay is exponential, 0 if there is none.
+        Power of 1/l; None if the decay is exponential or the power is not known, 0 if there is no decay.
     """
 
     kind: str
@@ -88,7 +88,12 @@ def correlation_decay(
     Notes
     -----
     At the fixed variance q*: where the variance itself converges more slowly (xi_q > xi_c) and c* < 1, the correlation
-    follows it. An unbounded variance has the law of the asymptotes of phi. Within 1e-9 of chi_1 = 1 counts as the edge.
+    follows it. At a half-stable point, where q - q* falls as 1/l too and moves chi_1, the coefficient is None.
+
+    An unbounded variance has the law of the asymptotes of phi. Where it grows by the biases alone, at critical weights,
+    :math:`1 - c^l \sim 1/(A l)^2` for scale-invariant activations (a quarter of the above; 1/l for linear); for others
+    exponent and coefficient, which depend on how phi approaches its asymptotes, are None. Within 1e-9 of chi_1 = 1
+    counts as the edge.
 
     References
     ----------
@@ -107,22 +112,25 @@ def correlation_decay(
     w2, b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
     fp = fixed_point(act, w2, b2, q0=finite_number("q0", q0))
     if fp.phase == "unbounded":
-        ends = asymptotic_slopes(act)
+        ends = act.homogeneous or asymptotic_slopes(act)
         if ends is None or fp.chi_c != 1:
             return CorrelationDecay("exponential", fp.c, fp.xi_c, None, None)
-        return _kinked_at_zero(*ends)
+        return _unbounded(ends, abs(fp.chi_1 - 1) <= EDGE and b2 > 0, bool(act.homogeneous))
     if fp.phase != "critical":
         return CorrelationDecay("exponential", fp.c, fp.xi_c, None, None)
     if fp.q == 0:
         return _vanishing(act)
+    settles = (
+        fp.xi_q < np.inf or fp.status == "scale_invariant"
+    )  # else q - q* ~ 1/l moves the slope chi_1 by as much as the law does
     bend = _bend(act, w2, fp.q)
     if bend > 0:
-        return CorrelationDecay("1/l^2", 1.0, np.inf, 4 / bend**2, 2.0)
+        return CorrelationDecay("1/l^2", 1.0, np.inf, 4 / bend**2 if settles else None, 2.0)
     z, weight = nodes(breaks(act, fp.q))
     curvature = w2 * fp.q * float(weight @ act.pieces.evaluate(np.sqrt(fp.q) * z, 2) ** 2)
     if curvature <= act.pieces.slope_noise**2:  # a straight line
         return CorrelationDecay("frozen", None, np.inf, None, 0.0)
-    return CorrelationDecay("1/l", 1.0, np.inf, 2 / curvature, 1.0)
+    return CorrelationDecay("1/l", 1.0, np.inf, 2 / curvature if settles else None, 1.0)
 
 
 def _bend(act: Activation, w2: float, q: float) -> float:
@@ -130,6 +138,23 @@ def _bend(act: Activation, w2: float, q: float) -> float:
     x, jumps = act.pieces.breaks, act.pieces.jumps[:, 1]
     density = np.exp(-0.5 * x**2 / q) / np.sqrt(2 * np.pi * q)
     return float(2 / 3 * w2 * np.sqrt(q / np.pi) * density @ jumps**2)
+
+
+def _unbounded(ends: tuple[float, float], linearly: bool, exactly: bool) -> CorrelationDecay:
+    """The law of a variance that grows without bound, by biases alone (`linearly` in l) where weights are critical.
+
+    Then they take 1/l of 1 - c in layer l: for D = l (1 - c) the step -A (1 - c)^(3/2) becomes -A D^(3/2) l^(-1/2), and
+    1 - c ~ 1/(A l)^2. A straight line leaves D constant. Asymptotes that phi only approaches let the variance grow by
+    terms of the order of its root as well.
+    """
+    law = _kinked_at_zero(*ends)
+    if not linearly:
+        return law
+    if not exactly:
+        return CorrelationDecay("power", None if law.kind == "frozen" else 1.0, np.inf, None, None)
+    if law.coefficient is None:
+        return CorrelationDecay("1/l", 1.0, np.inf, None, 1.0)
+    return CorrelationDecay("1/l^2", 1.0, np.inf, law.coefficient / 4, 2.0)
 
 
 def _kinked_at_zero(low: float, high: float) -> CorrelationDecay:

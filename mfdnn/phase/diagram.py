@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._results import GridResult
-from .._validation import nonnegative_array
+from .._validation import finite_number, nonnegative_array
 from ..activations import Activation, activation
 from .fixed_points import solve
 from .variances import keep_probability, starting_variances
@@ -21,7 +21,7 @@ __all__ = ["PhaseDiagram", "phase_diagram"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PhaseDiagram(GridResult):
-    """`FixedPoint` fields on a grid, each of shape (n_w, n_b), with the axes and the activation's label."""
+    """`FixedPoint` fields on a grid, each of shape (n_w, n_b), with the axes and what else they are computed from."""
 
     AXES: ClassVar[tuple[str, ...]] = ("sigma_w2", "sigma_b2")
 
@@ -37,6 +37,8 @@ class PhaseDiagram(GridResult):
     xi_grad: np.ndarray
     phase: np.ndarray
     status: np.ndarray
+    q0: float = 1.0
+    keep_rate: float = 1.0
     _phi: Activation | None = None  # for plots; a file holds its label only
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,7 +84,9 @@ def phase_diagram(
     Raises
     ------
     ValueError
-        Axes that are empty, not one-dimensional, negative or not finite.
+        Axes that are empty, not one-dimensional, negative or not finite; `q0` or `keep_rate` as in `mfdnn.fixed_point`.
+    TypeError
+        An `executor` without ``map``.
 
     Examples
     --------
@@ -100,17 +104,22 @@ def phase_diagram(
             raise ValueError(
                 f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4)."
             )
-    starting_variances(w2[:1], b2[:1], q0)
+    start = finite_number("q0", q0)
+    starting_variances(w2[:1], b2[:1], start)
+    if executor is not None and not callable(getattr(executor, "map", None)):
+        raise TypeError(
+            f"`executor` must have a method `map`, got {type(executor).__name__}; pass a concurrent.futures.Executor."
+        )
     keep = keep_probability(keep_rate)
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
     own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
     try:
         rows, phase, status = solve(
-            act, grid_w, grid_b, np.full(grid_w.size, float(q0)), keep, (own or executor).map, progress
+            act, grid_w, grid_b, np.full(grid_w.size, start), keep, (own or executor).map, progress
         )
     finally:
         if own is not None:
             own.shutdown(cancel_futures=True)
     shape = (w2.size, b2.size)
     arrays = [row.reshape(shape) for row in (*rows, phase, status)]
-    return PhaseDiagram(act.label, w2, b2, *arrays, _phi=act)  # type: ignore[misc]  # mypy cannot count them
+    return PhaseDiagram(act.label, w2, b2, *arrays, start, keep, _phi=act)  # type: ignore  # mypy cannot count them

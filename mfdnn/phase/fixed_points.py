@@ -12,7 +12,16 @@ from .. import _compiled
 from .._results import Result
 from .._tables import tables
 from ..activations import Activation, activation
-from .variances import has_jumps, keep_probability, reached, slopes_at_zero, starting_variances, unwrap
+from .variances import (
+    check_start,
+    has_jumps,
+    keep_probability,
+    outgrows_lines,
+    reached,
+    slopes_at_zero,
+    starting_variances,
+    unwrap,
+)
 
 __all__ = ["PHASES", "STATUS", "FixedPoint", "asymptotic_slopes", "fixed_point", "solve"]
 
@@ -22,7 +31,7 @@ STATUS = {
     "zero_variance": "q* = 0; c*, chi_1 and chi_c are the limits sigma_b -> 0+",
     "unbounded": "no finite q*: the variance grows without bound; c*, chi_1 and chi_c are the limits of large q",
     "scale_invariant": "every q is a fixed point; q is q0",
-    "several": "other fixed points attract too: q* depends on q0; see variance_fixed_points",
+    "several": "q* depends on q0: a repelling fixed point parts the starting variances; see variance_fixed_points",
 }
 # Half-width of |chi_1 - 1| that counts as the edge of chaos: the accuracy of chi_1 at a solved q*.
 EDGE = 1e-9
@@ -86,7 +95,8 @@ def fixed_point(
     Raises
     ------
     ValueError
-        Negative or non-finite variances, ``q0 <= 0``, `keep_rate` outside (0, 1].
+        Negative or non-finite variances, ``q0 <= 0``, `keep_rate` outside (0, 1]; `q0` beyond the variances at which
+        an activation that grows faster than linearly is resolved.
 
     Notes
     -----
@@ -127,6 +137,7 @@ def solve(
     Two rounds of chunks: all q*; then c* where the slope of the correlation map at 1 exceeds 1.
     """
     table = tables(act).moments
+    check_start(table, q0)
     rows, codes = _in_chunks(_variances_chunk, (table,), (w2 / keep, b2, q0), mapper, progress and "q*")
     q, slope2, slope_q, mean, gain = rows
     gain *= keep  # of pairs
@@ -140,6 +151,8 @@ def solve(
         # that of relu.
         chi_1[unbounded] = w2[unbounded] / keep * (limit[0] ** 2 + limit[1] ** 2) / 2
         chi_c[unbounded] = 1.0
+    elif np.any(unbounded) and outgrows_lines(table):
+        chi_1[unbounded] = np.inf
     vanishing = np.flatnonzero((codes == _compiled.ZERO_VARIANCE) & (w2 > 0))
     if vanishing.size:
         # The smallest variance of the table is not small enough where phi bends at zero.
@@ -224,7 +237,11 @@ def asymptotic_slopes(act: Activation) -> tuple[float, float] | None:
     ends = act.pieces.reach * np.array([-1.0, -0.5, 0.5, 1.0])
     low, lower, higher, high = act.pieces.evaluate(ends, 1)
     scale = 1e-12 * max(abs(low), abs(high))
-    return (low, high) if abs(low - lower) <= scale and abs(high - higher) <= scale and scale > 0 else None
+    if scale == 0 or abs(low - lower) > scale or abs(high - higher) > scale:
+        return None
+    if abs(high - low) <= scale:  # one straight line, up to rounding
+        low = high = (low + high) / 2
+    return low, high
 
 
 def _depth_scale(slope: np.ndarray) -> np.ndarray:

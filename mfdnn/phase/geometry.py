@@ -13,8 +13,9 @@ from .._results import Result
 from .._tables import tables
 from .._validation import positive_integer, variance
 from ..activations import Activation, activation
-from .fixed_points import fixed_point
+from .fixed_points import asymptotic_slopes, fixed_point
 from .maps import trajectory
+from .variances import outgrows_lines
 
 __all__ = ["CurveGeometry", "curve_geometry"]
 
@@ -110,25 +111,40 @@ def curve_geometry(
     n = positive_integer("depth", depth, minimum=0)
     q = trajectory(act, w2, b2, n, q0=q0).q
     chi_1, chi_2 = _slopes(act, w2, q)
+    smooth = not np.any(act.pieces.jumps[:, :2] != 0)
     g, kappa2, grassmann = np.empty(n + 1), np.empty(n + 1), np.empty(n + 1)
     g[0], kappa2[0], grassmann[0] = q0, 1 / q0, 1.0
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
         for layer in range(n):
             one, two = chi_1[layer], chi_2[layer]
-            g[layer + 1] = one * g[layer] if one > 0 else 0.0
+            g[layer + 1] = one * g[layer] if one > 0 and g[layer] > 0 else 0.0
             # A straight line stays one; a curve that shrinks to a point has no finite curvature.
             bent = 3 * two / one if 0 < two < np.inf else two
-            kappa2[layer + 1] = (bent + kappa2[layer]) / one if two < np.inf else np.inf
+            if one == np.inf and smooth:  # E[phi''^2] stays below E[phi'^2]^2
+                kappa2[layer + 1] = 0.0
+            else:
+                kappa2[layer + 1] = (bent + kappa2[layer]) / one if two < np.inf else np.inf
             grassmann[layer + 1] = grassmann[layer] + (bent * g[layer] if bent > 0 and g[layer] > 0 else 0.0)
     return CurveGeometry(q, g, kappa2, grassmann, chi_1, chi_2)
 
 
 def _slopes(act: Activation, w2: float, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """chi_1 and chi_2 at every variance; those of the largest tabulated one beyond it."""
+    """chi_1 and chi_2 at every variance; beyond the tables their limits at large ones."""
     at, inverse = np.unique(np.minimum(q, tables(act).q_max), return_inverse=True)
     if w2 == 0:
         return np.zeros(q.shape), np.zeros(q.shape)
-    chi_1 = w2 * moments(act, at)[2]
+    chi_1 = (w2 * moments(act, at)[2])[inverse]
+    beyond = q > tables(act).q_max
+    ends = asymptotic_slopes(act)
+    if ends is not None:
+        chi_1[beyond] = w2 * (ends[0] ** 2 + ends[1] ** 2) / 2
+    elif outgrows_lines(tables(act).moments):
+        chi_1[beyond] = np.inf
     if np.any(act.pieces.jumps[:, :2] != 0):
-        return chi_1[inverse], np.full(q.shape, np.inf)
-    return chi_1[inverse], w2 * np.array([second_moment(act, v, 2) for v in at])[inverse]
+        return chi_1, np.full(q.shape, np.inf)
+    chi_2 = w2 * np.array([second_moment(act, v, 2) for v in at])[inverse]
+    if ends is not None:
+        chi_2[beyond] = 0.0
+    elif outgrows_lines(tables(act).moments):
+        chi_2[beyond] = np.inf
+    return chi_1, chi_2

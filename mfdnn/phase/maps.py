@@ -107,7 +107,8 @@ def correlation_map(
         raise ValueError(
             f"`sigma_w2` = {w2:g}: the next layer has variance 0 and no correlation; pass a larger one."
         )
-    return unwrap((w2 * np.asarray(expect_product(act, q, corr)) + b2) / after)
+    # Rounding of the two moments may differ by 1e-16.
+    return unwrap(np.clip((w2 * np.asarray(expect_product(act, q, corr)) + b2) / after, -1.0, 1.0))
 
 
 def trajectory(

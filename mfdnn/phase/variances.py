@@ -19,8 +19,10 @@ from ..activations import Activation, activation
 __all__ = [
     "VarianceFixedPoints",
     "bisect",
+    "check_start",
     "has_jumps",
     "keep_probability",
+    "outgrows_lines",
     "reached",
     "slopes_at_zero",
     "starting_variances",
@@ -69,6 +71,7 @@ class VarianceFixedPoints(Result):
         """
         _, _, start = starting_variances(0.0, 0.0, q0)
         flat = start.ravel()
+        check_start(self._moments, flat)
         ones = np.ones_like(flat)
         rows, _ = reached(self._moments, self._gain * ones, self._sigma_b2 * ones, flat)
         return unwrap(rows[0].reshape(start.shape))
@@ -85,6 +88,8 @@ class VarianceFixedPoints(Result):
         >>> mfdnn.variance_fixed_points("gelu", 2.0, 0.12).basin(0).round(6)
         array([[0.      , 6.867813]])
         """
+        if not -self.q.size <= index < self.q.size:
+            raise IndexError(f"`index` must number one of {self.q.size} fixed points from 0 on, got {index}.")
         where = range(self.q.size)[index]
         if self.stability[where] in ("unstable", "neutral"):
             return np.empty((0, 2))
@@ -164,6 +169,7 @@ def variance_fixed_points(
     names = {(1, -1): "stable", (-1, 1): "unstable", (0, 0): "neutral", (0, -1): "stable", (0, 1): "unstable"}
     stability = np.array([names.get(pair, "half-stable") for pair in signs], dtype="<U11")
     slope = gain * _compiled.table_moments(table, np.maximum(q, table.low))[2]
+    slope[q == 0] = gain * np.mean(slopes_at_zero(act) ** 2)
     return VarianceFixedPoints(q, slope, stability == "stable", stability, table, gain, b2)
 
 
@@ -263,6 +269,24 @@ def starting_variances(sigma_w2: Any, sigma_b2: Any, q0: Any) -> list[np.ndarray
             f"`sigma_w2`, `sigma_b2` and `q0` must broadcast, got shapes {w2.shape}, {b2.shape}, {start.shape}; "
             "use phase_diagram for a grid."
         ) from None
+
+
+def check_start(table: Moments, q0: np.ndarray) -> None:
+    """Raise a ValueError if a variance is beyond the table of an activation that outgrows every line there."""
+    largest = float(np.max(q0, initial=0.0))
+    if largest > table.high and outgrows_lines(table):
+        raise ValueError(
+            f"`q0` = {largest:g} is beyond {table.high:g}, up to which the activation is resolved: it grows too fast "
+            "for larger variances; use smaller ones."
+        )
+
+
+def outgrows_lines(table: Moments) -> bool:
+    """Whether phi grows faster than linearly at the end of the table."""
+    second, _, rate, _ = _compiled.table_moments(table, np.array([table.high]))[:, 0]
+    return bool(
+        table.high * rate > 1.01 * second
+    )  # a linear one has bounded terms, 1e-3 of phi there, as well
 
 
 def has_jumps(act: Activation) -> bool:

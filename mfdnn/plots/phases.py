@@ -222,7 +222,7 @@ def _draw_edge(ax: Axes, diagram: PhaseDiagram, phi: Any) -> None:
     style = {"color": "black", "lw": 1.6}
     try:
         act = activation(phi if phi is not None else diagram._phi or diagram.activation)
-        line = phase.critical_line(act)
+        line = phase.critical_line(act, keep_rate=diagram.keep_rate)
     except ValueError:  # not a name, or an activation that has no edge
         chi_1 = np.where(np.isfinite(diagram.chi_1), diagram.chi_1, 1e300)
         if chi_1.min() < 1 < chi_1.max():
