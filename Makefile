@@ -51,8 +51,10 @@ test-oldest:  ## run every test with the oldest dependencies that setup.cfg admi
 	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt PYTEST_ADDOPTS='-W ignore::DeprecationWarning' \
 		$(MAKE) test VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON)
 
+# The figures of the papers take the interpreter too long: their lines are counted in a compiled run.
 coverage: $(VENV)/.installed-test  ## run a quick suite with every kernel interpreted, and count the lines it covers
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -r fE
+	$(BIN)/coverage run --append -m pytest tests/test_papers.py tests/test_cli.py tests/test_gaussian.py
 	$(BIN)/coverage report
 
 lint: $(VENV)/.installed-lint  ## check style (ruff) and types (mypy)

@@ -87,8 +87,9 @@ def jit(function: Callable) -> Callable:
 #   low, high                    smallest and largest q of the table
 #   origin                       phi(0)^2, the limit of E[phi^2]
 #   grid_q, grid_second (g,)     E[phi^2] on a geometric grid over the whole table
+#   grid_rate (g,)               dE[phi^2]/dq there
 #   several                      whether E[phi^2] is not concave in q, so that there may be several attractors
-Moments = namedtuple("Moments", "edges values low high origin grid_q grid_second several")
+Moments = namedtuple("Moments", "edges values low high origin grid_q grid_second grid_rate several")
 
 # Hermite
 #   edges (n + 1,)               panel edges in log q
@@ -997,20 +998,21 @@ def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
 
 
 @jit
-def _extremum(table, w2, b2, cell, chebyshev, row):
-    """The extremum of the map minus the identity in a cell of the grid, and its value there; (0, 0) for none.
+def _turns(step, q, left, right):
+    """Whether the map minus the identity, `step` at the variance q, may touch zero between the zeros of its slope.
 
-    The map bends little within a cell: far from the identity the extremum changes no sign and is not looked for.
+    `left` and `right` are its slopes at the ends of a cell of the grid. The map bends little within a cell: far from
+    the identity an extremum changes no sign and is not looked for.
     """
+    return abs(step) <= 0.01 * q and left * right < 0.0
+
+
+@jit
+def _extremum(table, w2, b2, cell, chebyshev, row):
+    """The extremum of the map minus the identity in a cell of the grid where it `_turns`, and its value there."""
     low = table.grid_q[cell]
     high = table.grid_q[cell + 1]
-    if abs(w2 * table.grid_second[cell] + b2 - low) > 0.01 * low:
-        return 0.0, 0.0
-    _moments(table, low, chebyshev, row)
-    left = w2 * row[2] - 1.0
-    _moments(table, high, chebyshev, row)
-    if left * (w2 * row[2] - 1.0) >= 0.0:
-        return 0.0, 0.0
+    left = w2 * table.grid_rate[cell] - 1.0
     middle = low
     for _ in range(60):
         middle = 0.5 * (low + high)
@@ -1027,12 +1029,14 @@ def _has_several(table, w2, b2, chebyshev, row):
     """Whether the map crosses the identity upwards: a repelling fixed point parts two attractors."""
     below = False
     grid = table.grid_q
+    second = table.grid_second
+    rate = table.grid_rate
     for i in range(grid.size):
-        step = w2 * table.grid_second[i] + b2 - grid[i]
+        step = w2 * second[i] + b2 - grid[i]
         if step > 0.0 and below:
             return True
         below = below or step < 0.0
-        if i + 1 < grid.size and abs(step) <= 0.01 * grid[i]:  # as in `_extremum`, which costs a call
+        if i + 1 < grid.size and _turns(step, grid[i], w2 * rate[i] - 1.0, w2 * rate[i + 1] - 1.0):
             step = _extremum(table, w2, b2, i, chebyshev, row)[1]
             if step > 0.0 and below:
                 return True
@@ -1231,6 +1235,8 @@ def touching_variances(table, w2, b2, q0, q):
     row = np.empty(4)
     out = q.copy()
     grid = table.grid_q
+    second = table.grid_second
+    rate = table.grid_rate
     for i in range(q.size):
         low_end = min(q0[i], q[i])
         high_end = max(q0[i], q[i])
@@ -1238,21 +1244,23 @@ def touching_variances(table, w2, b2, q0, q):
         start = np.searchsorted(grid, q0[i], side="right") - 1
         cell = min(max(start, 0), grid.size - 2)
         while 0 <= cell < grid.size - 1 and grid[cell] < high_end and grid[cell + 1] > low_end:
-            turn, step = _extremum(table, w2[i], b2[i], cell, chebyshev, row)
-            ahead = step if up else -step  # negative: the orbit does not get past the extremum
-            if turn > 0.0 and low_end <= turn <= high_end and ahead <= TOUCH * turn:
-                out[i] = turn
-                if ahead < -TOUCH * turn:
-                    near = max(grid[cell], q0[i]) if up else min(grid[cell + 1], q0[i])
-                    far = turn
-                    for _ in range(60):
-                        out[i] = 0.5 * (near + far)
-                        _moments(table, out[i], chebyshev, row)
-                        if (w2[i] * row[0] + b2[i] - out[i]) * step < 0.0:
-                            near = out[i]
-                        else:
-                            far = out[i]
-                break
+            here = w2[i] * second[cell] + b2[i] - grid[cell]
+            if _turns(here, grid[cell], w2[i] * rate[cell] - 1.0, w2[i] * rate[cell + 1] - 1.0):
+                turn, step = _extremum(table, w2[i], b2[i], cell, chebyshev, row)
+                ahead = step if up else -step  # negative: the orbit does not get past the extremum
+                if low_end <= turn <= high_end and ahead <= TOUCH * turn:
+                    out[i] = turn
+                    if ahead < -TOUCH * turn:
+                        near = max(grid[cell], q0[i]) if up else min(grid[cell + 1], q0[i])
+                        far = turn
+                        for _ in range(60):
+                            out[i] = 0.5 * (near + far)
+                            _moments(table, out[i], chebyshev, row)
+                            if (w2[i] * row[0] + b2[i] - out[i]) * step < 0.0:
+                                near = out[i]
+                            else:
+                                far = out[i]
+                    break
             cell += 1 if up else -1
     return out
 

@@ -142,14 +142,15 @@ def _moments(act: Activation, q_max: float) -> Moments:
         origin=second_moment(act, 0.0, 0),
         grid_q=np.empty(0),
         grid_second=np.empty(0),
+        grid_rate=np.empty(0),
         several=False,
     )
     q = np.geomspace(table.low, table.high, int(GRID * np.log10(table.high / table.low)) + 1)
-    second = _compiled.table_moments(table, q)[0]
+    second, _, rate, _ = _compiled.table_moments(table, q)
     growth = np.diff(np.append(table.origin, second)) / np.diff(np.append(0.0, q))
     noise = 1e-9 * np.abs(growth[1:]) + 1e-11 * second[1:] / q[1:]
     several = bool(np.any(np.diff(growth) > noise))
-    return table._replace(grid_q=q, grid_second=second, several=several)
+    return table._replace(grid_q=q, grid_second=second, grid_rate=rate, several=several)
 
 
 # -- Hermite coefficients ------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """Every figure draws, and its lines are what the package computes in the stated settings."""
 
+import importlib
+
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from matplotlib.collections import PolyCollection
 
 import mfdnn
 from mfdnn import papers
 from mfdnn.papers import _signals as signals
-from mfdnn.papers import karakida2019, poole2016, schoenholz2017
+from mfdnn.papers import karakida2019, karakida2021, lambda_max_law, poole2016, schoenholz2017
+from mfdnn.papers import karakida2019_normalization as normalization
 
 
 @pytest.fixture(autouse=True)
@@ -75,9 +79,7 @@ def test_same_seed_same_points():
 def test_summaries_are_one_line_and_functions_say_whose_the_settings_are(name):
     assert papers.summary(name) == papers.FIGURES[name].summary and "\n" not in papers.summary(name)
     figure = papers.FIGURES[name]
-    module = {"poole2016": poole2016, "schoenholz2017": schoenholz2017, "karakida2019": karakida2019}[
-        figure.module
-    ]
+    module = importlib.import_module(f"mfdnn.papers.{figure.module}")
     assert "ours" in getattr(module, figure.function).__doc__.lower()
 
 
@@ -228,3 +230,73 @@ def test_karakida_points_are_those_of_the_ensemble(drawn):
     ens = mfdnn.ensemble(net, n_samples=100, n_networks=4, rng=child)
     ax = panels(drawn["karakida2019-fig1"])[2]
     assert ax.containers[0][0].get_ydata()[0] == ens.mean["lambda_max"]
+
+
+def test_normalisation_lines_are_the_fisher_statistics(drawn):
+    (ax,) = panels(drawn["karakida2019-normalization"])
+    widths = normalization.WIDTHS_FAST
+    for method in normalization.METHODS:
+        nets = [normalization.network(method, "relu", width) for width in widths]
+        fims = [mfdnn.fisher_statistics(net, n_samples=net.n_inputs) for net in nets]
+        assert holds(ax, widths, [fim.largest for fim in fims])
+        if method == "mean subtraction":
+            (between,) = (drawing for drawing in ax.collections if isinstance(drawing, PolyCollection))
+            corners = between.get_paths()[0].vertices
+            for width, fim in zip(widths, fims, strict=True):
+                bounds = fim.output_normalisation.lower(), fim.output_normalisation.upper()
+                assert all(np.any(np.all(corners == (width, bound), axis=1)) for bound in bounds)
+    assert len(ax.containers) == len(normalization.METHODS)
+
+
+def test_normalisation_points_are_those_of_sampled_networks(drawn):
+    """The first point: width 52, no normalisation, three networks with inputs of their own."""
+    seeds = np.random.default_rng(0).spawn(2 * len(normalization.METHODS))[0].spawn(3)
+    net = normalization.network("none", "relu", 52)
+    found = []
+    for rng in seeds:
+        one = mfdnn.sample(net, rng=rng)
+        found.append(mfdnn.fisher_spectrum(one, rng.standard_normal((52, 52))).largest)
+    point = panels(drawn["karakida2019-normalization"])[0].containers[0][0].get_ydata()[0]
+    assert point == pytest.approx(np.mean(found), rel=1e-10)  # rounding: BLAS threads
+
+
+def test_spectra_hold_every_eigenvalue_and_the_predicted_outliers(drawn):
+    net, n_samples = karakida2021.network(fast=True), karakida2021.N_SAMPLES_FAST
+    linear = mfdnn.fisher_statistics(net, n_samples=n_samples)
+    softmax = mfdnn.fisher_statistics(net, n_samples=n_samples, output="softmax")
+    expected = ([linear.largest, linear.bulk], softmax.outliers)
+    for ax, lines, n_outliers in zip(panels(drawn["karakida2021-spectra"]), expected, (10, 9), strict=True):
+        assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx(list(lines), rel=1e-9)
+        others, outliers = (sum(bar.get_height() for bar in bars) for bars in ax.containers)
+        assert outliers == pytest.approx(n_outliers)
+        # Every network has 20 C (softmax: 20 (C - 1)) eigenvalues; one in a hundred may be off the axis, to the left.
+        assert others == pytest.approx((n_samples - 1) * n_outliers, rel=0.01)
+
+
+# -- the package's own ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", range(len(lambda_max_law.PANELS)))
+def test_law_of_the_largest_eigenvalue_is_that_of_the_package(index, drawn):
+    net = lambda_max_law.network(lambda_max_law.PANELS[index], fast=True)
+    law = mfdnn.outlier_distribution(net, lambda_max_law.N_SAMPLES_FAST)
+    ax = panels(drawn["lambda-max-law"])[index]
+    (density,) = curves(ax)
+    x, y = density.get_data()
+    assert np.sum((y[1:] + y[:-1]) / 2 * np.diff(x)) == pytest.approx(
+        1, abs=0.01
+    )  # what lies beyond the outermost 1/400
+    marked = sorted(line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2)
+    assert np.allclose(marked, sorted([law.lambda_0, law.largest_mean, law.quantile(0.95)]), rtol=1e-12)
+    child = np.random.default_rng(0).spawn(3)[index]
+    ens = mfdnn.ensemble(net, n_samples=lambda_max_law.N_SAMPLES_FAST, n_networks=12, rng=child)
+    beyond = 100 * np.mean(ens.values["lambda_max"] > law.lambda_0)
+    assert ax.texts[0].get_text() == f"{beyond:.3g} % beyond"
+
+
+def test_outlier_law_refuses_what_has_no_picture():
+    law = mfdnn.outlier_distribution(mfdnn.mlp([80, 80, 80, 1], "tanh", 3.0, 0.64), n_samples=50)
+    with pytest.raises(ValueError, match=r"`confidence` must be between 0\.5 and 1, got 5"):
+        mfdnn.plots.outlier_law(law, confidence=5)
+    with pytest.raises(ValueError, match="`values` must contain"):
+        mfdnn.plots.outlier_law(law, [])

@@ -57,6 +57,9 @@ EVERY = {
     "fisher_spectrum": lambda ax: plots.fisher_spectrum([1.0, 2.0, 30.0], ax=ax),
     "learning_rate_boundary": lambda ax: plots.learning_rate_boundary([100, 200], [0.2, 0.1], ax=ax),
     "eigenvalue_scaling": lambda ax: plots.eigenvalue_scaling([100, 200], [0.1, 0.2], ax=ax),
+    "outlier_law": lambda ax: plots.outlier_law(
+        mfdnn.outlier_distribution(network(80), n_samples=50), [20.0, 30.0, 40.0], ax=ax
+    ),
 }
 
 

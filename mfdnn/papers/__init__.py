@@ -1,4 +1,6 @@
-"""The figures of the papers: one module a paper, each figure a function that computes and draws it.
+"""The figures of the papers, and some of the package's own: one module a paper.
+
+Each figure is a function that computes and draws it.
 
 >>> from mfdnn import papers
 >>> list(papers.FIGURES)[:2]
@@ -66,6 +68,19 @@ FIGURES: dict[str, PaperFigure] = {
     ),
     "karakida2019-fig1": PaperFigure(
         "karakida2019", "figure1", "mean, second moment and maximum of Fisher eigenvalues against width"
+    ),
+    "karakida2019-normalization": PaperFigure(
+        "karakida2019_normalization",
+        "largest_against_width",
+        "largest Fisher eigenvalue against width under mean subtraction, batch norm and layer norm",
+    ),
+    "karakida2021-spectra": PaperFigure(
+        "karakida2021", "spectra", "histograms of Fisher eigenvalues for linear outputs and for a softmax"
+    ),
+    "lambda-max-law": PaperFigure(
+        "lambda_max_law",
+        "figure",
+        "largest Fisher eigenvalue over random networks: predicted law and simulation",
     ),
 }
 

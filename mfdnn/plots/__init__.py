@@ -7,7 +7,7 @@ the colour-blind can tell apart. Legends stand above the axes, where no data are
 
 from ._style import COLOURS
 from .depth import order_parameters
-from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary
+from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary, outlier_law
 from .maps import correlation_map, variance_map
 from .phases import depth_scales, phase_diagram
 
@@ -19,6 +19,7 @@ __all__ = [
     "fisher_spectrum",
     "learning_rate_boundary",
     "order_parameters",
+    "outlier_law",
     "phase_diagram",
     "variance_map",
 ]

@@ -13,7 +13,9 @@ from ._style import COLOURS, legend, make_axes, number, width_ticks
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-__all__ = ["eigenvalue_scaling", "fisher_spectrum", "learning_rate_boundary"]
+    from ..finite_width import OutlierDistribution
+
+__all__ = ["eigenvalue_scaling", "fisher_spectrum", "learning_rate_boundary", "outlier_law"]
 
 
 def fisher_spectrum(
@@ -256,6 +258,103 @@ def eigenvalue_scaling(
     ax.set_yscale("log")
     ax.set_xlabel("width $M$")
     width_ticks(ax, x)
+    return ax
+
+
+def outlier_law(
+    law: OutlierDistribution,
+    values: Any = None,
+    ax: Axes | None = None,
+    bins: int | Sequence[float] = 30,
+    *,
+    confidence: float = 0.95,
+) -> Axes:
+    r"""Predicted law of the largest eigenvalue over random networks: density, band, and a value that is safe.
+
+    Parameters
+    ----------
+    law : OutlierDistribution
+        Of `mfdnn.outlier_distribution`. Drawn are the density of its largest outlier, the band from
+        1 - `confidence` to `confidence`, the mean and the infinite-width value `lambda_0`.
+    values : array, optional
+        Largest eigenvalues of drawn networks, as a histogram, and the shares of them beyond `lambda_0` and
+        beyond the upper end of the band.
+    ax : Axes, optional
+    bins : int or sequence
+        Of the histogram, as in `numpy.histogram`.
+    confidence : float
+        Probability that a network stays below the upper end of the band.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        `confidence` is not between 0.5 and 1, `values` are not finite or empty.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> from matplotlib import pyplot
+    >>> from mfdnn import plots
+    >>> net = mfdnn.mlp([100, 100, 100, 1], "relu", sigma_w2=2.0, sigma_b2=0.1)
+    >>> ax = plots.outlier_law(mfdnn.outlier_distribution(net, n_samples=100))
+    >>> ax.get_xlabel()
+    '$\\lambda_{\\max}$ of one network'
+    >>> pyplot.close(ax.figure)
+    """
+    if not 0.5 < confidence < 1:
+        raise ValueError(f"`confidence` must be between 0.5 and 1, got {confidence}; 0.95 is usual.")
+    measured = None if values is None else finite_array("values", values).ravel()
+    if measured is not None and measured.size == 0:
+        raise ValueError(
+            "`values` must contain a largest eigenvalue or more, got none; pass None to leave it out."
+        )
+    ax = make_axes(ax)
+    if measured is not None:
+        ax.hist(
+            measured,
+            bins,
+            density=True,
+            histtype="stepfilled",
+            color="0.82",
+            edgecolor="0.55",
+            lw=0.6,
+            label="drawn networks",
+        )
+    p = np.linspace(0, 1, 402)[1:-1]
+    edges = law.quantile(p)
+    middle, density = (edges[1:] + edges[:-1]) / 2, np.diff(p) / np.diff(edges)
+    low, high = law.quantile([1 - confidence, confidence])
+    inside = (middle >= low) & (middle <= high)
+    percent = f"{100 * confidence:g} %"
+    ax.plot(middle, density, color=COLOURS["blue"], lw=1.6, label="predicted law")
+    ax.fill_between(
+        middle[inside],
+        density[inside],
+        color=COLOURS["blue"],
+        alpha=0.2,
+        lw=0,
+        label=f"predicted {100 * (1 - confidence):g}-{percent}",
+    )
+    lines = (
+        (law.lambda_0, "--", COLOURS["vermillion"], r"infinite width, $\lambda_0$"),
+        (law.largest_mean, ":", COLOURS["blue"], "predicted mean"),
+        (high, "-", COLOURS["green"], f"predicted {percent} value"),
+    )
+    for value, dash, colour, label in lines:
+        ax.axvline(value, ymax=0.8, color=colour, ls=dash, lw=1.4, label=label)
+    if measured is not None:
+        for y, value, colour in ((0.98, law.lambda_0, lines[0][2]), (0.89, high, lines[2][2])):
+            share = f"{100 * np.mean(measured > value):.3g} % beyond"
+            ax.text(
+                0.98, y, share, color=colour, transform=ax.transAxes, ha="right", va="top", fontsize="small"
+            )
+    ax.set(xlabel=r"$\lambda_{\max}$ of one network", ylabel="density")
+    ax.set_ylim(0, ax.get_ylim()[1] / 0.8)
+    legend(ax)
     return ax
 
 
