@@ -1,7 +1,7 @@
 """The largest Fisher eigenvalue beside curvlinops' GGN with ARPACK: seconds and digits, in one run.
 
 python3 -m venv .venv-curvlinops
-.venv-curvlinops/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
+.venv-curvlinops/bin/pip install torch
 .venv-curvlinops/bin/pip install curvlinops-for-pytorch --editable .
 .venv-curvlinops/bin/python benchmarks/versus_curvlinops.py
 """

@@ -16,8 +16,11 @@ settings.register_profile("mfdnn", deadline=None, derandomize=True, max_examples
 settings.register_profile("interpreted", settings.get_profile("mfdnn"), max_examples=3)
 settings.load_profile("interpreted" if numba.config.DISABLE_JIT else "mfdnn")
 
+collect_ignore = ["make_gaussian_reference.py"]  # a script, which needs mpmath
+
 # NUMBA_DISABLE_JIT=1 leaves kernels to the interpreter, so that coverage sees their lines (`make coverage`). It is a
-# hundred times slower: these files and tests are left out, and what else would take the interpreter long.
+# hundred times slower. So tables are built by array expressions, these files and tests are left out, and so is
+# whatever else would take the interpreter long.
 COMPILED = {
     "test_core",
     "test_gaussian",
@@ -28,12 +31,11 @@ COMPILED = {
     "test_theory_against_simulation",
     "test_without_a_writable_cache_kernels_are_compiled_in_memory",
 }
-TERMS = (16, 32)  # the table of a smooth function, of more than 16 terms, takes half a minute
 SECONDS = 1.5  # of processor time a test may take
 deadline = float("inf")
 
 
-def limited(kernel):
+def limited(kernel, original):
     """The kernel, which skips the test that calls it when its time is over."""
 
     @wraps(kernel)
@@ -42,33 +44,20 @@ def limited(kernel):
             pytest.skip(f"takes more than {SECONDS:g} s in the interpreter")
         return kernel(*args)
 
+    call.original = original
     return call
 
 
 def pytest_configure(config):
     if not numba.config.DISABLE_JIT:
         return
-    from mfdnn import _compiled, _tables
+    import array_kernels
+
+    from mfdnn import _compiled
 
     for name, kernel in list(vars(_compiled).items()):
         if hasattr(kernel, "__wrapped__"):
-            setattr(_compiled, name, limited(kernel))
-    choose = _tables._choose_terms
-
-    def short(act, q_max):
-        terms = choose(act, q_max)
-        if terms > TERMS[0]:
-            pytest.skip(f"the Hermite series of {act.label} is too long for the interpreter")
-        return terms
-
-    _tables.TERMS, _tables._choose_terms = TERMS, short
-
-
-def pytest_sessionstart():
-    if numba.config.DISABLE_JIT:  # one series with kinks, for all tests that take one (ten seconds)
-        import mfdnn
-
-        mfdnn.expect_product("hard_tanh", 1.0, 0.5)
+            setattr(_compiled, name, limited(getattr(array_kernels, name, kernel), kernel))
 
 
 def pytest_collection_modifyitems(config, items):
