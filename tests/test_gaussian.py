@@ -209,7 +209,7 @@ def test_jumps_make_slopes_infinite_at_correlation_one_only():
 # -- brute force -----------------------------------------------------------------------------------------------------
 
 
-def check(act, p, q1, q2, c, derivative, reach=1e-11):
+def assert_within_bounds(act, p, q1, q2, c, derivative, reach=1e-11):
     value, error = mfdnn.expect_product(act, q1, c, q2, derivative, return_error=True)
     size = size_of(p, q1, q2, derivative)
     exact = naive.expect_product(p, q1, c, q2, derivative)
@@ -249,7 +249,7 @@ def test_callables_on_equal_terms(p):
     """Bare callables: no derivative, no kinks named."""
     act = mfdnn.activation(p.value)
     for q, c in [(1e-3, 0.5), (0.8, -0.3), (0.8, 0.999), (30.0, 1 - 1e-9)]:
-        check(act, p, q, q, c, 0, reach=2e-12)
+        assert_within_bounds(act, p, q, q, c, 0, reach=2e-12)
         if p.slope is not None:
             value, error = mfdnn.expect_product(act, q, c, derivative=1, return_error=True)
             exact = naive.expect_product(p, q, c, derivative=1)
@@ -284,7 +284,7 @@ def test_singularities_that_are_no_kinks_are_confessed():
 )
 def test_second_derivatives_of_smooth_functions(p):
     for q, c in [(1e-3, 0.5), (1.0, -0.3), (1.0, 1.0), (30.0, 0.999)]:
-        check(p.name, p, q, q, c, 2, reach=1e-7)
+        assert_within_bounds(p.name, p, q, q, c, 2, reach=1e-7)
 
 
 @pytest.mark.parametrize("name", ["tanh", "elu", "selu", "hard_tanh", "gelu"])

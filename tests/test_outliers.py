@@ -273,7 +273,7 @@ def test_same_numbers_every_time():
 # -- simulation ------------------------------------------------------------------------------------------------
 
 
-def agree(net, n_samples, n_networks, limit=0.015, **inputs):
+def assert_agreement(net, n_samples, n_networks, limit=0.015, **inputs):
     """Mean, deviation, largest and its 95 % quantile within four standard errors and the stated limit of theory."""
     law = outlier_distribution(net, n_samples, **inputs)
     mean, largest = simulated(net, n_samples, n_networks, **inputs)
@@ -292,31 +292,31 @@ def agree(net, n_samples, n_networks, limit=0.015, **inputs):
     "act, sigma_w2, sigma_b2, n_outputs", [("silu", 2.0, 0.1, 1), ("selu", 1.0, 0.3, 3), ("erf", 2.5, 0.3, 2)]
 )
 def test_simulation(act, sigma_w2, sigma_b2, n_outputs):
-    agree(mlp([100, 120, 80, n_outputs], act, sigma_w2, sigma_b2), 30, 400)
+    assert_agreement(mlp([100, 120, 80, n_outputs], act, sigma_w2, sigma_b2), 30, 400)
 
 
 def test_simulation_of_layers_that_differ():
     net = mlp([80, 150, 100, 200, 2], ["tanh", "relu", "silu"], [1.5, 2.0, 3.0, 1.0], [0.3, 0.0, 0.1, 0.5])
-    agree(net, 30, 300)
+    assert_agreement(net, 30, 300)
 
 
 def test_simulation_of_one_input():
-    agree(mlp([100] * 3 + [2], "silu", 2.0, 0.1), 1, 600)
+    assert_agreement(mlp([100] * 3 + [2], "silu", 2.0, 0.1), 1, 600)
 
 
 def test_simulation_of_correlated_inputs_of_another_size():
-    agree(mlp([100] * 3 + [1], "silu", 2.0, 0.1), 30, 500, q0=2.0, c0=0.3)
+    assert_agreement(mlp([100] * 3 + [1], "silu", 2.0, 0.1), 30, 500, q0=2.0, c0=0.3)
 
 
 def test_simulation_of_given_inputs():
     X = mfdnn.datasets.digits(30, rng=0)[0]
-    agree(mlp([64, 120, 120, 2], "tanh", 1.5, 0.1), 30, 300, inputs=X)
+    assert_agreement(mlp([64, 120, 120, 2], "tanh", 1.5, 0.1), 30, 300, inputs=X)
 
 
 @pytest.mark.slow
 def test_simulation_of_uniform_weights():
-    agree(mlp([100, 100, 100, 2], "tanh", 3.0, 0.2, weights="uniform"), 1, 1500)
-    agree(mlp([100, 100, 100, 2], "relu", init="pytorch"), 20, 300)
+    assert_agreement(mlp([100, 100, 100, 2], "tanh", 3.0, 0.2, weights="uniform"), 1, 1500)
+    assert_agreement(mlp([100, 100, 100, 2], "relu", init="pytorch"), 20, 300)
 
 
 def test_fourth_cumulant_of_the_weights():
