@@ -160,8 +160,8 @@ def trajectory(
     >>> path = mfdnn.trajectory("tanh", 6.25, 0.09, depth=100)
     >>> round(float(path.q[-1]), 6), round(float(path.c[-1]), 6)
     (4.079124, 0.122104)
-    >>> mfdnn.trajectory("tanh", 1.0, 0.09, depth=200).one_minus_c[-1] < 1e-20
-    np.True_
+    >>> bool(mfdnn.trajectory("tanh", 1.0, 0.09, depth=200).one_minus_c[-1] < 1e-20)
+    True
     """
     act = activation(phi)
     w2, b2, start = (
