@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["basis_size", "largest_eigenvalues"]
+__all__ = ["basis_size", "largest_eigenpairs", "largest_eigenvalues"]
 
 BASIS = 2**28  # bytes the vectors may take before a restart, if that leaves enough of them
 
@@ -24,7 +24,19 @@ def largest_eigenvalues(
     max_products: int,
     rounding: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k largest eigenvalues, descending, and their residual norms.
+    """The k largest eigenvalues, descending, and their residual norms: `largest_eigenpairs` without the vectors."""
+    return largest_eigenpairs(product, block, k, tol, max_products, rounding)[:2]
+
+
+def largest_eigenpairs(
+    product: Callable[[np.ndarray], np.ndarray],
+    block: np.ndarray,
+    k: int,
+    tol: float,
+    max_products: int,
+    rounding: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the k largest eigenvalues, descending, their residual norms, and as many vectors as `block` has, or k.
 
     Rayleigh-Ritz on a growing orthonormal basis. Basis and images are both kept, so the residuals are those
     of explicit products and cost none. The basis grows by the residuals of what has not converged, which
@@ -66,7 +78,7 @@ def largest_eigenvalues(
         residuals = images @ some - basis @ some * values[: k + b]
         norms = np.linalg.norm(residuals, axis=0) + rounding * values[0]
         if basis.shape[1] >= k and np.all(norms[:k] <= tol * values[0]):
-            return values[:k], norms[:k]
+            return values[:k], norms[:k], basis @ vectors[:, : max(k, b)]
         if n_products >= max_products:
             raise ArithmeticError(
                 f"`fisher_spectrum` has a residual of {norms[:k].max() / values[0]:.1e} of the largest "

@@ -1,7 +1,9 @@
 """Eigenvalue statistics of the Fisher information matrix of a random network."""
 
 from .cross_entropy import SoftmaxStatistics, mean_field_logits, softmax_statistics
+from .feature import FeatureStatistics, feature_statistics
 from .kernel import DENSE_UP_TO
+from .norm import FisherRaoStatistics, fisher_rao_statistics
 from .normalised import OutputNormalisation
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
 from .statistics import BlockStatistics, FisherStatistics, fisher_statistics
@@ -9,10 +11,14 @@ from .statistics import BlockStatistics, FisherStatistics, fisher_statistics
 __all__ = [
     "DENSE_UP_TO",
     "BlockStatistics",
+    "FeatureStatistics",
+    "FisherRaoStatistics",
     "FisherStatistics",
     "OutlierCriterion",
     "OutputNormalisation",
     "SoftmaxStatistics",
+    "feature_statistics",
+    "fisher_rao_statistics",
     "fisher_statistics",
     "mean_field_logits",
     "outlier_criterion",

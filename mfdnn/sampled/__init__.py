@@ -1,6 +1,22 @@
-"""One random network of finite width: its Jacobian products and its Fisher spectrum."""
+"""One random network of finite width: its Jacobian products, its Fisher spectrum, and the geometry around it."""
 
+from .feature import FeatureSpectrum, feature_spectrum
 from .network import LayerActivity, Linearisation, SampledNetwork, sample
+from .norm import squared_fisher_rao_norm
+from .ntk import empirical_ntk, fisher_from_ntk, ntk_from_fisher
 from .spectrum import FisherSpectrum, fisher_spectrum
 
-__all__ = ["FisherSpectrum", "LayerActivity", "Linearisation", "SampledNetwork", "fisher_spectrum", "sample"]
+__all__ = [
+    "FeatureSpectrum",
+    "FisherSpectrum",
+    "LayerActivity",
+    "Linearisation",
+    "SampledNetwork",
+    "empirical_ntk",
+    "feature_spectrum",
+    "fisher_from_ntk",
+    "fisher_spectrum",
+    "ntk_from_fisher",
+    "sample",
+    "squared_fisher_rao_norm",
+]

@@ -3,14 +3,17 @@ r"""The dual of the Fisher information, :math:`F^* = J J^T/T`: products, blocks,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from .._lanczos import basis_size
 from .._memory import require_memory
-from ..layers import Factors
+from ..layers import BatchNorm, Factors, LayerNorm, MeanSubtraction, Pointwise
+from ..network import Network
 from ..softmax import SoftmaxRoot
-from .network import Linearisation
+from .coordinates import Coordinates
+from .network import Linearisation, SampledNetwork
 
 __all__ = ["Dual", "HadamardDual", "dual"]
 
@@ -18,17 +21,26 @@ __all__ = ["Dual", "HadamardDual", "dual"]
 STORED_ERRORS = 2**30  # bytes; above, back-propagated errors are computed again where they are needed
 WORTH_STORING = 30  # outputs for each eigenvalue wanted; above, few products do not repay storing them
 ROWS = 2048  # samples in a block
+MATRIX = 2**13  # T C up to which `BehindDual` keeps its matrix (0.5 GiB)
+BEHIND = (MeanSubtraction, BatchNorm, LayerNorm, Pointwise)  # a parameter, if any, acts on its own unit
 
 
-def dual(linear: Linearisation, k: int | None, root: SoftmaxRoot | None = None) -> Dual:
+def dual(
+    linear: Linearisation,
+    k: int | None,
+    root: SoftmaxRoot | None = None,
+    coordinates: Coordinates | None = None,
+) -> Dual:
     """The dual of a network at its inputs, for the k largest eigenvalues or all of them."""
-    return (Dual if linear.one.network.couples_samples else HadamardDual)(linear, k, root)
+    if not linear.one.network.couples_samples:
+        return HadamardDual(linear, k, root, coordinates)
+    return (BehindDual if _coupled_behind(linear) else Dual)(linear, k, root, coordinates)
 
 
 class Dual:
     """F* = J J^T / T, its rows ordered output by output, from Jacobian products alone: for any layer.
 
-    With the root R of a softmax, R J takes the place of J.
+    With the root R of a softmax, R J takes the place of J; with `coordinates` S, J S.
 
     Parameters
     ----------
@@ -36,10 +48,18 @@ class Dual:
     k : int or None
         How many eigenvalues will be asked for (None: all of them, from `matrix`).
     root : SoftmaxRoot, optional
+    coordinates : Coordinates, optional
     """
 
-    def __init__(self, linear: Linearisation, k: int | None, root: SoftmaxRoot | None = None):
+    def __init__(
+        self,
+        linear: Linearisation,
+        k: int | None,
+        root: SoftmaxRoot | None = None,
+        coordinates: Coordinates | None = None,
+    ):
         self.linear, self.root = linear, root
+        self.coordinates = coordinates or Coordinates(linear.one.network)
         self.n_samples, self.n_outputs = linear.outputs.shape
         self.size = self.n_samples * self.n_outputs
         if k is None:
@@ -62,7 +82,8 @@ class Dual:
         columns = []
         for v in V.T.astype(self.linear.one.dtype):
             u = v.reshape(self.n_outputs, self.n_samples).T
-            columns.append(self.linear.push(self.linear.gradients(u)).T.ravel())
+            pairs = self.coordinates.scaled(self.linear.gradients(u), 2)
+            columns.append(self.linear.push(pairs).T.ravel())
         images = np.array(columns, dtype=np.float64).T / self.n_samples
         return images if self.root is None else self.root.columns(images)
 
@@ -88,25 +109,45 @@ class Dual:
         """Tr F* = tr F."""
         return float(sum(np.trace(block) for rows, columns, block in self.blocks() if rows == columns))
 
+    def squared_norms(self, matrix: np.ndarray | None = None) -> tuple[float, float]:
+        """Of the C diagonal blocks, one an output, and of what is between outputs; their sum is tr F*^2 = tr F^2."""
+        within = between = 0.0
+        for rows, columns, block in self.blocks() if matrix is None else self._blocks_of(matrix):
+            square = float(np.sum(np.square(block, dtype=np.float64)))
+            if rows.start // self.n_samples == columns.start // self.n_samples:
+                within += square
+            else:
+                between += 2 * square  # and the block above the diagonal
+        return within, between
+
     def squared_norm(self) -> float:
-        """Tr F*^2 = tr F^2: every block of two different outputs counts twice."""
-        total = 0.0
-        for rows, columns, block in self.blocks():
-            same = rows.start // self.n_samples == columns.start // self.n_samples
-            total += (1 if same else 2) * float(np.sum(np.square(block, dtype=np.float64)))
-        return total
+        """Tr F*^2 = tr F^2."""
+        return sum(self.squared_norms())
+
+    def _blocks_of(self, matrix: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """As `blocks`, of a matrix that is there."""
+        parts = [slice(k * self.n_samples, (k + 1) * self.n_samples) for k in range(self.n_outputs)]
+        for k, rows in enumerate(parts):
+            for columns in parts[: k + 1]:
+                yield rows, columns, matrix[rows, columns]
 
 
 class HadamardDual(Dual):
     """The same where no layer couples samples, from Gram matrices: (h h^T + 1) * (delta delta^T), summed."""
 
-    def __init__(self, linear: Linearisation, k: int | None, root: SoftmaxRoot | None = None):
+    def __init__(
+        self,
+        linear: Linearisation,
+        k: int | None,
+        root: SoftmaxRoot | None = None,
+        coordinates: Coordinates | None = None,
+    ):
         n_outputs = linear.outputs.shape[1]
         self.stored = linear.error_bytes <= STORED_ERRORS and (k is None or n_outputs <= WORTH_STORING * k)
-        super().__init__(linear, k, root)
+        super().__init__(linear, k, root, coordinates)
         if self.stored:
             rows = None if root is None else np.array([self._row(i) for i in range(n_outputs)])
-            factors = linear.factors(linear.errors() if rows is None else linear.pull(rows))
+            factors = self._factors(linear.errors() if rows is None else linear.pull(rows))
             self.layers = [(h, np.swapaxes(delta, 0, 1), bias) for h, delta, bias in factors]
             self.grams = [] if k is None else [_gram(h, bias) for h, _, bias in self.layers]
 
@@ -157,13 +198,104 @@ class HadamardDual(Dual):
         """(h, delta of output k, or of row k of R, bias) of every layer with parameters."""
         if self.stored:
             return [Factors(h, delta[:, k], bias) for h, delta, bias in self.layers]
-        return self.linear.factors(self.linear.pull(self._row(k)))
+        return self._factors(self.linear.pull(self._row(k)))
+
+    def _factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
+        return self.coordinates.of_factors(self.linear.factors(pairs))
 
     def _row(self, k: int) -> np.ndarray:
         """What output k, or row k of R, takes of the outputs (T, C)."""
         u = np.zeros_like(self.linear.outputs)
         u[:, k] = 1
         return u if self.root is None else self.root.transpose(u).astype(u.dtype)
+
+
+class BehindDual(Dual):
+    r"""F* = R J J^T R^T / T, the dual of the body by Hadamard products, R the derivative of the layers behind it.
+
+    For samples coupled behind the last weight layer alone, as by batch norm of the outputs: up to T times faster than
+    `Dual`, which sends every sample of every output back through the network.
+    """
+
+    def __init__(
+        self,
+        linear: Linearisation,
+        k: int | None,
+        root: SoftmaxRoot | None = None,
+        coordinates: Coordinates | None = None,
+    ):
+        super().__init__(linear, None, root, coordinates)
+        network = linear.one.network
+        body, behind = _split(network)
+        parameters = linear.one.parameters
+        n_own = sum(bool(layer.parameter_shapes(self.n_outputs)) for layer in behind)
+        n_body = len(parameters) - n_own
+        inner = SampledNetwork(Network(network.n_inputs, body), parameters[:n_body]).linearise(linear.inputs)
+        matrix = HadamardDual(inner, None, None, self.coordinates.of_first(n_body)).matrix()
+        matrix = np.tril(matrix) + np.tril(matrix, -1).T
+
+        x = inner.outputs
+        own = iter(zip(parameters[n_body:], self.coordinates.factors[n_body:], strict=True))
+        for layer in behind:
+            shapes = layer.parameter_shapes(self.n_outputs)
+            gains, factors = next(own) if shapes else ((), ())
+            group = [gains] if shapes else []
+            trace: list = []
+            x = layer.forward(x, iter(group), trace)
+
+            def push(
+                dx: np.ndarray | None,
+                tangent: tuple,
+                layer: Any = layer,
+                group: list = group,
+                trace: list = trace,
+            ) -> np.ndarray:
+                return layer.pushforward(dx, iter(group), iter([tangent]), iter(trace))
+
+            still = tuple(np.zeros(shape) for shape in shapes)
+            for _ in range(2):  # the rows, and the rows of the transpose
+                rows = np.swapaxes(matrix.reshape(self.size, self.n_outputs, self.n_samples), 1, 2)
+                matrix = np.swapaxes(push(rows, still), 1, 2).reshape(self.size, self.size).T
+            for i, factor in enumerate(factors):
+                one = tuple(np.full(shape, factor * (i == j)) for j, shape in enumerate(shapes))
+                for k_, dy in enumerate(push(None, one).T.astype(float)):
+                    rows_k = slice(k_ * self.n_samples, (k_ + 1) * self.n_samples)
+                    matrix[rows_k, rows_k] += np.multiply.outer(dy, dy) / self.n_samples
+        if root is not None:
+            matrix = root.columns(root.columns(matrix).T)
+        self._matrix = matrix
+
+    def _beside(self, k: int | None) -> int:
+        return 16 * self.size**2 + super()._beside(k)
+
+    def product(self, V: np.ndarray) -> np.ndarray:
+        """F* V."""
+        return self._matrix @ V
+
+    def matrix(self) -> np.ndarray:
+        """F* (TC, TC)."""
+        return self._matrix
+
+    def blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Of the matrix that is there."""
+        return self._blocks_of(self._matrix)
+
+
+def _coupled_behind(linear: Linearisation) -> bool:
+    """Whether `BehindDual` serves the network at its inputs."""
+    network = linear.one.network
+    body, behind = _split(network)
+    return (
+        linear.outputs.size <= MATRIX
+        and all(isinstance(layer, BEHIND) for layer in behind)
+        and not any(layer.couples_samples for layer in body)
+    )
+
+
+def _split(network: Network) -> tuple[list, list]:
+    """Layers up to the last weight layer, and behind it."""
+    last = max(i for i, layer in enumerate(network.layers) if layer.n_weight_layers)
+    return list(network.layers[: last + 1]), list(network.layers[last + 1 :])
 
 
 def _squares(x: np.ndarray) -> np.ndarray:

@@ -214,13 +214,22 @@ class Linearisation:
 
     Attributes
     ----------
-    outputs
-        f(X), shape (T, C).
+    inputs, outputs
+        X, shape (T, M_0), and f(X), shape (T, C).
     """
 
     def __init__(self, one: SampledNetwork, X: np.ndarray):
-        x = input_matrix("X", X, one.network.n_inputs).astype(one.dtype)
-        self.one = one
+        self._pass(one, input_matrix("X", X, one.network.n_inputs).astype(one.dtype))
+
+    @classmethod
+    def of_checked(cls, one: SampledNetwork, x: np.ndarray) -> Linearisation:
+        """The same at inputs that are known to fit and have the dtype of `one`: no check, no copy."""
+        linear = cls.__new__(cls)
+        linear._pass(one, x)
+        return linear
+
+    def _pass(self, one: SampledNetwork, x: np.ndarray) -> None:
+        self.one, self.inputs = one, x
         self._parameters = list(one.parameters)
         self._trace: list = []
         parameters = iter(self._parameters)
@@ -288,13 +297,26 @@ class Linearisation:
         one_hot = np.eye(n_outputs, dtype=self.one.dtype)[:, None, :]
         if not self.one.network.couples_samples:
             return self.pull(np.broadcast_to(one_hot, (n_outputs, n_samples, n_outputs)))
+        # One sample at a time down to the first layer that couples them, or the outputs at all others would count too.
+        layers = self.one.network.layers
+        coupled = next(i for i, layer in enumerate(layers) if layer.couples_samples)
+        of_each: list[np.ndarray] = []
         found: list[tuple[np.ndarray, np.ndarray]] = []
-        for t in range(n_samples):  # sample by sample, or the outputs at all others would count too
-            pairs = self.pull(one_hot * (np.arange(n_samples) == t)[:, None])
-            found = found or [(h, np.empty_like(delta)) for h, delta in pairs]
-            for (_, own), (_, delta) in zip(found, pairs, strict=True):
+        for t in range(n_samples):
+            parameters, trace = reversed(self._parameters), reversed(self._trace)
+            collected: list = []
+            u = one_hot * (np.arange(n_samples) == t)[:, None]
+            for layer in reversed(layers[coupled:]):
+                u = layer.backward(u, parameters, trace, collected)
+            of_each.append(u[:, t])
+            found = found or [(h, np.empty_like(delta)) for h, delta in collected]
+            for (_, own), (_, delta) in zip(found, collected, strict=True):
                 own[:, t] = delta[:, t]
-        return found
+        u = np.stack(of_each, axis=1)
+        # The iterators of the last sample stand where these layers begin.
+        for layer in reversed(layers[:coupled]):
+            u = layer.backward(u, parameters, trace, found)
+        return found[::-1]
 
 
 def float_dtype(dtype: Any) -> np.dtype:

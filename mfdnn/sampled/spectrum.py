@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import OutOfRange
-from .._lanczos import largest_eigenvalues
+from .._lanczos import largest_eigenpairs
 from .._results import Result
-from .._validation import one_of, positive_integer
+from .._validation import positive_integer
+from ..layers import LayerNorm
 from ..softmax import SoftmaxRoot
+from .checks import OUTPUTS, linearised, require_finite_gradients, softmax_root
+from .coordinates import Coordinates
 from .dual import Dual, dual
 from .network import Linearisation, SampledNetwork
+from .vectors import angles_to_mean_gradients, orthonormal_eigenvectors, require_vectors
 
-__all__ = ["FisherSpectrum", "fisher_spectrum"]
+__all__ = ["OUTPUTS", "FisherSpectrum", "fisher_spectrum", "starting_block"]
 
-OUTPUTS = ("linear", "softmax")
 SMALL = 300  # T C up to which the whole spectrum costs less than iterating
 
 
@@ -43,13 +45,25 @@ class FisherSpectrum(Result):
         The largest eigenvalue; gradient descent on half the squared error (softmax: on the cross-entropy, while
         the outputs are what they are) is stable below 2/largest.
     n_outliers
-        How many can be of the order of the width: C, or C - 1 (softmax).
+        How many can be of the order of the width: C, or C - 1 (softmax, and layer norm of the outputs).
     outlier_mean
         Mean of that many of the largest, the number to compare with theory.
+    coupling
+        How far the dual is from one block an output, from 0 to 1.
     n_parameters, n_samples, n_outputs
-        P, T and C.
+        P (of the block, for one `layer`), T and C.
     output
         "linear" or "softmax".
+    layer
+        The weight layer whose diagonal block of F this is, counted from 0, or None: all of F.
+    parameterisation
+        "standard" or "ntk".
+    eigenvectors
+        Shape (P, k), on request: orthonormal columns, one an eigenvalue, in the order of `SampledNetwork.flatten`.
+    principal_angles
+        Shape (n_outliers,), with `eigenvectors`: angles in radians, descending, between the space of the `n_outliers`
+        first and the span of the mean gradients :math:`E_t[\nabla f_k]`, k = 1..C, which contains it as the width
+        grows. None where too few vectors are known, or the mean gradients vanish.
     """
 
     eigenvalues: np.ndarray
@@ -59,14 +73,34 @@ class FisherSpectrum(Result):
     n_samples: int
     n_outputs: int
     output: str
-    _second_moment: Any = field(compare=False)  # a number, or a function that has yet to compute it
+    _norms: Any = field(compare=False)  # `Dual.squared_norms`, or the function that has yet to compute them
+    _common: bool = False  # whether what all outputs share is taken away by a layer
+    layer: int | None = None
+    parameterisation: str = "standard"
+    eigenvectors: np.ndarray | None = None
+    principal_angles: np.ndarray | None = None
 
     @property
     def second_moment(self) -> float:
         """Tr F^2 / P, exact. After ``k=...`` computed when first read: it may cost more than they did."""
-        if callable(self._second_moment):
-            object.__setattr__(self, "_second_moment", self._second_moment())
-        return self._second_moment
+        return sum(self._squared_norms) / self.n_parameters
+
+    @property
+    def coupling(self) -> float:
+        r"""How far the dual is from C separate blocks, one an output: Frobenius norm of the rest over the whole.
+
+        0 for one output, a single weight layer, or the last `layer`; 0 in a linear network of orthogonal weights whose
+        widths do not grow; 0 as the width M grows, and of order :math:`\sqrt{C/M}` otherwise. Softmax couples
+        all outputs. Costs what `second_moment` does.
+        """
+        within, between = self._squared_norms
+        return float(np.sqrt(between / (within + between))) if between > 0 else 0.0
+
+    @property
+    def _squared_norms(self) -> tuple[float, float]:
+        if callable(self._norms):
+            object.__setattr__(self, "_norms", self._norms())
+        return self._norms
 
     @property
     def largest(self) -> float:
@@ -75,15 +109,15 @@ class FisherSpectrum(Result):
 
     @property
     def n_outliers(self) -> int:
-        """C, or C - 1 of a softmax."""
-        return self.n_outputs - (self.output == "softmax")
+        """C, or C - 1 where what all outputs share does not count: of a softmax, behind layer norm."""
+        return self.n_outputs - (self.output == "softmax" or self._common)
 
     @property
     def outlier_mean(self) -> float:
         """Mean of the `n_outliers` largest eigenvalues."""
         n = self.n_outliers
         if len(self.eigenvalues) < n:
-            each = "output" if self.output == "linear" else "output but one"
+            each = "output" if n == self.n_outputs else "output but one"
             raise ValueError(
                 f"`outlier_mean` needs the {n} largest eigenvalues, one per {each}, but only "
                 f"{len(self.eigenvalues)} are known; call fisher_spectrum with k={n} or more."
@@ -97,17 +131,19 @@ class FisherSpectrum(Result):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as plain Python; `outlier_mean` is None where too few eigenvalues are known."""
+        """Every field but `eigenvectors` as plain Python; `outlier_mean` is None where too few values are known."""
         known = len(self.eigenvalues) >= self.n_outliers
         return {
             **super().to_dict(),
+            "eigenvectors": None,
             "second_moment": self.second_moment,
+            "coupling": self.coupling,
             "largest": self.largest,
             "outlier_mean": self.outlier_mean if known else None,
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_second_moment": self.second_moment}  # a pickle holds numbers only
+        return {**self.__dict__, "_norms": self._squared_norms}  # a pickle holds numbers only
 
 
 def fisher_spectrum(
@@ -116,6 +152,9 @@ def fisher_spectrum(
     k: int | None = None,
     *,
     output: str = "linear",
+    layer: int | None = None,
+    parameterisation: str = "standard",
+    eigenvectors: bool = False,
     tol: float = 1e-5,
     max_products: int = 2000,
 ) -> FisherSpectrum:
@@ -139,6 +178,14 @@ def fisher_spectrum(
     output : {"linear", "softmax"}
         What the loss makes of the outputs: nothing (squared errors), or class probabilities (cross-entropy),
         those of `one` as it is.
+    layer : int, optional
+        Index of a weight layer, as in ``fisher_statistics(...).layers``: the spectrum of its diagonal block of F, the
+        derivatives by its weights and biases alone.
+    parameterisation : {"standard", "ntk"}
+        "ntk": derivatives by w and :math:`\beta` of :math:`W = \sigma_w w/\sqrt{M_{in}}`, :math:`b = \sigma_b \beta`.
+    eigenvectors : bool
+        Also return the eigenvectors :math:`v = J^T u/\sqrt{T \lambda}` of the eigenvalues, u those of the dual, and
+        their `principal_angles`.
     tol : float
         With `k`: largest residual, as a fraction of the largest eigenvalue. The error of an eigenvalue is at
         most its residual, and of the order of residual^2/gap.
@@ -153,12 +200,13 @@ def fisher_spectrum(
     ------
     TypeError, ValueError
         `one` is not a sampled network; X is not a finite (T, M_0) matrix; `k` is not in 1..min(TC, P)
-        (softmax: T(C - 1) for TC); `tol` is not positive; a softmax of one output; outputs overflow (an
-        OverflowError too).
+        (softmax: T(C - 1) for TC); `layer` is not the index of a weight layer; `tol` is not positive; a softmax of one
+        output; outputs overflow (an OverflowError too).
     MemoryError
-        The spectrum does not fit into the memory that is free now; give `k`, or fewer samples.
+        The spectrum, or the eigenvectors, do not fit into the memory that is free now; give `k`, or fewer samples.
     ArithmeticError
-        The iteration has not reached `tol` after `max_products` products; gradients overflow.
+        The iteration has not reached `tol` after `max_products` products; gradients overflow; eigenvectors of
+        eigenvalues that are zero within rounding, which J^T u does not determine.
 
     Notes
     -----
@@ -172,13 +220,23 @@ def fisher_spectrum(
     computed once (unless they take more than 1 GiB); then a product costs
     :math:`2 T \sum_l M_l \min(T, 2 M_{l-1})` operations.
 
+    Eigenvectors: k P numbers, a backward pass each; like all vectors they turn into their neighbours by residual/gap.
+    The outliers lie in the span of the mean gradients to leading order in M, at angles of order :math:`M^{-1/2}`
+    (relu, M = 100: 0.04; tanh: 0.2). Those of a softmax weigh samples differently, which adds an angle of order
+    :math:`T^{-1/2}` at any width (relu, T = 100: 0.2).
+
+    Outputs decouple at infinite width: the dual is then C copies of one T x T matrix
+    (`mfdnn.fisher_statistics`, for given inputs too). At finite width :math:`\delta_k^l \cdot \delta_j^l` is of order
+    :math:`M^{-1/2}` for two outputs, and `coupling` says how much that makes; only in the last layer it is exactly 0.
+
     In float32 eigenvalues are good to about 1e-6 of the largest, for the network as rounded: a relu unit
     within rounding of its kink may fall on either side of it.
 
     References
     ----------
     Karakida, Akaho & Amari 2019, "Universal statistics of Fisher information in deep neural networks: mean
-    field approach", arXiv:1806.01316.
+    field approach", arXiv:1806.01316. Blocks: the same authors 2021, "Pathological spectra of the Fisher
+    information metric and its variants in deep neural networks", arXiv:1910.05992.
 
     Examples
     --------
@@ -188,28 +246,17 @@ def fisher_spectrum(
     >>> all_of_them, top = mfdnn.fisher_spectrum(one, X), mfdnn.fisher_spectrum(one, X, k=2)
     >>> bool(np.all(np.abs(top.eigenvalues - all_of_them.eigenvalues[:2]) <= top.residuals))
     True
+    >>> spec = mfdnn.fisher_spectrum(one, X, k=2, eigenvectors=True)
+    >>> spec.eigenvectors.shape, bool(spec.principal_angles.max() < 0.2)
+    ((20402, 2), True)
     """
-    if not isinstance(one, SampledNetwork):
-        raise TypeError(
-            f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample(net)."
-        )
-    one_of("output", output, OUTPUTS)
-    if output == "softmax" and one.network.n_outputs == 1:
-        raise ValueError(
-            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
-        )
     if not tol > 0:
         raise ValueError(f"`tol` must be positive, got {tol}; pass for example 1e-5.")
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, in one sentence
-        linear = one.linearise(X)
-    if not np.all(np.isfinite(linear.outputs)):
-        raise OutOfRange(
-            f"The outputs of `one` overflow {one.dtype} at these inputs; take smaller weights or fewer layers"
-            + (", or dtype='float64'." if one.dtype == np.float32 else ".")
-        )
+    linear = linearised(one, X)
+    root = softmax_root(output, linear)
     n_samples, n_outputs = linear.outputs.shape
-    n_parameters = one.n_parameters
-    root = SoftmaxRoot(linear.outputs) if output == "softmax" else None
+    coordinates = Coordinates(one.network, parameterisation, layer)
+    n_parameters = coordinates.n_parameters
     free, rank = ("C", n_outputs) if root is None else ("(C - 1)", n_outputs - 1)  # Q 1 = 0
     possible = min(n_samples * rank, n_parameters)
     if k is not None and positive_integer("k", k) > possible:
@@ -217,36 +264,52 @@ def fisher_spectrum(
             f"`k` must be at most min(T{free}, P) = {possible}, got {k}; pass less, or None for all."
         )
 
-    sizes = {"n_parameters": n_parameters, "n_samples": n_samples, "n_outputs": n_outputs, "output": output}
+    known: dict[str, Any] = {"n_parameters": n_parameters, "n_samples": n_samples, "n_outputs": n_outputs}
+    known |= {"output": output, "layer": layer, "parameterisation": parameterisation}
+    known["_common"] = isinstance(one.network.layers[-1], LayerNorm)
+    n_wanted = possible if k is None else k
+    n_outliers = n_outputs - (output == "softmax" or known["_common"])
+    n_angles = n_outliers if eigenvectors and n_wanted >= n_outliers else 0
+    if eigenvectors:
+        require_vectors(linear, n_parameters, n_wanted, n_angles, k is None)
     eps = float(np.finfo(one.dtype).eps)
+    norms: Any
     if k is None or n_samples * n_outputs <= SMALL:
-        values = _eigenvalues(dual(linear, None, root))
+        values, vectors, norms = _all(dual(linear, None, root, coordinates), eigenvectors)
         # Backward error of the solver, and of the scalar products that fill the matrix.
         longest = max(max(a.shape) for group in one.parameters for a in group if a is not None)
-        residuals = np.full(possible, eps * (len(values) + longest) * max(values[0], 0.0))
-        mean, second = values.sum() / n_parameters, values @ values / n_parameters
-        k = possible if k is None else k
-        return FisherSpectrum(values[:k], residuals[:k], float(mean), _second_moment=float(second), **sizes)
-    fast = dual(linear, k, root)
-    # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
-    values, residuals = largest_eigenvalues(
-        fast.product, _start(linear, min(k, rank), root), k, tol, max_products, rounding=10 * eps
-    )
-    mean = fast.trace() / n_parameters
-    later = lambda: fast.squared_norm() / n_parameters  # noqa: E731
-    return FisherSpectrum(values, residuals, mean, _second_moment=later, **sizes)
+        residuals = np.full(n_wanted, eps * (len(values) + longest) * max(values[0], 0.0))
+        mean = float(values.sum() / n_parameters)
+    else:
+        fast = dual(linear, k, root, coordinates)
+        # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
+        values, residuals, vectors = largest_eigenpairs(
+            fast.product, starting_block(linear, min(k, rank), root), k, tol, max_products, rounding=10 * eps
+        )
+        mean, norms = fast.trace() / n_parameters, fast.squared_norms
+    values = values[:n_wanted]
+    if eigenvectors:
+        V = orthonormal_eigenvectors(linear, coordinates, root, values, residuals, vectors)
+        known["eigenvectors"] = V
+        if n_angles:
+            trace = mean * n_parameters
+            known["principal_angles"] = angles_to_mean_gradients(linear, coordinates, V[:, :n_angles], trace)
+    return FisherSpectrum(values, residuals, mean, _norms=norms, **known)
 
 
-def _eigenvalues(whole: Dual) -> np.ndarray:
-    """All eigenvalues, descending."""
+def _all(whole: Dual, eigenvectors: bool) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """All eigenvalues, descending, their vectors (none of them unless wanted), and the squared norms of the dual."""
     matrix = whole.matrix()
-    if not np.all(np.isfinite(np.diagonal(matrix))):
-        raise ArithmeticError("The gradients of `one` overflow; take smaller weights or fewer layers.")
+    require_finite_gradients(np.diagonal(matrix))
+    norms = whole.squared_norms(matrix)
     # Of NumPy, not of SciPy: it releases the GIL, so that the networks of an ensemble run side by side.
-    return np.linalg.eigvalsh(matrix)[::-1]
+    if not eigenvectors:
+        return np.linalg.eigvalsh(matrix)[::-1], matrix[:, :0], norms
+    values, vectors = np.linalg.eigh(matrix)
+    return values[::-1], vectors[:, ::-1], norms
 
 
-def _start(linear: Linearisation, b: int, root: SoftmaxRoot | None) -> np.ndarray:
+def starting_block(linear: Linearisation, b: int, root: SoftmaxRoot | None) -> np.ndarray:
     """Starting block (TC, b): most of it in the span of the C constants (or R of them), some of it anywhere."""
     n_samples, n_outputs = linear.outputs.shape
     rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it

@@ -1,0 +1,226 @@
+r"""Eigenvalue statistics of the feature-space metric: how the outputs of a wide network depend on its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._blas import single_blas_thread
+from .._results import Result
+from .._validation import one_of, sample_count
+from ..network import Network
+from ..order_parameters import OrderParameters, order_parameters
+from .cross_entropy import _Kernel, _of_outputs, mean_field_logits
+from .kernel import top_eigenvalue
+from .normalised import output_normalisation
+from .statistics import _check_correlation
+
+__all__ = ["FeatureStatistics", "feature_statistics"]
+
+N_DRAWS = 10  # of the outputs a softmax is taken of, as in `softmax_statistics`
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FeatureStatistics(Result):
+    r"""Eigenvalue statistics of :math:`A = \frac1T \sum_t \sum_k \nabla_h f_k(t)\,\nabla_h f_k(t)^T` (H x H).
+
+    Numbers are floats, or arrays of the common shape of `q0` and `c0`. Those of a softmax are means over draws of
+    the outputs.
+
+    Attributes
+    ----------
+    kappa_1, kappa_2 : float or ndarray
+        :math:`\tilde\kappa_1 = \frac1{\tilde\alpha} \sum_l \sigma_w^2\, \tilde q^l`, :math:`\tilde\kappa_2` the same of
+        :math:`\tilde q_{st}^l`; for given inputs their averages over inputs, and over pairs.
+    alpha : float
+        :math:`\tilde\alpha = \sum_{l<L} M_l/M`.
+    width : float
+        The reference width M: the mean fan-in of the weight layers.
+    mean, second_moment : float or ndarray
+        tr A / H and tr A^2 / H.
+    largest : float or ndarray
+        The largest eigenvalue, C-fold for linear outputs. Of order 1 for any M and T.
+    outliers : ndarray
+        The `n_outliers` largest: of linear outputs all are `largest`, of a softmax they spread.
+    n_outliers : int
+        C, or C - 1 (softmax).
+    n_features, n_samples, n_outputs : int
+        :math:`H = \sum_{l<L} M_l`, T and C.
+    output : str
+        "linear" or "softmax".
+    """
+
+    kappa_1: Any
+    kappa_2: Any
+    alpha: float
+    width: float
+    mean: Any
+    second_moment: Any
+    largest: Any
+    outliers: np.ndarray
+    n_outliers: int
+    n_features: int
+    n_samples: int
+    n_outputs: int
+    output: str
+
+
+def feature_statistics(
+    net: Network,
+    n_samples: int | None = None,
+    q0: Any = None,
+    c0: Any = None,
+    *,
+    inputs: np.ndarray | None = None,
+    output: str = "linear",
+) -> FeatureStatistics:
+    r"""Mean, second moment and largest eigenvalue of the feature-space metric of a wide random network.
+
+    The features :math:`h = (h^0, \dots, h^{L-1})` are what enters the weight layers, the inputs among them, and
+    :math:`\partial f_k/\partial h^{l-1} = (W^l)^T \delta_k^l`. With
+    :math:`B_1 = \sum_l \sigma_w^2\,\tilde q^l = \tilde\alpha \tilde\kappa_1` and :math:`B_2` the same of
+    :math:`\tilde q_{st}^l`,
+
+    .. math::
+        m = \frac{C B_1}{H}, \qquad
+        s = \frac CH \left(\frac{B_1^2}{T} + \frac{T-1}{T} B_2^2\right), \qquad
+        \lambda_{max} = \frac{B_1 + (T-1) B_2}{T}.
+
+    Parameters
+    ----------
+    net : Network
+        With linear outputs. Layer norm and residual blocks are allowed; layers that couple samples, and any
+        normalisation of the outputs, are not.
+    n_samples : int, optional
+        T. Default: 1000.
+    q0, c0 : float or array_like, optional
+        Mean square of the inputs and correlation of two of them, as in `order_parameters`. Default: 1 and 0.
+    inputs : array_like, shape (T, M_0), optional
+        Given inputs. They determine T, and exclude `q0` and `c0`.
+    output : {"linear", "softmax"}
+        With "softmax" the metric is :math:`\frac1T \sum_t G_t^T Q_t G_t`, :math:`Q = \mathrm{diag}(p) - p p^T`, for ten
+        draws of the outputs from their law.
+
+    Returns
+    -------
+    FeatureStatistics
+
+    Raises
+    ------
+    ValueError
+        Layers that couple samples; normalised outputs; `n_samples` < 1, or another than the rows of `inputs`; a
+        softmax of one output, or for several `q0` or `c0`; and what `order_parameters` raises.
+
+    Notes
+    -----
+    Exact widths enter through H alone: the derivatives themselves do not depend on them in the limit, so that
+    neither do :math:`B_1`, :math:`B_2` and `largest`. Checked by simulation with even and uneven widths: see the
+    tests. The outliers of a finite network split by O(1/sqrt(M)); `largest` is to be compared with their mean.
+
+    References
+    ----------
+    Karakida, Akaho & Amari 2021, "Pathological spectra of the Fisher information metric and its variants in
+    deep neural networks", arXiv:1910.05992, for the metric and its orders in M; the coefficients are derived for this
+    package.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([500, 500, 500, 2], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> metric = mfdnn.feature_statistics(net, n_samples=1000)
+    >>> round(metric.kappa_1, 6), round(metric.kappa_2, 6), metric.alpha
+    (2.712688, 1.874451, 3.0)
+    >>> wider = mfdnn.mlp([1000, 1000, 1000, 2], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> mfdnn.feature_statistics(wider, n_samples=1000).largest == metric.largest
+    True
+    """
+    one_of("output", output, ("linear", "softmax"))
+    if inputs is None:
+        n_samples = sample_count(n_samples, None)
+        _check_correlation(0.0 if c0 is None else c0, n_samples)
+    op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
+    if net.couples_samples or output_normalisation(net) is not None:
+        raise ValueError(
+            "`net` must treat samples one by one and outputs that are not normalised; of others there is no theory "
+            "of the feature metric; drop the normalisation, or take `LayerNorm` in hidden layers."
+        )
+    n_samples, n_outputs = n_samples or op.q.shape[1], net.n_outputs
+    n_features, width = int(op.fan_in.sum()), float(op.fan_in.mean())
+    one, two = _kernel(net, op)
+    found = (
+        _softmax(op, one, two, n_samples, n_outputs)
+        if output == "softmax"
+        else _linear(op, one, two, n_samples)
+    )
+    scale = 1 if output == "softmax" else n_outputs
+    n_outliers = n_outputs - (output == "softmax")
+    largest = _unwrap(found["largest"])
+    pairs = _pairs(op, one, two)
+    return FeatureStatistics(
+        kappa_1=_unwrap(np.mean(one) if op.per_input else one) * width / n_features,
+        kappa_2=_unwrap(pairs) * width / n_features,
+        alpha=n_features / width,
+        width=width,
+        mean=_unwrap(scale * found["mean"] / n_features),
+        second_moment=_unwrap(scale * found["square"] / n_features),
+        largest=largest,
+        outliers=np.asarray(found.get("outliers", np.multiply.outer(np.ones(n_outliers), largest))),
+        n_outliers=n_outliers,
+        n_features=n_features,
+        n_samples=n_samples,
+        n_outputs=n_outputs,
+        output=output,
+    )
+
+
+def _kernel(net: Network, op: OrderParameters) -> tuple[Any, Any]:
+    """Products of the derivatives of one output by the features, at one input and at two."""
+    sigma_w2 = np.array([layer.sigma_w2 for layer, _ in net.weight_layers])
+    return np.tensordot(sigma_w2, op.q_tilde, 1), np.tensordot(sigma_w2, op.q_tilde_st, 1)
+
+
+def _pairs(op: OrderParameters, one: Any, two: Any) -> Any:
+    """Their mean over pairs of different inputs."""
+    if not op.per_input:
+        return two
+    n = len(one)
+    return (two.sum() - one.sum()) / (n * (n - 1)) if n > 1 else one.mean()
+
+
+def _linear(op: OrderParameters, one: Any, two: Any, n: int) -> dict[str, Any]:
+    """Trace, squared norm and largest eigenvalue of the T x T kernel over T."""
+    if op.per_input:
+        return {"mean": one.mean(), "square": np.vdot(two, two) / n**2, "largest": top_eigenvalue(two) / n}
+    return {"mean": one, "square": (one**2 + (n - 1) * two**2) / n, "largest": (one + (n - 1) * two) / n}
+
+
+class _FeatureKernel(_Kernel):
+    """The kernel of the features in place of that of the parameters."""
+
+    def __init__(self, op: OrderParameters, one: Any, two: Any, n_samples: int):
+        self.dense, self.n, self.one, self.two = op.per_input, n_samples, one, two
+
+
+def _softmax(op: OrderParameters, one: Any, two: Any, n_samples: int, n_outputs: int) -> dict[str, Any]:
+    """The same behind a softmax, averaged over draws of the outputs."""
+    if n_outputs == 1:
+        raise ValueError(
+            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
+        )
+    if np.ndim(one) and not op.per_input:
+        raise ValueError(
+            f"`output` = softmax takes one `q0` and one `c0`, got an array of shape {np.shape(one)}; call for each."
+        )
+    theta = _FeatureKernel(op, one, two, n_samples)
+    draws = mean_field_logits(op, n_samples, n_outputs, N_DRAWS, rng=0)
+    with single_blas_thread():  # as in `softmax_statistics`
+        found = [_of_outputs(theta, draw, 1) for draw in draws]
+    average = {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
+    return {**average, "square": average["second_moment"]}
+
+
+def _unwrap(value: Any) -> Any:
+    """Scalars in, scalars out."""
+    return np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value)

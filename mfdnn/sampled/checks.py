@@ -1,0 +1,49 @@
+"""What a measurement of a sampled network begins with: finite outputs, and what the loss makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._errors import OutOfRange
+from .._validation import one_of
+from ..softmax import SoftmaxRoot
+from .network import Linearisation, SampledNetwork
+
+__all__ = ["OUTPUTS", "linearised", "require_finite_gradients", "softmax_root"]
+
+OUTPUTS = ("linear", "softmax")
+
+
+def linearised(one: Any, X: Any) -> Linearisation:
+    """The linearisation of `one` at X, with finite outputs."""
+    if not isinstance(one, SampledNetwork):
+        raise TypeError(
+            f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample(net)."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, in one sentence
+        linear = one.linearise(X)
+    if not np.all(np.isfinite(linear.outputs)):
+        raise OutOfRange(
+            f"The outputs of `one` overflow {one.dtype} at these inputs; take smaller weights or fewer layers"
+            + (", or dtype='float64'." if one.dtype == np.float32 else ".")
+        )
+    return linear
+
+
+def softmax_root(output: Any, linear: Linearisation) -> SoftmaxRoot | None:
+    """The root of the softmax of the outputs; None for `output` linear."""
+    if one_of("output", output, OUTPUTS) == "linear":
+        return None
+    if linear.outputs.shape[1] == 1:
+        raise ValueError(
+            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
+        )
+    return SoftmaxRoot(linear.outputs)
+
+
+def require_finite_gradients(values: Any) -> None:
+    """Raise an ArithmeticError where products of gradients are infinite or nan."""
+    if not np.all(np.isfinite(values)):
+        raise ArithmeticError("The gradients of `one` overflow; take smaller weights or fewer layers.")

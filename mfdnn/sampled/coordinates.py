@@ -1,0 +1,117 @@
+r"""Parameters in other units: :math:`\theta = S \psi` with a diagonal S, so that :math:`J S` takes the place of J."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Sequence
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._validation import one_of
+from ..layers import Dense, Factors
+from ..network import Network
+from .network import Parameters
+
+__all__ = ["PARAMETERISATIONS", "Coordinates"]
+
+PARAMETERISATIONS = ("standard", "ntk")
+
+
+class Coordinates:
+    r"""Which parameters count, and in which units.
+
+    Parameters
+    ----------
+    network : Network
+    parameterisation : {"standard", "ntk"}
+        "ntk": :math:`W = \sigma_w w/\sqrt{M_{in}}`, :math:`b = \sigma_b \beta` with parameters of variance 1. What is
+        no weight and no bias, such as a gain, keeps its units.
+    layer : int, optional
+        A weight layer, counted as in a list, whose weights and biases alone count. Default: all parameters.
+
+    Attributes
+    ----------
+    n_parameters : int
+        How many count.
+    factors : list of tuple of float
+        S: of every array of parameters of every layer that has some; 0 where they do not count.
+    """
+
+    def __init__(self, network: Network, parameterisation: str = "standard", layer: Any = None):
+        ntk = one_of("parameterisation", parameterisation, PARAMETERISATIONS) == "ntk"
+        groups = [(one, fan_in, one.parameter_shapes(fan_in)) for one, fan_in in network.parameter_layers]
+        chosen = range(len(groups))
+        if layer is not None:
+            weight_layers = [i for i, (one, _, _) in enumerate(groups) if one.n_weight_layers]
+            only = weight_layers[_index(layer, len(weight_layers))]
+            chosen = range(only, only + 1)
+        self.factors: list[tuple[float, ...]] = []
+        for i, (one, fan_in, shapes) in enumerate(groups):
+            if i not in chosen:
+                self.factors.append((0.0,) * len(shapes))
+            elif ntk and one.n_weight_layers:
+                if not isinstance(one, Dense):
+                    raise ValueError(
+                        f"`parameterisation` = ntk is known of `Dense` layers only, got {one!r}; take standard."
+                    )
+                self.factors.append((float(np.sqrt(one.sigma_w2 / fan_in)), float(np.sqrt(one.sigma_b2))))
+            else:
+                self.factors.append((1.0,) * len(shapes))
+        sizes = [sum(prod(shape) for shape in shapes if shape is not None) for _, _, shapes in groups]
+        ends = [0, *accumulate(sizes)]
+        self._part = slice(ends[chosen[0]], ends[chosen[-1] + 1])
+        self.n_parameters = self._part.stop - self._part.start
+
+    @property
+    def trivial(self) -> bool:
+        """Whether S is the identity."""
+        return all(factor == 1 for group in self.factors for factor in group)
+
+    def of_first(self, n: int) -> Coordinates:
+        """Of the first n layers that have parameters, as of a network that ends with them."""
+        part = copy.copy(self)
+        part.factors = self.factors[:n]
+        return part
+
+    def scaled(self, pairs: Sequence[Sequence[np.ndarray | None]], power: int = 1) -> Parameters:
+        """S, or S^2, times parameters."""
+        if self.trivial:
+            return list(map(tuple, pairs))
+        return [
+            tuple(None if a is None else s**power * a for s, a in zip(factors, group, strict=True))
+            for factors, group in zip(self.factors, pairs, strict=True)
+        ]
+
+    def vector(self, pairs: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
+        """S times parameters, as one vector of those that count."""
+        whole = [a for group in self.scaled(pairs) for a in group if a is not None]
+        return np.concatenate([a.ravel() for a in whole])[self._part]
+
+    def of_factors(self, factors: list[Factors]) -> list[Factors]:
+        """Derivatives sample by sample, scaled; of layers that count alone."""
+        if self.trivial:
+            return factors
+        scaled = []
+        for (weight, bias), (h, delta, has_bias) in zip(self.factors, factors, strict=True):
+            if weight or bias:
+                scaled.append(Factors(h * weight, delta, has_bias * bias**2))  # type: ignore[arg-type]
+        return scaled
+
+
+def _index(layer: Any, n_layers: int) -> int:
+    try:
+        index = operator.index(layer)
+    except TypeError:
+        raise TypeError(
+            f"`layer` must be an integer, got {layer!r}; pass the index of a weight layer."
+        ) from None
+    if isinstance(layer, bool) or not -n_layers <= index < n_layers:
+        raise ValueError(
+            f"`layer` must be the index of one of {n_layers} weight layers, got {layer!r}; pass 0 for the first, or "
+            "-1 for the last."
+        )
+    return index % n_layers

@@ -1,0 +1,158 @@
+"""The feature-space metric of a sampled network: how its outputs depend on what enters its weight layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._memory import require_memory
+from .._results import Result
+from ..softmax import SoftmaxRoot
+from .checks import linearised, require_finite_gradients, softmax_root
+from .network import Linearisation, SampledNetwork
+
+__all__ = ["FeatureSpectrum", "feature_spectrum"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FeatureSpectrum(Result):
+    r"""Eigenvalues of :math:`A = \frac1T \sum_t \sum_k \nabla_h f_k(x_t) \nabla_h f_k(x_t)^T` of one network.
+
+    With `output` "softmax" those of :math:`\frac1T \sum_t G_t^T Q_t G_t`, :math:`G_t` the C rows
+    :math:`\nabla_h f_k(x_t)`.
+
+    Attributes
+    ----------
+    eigenvalues
+        Descending: the min(TC, H) that can be non-zero (softmax: min(T(C - 1), H)).
+    mean, second_moment
+        tr A / H and tr A^2 / H.
+    n_outliers
+        C, or C - 1 (softmax).
+    n_features, n_samples, n_outputs
+        :math:`H = \sum_{l<L} M_l`, T and C.
+    output
+        "linear" or "softmax".
+    """
+
+    eigenvalues: np.ndarray
+    mean: float
+    second_moment: float
+    n_outliers: int
+    n_features: int
+    n_samples: int
+    n_outputs: int
+    output: str
+
+    @property
+    def largest(self) -> float:
+        """The largest eigenvalue."""
+        return float(self.eigenvalues[0])
+
+    @property
+    def outlier_mean(self) -> float:
+        """Mean of the `n_outliers` largest eigenvalues, the number to compare with theory."""
+        return float(self.eigenvalues[: self.n_outliers].mean())
+
+    def __repr__(self) -> str:
+        return (
+            f"FeatureSpectrum(largest={self.largest:.6g}, mean={self.mean:.6g}, {len(self.eigenvalues)} eigenvalues, "
+            f"T={self.n_samples}, C={self.n_outputs}, H={self.n_features})"
+        )
+
+
+def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linear") -> FeatureSpectrum:
+    r"""Eigenvalues of the feature-space metric of a sampled network: its outputs' derivatives by its features.
+
+    The features :math:`h = (h^0, \dots, h^{L-1})` are what enters the weight layers, the inputs among them, and
+    :math:`\partial f_k/\partial h^{l-1} = (W^l)^T \delta_k^l`: of a change of what that layer sees.
+
+    Parameters
+    ----------
+    one : SampledNetwork
+    X : array (T, M_0)
+    output : {"linear", "softmax"}
+        What the loss makes of the outputs.
+
+    Returns
+    -------
+    FeatureSpectrum
+
+    Raises
+    ------
+    TypeError, ValueError
+        `one` is not a sampled network, or couples samples (batch norm, mean subtraction), where an output depends on
+        the features of all of them; X is not a finite (T, M_0) matrix; a softmax of one output.
+    MemoryError
+        The smaller of the H x H matrix and its TC x TC dual does not fit.
+
+    Notes
+    -----
+    Exact up to rounding. Time: a backward pass an output, :math:`T C H \min(TC, H)` operations for the matrix and
+    (4/3) :math:`\min(TC, H)^3` for its eigenvalues.
+
+    References
+    ----------
+    Karakida, Akaho & Amari 2021, "Pathological spectra of the Fisher information metric and its variants in
+    deep neural networks", arXiv:1910.05992.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> net = mfdnn.mlp([300, 300, 300, 2], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> X = np.random.default_rng(0).standard_normal((200, 300))
+    >>> spec = mfdnn.feature_spectrum(mfdnn.sample(net, rng=0), X)
+    >>> theory = mfdnn.feature_statistics(net, n_samples=200)
+    >>> bool(abs(spec.outlier_mean / theory.largest - 1) < 0.1)
+    True
+    """
+    linear = linearised(one, X)
+    if one.network.couples_samples:
+        raise ValueError(
+            "`one` must treat samples one by one, but has layers that couple them (batch norm, mean subtraction): its "
+            "outputs depend on the features of all samples; take a network without them."
+        )
+    root = softmax_root(output, linear)
+    n_samples, n_outputs = linear.outputs.shape
+    n_features = sum(one.network.widths[:-1])
+    rows, small = n_samples * n_outputs, min(n_samples * n_outputs, n_features)
+    by_features = n_features <= rows
+    stored = n_samples if by_features else rows
+    require_memory(
+        16 * small**2 + 2 * one.dtype.itemsize * stored * n_features,
+        f"the feature metric of {n_features} features and {rows} outputs",
+        "pass fewer samples or sample with dtype='float32'",
+    )
+    gradients = (_gradients(linear, root, k) for k in range(n_outputs))
+    if by_features:
+        matrix = np.zeros((n_features, n_features))
+        for g in gradients:
+            matrix += g.T @ g
+    else:
+        g = np.concatenate(list(gradients))
+        matrix = (g @ g.T).astype(np.float64)
+    require_finite_gradients(np.diagonal(matrix))
+    values = np.linalg.eigvalsh(matrix / n_samples)[::-1]
+    n_outliers = n_outputs - (output == "softmax")
+    return FeatureSpectrum(
+        eigenvalues=values[: min(n_samples * n_outliers, n_features)],
+        mean=float(values.sum() / n_features),
+        second_moment=float(values @ values / n_features),
+        n_outliers=n_outliers,
+        n_features=n_features,
+        n_samples=n_samples,
+        n_outputs=n_outputs,
+        output=output,
+    )
+
+
+def _gradients(linear: Linearisation, root: SoftmaxRoot | None, k: int) -> np.ndarray:
+    """(T, H): derivatives of output k, or of row k of R f, by the features of its own sample."""
+    u = np.zeros_like(linear.outputs)
+    u[:, k] = 1
+    if root is not None:
+        u = root.transpose(u).astype(u.dtype)
+    one = linear.one
+    found = zip(one.network.parameter_layers, one.parameters, linear.pull(u), strict=True)
+    return np.hstack([delta @ group[0] for (layer, _), group, (_, delta) in found if layer.n_weight_layers])

@@ -1,0 +1,60 @@
+r"""The Fisher-Rao norm of the parameters of a sampled network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .checks import linearised, require_finite_gradients, softmax_root
+from .network import SampledNetwork
+
+__all__ = ["squared_fisher_rao_norm"]
+
+
+def squared_fisher_rao_norm(one: SampledNetwork, X: np.ndarray, *, output: str = "linear") -> float:
+    r"""Squared Fisher-Rao norm of the parameters, exact: :math:`\theta^T F(\theta)\,\theta = \frac1T |J \theta|^2`.
+
+    Parameters
+    ----------
+    one : SampledNetwork
+        With the parameters :math:`\theta`.
+    X : array (T, M_0)
+    output : {"linear", "softmax"}
+        Whose Fisher information: of outputs with Gaussian noise, or of class probabilities,
+        :math:`\frac1T \sum_t (J_t \theta)^T Q_t\, J_t \theta`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        X is not a finite (T, M_0) matrix; an unknown `output`; a softmax of one output.
+
+    Notes
+    -----
+    One Jacobian-vector product. In a network of L weight layers without biases whose activations are homogeneous
+    (relu, linear) :math:`J \theta = L f`, so that this is :math:`L^2` times the mean squared output. What it is on
+    average over draws: `mfdnn.fisher_rao_statistics`.
+
+    References
+    ----------
+    Liang, Poggio, Rakhlin & Stokes 2019, "Fisher-Rao metric, geometry, and complexity of neural networks",
+    arXiv:1711.01530.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> one = mfdnn.sample(mfdnn.mlp([20, 50, 50, 2], "relu", sigma_w2=2.0, bias=False), rng=0)
+    >>> X = np.random.default_rng(0).standard_normal((30, 20))
+    >>> norm = mfdnn.squared_fisher_rao_norm(one, X)
+    >>> bool(np.isclose(norm, 3**2 * np.mean(np.sum(one(X) ** 2, axis=1))))
+    True
+    """
+    linear = linearised(one, X)
+    root = softmax_root(output, linear)
+    along = linear.push(one.parameters).astype(np.float64)
+    require_finite_gradients(along)
+    if root is not None:
+        along = root.apply(along)
+    return float(np.sum(along**2) / len(along))

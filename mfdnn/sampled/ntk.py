@@ -1,0 +1,202 @@
+r"""Neural tangent kernel of a sampled network, :math:`\Theta = J J^T`, and its duality with the Fisher information."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._memory import require_memory
+from .._validation import finite_array
+from .checks import linearised, require_finite_gradients
+from .coordinates import Coordinates
+from .dual import dual
+from .network import SampledNetwork
+from .vectors import in_parameters, require_vectors
+
+__all__ = ["empirical_ntk", "fisher_from_ntk", "ntk_from_fisher"]
+
+
+def empirical_ntk(
+    one: SampledNetwork, X: np.ndarray, *, parameterisation: str = "standard", layer: int | None = None
+) -> np.ndarray:
+    r"""Neural tangent kernel of a sampled network: products of the gradients of its outputs.
+
+    .. math:: \Theta_{kT + s,\,jT + t} = \nabla f_k(x_s) \cdot \nabla f_j(x_t)
+
+    Rows and columns go output by output, and sample by sample within an output (from 0);
+    ``theta.reshape(C, T, C, T)`` has the indices k, s, j, t.
+
+    Parameters
+    ----------
+    one : SampledNetwork
+    X : array (T, M_0)
+    parameterisation : {"standard", "ntk"}
+        Derivatives by W and b, or by w and :math:`\beta` of :math:`W = \sigma_w w/\sqrt{M_{in}}`,
+        :math:`b = \sigma_b \beta`, which gives a kernel that does not depend on the width in the limit.
+    layer : int, optional
+        Index of the weight layer whose parameters alone count. Default: all.
+
+    Returns
+    -------
+    array (TC, TC), float64
+        Symmetric.
+
+    Raises
+    ------
+    TypeError, ValueError
+        X is not a finite (T, M_0) matrix; an unknown `parameterisation`; `layer` is not the index of a weight layer.
+    MemoryError
+        The kernel does not fit into the memory that is free now.
+
+    Notes
+    -----
+    Exact up to rounding; no Jacobian is stored. `mfdnn.ntk` is the limit of infinite width of one output, and
+    outputs decouple there: :math:`\Theta \otimes I_C`. :math:`\Theta/T` has the non-zero eigenvalues of the Fisher
+    information (`fisher_from_ntk`).
+
+    References
+    ----------
+    Jacot, Gabriel & Hongler 2018, "Neural tangent kernel: convergence and generalization in neural networks",
+    arXiv:1806.07572.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> one = mfdnn.sample(mfdnn.mlp([20, 50, 2], "relu", sigma_w2=2.0), rng=0)
+    >>> X = np.random.default_rng(0).standard_normal((5, 20))
+    >>> theta = mfdnn.empirical_ntk(one, X)
+    >>> theta.shape, bool(np.allclose(np.linalg.eigvalsh(theta)[::-1] / 5, mfdnn.fisher_spectrum(one, X).eigenvalues))
+    ((10, 10), True)
+    """
+    linear = linearised(one, X)
+    n_samples, n_outputs = linear.outputs.shape
+    theta = dual(linear, None, None, Coordinates(one.network, parameterisation, layer)).matrix()
+    require_finite_gradients(np.diagonal(theta))
+    for k in range(n_outputs):
+        rows = slice(k * n_samples, (k + 1) * n_samples)
+        theta[: rows.start, rows] = theta[rows, : rows.start].T
+    return theta * n_samples
+
+
+def fisher_from_ntk(
+    one: SampledNetwork,
+    X: np.ndarray,
+    eigenvalues: np.ndarray,
+    eigenvectors: np.ndarray,
+    *,
+    parameterisation: str = "standard",
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Eigenpairs of the Fisher information from those of the neural tangent kernel.
+
+    .. math:: \Theta u = \mu u \quad\Rightarrow\quad F v = \frac\mu T v, \qquad v = \frac{J^T u}{\sqrt\mu}
+
+    Parameters
+    ----------
+    one : SampledNetwork
+    X : array (T, M_0)
+    eigenvalues, eigenvectors : array (k,), array (TC, k)
+        Of `empirical_ntk`, as from `numpy.linalg.eigh`: all of them or some, not zero, unit vectors in columns.
+    parameterisation : {"standard", "ntk"}
+        Of both.
+
+    Returns
+    -------
+    eigenvalues : array (k,)
+    eigenvectors : array (P, k)
+        Unit vectors in columns, orthogonal if those given are.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, eigenvalues that are not positive.
+    MemoryError
+        The vectors do not fit.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> one, X = mfdnn.sample(mfdnn.mlp([20, 50, 2], "relu", sigma_w2=2.0), rng=0), np.eye(20)[:5]
+    >>> mu, U = np.linalg.eigh(mfdnn.empirical_ntk(one, X))
+    >>> values, V = mfdnn.fisher_from_ntk(one, X, mu, U)
+    >>> back, W = mfdnn.ntk_from_fisher(one, X, values, V)
+    >>> V.shape, bool(np.allclose(back, mu)), bool(np.allclose(W, U))
+    ((1152, 10), True, True)
+    """
+    linear = linearised(one, X)
+    coordinates = Coordinates(one.network, parameterisation)
+    mu, U = _pairs(eigenvalues, eigenvectors, linear.outputs.size, "T C")
+    require_vectors(linear, coordinates.n_parameters, len(mu))
+    V = in_parameters(linear, coordinates, U)
+    V /= np.sqrt(mu).astype(V.dtype)
+    return mu / len(linear.outputs), V
+
+
+def ntk_from_fisher(
+    one: SampledNetwork,
+    X: np.ndarray,
+    eigenvalues: np.ndarray,
+    eigenvectors: np.ndarray,
+    *,
+    parameterisation: str = "standard",
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Eigenpairs of the neural tangent kernel from those of the Fisher information.
+
+    .. math:: F v = \lambda v \quad\Rightarrow\quad \Theta u = T \lambda u, \qquad u = \frac{J v}{\sqrt{T \lambda}}
+
+    Parameters
+    ----------
+    one : SampledNetwork
+    X : array (T, M_0)
+    eigenvalues, eigenvectors : array (k,), array (P, k)
+        Of F, as from ``fisher_spectrum(one, X, k, eigenvectors=True)``: some or all that are not zero.
+    parameterisation : {"standard", "ntk"}
+        Of both.
+
+    Returns
+    -------
+    eigenvalues : array (k,)
+    eigenvectors : array (TC, k)
+        Unit vectors in columns, rows as in `empirical_ntk`.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, eigenvalues that are not positive.
+    MemoryError
+        The vectors do not fit.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> one, X = mfdnn.sample(mfdnn.mlp([20, 50, 2], "relu", sigma_w2=2.0), rng=0), np.eye(20)[:5]
+    >>> spec = mfdnn.fisher_spectrum(one, X, k=2, eigenvectors=True)
+    >>> mu, U = mfdnn.ntk_from_fisher(one, X, spec.eigenvalues, spec.eigenvectors)
+    >>> bool(np.allclose(mfdnn.empirical_ntk(one, X) @ U, U * mu))
+    True
+    """
+    linear = linearised(one, X)
+    coordinates = Coordinates(one.network, parameterisation)
+    values, V = _pairs(eigenvalues, eigenvectors, coordinates.n_parameters, "P")
+    require_memory(
+        8 * linear.outputs.size * len(values), f"{len(values)} vectors of the kernel", "pass fewer"
+    )
+    columns = [linear.push(coordinates.scaled(one.unflatten(v))).T.ravel() for v in V.T]
+    mu = len(linear.outputs) * values
+    return mu, np.array(columns, dtype=np.float64).T / np.sqrt(mu)
+
+
+def _pairs(values: Any, vectors: Any, size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Checked eigenpairs."""
+    values, vectors = finite_array("eigenvalues", values), finite_array("eigenvectors", vectors)
+    if values.ndim != 1 or vectors.shape != (size, len(values)):
+        raise ValueError(
+            f"`eigenvectors` must have shape ({name}, k) = ({size}, {values.size}) for {values.size} `eigenvalues`, "
+            f"got {vectors.shape}; pass one column an eigenvalue."
+        )
+    if np.any(values <= 0):
+        raise ValueError(
+            f"`eigenvalues` must be positive, got {values.min():.3g}: the two spectra share those that are not zero; "
+            "drop the others."
+        )
+    return values, vectors
