@@ -100,6 +100,26 @@ def test_single_derivatives_of_products():
         assert given.single(lambda f, g: f * g, order) == pytest.approx(2.0**order * np.exp(0.4), rel=1e-11)
 
 
+def test_derivatives_of_products_given_the_common_factor():
+    q, q_st = 0.9, 0.3
+    own = q - q_st
+    sine, exponential = conditional("sin", q, q_st), conditional("exp", 0.2, 0.1)
+    shared = np.sqrt(q_st) * sine.xi
+    # sin cos = sin(2u)/2 with derivatives cos 2u and -2 sin 2u; E[e^{i 2 v}] = e^{-2 own}
+    for order, expected in (
+        (0, np.sin(2 * shared) / 2),
+        (1, np.cos(2 * shared)),
+        (2, -2 * np.sin(2 * shared)),
+    ):
+        found = sine.moment(1, 1, order)
+        assert found == pytest.approx(np.exp(-2 * own) * expected, abs=ROUNDING / own)
+        assert sine.average(found) == pytest.approx(sine.single(lambda f, g: f * g, order), abs=ROUNDING / q)
+    for order in range(4):  # (e^{4u})^(n) = 4^n e^{4u}
+        expected = 4.0**order * np.exp(4 * np.sqrt(0.1) * exponential.xi + 8 * 0.1)
+        assert exponential.moment(2, 2, order) == pytest.approx(expected, rel=1e-11)  # cancels up to 0.1^-1.5
+    assert np.array_equal(sine.moment(0, 1, 2), sine.derivative(3))
+
+
 @pytest.mark.parametrize("name", ["tanh", "relu", "linear", "softplus"])
 def test_limits(name):
     act, q = activation(name), 0.8
@@ -116,6 +136,8 @@ def test_limits(name):
         assert all_of_it.derivative(2).shape == all_of_it.xi.shape
     with pytest.raises(ValueError, match="nothing smooths"):
         all_of_it.derivative(2 if name == "relu" else 3)
+    with pytest.raises(ValueError, match="nothing smooths"):
+        all_of_it.moment(1, 1, 1)
 
 
 def test_a_users_activation_with_many_kinks():

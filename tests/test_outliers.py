@@ -1,15 +1,18 @@
 """The law of the outliers: an independent code, closed forms, invariances, simulation, limits and refusals."""
 
 import json
-import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mfdnn
 from mfdnn import Dense, Network, ensemble, fisher_statistics, mlp
-from mfdnn.finite_width import outlier_distribution, width_for_spread
+from mfdnn.finite_width import outlier_distribution, spread_map, width_for_spread
+from mfdnn.finite_width.band import outlier_band
 from mfdnn.finite_width.conditional import conditional
+from mfdnn.finite_width.outliers import quiet_distribution
 
 # Numbers of a separate code, derived for this project (another quadrature, another arrangement of the same
 # recursion): (activation, widths, sigma_w2, sigma_b2, n_samples), values there, and values at T = 1e8. At finite T
@@ -368,6 +371,24 @@ def test_many_outputs_are_told():
         outlier_distribution(mlp([100] * 5 + [30], "tanh", 3.0, 0.64), 60)
 
 
+def test_doubtful_integrals_are_told_every_time():
+    """Not only when they are first computed: they are kept for the next network."""
+    act = mfdnn.Activation("steep", lambda x: np.abs(x) ** 0.76)  # E phi'^4 exists only just
+    for width in (100, 200):
+        with pytest.warns(RuntimeWarning, match=r"Integrals of 'steep' .* relative errors of about"):
+            law = outlier_distribution(mlp([width, width, 1], act, 2.0, 0.1), 100)
+        assert "relative errors" in law.caution
+
+
+def test_quiet_in_threads():
+    """Cautions reach results, not the warnings (here errors), whichever thread asks."""
+    net = mlp([40] * 6 + [1], "relu", 2.0, 0.1)
+    with ThreadPoolExecutor(4) as pool:
+        laws = list(pool.map(lambda T: quiet_distribution(net, T), [100, 120, 140, 160]))
+        rates = list(pool.map(lambda T: mfdnn.max_learning_rate(net, T, confidence=0.95), [100, 120]))
+    assert all("relative spread" in found.caution for found in [*laws, *rates])
+
+
 @pytest.mark.parametrize(
     "net, match",
     [
@@ -428,10 +449,7 @@ def test_width_for_spread(spread):
     assert found.spread <= spread
     assert found.network.widths == found.widths
     assert found.widths[0] == 500
-    less = mfdnn.network.scale_widths(net, 0.97 * found.factor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        law = outlier_distribution(less, 100)
+    law = quiet_distribution(mfdnn.network.scale_widths(net, 0.97 * found.factor), 100)
     assert law.largest_standard_deviation / law.largest_mean > 0.99 * spread
 
 
@@ -443,3 +461,49 @@ def test_width_that_does_not_exist():
         width_for_spread(net, 0.0)
     with pytest.raises(ValueError, match="not reached by any width: no eigenvalue"):
         width_for_spread(mlp([20, 100, 1], "tanh", 1.0, 0.0, bias=False), 0.1)
+
+
+def test_spread_map_is_the_law_at_every_point(tmp_path):
+    found = spread_map("relu", 2.0, 0.1, [3, 6], [30, 300], n_samples=40, n_outputs=2)
+    for i, depth in enumerate(found.depths):
+        for j, width in enumerate(found.widths):
+            law = quiet_distribution(mlp([width] * depth + [2], "relu", 2.0, 0.1), 40)
+            assert found.spread[i, j] == law.largest_standard_deviation / law.largest_mean
+            assert found.status[i, j] == ("caution" if law.caution else "ok")
+    assert found.status.tolist() == [["ok", "ok"], ["caution", "ok"]]
+    found.save(tmp_path / "map.npz")
+    assert np.array_equal(mfdnn.finite_width.SpreadMap.load(tmp_path / "map.npz").spread, found.spread)
+    odd = spread_map("tanh", 1.5, 0.0, 3, 50, 100)
+    assert odd.status.tolist() == [["no outlier"]] and np.isinf(odd.spread).all()
+    with pytest.raises(ValueError, match="`depths` must be an integer >= 2, got"):
+        spread_map("relu", 2.0, 0.0, [1, 2], [50])
+
+
+def test_spread_of_relu_networks_depends_on_depth_over_root_width():
+    """The same ratio 0.4 at L = 4, 8, 12: the spread is half of it within 10 %. Of tanh it falls by half."""
+    depths, widths = [4, 8, 12], [100, 400, 900]
+    relu = np.diag(spread_map("relu", 2.0, 0.0, depths, widths, 50).spread)
+    assert relu == pytest.approx([0.2] * 3, rel=0.1)
+    tanh = np.diag(spread_map("tanh", 1.5, 0.05, depths, widths, 50).spread)
+    assert tanh[2] < 0.6 * tanh[0]
+
+
+def test_band_or_the_reason_why_there_is_none():
+    net = mlp([100, 100, 100, 1], "relu", 2.0, 0.1)
+    low, high = outlier_band(net, 50).quantiles
+    assert (low, high) == tuple(outlier_distribution(net, 50).quantile([0.05, 0.95]))
+    assert outlier_band(mlp([50, 50, 50, 50, 40], "relu", 2.0, 0.1), 50) == (
+        None,
+        "the 40 outputs are too many for these widths",
+    )
+    assert outlier_band(mfdnn.resnet([50, 50, 1], 2), 50) == (None, "the law is not derived for these layers")
+
+
+@pytest.mark.parametrize("phi, variances", [("relu", (2.0, 0.0)), ("tanh", (1.5, 0.05))])
+def test_widths_in_the_documentation(phi, variances):
+    text = (Path(__file__).parent.parent / "docs" / "finite_width.md").read_text()
+    widths = [
+        width_for_spread(mlp([1000, *[100] * (depth - 1), 1], phi, *variances), 0.1, 50).widths[1]
+        for depth in (4, 8, 12)
+    ]
+    assert ", ".join(map(str, widths)) + " and" in text

@@ -1,18 +1,33 @@
-"""Finite widths: how the largest eigenvalues of the Fisher information scatter, and where they end up."""
+"""Finite widths: how the largest eigenvalues of the Fisher information scatter, and where they end up.
+
+`outlier_distribution` is the law of the C outliers over drawn networks, to leading order in 1/M; `width_for_spread`
+and `spread_map` ask it how wide a network must be. `centred_edge` is where the spectrum ends once the mean of the
+outputs is subtracted.
+
+Proved is little: the form of the covariance of the outliers (their law is invariant under rotations of the outputs)
+and closed forms of special cases. The leading order is perturbation theory without a bound on the remainder; the joint
+law is a model with the right first two moments; the edge rests on a Gaussian equivalence and a cavity argument. All of
+it is checked by simulation, and what was checked is said where it is computed. Where a derivation ends, functions
+refuse: no outlier clear of the bulk, orthogonal weights, normalisation, residual blocks, a softmax. Where only the
+check ends, the result carries a `caution`. ``docs/finite_width.md`` has all of it on one page.
+"""
 
 from .centred import CentredEdge, centred_edge
 from .conditional import Conditional, conditional
 from .distribution import OutlierDistribution
 from .outliers import outlier_distribution
 from .required_width import RequiredWidth, width_for_spread
+from .spread_map import SpreadMap, spread_map
 
 __all__ = [
     "CentredEdge",
     "Conditional",
     "OutlierDistribution",
     "RequiredWidth",
+    "SpreadMap",
     "centred_edge",
     "conditional",
     "outlier_distribution",
+    "spread_map",
     "width_for_spread",
 ]

@@ -257,11 +257,14 @@ def _output_fluctuations(network: Equivalent, edge: Point, sigma_w2: list[float]
     :math:`\nu_j / M_j`, :math:`\nu_j = E\beta^4/(E\beta^2)^2`; at its minimum z moves as at fixed X.
     """
     gain = splitting = 0.0
-    step = 1e-3  # linear to that order, and far above the 1e-9 of a solution
     for j, layer in enumerate(network.hidden, start=1):
-        scale = np.where(np.arange(network.depth) < j, 1 + step, 1.0)
-        moved = Equivalent(network.op, sigma_w2, network.hidden, network.n_samples, scale)
-        elasticity = (moved.solve(edge.x, edge.state).z / edge.z - 1) / step
+        step, z = 2e-3, np.inf  # linear to that order, and far above the 1e-9 of a solution
+        while not np.isfinite(z):  # until X is below the end of z, which narrow networks have close by
+            step /= 2
+            scale = np.where(np.arange(network.depth) < j, 1 + step, 1.0)
+            moved = Equivalent(network.op, sigma_w2, network.hidden, network.n_samples, scale)
+            z = moved.solve(edge.x, edge.state).z
+        elasticity = (z / edge.z - 1) / step
         nu = layer.weights @ layer.beta**4 / (layer.weights @ layer.beta**2) ** 2
         gain += elasticity**2 * (3 * nu - 1) / network.widths[j]
         splitting += elasticity**2 * nu / network.widths[j]

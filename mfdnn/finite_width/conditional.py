@@ -21,7 +21,7 @@ from .._tables import check_range
 from .._validation import finite_number, variance
 from ..activations import Activation, activation
 
-__all__ = ["Conditional", "conditional"]
+__all__ = ["Conditional", "conditional", "inaccuracy", "quiet_conditional"]
 
 # Sixteen nodes resolve to rounding: a Gaussian on panels of that many of its standard deviations,
 GAUSSIAN_PANEL = 3.0
@@ -64,9 +64,22 @@ class Conditional:
     def __repr__(self) -> str:
         return f"Conditional({self._act.label!r}, q={self.q:.6g}, q_st={self.q_st:.6g}, {self.xi.size} nodes)"
 
-    def moment(self, power: int, slope_power: int = 0) -> np.ndarray:
-        r""":math:`c_{jk}(\xi) = E[\phi^j \phi'^k | \xi]`, shape (n,); j and k up to 4."""
-        return self._integrate(self._powers[power] * self._slope_powers[slope_power])
+    def moment(self, power: int, slope_power: int = 0, order: int = 0) -> np.ndarray:
+        r""":math:`E[(\phi^j \phi'^k)^{(n)} | \xi]`, shape (n,): j = `power` and k = `slope_power` up to 4, n = `order`.
+
+        .. math:: E[f^{(n)} | \xi] = (q - q_{st})^{-n/2}\, E[f(u)\, He_n(\zeta) | \xi].
+
+        Raises
+        ------
+        ValueError
+            n > 0 and q_st = q, where nothing smooths the derivative.
+        """
+        if order and self._own == 0:
+            raise ValueError(
+                f"`order` = {order}: at q_st = q nothing smooths this derivative of {self._act.label!r}; take q_st < q."
+            )
+        integrand = self._powers[power] * self._slope_powers[slope_power]
+        return self._integrate(integrand * _hermite(order, self._zeta)) / self._own**order
 
     def derivative(self, order: int) -> np.ndarray:
         r""":math:`m_n(\xi) = E[\phi^{(n)} | \xi]`, shape (n,).
@@ -111,11 +124,8 @@ class Conditional:
     def _derivative(self, order: int) -> np.ndarray:
         if order == 0:
             return self.moment(1)
-        if self._own > 0:
-            n = order - 1
-            return self._integrate(self._slope_powers[1] * _hermite(n, self._zeta)) / self._own**n
-        if order == 1:
-            return self.moment(0, 1)
+        if self._own > 0 or order == 1:
+            return self.moment(0, 1, order - 1)
         if order == 2 and not np.any(self._act.pieces.jumps[:, 1]):
             return self._integrate(values(self._act, self._u, 2))
         raise ValueError(
@@ -192,6 +202,15 @@ def conditional(phi: str | Callable | Activation, q: float, q_st: float) -> Cond
     0.333333333333
     """
     act = activation(phi)
+    result = quiet_conditional(act, q, q_st)
+    said = inaccuracy(act, result.q, result.q_st, result.error)
+    if said:
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
+    return result
+
+
+def quiet_conditional(act: Activation, q: float, q_st: float) -> Conditional:
+    """`conditional` without its warning (a filter is not safe in threads): callers pass `Conditional.error` on."""
     total, shared = variance("q", q), finite_number("q_st", q_st)
     if total == 0 or not 0 <= shared <= total:
         raise ValueError(
@@ -203,15 +222,17 @@ def conditional(phi: str | Callable | Activation, q: float, q_st: float) -> Cond
             f"activation {act.label!r} jumps, so that its squared slope has no expectation; use a continuous one."
         )
     check_range(act, np.array(total))
-    result = Conditional(act, total, shared)
-    if result.error > PROMISED:
-        warnings.warn(
-            f"integrals of {act.label!r} at q = {total:g}, q_st = {shared:g} have relative errors of about "
-            f"{result.error:.1g}; name its kinks, or smooth its singularities.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return result
+    return Conditional(act, total, shared)
+
+
+def inaccuracy(act: Activation, q: float, q_st: float, error: float) -> str:
+    """What there is to say of integrals with this relative error: nothing up to 1e-11."""
+    if error <= PROMISED:
+        return ""
+    return (
+        f"Integrals of {act.label!r} at q = {q:g}, q_st = {q_st:g} have relative errors of about {error:.1g}; name its "
+        "kinks, or smooth its singularities."
+    )
 
 
 # -- implementation ------------------------------------------------------------------------------------------

@@ -59,8 +59,7 @@ def neurons(act: Activation, q: float, q_st: float) -> Neurons:
     f2, f3, f4, d2 = c.moment(2), c.moment(3), c.moment(4), c.moment(0, 2)
     variance, slope_variance = f2 - m0**2, d2 - beta**2
     covariance = c.moment(1, 1) - m0 * beta
-    # E (phi phi')' by partial integration
-    curvature = c._integrate(c._powers[1] * c._slope_powers[1] * c._zeta) / np.sqrt(own) - m0 * gamma
+    curvature = c.moment(1, 1, 1) - m0 * gamma
     third = f3 - 3 * m0 * f2 + 2 * m0**3
     fourth = f4 - 4 * m0 * f3 + 6 * m0**2 * f2 - 3 * m0**4
     mixed = c.moment(2, 1) - 2 * m0 * c.moment(1, 1) + m0**2 * beta

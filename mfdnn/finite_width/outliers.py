@@ -13,12 +13,13 @@ from ..fisher import fisher_statistics
 from ..layers import Dense, Pointwise
 from ..network import Network
 from ..order_parameters import order_parameters
+from .conditional import inaccuracy
 from .distribution import OutlierDistribution
 from .input_moments import drawn_inputs, given_inputs
-from .layer_moments import layer_moments
+from .layer_moments import LayerMoments, layer_moments
 from .recursion import InputMoments, Law, WeightLayer, propagate
 
-__all__ = ["NoOutlier", "outlier_distribution"]
+__all__ = ["NoOutlier", "chain", "outlier_distribution", "quiet_distribution"]
 
 EXCESS = {"gaussian": 0.0, "uniform": -1.2}  # fourth cumulant over the squared variance
 SAME = 1 - 1e-8  # largest correlation of inputs; closer ones, told apart by rounding alone, are taken for it
@@ -80,7 +81,8 @@ def outlier_distribution(
     Warns
     -----
     RuntimeWarning
-        What `caution` says: `margin` below 4, a relative spread above 0.35, or :math:`C B > 0.1\,\lambda_0^2`.
+        What `caution` says: `margin` below 4, a relative spread above 0.35, :math:`C B > 0.1\,\lambda_0^2`, or an
+        activation whose integrals have relative errors above 1e-11.
 
     Examples
     --------
@@ -124,6 +126,25 @@ def outlier_distribution(
     Cost: one set of Gaussian integrals per hidden layer, about 5 ms, and microseconds of algebra; quantiles
     draw small matrices, 0.1 s for C = 10. Accuracy of A, B, `shift`, `push` as the leading order: 1e-10.
     """
+    result = quiet_distribution(net, n_samples, q0, c0, inputs=inputs)
+    if result.caution:
+        warnings.warn(result.caution, RuntimeWarning, stacklevel=2)
+    return result
+
+
+class NoOutlier(ValueError):
+    """At these widths the largest eigenvalue belongs to the bulk."""
+
+
+def quiet_distribution(
+    net: Network,
+    n_samples: int | None = None,
+    q0: float | None = None,
+    c0: float | None = None,
+    *,
+    inputs: np.ndarray | None = None,
+) -> OutlierDistribution:
+    """`outlier_distribution` without its warning (a filter is not safe in threads): callers pass `caution` on."""
     _architecture(net)
     refuse_both("inputs", inputs, q0=q0, c0=c0)
     if inputs is None:
@@ -139,21 +160,14 @@ def outlier_distribution(
         inputs = input_matrix("inputs", inputs, net.n_inputs)
         n_samples = sample_count(n_samples, inputs)
         moments = given_inputs(inputs)
-    law = _law(net, moments, n_samples)
+    law, doubts = _law(net, moments, n_samples)
     _refuse(law, net.n_outputs)
     lambda_0 = law.leading
     if inputs is not None:
         lambda_0 = float(fisher_statistics(net, inputs=inputs).largest)
     elif moments.q_st < 0:  # which the recursion takes for 0
         lambda_0 = float(fisher_statistics(net, n_samples, q0, c0).largest)
-    result = _distribution(net, law, n_samples, lambda_0)
-    if result.caution:
-        warnings.warn(result.caution, RuntimeWarning, stacklevel=2)
-    return result
-
-
-class NoOutlier(ValueError):
-    """At these widths the largest eigenvalue belongs to the bulk."""
+    return _distribution(net, law, n_samples, lambda_0, doubts)
 
 
 # -- implementation ------------------------------------------------------------------------------------------
@@ -189,22 +203,31 @@ def _architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
     return weights, between[:-1]
 
 
-def _law(net: Network, moments: InputMoments, n_samples: int) -> Law:
-    """Order parameters of exchangeable inputs with these moments, then the recursion."""
+def _law(net: Network, moments: InputMoments, n_samples: int) -> tuple[Law, list[str]]:
+    """The law, and doubts about the integrals behind it."""
+    weights, layers, doubts = chain(net, moments, n_samples)
+    return propagate(moments, weights, layers, n_samples, net.n_outputs), doubts
+
+
+def chain(
+    net: Network, moments: InputMoments, n_samples: int
+) -> tuple[list[WeightLayer], list[LayerMoments], list[str]]:
+    """What the recursion takes, for exchangeable inputs with these moments, and doubts about integrals."""
     dense, activations = _architecture(net)
     op = order_parameters(net, moments.q, np.clip(moments.q_st / moments.q, -1.0, 1.0) if moments.q else 0.0)
     weights = [
         WeightLayer(fan_in, layer.sigma_w2, layer.sigma_b2, layer.bias, EXCESS[layer.weights])
         for layer, fan_in in zip(dense, net.widths[:-1], strict=True)
     ]
-    layers = []
+    layers, doubts = [], []
     for i, act in enumerate(activations):
         # One input has no pair; those of negatively correlated ones are small, and set to 0.
         q = float(op.q[i])
         q_st = float(np.clip(op.q_st[i], 0.0, SAME * q)) if n_samples > 1 else 0.0
         _check_layer(i + 1, q, weights[i])
         layers.append(layer_moments(act, q, q_st))
-    return propagate(moments, weights, layers, n_samples, net.n_outputs)
+        doubts.append(inaccuracy(act, q, q_st, layers[-1].error))
+    return weights, layers, doubts
 
 
 def _check_layer(number: int, q: float, weight: WeightLayer) -> None:
@@ -217,7 +240,9 @@ def _check_layer(number: int, q: float, weight: WeightLayer) -> None:
         )
 
 
-def _distribution(net: Network, law: Law, n_samples: int, lambda_0: float) -> OutlierDistribution:
+def _distribution(
+    net: Network, law: Law, n_samples: int, lambda_0: float, doubts: list[str]
+) -> OutlierDistribution:
     """The law in units of `lambda_0`, with its resummed moments."""
     n_outputs = net.n_outputs
     A, B = law.A_born.sum(), law.B_born.sum()
@@ -245,7 +270,7 @@ def _distribution(net: Network, law: Law, n_samples: int, lambda_0: float) -> Ou
         degrees_of_freedom=freedom,
         n_samples=n_samples,
         n_outputs=n_outputs,
-        caution=_caution(law, n_outputs, deviation / mean),
+        caution=" ".join(filter(None, [*_cautions(law, n_outputs, deviation / mean), *doubts])),
         _pair_push=scale * law.pair_push,
         _excess=law.D / law.B_born[-1] if law.D else 0.0,
     )
@@ -270,7 +295,7 @@ def _overlap(law: Law, n_outputs: int) -> float:
     return float(n_outputs * law.B_born.sum() / law.leading**2)
 
 
-def _caution(law: Law, n_outputs: int, spread: float) -> str:
+def _cautions(law: Law, n_outputs: int, spread: float) -> list[str]:
     cautions = []
     if law.margin < DOUBTFUL_MARGIN:
         cautions.append(
@@ -285,4 +310,4 @@ def _caution(law: Law, n_outputs: int, spread: float) -> str:
             f"The {n_outputs} outputs are many for these widths (C B = {_overlap(law, n_outputs):.2g} lambda_0^2): "
             f"above {DOUBTFUL_OVERLAP:g} the largest may be 3 % higher, or more."
         )
-    return " ".join(cautions)
+    return cautions

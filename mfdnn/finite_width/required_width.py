@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from .._results import Result
 from .._validation import finite_number
 from ..network import Network, scale_widths
 from .distribution import OutlierDistribution
-from .outliers import NoOutlier, outlier_distribution
+from .outliers import NoOutlier, quiet_distribution
 
 __all__ = ["RequiredWidth", "width_for_spread"]
 
@@ -127,18 +126,16 @@ def _evaluate(
 ) -> RequiredWidth | NoOutlier:
     """The law at `factor` times the hidden widths, or why there is none."""
     scaled = scale_widths(net, factor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # `caution` keeps it
-        try:
-            law = outlier_distribution(scaled, n_samples, q0, c0, inputs=inputs)
-        except NoOutlier as error:
-            return error
+    try:
+        law = quiet_distribution(scaled, n_samples, q0, c0, inputs=inputs)
+    except NoOutlier as error:
+        return error
     return RequiredWidth(
         factor, scaled.widths, law.largest_standard_deviation / law.largest_mean, law, scaled
     )
 
 
 def _reason(found: RequiredWidth | NoOutlier) -> str:
-    return (
-        str(found) if isinstance(found, NoOutlier) else f"{found.spread:.2g} is left, of the inputs' own draw"
-    )
+    if isinstance(found, NoOutlier):
+        return str(found).rstrip(".")
+    return f"{found.spread:.2g} is left, of the inputs' own draw"

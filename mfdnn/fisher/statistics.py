@@ -46,7 +46,9 @@ class BlockStatistics(Result):
     Attributes
     ----------
     mean, second_moment, largest : float or ndarray
-        As in `FisherStatistics`, of the block alone.
+        As in `FisherStatistics`, of the block alone. `largest` of the first block under independent inputs is the edge
+        of a random matrix of one output; several outputs split it (at T = 100, three by 20 to 30 % at M = 900, ten
+        by 70 to 80 % at M = 300).
     n_parameters, fan_in, fan_out : int
         Size of the block, and the widths of its layer.
     """

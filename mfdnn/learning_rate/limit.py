@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import numpy as np
 
 from .._validation import finite_number, one_of
-from ..finite_width import OutlierDistribution, outlier_distribution
-from ..fisher import FisherStatistics, fisher_statistics, softmax_statistics
+from ..finite_width.outliers import quiet_distribution
+from ..fisher import fisher_statistics, softmax_statistics
 from ..network import Network
 from .result import LearningRate
 from .stability import LOSSES, loss_scale, stability_limit
@@ -132,7 +129,7 @@ def max_learning_rate(
     typical = value = stability_limit(scale * fim.largest + w, b, nesterov)
     cautions, quantile = [fim.caution], None
     if confidence is not None:
-        law = _law(net, fim, q0, c0, inputs)
+        law = quiet_distribution(net, fim.n_samples if inputs is None else None, q0, c0, inputs=inputs)
         cautions.append(law.caution)
         quantile = law.quantile(confidence)
         value = stability_limit(scale * quantile + w, b, nesterov)
@@ -156,10 +153,3 @@ def max_learning_rate(
         if loss == "cross_entropy" and not fim.normalised_by
         else None,
     )
-
-
-def _law(net: Network, fim: FisherStatistics, q0: Any, c0: Any, inputs: Any) -> OutlierDistribution:
-    """Law of `fim.largest`, whose caution the result carries."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return outlier_distribution(net, None if inputs is not None else fim.n_samples, q0, c0, inputs=inputs)

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import plots
 from ..ensemble import ensemble
+from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
 from ..network import mlp
 from ._style import letter, paper_style
@@ -39,7 +40,8 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     layers of uniform width M = 100 ... 2000, one output, T = 100 Gaussian inputs of variance 1; tanh with
     :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), ReLU with (2, 0.1), linear with (1, 0.1). Solid lines:
     theory with exact widths and bias gradients; dotted: the paper's leading order in M. Points: means over
-    100 networks (30 from M = 1000 on) with error bars of one standard error.
+    100 networks (30 from M = 1000 on) with error bars of one standard error. Shaded, of the maximum: where nine
+    networks in ten lie, 5-95 % of `mfdnn.outlier_distribution` (ours), from the width on at which that law holds.
 
     The second moment of narrow networks lies above both: chance overlaps of gradients add a term of order 1/M
     that neither contains.
@@ -55,6 +57,7 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     """
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     widths = WIDTHS_FAST if fast else WIDTHS
     statistics = {"mean": "mean", "second_moment": "second_moment", "lambda_max": "largest"}
@@ -63,12 +66,14 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     styles = {"tanh": ("blue", "o"), "relu": ("vermillion", "s"), "linear": ("green", "^")}
     children = iter(np.random.default_rng(rng).spawn(len(NETWORKS) * len(widths)))
     figure, axes = pyplot.subplots(1, 3, figsize=(7.0, 3.0), layout="constrained")
-    handles = []
+    handles: list[Any] = []
     for name, (sigma_w2, sigma_b2) in NETWORKS.items():
-        theory, sampled = [], []
+        theory, sampled, bands = [], [], []
         for width in widths:
             net = mlp([width] * N_LAYERS + [N_OUTPUTS], name, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
             theory.append(fisher_statistics(net, n_samples=N_SAMPLES))
+            between = outlier_band(net, N_SAMPLES).quantiles
+            bands += [] if between is None else [(width, *between)]
             n_networks = 4 if fast else 100 if width < 1000 else 30
             sampled.append(
                 ensemble(
@@ -84,6 +89,7 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
                 [ens.standard_error[measured] for ens in sampled],
                 ax=ax,
                 leading=[getattr(fim, f"{predicted}_leading") for fim in theory],
+                band=np.transpose(bands) if bands and predicted == "largest" else None,
                 color=colour,
                 marker=marker,
             )
@@ -95,8 +101,9 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     handles.append(Line2D([], [], color="0.3", label="theory, exact widths"))
     handles.append(Line2D([], [], color="0.3", ls=":", label="leading order in $M$"))
     handles.append(Line2D([], [], color="0.3", ls="none", marker="D", mfc="white", ms=4, label="simulation"))
+    handles.append(Patch(color="0.3", alpha=0.25, lw=0, label="5-95 % of networks, predicted (C)"))
     figure.legend(
-        handles=[handles[i] for i in (0, 3, 1, 4, 2, 5)],  # legends fill columns first
+        handles=handles,
         loc="outside lower center",
         ncols=3,
         frameon=False,

@@ -10,6 +10,7 @@ neural networks", Neural Computation 33(8), arXiv:1910.05992.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +18,40 @@ import numpy as np
 from .. import plots
 from ..datasets import gaussian_inputs
 from ..ensemble.run import run
-from ..fisher import fisher_statistics
+from ..fisher import SoftmaxStatistics, feature_statistics, fisher_statistics, softmax_statistics
+from ..layers import Layer, MeanSubtraction
 from ..network import Network, mlp
-from ..sampled import fisher_spectrum, sample
+from ..plots._style import sequence
+from ..sampled import feature_spectrum, fisher_spectrum, sample
 from ._style import letter, paper_style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["network", "spectra"]
+__all__ = [
+    "NETWORKS",
+    "network",
+    "ntk_spectra",
+    "softmax_networks",
+    "softmax_statistics_and_spectra",
+    "spectra",
+]
 
 PHI, SIGMA_W2, SIGMA_B2, N_OUTPUTS = "tanh", 3.0, 0.64, 10
 WIDTH, N_SAMPLES, N_NETWORKS = 200, 100, 100
 WIDTH_FAST, N_SAMPLES_FAST, N_NETWORKS_FAST = 40, 20, 3
+
+NETWORKS = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}  # sigma_w^2, sigma_b^2
+STYLES = {"tanh": ("blue", "o"), "relu": ("vermillion", "s"), "linear": ("green", "^")}
+WIDTHS, WIDTHS_FAST = (100, 200, 400, 1000), (40, 60)
+N_DRAWS = 60  # of the outputs of infinitely wide networks, which scatter as much as those of sampled ones
+BINS = 60
+FEATURE_SIZES, FEATURE_SIZES_FAST = (500, 1000, 8), (40, 60, 3)  # width, samples, networks
+
+NTK_PHI, NTK_SIGMA_W2, NTK_WIDTH, NTK_OUTPUTS = "relu", 2.0, 1000, 2
+NTK_SAMPLES, NTK_SAMPLES_FAST = (10, 30, 100, 300), (5, 10)
+NTK_WIDTHS, NTK_WIDTHS_FAST = (100, 200, 400), (60, 80)  # with as many samples; the edge's law needs 51
 
 
 def network(fast: bool = False) -> Network:
@@ -73,18 +95,8 @@ def spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         (axes[1], "B", "softmax", N_OUTPUTS - 1, softmax.outliers),
     ):
         values = np.stack([found[output] for found in drawn])
-        positive = values[values > 1e-6 * values.max()]
-        bins = np.geomspace(positive.min(), 1.02 * positive.max(), 60)
-        for part, colour, label in (
-            (values[:, n_outliers:], "sky", "all others"),
-            (values[:, :n_outliers], "orange", "$C$ largest (softmax: $C - 1$)"),
-        ):
-            weights = np.full(part.size, 1 / n_networks)
-            ax.hist(part.ravel(), bins, weights=weights, color=plots.COLOURS[colour], alpha=0.8, label=label)
-        for outlier in predicted:
-            line = ax.axvline(outlier, 0.62, color=plots.COLOURS["vermillion"], ls="--", lw=1.2)
-        line.set_label("predicted outliers")
-        ax.set(xscale="log", yscale="log", xlabel=rf"eigenvalue $\lambda$, {output} outputs")
+        _two_populations(ax, values, n_outliers, np.asarray(predicted), "$C$ largest (softmax: $C - 1$)")
+        ax.set_xlabel(rf"eigenvalue $\lambda$, {output} outputs")
         letter(ax, panel, "squared error" if output == "linear" else "cross-entropy")
     axes[0].axvline(linear.bulk, color="0.2", ls="-.", lw=1.5, label="predicted mean of all others (A)")
     axes[0].set_ylabel("eigenvalues per bin and network")
@@ -98,3 +110,249 @@ def _eigenvalues(task: tuple[Network, int, np.random.Generator]) -> dict[str, np
     one = sample(net, rng=rng)
     X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
     return {output: fisher_spectrum(one, X, output=output).eigenvalues for output in ("linear", "softmax")}
+
+
+def softmax_networks(fast: bool = False) -> dict[str, list[Network]]:
+    """Three weight layers of each of the `NETWORKS`, at each width."""
+    return {
+        phi: [
+            mlp([width] * 3 + [N_OUTPUTS], phi, sigma_w2=variances[0], sigma_b2=variances[1])
+            for width in (WIDTHS_FAST if fast else WIDTHS)
+        ]
+        for phi, variances in NETWORKS.items()
+    }
+
+
+@paper_style
+def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Statistics of the Fisher information behind a softmax against the width, and its spectrum at M = 1000.
+
+    Three weight layers, C = 10 outputs, 100 inputs, tanh, ReLU and linear, and spectra at M = 1000 are the paper's.
+    Ours: :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), (2, 0.1) and (1, 0.1), Gaussian inputs of variance 1, widths
+    from 100 to 1000, and 12 networks each. A, B, C, mean, second moment and maximum: lines are
+    `mfdnn.softmax_statistics`, means over 60 draws of the outputs of infinitely wide networks; shaded in C: between the
+    bounds; points: means over the networks with error bars of one standard error, in which the scatter of the outputs
+    from network to network dominates. D, E, F, spectra of :math:`F_{cross}`: two histograms, of the C - 1 largest
+    eigenvalues of every network and of all others; dashed: the C - 1 predicted outliers, means over the draws, whose
+    scatter spreads them into a tail.
+
+    Parameters
+    ----------
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: widths 40 and 60, 20 inputs, three networks each.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    widths = WIDTHS_FAST if fast else WIDTHS
+    n_samples, n_networks = (N_SAMPLES_FAST, N_NETWORKS_FAST) if fast else (N_SAMPLES, 12)
+    nets = softmax_networks(fast)
+    children = iter(np.random.default_rng(rng).spawn(len(nets) * len(widths)))
+    figure, axes = pyplot.subplots(2, 3, figsize=(7.0, 5.4), layout="constrained")
+    names = {"mean": r"$m_\lambda$", "second_moment": r"$s_\lambda$", "largest": r"$\lambda_{\max}$"}
+    for (phi, wide), panel, below in zip(nets.items(), "DEF", axes[1], strict=True):
+        colour, marker = plots.COLOURS[STYLES[phi][0]], STYLES[phi][1]
+        theory = [_softmax(net, n_samples) for net in wide]
+        drawn = [
+            run(
+                _softmax_eigenvalues,
+                [(net, n_samples, child) for child in next(children).spawn(n_networks)],
+                progress=progress,
+            )
+            for net in wide
+        ]
+        for ax, name in zip(axes[0], names, strict=True):
+            values = np.array([[found[name] for found in networks] for networks in drawn])
+            plots.eigenvalue_scaling(
+                widths,
+                [getattr(fim, name) for fim in theory],
+                values.mean(axis=1),
+                values.std(axis=1, ddof=1) / np.sqrt(n_networks),
+                ax=ax,
+                band=(widths, [fim.lower for fim in theory], [fim.upper for fim in theory])
+                if name == "largest"
+                else None,
+                color=colour,
+                marker=marker,
+            )
+        _two_populations(
+            below, np.stack([found["eigenvalues"] for found in drawn[-1]]), N_OUTPUTS - 1, theory[-1].outliers
+        )
+        below.set_xlabel(r"eigenvalue $\lambda$ of $F_{cross}$")
+        letter(below, panel, f"{phi}, $M = {widths[-1]}$")
+    for ax, panel, (name, symbol) in zip(axes[0], "ABC", names.items(), strict=True):
+        ax.set_ylabel(symbol)
+        letter(ax, panel, {"second_moment": "second moment", "largest": "maximum"}.get(name, name))
+    axes[1, 0].set_ylabel("eigenvalues per bin and network")
+    handles: list[Any] = [
+        Line2D(
+            [], [], color=plots.COLOURS[name], marker=marker, mfc="white", ms=4.5, label=f"{phi} (A, B, C)"
+        )
+        for phi, (name, marker) in STYLES.items()
+    ]
+    handles += [
+        Patch(color="0.3", alpha=0.25, lw=0, label="between the bounds (C)"),
+        *axes[1, 0].get_legend_handles_labels()[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+@paper_style
+def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Spectra of the neural tangent kernel for several numbers of samples, without and with mean subtraction.
+
+    ReLU, three weight layers, M = 1000, C = 2, :math:`(\sigma_w^2, \sigma_b^2)` = (2, 0) are the paper's, which drew
+    400 networks. Ours: 20 networks, Gaussian inputs of variance 1, all numbers of them, and the parameterisation
+    :math:`W = \sigma_w w/\sqrt M` with gradients by w, in which the mean of :math:`\Theta = J J^T` does not depend on
+    M: with equal widths and no biases its eigenvalues are :math:`\sigma_w^2 N/M` times those of the Fisher
+    information. A: N = 10 ... 300; dashed: :math:`K_1 + (N-1) K_2`, the C largest; dash-dotted: :math:`K_1 - K_2`,
+    the mean of all others. B: with the mean of each output over the samples subtracted, at N = M = 100, 200, 400;
+    dashed: the predicted edge at this size, `mfdnn.centred_edge`; dash-dotted: the predicted mean.
+
+    Parameters
+    ----------
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: width 60, at most 80 samples, three networks.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+
+    n_networks = N_NETWORKS_FAST if fast else 20
+    samples, square = (NTK_SAMPLES_FAST, NTK_WIDTHS_FAST) if fast else (NTK_SAMPLES, NTK_WIDTHS)
+    width = square[0] if fast else NTK_WIDTH
+    figure, axes = pyplot.subplots(1, 2, figsize=(7.0, 3.5), layout="constrained", sharey=True)
+    children = iter(np.random.default_rng(rng).spawn(len(samples) + len(square)))
+    handles: list[list[Any]] = []
+    for ax, panel, sizes, last in (
+        (axes[0], "A", [(width, n) for n in samples], []),
+        (axes[1], "B", [(m, m) for m in square], [MeanSubtraction()]),
+    ):
+        handles.append([])
+        drawn = []
+        for m, n in sizes:
+            tasks = [(ntk_network(m, last), n, child) for child in next(children).spawn(n_networks)]
+            found = run(_eigenvalues_of_f, tasks, progress=progress)
+            values = NTK_SIGMA_W2 * n / m * np.concatenate([one["eigenvalues"] for one in found])
+            drawn.append(values[values > 1e-6 * values.max()])  # others are zero but for rounding
+        bins = np.geomspace(min(v.min() for v in drawn), 1.02 * max(v.max() for v in drawn), BINS)
+        for index, ((m, n), values) in enumerate(zip(sizes, drawn, strict=True)):
+            colour = sequence(index, len(sizes), None)
+            weights = np.full(values.size, 1 / values.size)
+            ax.hist(values, bins, weights=weights, histtype="step", lw=1.3, color=colour)
+            fim = fisher_statistics(ntk_network(m, last), n_samples=n)
+            per_fisher = NTK_SIGMA_W2 * n / m
+            ax.axvline(per_fisher * fim.largest, 0.75, color=colour, ls="--", lw=1.3)
+            label = f"$N = {n}$ (A)" if not last else f"$N = M = {n}$ (B)"
+            handles[-1].append(Line2D([], [], color=colour, label=label))
+        ax.axvline(per_fisher * fim.bulk, color="0.2", ls="-.", lw=1.2)
+        ax.set(xscale="log", yscale="log", xlabel=r"eigenvalue of $\Theta$")
+        letter(ax, panel, "mean subtraction" if last else f"$M = {width}$")
+    axes[0].set_ylabel("share of the eigenvalues per bin")
+    lines = [
+        Line2D([], [], color="0.2", ls="--", label="predicted largest"),
+        Line2D([], [], color="0.2", ls="-.", label="predicted mean of the bulk"),
+    ]
+    figure.legend(
+        handles=[*handles[0], *handles[1], *lines], loc="outside lower center", ncols=3, frameon=False
+    )
+    return figure
+
+
+@paper_style
+def feature_metric(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Spectrum of the feature-space metric, for linear outputs and for a softmax.
+
+    Tanh, M = 500 and N = 1000 are the paper's. Ours: three weight layers, C = 10 outputs,
+    :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), Gaussian inputs of variance 1, and 8 networks. The metric is that of
+    all features, inputs and hidden units, 3 M of them. Two histograms a panel: the C (softmax: C - 1) largest
+    eigenvalues of every network, and all others. Dashed: the predicted outliers of `mfdnn.feature_statistics`, one
+    value for all C of linear outputs at infinite width, C - 1 different ones behind a softmax (means over draws of
+    the outputs); they do not grow with M. Eigenvalues below a millionth of the largest are off the axis.
+
+    Parameters
+    ----------
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: width 40, 60 inputs, three networks.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+
+    width, n_samples, n_networks = FEATURE_SIZES_FAST if fast else FEATURE_SIZES
+    net = mlp([width] * 3 + [N_OUTPUTS], PHI, sigma_w2=SIGMA_W2, sigma_b2=SIGMA_B2)
+    tasks = [(net, n_samples, child) for child in np.random.default_rng(rng).spawn(n_networks)]
+    drawn = run(_eigenvalues_of_features, tasks, progress=progress)
+    figure, axes = pyplot.subplots(1, 2, figsize=(7.0, 3.2), layout="constrained", sharey=True)
+    for ax, panel, output in ((axes[0], "A", "linear"), (axes[1], "B", "softmax")):
+        theory = feature_statistics(net, n_samples=n_samples, output=output)
+        values = np.stack([found[output] for found in drawn])
+        label = "$C$ largest (softmax: $C - 1$)"
+        _two_populations(ax, values, theory.n_outliers, np.unique(theory.outliers), label)
+        ax.set_xlabel(f"eigenvalue of the feature metric, {output} outputs")
+        letter(ax, panel, "squared error" if output == "linear" else "cross-entropy")
+    axes[0].set_ylabel("eigenvalues per bin and network")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def ntk_network(width: int, last: Sequence[Layer]) -> Network:
+    """Three weight layers without biases, and what stands behind them."""
+    net = mlp([width] * 3 + [NTK_OUTPUTS], NTK_PHI, sigma_w2=NTK_SIGMA_W2, bias=False)
+    return Network(width, [*net.layers, *last])
+
+
+def _two_populations(
+    ax: Axes, values: np.ndarray, n_outliers: int, predicted: np.ndarray, label: str = "$C - 1$ largest"
+) -> None:
+    """Histograms of the largest of every network and of all others, of (networks, eigenvalues), and the predicted."""
+    positive = values[values > 1e-6 * values.max()]
+    bins = np.geomspace(positive.min(), 1.02 * positive.max(), BINS).tolist()
+    for part, colour, name in (
+        (values[:, n_outliers:], "sky", "all others"),
+        (values[:, :n_outliers], "orange", label),
+    ):
+        weights = np.full(part.size, 1 / len(values))
+        ax.hist(part.ravel(), bins, weights=weights, color=plots.COLOURS[colour], alpha=0.8, label=name)
+    for outlier in predicted:
+        line = ax.axvline(outlier, 0.62, color=plots.COLOURS["vermillion"], ls="--", lw=1.2)
+    line.set_label("predicted outliers")
+    ax.set(xscale="log", yscale="log")
+
+
+def _softmax(net: Network, n_samples: int) -> SoftmaxStatistics:
+    return softmax_statistics(fisher_statistics(net, n_samples=n_samples), n_draws=N_DRAWS)
+
+
+def _softmax_eigenvalues(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
+    net, n_samples, rng = task
+    one = sample(net, rng=rng)
+    found = fisher_spectrum(one, gaussian_inputs(n_samples, net.n_inputs, rng=rng), output="softmax")
+    values = {"mean": found.mean, "second_moment": found.second_moment, "largest": found.largest}
+    return {"eigenvalues": found.eigenvalues, **{name: np.asarray(value) for name, value in values.items()}}
+
+
+def _eigenvalues_of_f(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
+    net, n_samples, rng = task
+    one = sample(net, rng=rng)
+    return {
+        "eigenvalues": fisher_spectrum(one, gaussian_inputs(n_samples, net.n_inputs, rng=rng)).eigenvalues
+    }
+
+
+def _eigenvalues_of_features(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
+    net, n_samples, rng = task
+    one = sample(net, rng=rng)
+    X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
+    return {output: feature_spectrum(one, X, output=output).eigenvalues for output in ("linear", "softmax")}

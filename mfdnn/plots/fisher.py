@@ -13,9 +13,7 @@ from ._style import COLOURS, legend, make_axes, number, width_ticks
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..finite_width import OutlierDistribution
-
-__all__ = ["eigenvalue_scaling", "fisher_spectrum", "learning_rate_boundary", "outlier_law"]
+__all__ = ["eigenvalue_scaling", "fisher_spectrum", "learning_rate_boundary"]
 
 
 def fisher_spectrum(
@@ -115,8 +113,10 @@ def learning_rate_boundary(
     label: str | None = None,
     *,
     measured_label: str = "sampled networks",
+    band: Any = None,
+    note: str | None = None,
 ) -> Axes:
-    r"""Learning-rate limit 2/lambda_max against width: line of theory, measured points, and the two zones.
+    r"""Learning-rate limit 2/lambda_max against width: line of theory, measured points, band, and the two zones.
 
     Parameters
     ----------
@@ -128,6 +128,11 @@ def learning_rate_boundary(
     label : str, optional
         What the line is the limit of, such as the loss and the optimiser.
     measured_label : str
+    band : tuple (widths, low, high), optional
+        Limits between which nine networks in ten have theirs: 2 over quantiles of `mfdnn.outlier_distribution`, at
+        those of `widths` that it covers.
+    note : str, optional
+        An entry of the legend: why there is no band, or only a part of it.
 
     Returns
     -------
@@ -158,16 +163,24 @@ def learning_rate_boundary(
         )
         points = np.asarray(pair[0], dtype=float), np.asarray(pair[1], dtype=float)
         everything = np.concatenate([y, points[1]])
+    known: dict[float, tuple[float, float]] = {}
+    if band is not None:
+        between = _band(band)
+        known = {width: (under, over) for width, under, over in zip(*between, strict=True)}
+        everything = np.concatenate([everything, *between[1:]])
     low, high = everything.min() / 3, everything.max() * 3
     left, right = (x[0] / 1.15, x[-1] * 1.15) if x.size > 1 else (x[0] / 2, x[0] * 2)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    # The zones reach the edges of the axes: the line goes on with its slope at either end.
+    # The zones reach the edges of the axes: lines go on with their slope at either end.
     ends = np.concatenate([[left], x, [right]])
-    slopes = np.diff(np.log(y)) / np.diff(np.log(x)) if x.size > 1 else np.zeros(1)
-    line = np.concatenate([[y[0] * (left / x[0]) ** slopes[0]], y, [y[-1] * (right / x[-1]) ** slopes[-1]]])
-    ax.fill_between(ends, low, line, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
-    ax.fill_between(ends, line, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
+    borders = np.array([known.get(width, (limit, limit)) for width, limit in zip(x, y, strict=True)]).T
+    under, over = (_to_edges(x, border, left, right) for border in borders)
+    ax.fill_between(ends, low, under, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
+    ax.fill_between(ends, over, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
+    if known:
+        text = "limits of 90 % of networks, predicted"
+        ax.fill_between(ends, under, over, color="0.8", lw=0, label=text).set_gid("band")
     ax.plot(
         x,
         y,
@@ -186,6 +199,8 @@ def learning_rate_boundary(
             zorder=3,
             label=measured_label,
         )
+    if note is not None:
+        ax.plot([], [], ls="none", label=note)
     ax.text(0.04, 0.05, "monotone", transform=ax.transAxes, ha="left", va="bottom")
     ax.text(0.96, 0.95, "may grow:\ncatapult or divergence", transform=ax.transAxes, ha="right", va="top")
     ax.set(xlabel="width $M$", ylabel=r"learning rate $\eta$", xlim=(left, right), ylim=(low, high))
@@ -203,6 +218,7 @@ def eigenvalue_scaling(
     label: str | None = None,
     *,
     leading: Any = None,
+    band: Any = None,
     color: Any = None,
     marker: str = "o",
 ) -> Axes:
@@ -220,6 +236,8 @@ def eigenvalue_scaling(
         Of the line of theory.
     leading : array, shape (n,), optional
         The leading order in the width, drawn dotted.
+    band : tuple (widths, low, high), optional
+        Where single networks lie, as quantiles of `mfdnn.outlier_distribution`; shaded.
     color, marker : optional
         By default the colour is the next of the cycle.
 
@@ -239,6 +257,9 @@ def eigenvalue_scaling(
     x, y = _over_widths(widths, "theory", theory)
     ax = make_axes(ax)
     (line,) = ax.plot(x, y, lw=1.6, label=label, color=color)
+    if band is not None:
+        at, low, high = _band(band)
+        ax.fill_between(at, low, high, color=line.get_color(), alpha=0.25, lw=0, zorder=1.5).set_gid("band")
     if leading is not None:
         ax.plot(x, leading, lw=1.2, ls=":", color=line.get_color())[0].set_gid("leading")
     if values is not None:
@@ -261,101 +282,18 @@ def eigenvalue_scaling(
     return ax
 
 
-def outlier_law(
-    law: OutlierDistribution,
-    values: Any = None,
-    ax: Axes | None = None,
-    bins: int | Sequence[float] = 30,
-    *,
-    confidence: float = 0.95,
-) -> Axes:
-    r"""Predicted law of the largest eigenvalue over random networks: density, band, and a value that is safe.
+def _band(band: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Widths, ascending, and both ends."""
+    widths, low = _over_widths(band[0], "band", band[1])
+    high = _over_widths(widths, "band", band[2])[1]
+    order = np.argsort(widths)
+    return widths[order], low[order], high[order]
 
-    Parameters
-    ----------
-    law : OutlierDistribution
-        Of `mfdnn.outlier_distribution`. Drawn are the density of its largest outlier, the band from
-        1 - `confidence` to `confidence`, the mean and the infinite-width value `lambda_0`.
-    values : array, optional
-        Largest eigenvalues of drawn networks, as a histogram, and the shares of them beyond `lambda_0` and
-        beyond the upper end of the band.
-    ax : Axes, optional
-    bins : int or sequence
-        Of the histogram, as in `numpy.histogram`.
-    confidence : float
-        Probability that a network stays below the upper end of the band.
 
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        `confidence` is not between 0.5 and 1, `values` are not finite or empty.
-
-    Examples
-    --------
-    >>> import mfdnn
-    >>> from matplotlib import pyplot
-    >>> from mfdnn import plots
-    >>> net = mfdnn.mlp([100, 100, 100, 1], "relu", sigma_w2=2.0, sigma_b2=0.1)
-    >>> ax = plots.outlier_law(mfdnn.outlier_distribution(net, n_samples=100))
-    >>> ax.get_xlabel()
-    '$\\lambda_{\\max}$ of one network'
-    >>> pyplot.close(ax.figure)
-    """
-    if not 0.5 < confidence < 1:
-        raise ValueError(f"`confidence` must be between 0.5 and 1, got {confidence}; 0.95 is usual.")
-    measured = None if values is None else finite_array("values", values).ravel()
-    if measured is not None and measured.size == 0:
-        raise ValueError(
-            "`values` must contain a largest eigenvalue or more, got none; pass None to leave it out."
-        )
-    ax = make_axes(ax)
-    if measured is not None:
-        ax.hist(
-            measured,
-            bins,
-            density=True,
-            histtype="stepfilled",
-            color="0.82",
-            edgecolor="0.55",
-            lw=0.6,
-            label="drawn networks",
-        )
-    p = np.linspace(0, 1, 402)[1:-1]
-    edges = law.quantile(p)
-    middle, density = (edges[1:] + edges[:-1]) / 2, np.diff(p) / np.diff(edges)
-    low, high = law.quantile([1 - confidence, confidence])
-    inside = (middle >= low) & (middle <= high)
-    percent = f"{100 * confidence:g} %"
-    ax.plot(middle, density, color=COLOURS["blue"], lw=1.6, label="predicted law")
-    ax.fill_between(
-        middle[inside],
-        density[inside],
-        color=COLOURS["blue"],
-        alpha=0.2,
-        lw=0,
-        label=f"predicted {100 * (1 - confidence):g}-{percent}",
-    )
-    lines = (
-        (law.lambda_0, "--", COLOURS["vermillion"], r"infinite width, $\lambda_0$"),
-        (law.largest_mean, ":", COLOURS["blue"], "predicted mean"),
-        (high, "-", COLOURS["green"], f"predicted {percent} value"),
-    )
-    for value, dash, colour, label in lines:
-        ax.axvline(value, ymax=0.8, color=colour, ls=dash, lw=1.4, label=label)
-    if measured is not None:
-        for y, value, colour in ((0.98, law.lambda_0, lines[0][2]), (0.89, high, lines[2][2])):
-            share = f"{100 * np.mean(measured > value):.3g} % beyond"
-            ax.text(
-                0.98, y, share, color=colour, transform=ax.transAxes, ha="right", va="top", fontsize="small"
-            )
-    ax.set(xlabel=r"$\lambda_{\max}$ of one network", ylabel="density")
-    ax.set_ylim(0, ax.get_ylim()[1] / 0.8)
-    legend(ax)
-    return ax
+def _to_edges(x: np.ndarray, y: np.ndarray, left: float, right: float) -> np.ndarray:
+    """A line on logarithmic scales and its ends, with its slope there."""
+    slopes = np.diff(np.log(y)) / np.diff(np.log(x)) if x.size > 1 else np.zeros(1)
+    return np.concatenate([[y[0] * (left / x[0]) ** slopes[0]], y, [y[-1] * (right / x[-1]) ** slopes[-1]]])
 
 
 def _over_widths(widths: Any, name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:

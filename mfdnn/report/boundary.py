@@ -8,6 +8,7 @@ import numpy as np
 
 from .._results import Result
 from ..ensemble import Ensemble, ensemble
+from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
 from ..learning_rate import LearningRate, stability_limit
 from ..network import Network, scale_widths
@@ -17,6 +18,7 @@ __all__ = ["WIDTH_FACTORS", "Boundary", "boundary", "sampled_rates"]
 WIDTH_FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)  # hidden widths, relative to the network's own
 MEASURED_UP_TO = 1.0  # wider ones are theory only: sampling them costs more than the network asked about
 NETWORKS_PER_WIDTH = 5
+NARROWEST = 8  # units of a layer: with fewer no theory of wide networks is of interest
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -24,12 +26,16 @@ class Boundary(Result):
     """Learning-rate limit against width: mean hidden widths, predicted, measured mean and its standard error.
 
     `measured` and `standard_error` belong to the first ``len(measured)`` widths; wider networks are not sampled.
+    `band` (2, n), predicted limits that 95 % and 5 % of the networks exceed, belongs to the last n widths;
+    `band_note` says why the others have none, if any.
     """
 
     widths: np.ndarray
     predicted: np.ndarray
     measured: np.ndarray
     standard_error: np.ndarray
+    band: np.ndarray
+    band_note: str
 
 
 def boundary(
@@ -38,17 +44,25 @@ def boundary(
     """The limits of a network with its hidden widths scaled; `ens` are samples of the network itself."""
     n_networks = min(ens.n_networks, NETWORKS_PER_WIDTH)
     widths, predicted, measured, errors = [], [], [], []
+    bands: list[tuple[float, float]] = []
+    note = ""
     weighted = [layer for layer in net.layers if layer.n_weight_layers]
     tied = weighted[0].children or weighted[-1].children
     for factor, child in zip(WIDTH_FACTORS, children, strict=True):
         if tied and factor != 1:  # the width is that of the inputs or outputs
             continue
+        hidden = net.widths[1:-1]
+        if not hidden or (factor * min(hidden) < NARROWEST and factor != 1):
+            continue
         scaled = net if factor == 1 else scale_widths(net, factor)
         hidden = scaled.widths[1:-1]
-        if not hidden or (min(hidden) < 8 and factor != 1):
-            continue
         widths.append(float(np.mean(hidden)))
         predicted.append(_rate(lr, float(fisher_statistics(scaled, **data).largest)))
+        between, reason = outlier_band(scaled, **data)
+        if between is None:  # wider ones may still have an outlier
+            bands, note = [], reason
+        else:
+            bands.append((_rate(lr, between[1]), _rate(lr, between[0])))
         if factor <= MEASURED_UP_TO:
             sampled = (
                 ens if factor == 1 else ensemble(scaled, n_networks=n_networks, rng=child, **data, **run)
@@ -56,7 +70,8 @@ def boundary(
             rates = sampled_rates(lr, sampled)
             measured.append(np.mean(rates))
             errors.append(np.std(rates, ddof=1) / np.sqrt(len(rates)))
-    return Boundary(*map(np.array, (widths, predicted, measured, errors)))
+    band = np.array(bands).reshape(-1, 2).T
+    return Boundary(np.array(widths), np.array(predicted), np.array(measured), np.array(errors), band, note)
 
 
 def sampled_rates(lr: LearningRate, ens: Ensemble) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import plots
 from ..phase import phase_diagram
+from ..plots._style import COLOURS, integer_ticks, legend, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ GRID = 160  # points per axis of the phase diagram
 def picture(r: Report) -> Figure:
     """The four panels."""
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 8.2), layout="constrained")
     _place_panel(r, axes[0, 0])
@@ -38,6 +40,16 @@ def picture(r: Report) -> Figure:
         n_networks=r.ensemble.n_networks,
         label="sampled eigenvalues" if whole else "largest eigenvalue of each sampled network",
     )
+    if axes[1, 0].get_yscale() == "log":  # over less than two decades matplotlib labels every tick
+        low, high = axes[1, 0].get_ylim()
+        axes[1, 0].yaxis.set_major_formatter("{x:g}")
+        axes[1, 0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes[1, 0].yaxis.set_minor_formatter("{x:g}" if high < 100 * low else NullFormatter())
+    cross = r.learning_rate.lambda_max_softmax
+    if cross:
+        label = rf"$\lambda_{{\max}}$ of $F_\mathrm{{cross}}$: {number(cross)}"
+        axes[1, 0].axvline(cross, color=COLOURS["blue"], ls=(0, (5, 1, 1, 1, 1, 1)), lw=1.6, label=label)
+        legend(axes[1, 0])
     _boundary_panel(r, axes[1, 1])
     figure.suptitle(repr(r.network)[8:-1], fontsize="medium")
     return figure
@@ -56,14 +68,17 @@ def _boundary_panel(r: Report, ax: Axes) -> None:
         )
         ax.set_axis_off()
         return
-    measured = slice(0, len(b.measured))
+    measured, known = slice(0, len(b.measured)), len(b.band[0])
     plots.learning_rate_boundary(
         b.widths,
         b.predicted,
         (b.widths[measured], b.measured),
         b.standard_error,
         ax=ax,
-        label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}",
+        label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}"
+        + (", any softmax" if r.learning_rate.loss == "cross_entropy" else ""),
+        band=(b.widths[len(b.widths) - known :], *b.band) if known else None,
+        note=f"{'part of the band' if known else 'no band'}: {b.band_note}" if b.band_note else None,
     )
 
 
@@ -71,10 +86,14 @@ def _place_panel(r: Report, ax: Axes) -> None:
     if r.hidden is None:
         op = r.order_parameters
         layers = np.arange(1, r.network.n_weight_layers + 1)
-        ax.plot(layers, op.averaged("c"), "o-", ms=3)
+        correlation = op.averaged("c")
+        ax.plot(layers, correlation, "o-", ms=3, color=COLOURS["blue"])
         ax.set(
-            xlabel="weight layer $l$", ylabel=r"correlation of two inputs $q_{st}^l/q^l$", ylim=(-0.05, 1.05)
+            xlabel="weight layer $l$",
+            ylabel=r"correlation of two inputs $q_{st}^l/q^l$",
+            ylim=(min(-0.05, correlation.min() - 0.05), 1.05),
         )
+        integer_ticks(ax, layers)
         ax.set_title("correlation over depth (no fixed variances: no phase diagram)", fontsize="small")
         return
     h = r.hidden

@@ -1,0 +1,57 @@
+"""The band of the largest eigenvalue for figures: where the law refuses, none, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..network import Network
+from .outliers import NoOutlier, quiet_distribution
+
+__all__ = ["Band", "outlier_band"]
+
+
+class Band(NamedTuple):
+    """Quantiles of the largest eigenvalue over networks, or None and the reason in a few words."""
+
+    quantiles: tuple[float, float] | None
+    reason: str
+
+
+def outlier_band(
+    net: Network,
+    n_samples: int | None = None,
+    q0: float | None = None,
+    c0: float | None = None,
+    *,
+    inputs: np.ndarray | None = None,
+    p: tuple[float, float] = (0.05, 0.95),
+) -> Band:
+    """The band of a network whose data `fisher_statistics` has taken, so that a refusal is one of the law.
+
+    Parameters
+    ----------
+    net, n_samples, q0, c0, inputs
+        As in `outlier_distribution`.
+    p : pair of float
+        Probabilities of the lower and the upper end.
+
+    Returns
+    -------
+    Band
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> from mfdnn.finite_width.band import outlier_band
+    >>> outlier_band(mfdnn.mlp([100, 100, 1], "tanh", sigma_w2=1.5, bias=False), 200)
+    Band(quantiles=None, reason='no eigenvalue stands clear of the bulk')
+    """
+    try:
+        low, high = quiet_distribution(net, n_samples, q0, c0, inputs=inputs).quantile(p)
+    except NoOutlier as error:
+        return Band(None, str(error).split(" (")[0].split(":")[0])
+    except ValueError:
+        return Band(None, "the law is not derived for these layers")
+    return Band((float(low), float(high)), "")

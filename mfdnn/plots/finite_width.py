@@ -1,0 +1,229 @@
+"""The law of the largest eigenvalue over random networks: of one network, and over depth and width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validation import finite_array
+from ._style import COLOURS, legend, make_axes, number
+
+if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
+    from matplotlib.axes import Axes
+
+    from ..finite_width import OutlierDistribution, SpreadMap
+
+__all__ = ["outlier_law", "spread_map"]
+
+LEVELS = (0.025, 0.05, 0.1, 0.2, 0.35)  # beyond the last the law was not tested
+RANGE = (0.01, 1.0)  # of the colours
+TICKS = (0.01, 0.03, 0.1, 0.3, 1.0)
+SPREAD = r"relative spread of $\lambda_{\max}$"
+NOTHING = "#CCCCCC"
+
+
+def outlier_law(
+    law: OutlierDistribution,
+    values: Any = None,
+    ax: Axes | None = None,
+    bins: int | Sequence[float] = 30,
+    *,
+    confidence: float = 0.95,
+) -> Axes:
+    r"""Predicted law of the largest eigenvalue over random networks: density, band, and a value that is safe.
+
+    Parameters
+    ----------
+    law : OutlierDistribution
+        Of `mfdnn.outlier_distribution`. Drawn are the density of its largest outlier, the band from
+        1 - `confidence` to `confidence`, the mean and the infinite-width value `lambda_0`.
+    values : array, optional
+        Largest eigenvalues of drawn networks, as a histogram, and the shares of them beyond `lambda_0` and
+        beyond the upper end of the band.
+    ax : Axes, optional
+    bins : int or sequence
+        Of the histogram, as in `numpy.histogram`.
+    confidence : float
+        Probability that a network stays below the upper end of the band.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        `confidence` is not between 0.5 and 1, `values` are not finite or empty.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> from matplotlib import pyplot
+    >>> from mfdnn import plots
+    >>> net = mfdnn.mlp([100, 100, 100, 1], "relu", sigma_w2=2.0, sigma_b2=0.1)
+    >>> ax = plots.outlier_law(mfdnn.outlier_distribution(net, n_samples=100))
+    >>> ax.get_xlabel()
+    '$\\lambda_{\\max}$ of one network'
+    >>> pyplot.close(ax.figure)
+    """
+    if not 0.5 < confidence < 1:
+        raise ValueError(f"`confidence` must be between 0.5 and 1, got {confidence}; 0.95 is usual.")
+    measured = None if values is None else finite_array("values", values).ravel()
+    if measured is not None and measured.size == 0:
+        raise ValueError(
+            "`values` must contain a largest eigenvalue or more, got none; pass None to leave it out."
+        )
+    ax = make_axes(ax)
+    if measured is not None:
+        ax.hist(
+            measured,
+            bins,
+            density=True,
+            histtype="stepfilled",
+            color="0.82",
+            edgecolor="0.55",
+            lw=0.6,
+            label="drawn networks",
+        )
+    p = np.linspace(0, 1, 402)[1:-1]
+    edges = law.quantile(p)
+    middle, density = (edges[1:] + edges[:-1]) / 2, np.diff(p) / np.diff(edges)
+    low, high = law.quantile([1 - confidence, confidence])
+    inside = (middle >= low) & (middle <= high)
+    percent = f"{100 * confidence:g} %"
+    ax.plot(middle, density, color=COLOURS["blue"], lw=1.6, label="predicted law")
+    ax.fill_between(
+        middle[inside],
+        density[inside],
+        color=COLOURS["blue"],
+        alpha=0.2,
+        lw=0,
+        label=f"predicted {100 * (1 - confidence):g}-{percent}",
+    )
+    lines = (
+        (law.lambda_0, "--", COLOURS["vermillion"], r"infinite width, $\lambda_0$"),
+        (law.largest_mean, ":", COLOURS["blue"], "predicted mean"),
+        (high, "-", COLOURS["green"], f"predicted {percent} value"),
+    )
+    for value, dash, colour, label in lines:
+        ax.axvline(value, ymax=0.8, color=colour, ls=dash, lw=1.4, label=label)
+    if measured is not None:
+        for y, value, colour in ((0.98, law.lambda_0, lines[0][2]), (0.89, high, lines[2][2])):
+            share = f"{100 * np.mean(measured > value):.3g} % beyond"
+            ax.text(
+                0.98, y, share, color=colour, transform=ax.transAxes, ha="right", va="top", fontsize="small"
+            )
+    ax.set(xlabel=r"$\lambda_{\max}$ of one network", ylabel="density")
+    ax.set_ylim(0, ax.get_ylim()[1] / 0.8)
+    legend(ax)
+    return ax
+
+
+def spread_map(
+    found: SpreadMap,
+    ax: Axes | None = None,
+    colorbar: bool = True,
+    *,
+    levels: Sequence[float] = LEVELS,
+    constant: Sequence[float] = (),
+    labels: bool = True,
+) -> Axes:
+    r"""Heat map of the relative spread of the largest eigenvalue over width and depth, with contours.
+
+    A contour says how wide a network of some depth must be for 2/lambda_max to be known that well. Hatched: the law
+    has a caution there, mostly because it was tested up to a spread of 0.35 only; grey: no eigenvalue stands clear of
+    the bulk.
+
+    Parameters
+    ----------
+    found : SpreadMap
+        Of `mfdnn.spread_map`, with two depths and two widths or more.
+    ax : Axes, optional
+    colorbar : bool
+    levels : sequence of float
+        Of the contours, ascending.
+    constant : sequence of float
+        Values of :math:`L/\sqrt M` along which dashed lines are drawn: contours that follow them show that the spread
+        depends on this ratio alone.
+    labels : bool
+        Print the levels on the contours.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        A single depth or width.
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot
+    >>> import mfdnn
+    >>> from mfdnn import plots
+    >>> found = mfdnn.spread_map("relu", 2.0, 0.0, [2, 4, 8], [100, 400, 1600], n_samples=50)
+    >>> ax = plots.spread_map(found, constant=[0.1, 0.2, 0.4])
+    >>> ax.get_ylabel()
+    'depth $L$'
+    >>> pyplot.close(ax.figure)
+    """
+    if min(found.spread.shape) < 2:
+        raise ValueError(
+            f"`found` needs two depths and two widths, got {found.spread.shape[0]} x {found.spread.shape[1]}; compute "
+            "it on a grid."
+        )
+    from matplotlib.colors import LogNorm
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    ax = make_axes(ax)
+    x, y, values = found.widths, found.depths, np.ma.masked_invalid(found.spread)
+    shown = np.ma.clip(values, *RANGE)
+    mesh = ax.pcolormesh(
+        x, y, shown, norm=LogNorm(*RANGE), cmap="viridis", shading="nearest", rasterized=True
+    )
+    ax.set(xscale="log", yscale="log", xlabel="width $M$", ylabel="depth $L$")
+    ax.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+    handles: list[Any] = []
+    inside = [level for level in levels if values.min() < level < values.max()]
+    if inside:
+        drawn = ax.contour(x, y, values, inside, colors="white", linewidths=1.3)
+        handles.append(Line2D([], [], color="0.6", lw=1.3, label="equal spread"))
+        if labels:
+            longest = [max(paths, key=len) for paths in drawn.allsegs if paths]
+            places = [tuple(path[len(path) // 2]) for path in longest]
+            ax.clabel(drawn, fmt=lambda level: f"{100 * level:g} %", fontsize="small", manual=places)
+    for ratio in constant:
+        ax.plot(x, ratio * np.sqrt(x), color="black", ls="--", lw=1.0).pop().set_gid("constant ratio")
+    if len(constant):
+        ratios = ", ".join(number(ratio) for ratio in constant)
+        handles.append(Line2D([], [], color="black", ls="--", lw=1.0, label=rf"$L/\sqrt{{M}}$ = {ratios}"))
+    doubtful = (found.status == "caution").astype(float)
+    if doubtful.any():
+        ax.contourf(x, y, doubtful, [0.5, 1.5], hatches=["///"], colors="none")
+        handles.append(Patch(fc="white", ec="black", hatch="///", lw=0.5, label="law in doubt"))
+    if np.ma.getmaskarray(values).any():
+        ax.set_facecolor(NOTHING)
+        handles.append(Patch(fc=NOTHING, label="no outlier clear of the bulk"))
+    if colorbar:
+        ends = values.min() < RANGE[0], values.max() > RANGE[1]
+        extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[ends]
+        bar = ax.figure.colorbar(mesh, ax=ax, label=SPREAD, extend=extend)
+        bar.set_ticks(TICKS, labels=[f"{tick:g}" for tick in TICKS])
+        bar.minorticks_off()
+    _ticks(ax.xaxis, x, [step * 10**k for k in range(6) for step in (1, 2, 5)])
+    _ticks(ax.yaxis, y, [2**k for k in range(1, 12)])
+    legend(ax, handles)
+    return ax
+
+
+def _ticks(axis: Any, values: np.ndarray, places: list[int]) -> None:
+    """Whole numbers on a logarithmic axis."""
+    from matplotlib.ticker import NullFormatter
+
+    shown = [place for place in places if values.min() <= place <= values.max()]
+    axis.set_ticks(shown, labels=[str(place) for place in shown])
+    axis.set_minor_formatter(NullFormatter())
