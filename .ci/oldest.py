@@ -6,5 +6,5 @@ import re
 config = configparser.ConfigParser()
 config.read("setup.cfg")
 declared = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-floors = set(re.findall(r"^([\w-]+)>=([\d.]+)$", "\n".join(declared), flags=re.MULTILINE))
+floors = set(re.findall(r"^([\w-]+)>=([\d.]+)(?:;.*)?$", "\n".join(declared), flags=re.MULTILINE))
 print("\n".join(f"{name}=={version}" for name, version in sorted(floors)))

@@ -11,14 +11,27 @@ from .finite_width import (
     CentredEdge,
     OutlierDistribution,
     RequiredWidth,
+    SpreadMap,
     centred_edge,
     outlier_distribution,
+    spread_map,
     width_for_spread,
 )
-from .fisher import FisherStatistics, SoftmaxStatistics, fisher_statistics, softmax_statistics
+from .fisher import (
+    FeatureStatistics,
+    FisherRaoStatistics,
+    FisherStatistics,
+    SoftmaxStatistics,
+    feature_statistics,
+    fisher_rao_statistics,
+    fisher_statistics,
+    softmax_statistics,
+)
 from .gaussian import expect, expect_product
+from .kernels import NTKStatistics, ntk, ntk_statistics
 from .layers import BatchNorm, Dense, Layer, LayerNorm, MeanSubtraction, Pointwise, Residual
 from .learning_rate import LearningRate, max_learning_rate
+from .natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .network import Network, mlp, resnet
 from .order_parameters import OrderParameters, order_parameters
 from .phase import (
@@ -44,12 +57,33 @@ from .phase import (
     variance_map,
 )
 from .report import Report, report
-from .sampled import FisherSpectrum, SampledNetwork, fisher_spectrum, sample
+from .sampled import (
+    FeatureSpectrum,
+    FisherSpectrum,
+    SampledNetwork,
+    empirical_ntk,
+    feature_spectrum,
+    fisher_from_ntk,
+    fisher_spectrum,
+    ntk_from_fisher,
+    sample,
+    squared_fisher_rao_norm,
+)
+from .sweep import Sweep, sweep
+from .training import (
+    CatapultTrajectory,
+    LearningRateMap,
+    TrainingRun,
+    catapult_trajectory,
+    learning_rate_map,
+    train,
+)
 
 __all__ = [
     "Activation",
     "BatchNorm",
     "BatchNormFixedPoint",
+    "CatapultTrajectory",
     "CentredEdge",
     "Comparison",
     "CorrelationDecay",
@@ -57,13 +91,19 @@ __all__ = [
     "CurveGeometry",
     "Dense",
     "Ensemble",
+    "FeatureSpectrum",
+    "FeatureStatistics",
+    "FisherRaoStatistics",
     "FisherSpectrum",
     "FisherStatistics",
     "FixedPoint",
     "Layer",
     "LayerNorm",
     "LearningRate",
+    "LearningRateMap",
     "MeanSubtraction",
+    "NTKStatistics",
+    "NaturalGradientRate",
     "Network",
     "OrderParameters",
     "OutlierDistribution",
@@ -74,12 +114,16 @@ __all__ = [
     "Residual",
     "SampledNetwork",
     "SoftmaxStatistics",
+    "SpreadMap",
+    "TrainingRun",
+    "Sweep",
     "Trajectory",
     "UniversalityClass",
     "VarianceFixedPoints",
     "activation",
     "activation_names",
     "batch_norm_fixed_point",
+    "catapult_trajectory",
     "centred_edge",
     "compare",
     "correlation_decay",
@@ -88,14 +132,24 @@ __all__ = [
     "critical_point",
     "critical_sigma_w2",
     "curve_geometry",
+    "empirical_ntk",
     "ensemble",
     "expect",
     "expect_product",
+    "feature_spectrum",
+    "feature_statistics",
+    "fisher_from_ntk",
+    "fisher_rao_statistics",
     "fisher_spectrum",
     "fisher_statistics",
     "fixed_point",
+    "learning_rate_map",
     "max_learning_rate",
     "mlp",
+    "natural_gradient_rate",
+    "ntk",
+    "ntk_from_fisher",
+    "ntk_statistics",
     "order_parameters",
     "outlier_distribution",
     "phase_diagram",
@@ -103,6 +157,10 @@ __all__ = [
     "resnet",
     "sample",
     "softmax_statistics",
+    "spread_map",
+    "squared_fisher_rao_norm",
+    "train",
+    "sweep",
     "trajectory",
     "universality_class",
     "variance_fixed_points",

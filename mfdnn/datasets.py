@@ -1,4 +1,4 @@
-"""Inputs: exchangeable Gaussian vectors, handwritten digits, a file of the user's own.
+"""Inputs: exchangeable Gaussian vectors, handwritten digits, images from openml.org, a file of the user's own.
 
 They come before everything that takes them: nothing here knows of networks.
 """
@@ -6,14 +6,24 @@ They come before everything that takes them: nothing here knows of networks.
 from __future__ import annotations
 
 import os
+import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from ._input_files import read_matrix
 from ._memory import require_memory
-from ._validation import finite_number, input_matrix, positive_integer, variance
+from ._validation import finite_array, finite_number, input_matrix, positive_integer, variance
 
-__all__ = ["digits", "gaussian_inputs", "load_inputs"]
+__all__ = ["OPENML", "digits", "gaussian_inputs", "load_inputs", "openml"]
+
+OPENML = {  # names and versions at openml.org
+    "mnist": ("mnist_784", 1),
+    "fashion_mnist": ("Fashion-MNIST", 1),
+    "kuzushiji_mnist": ("Kuzushiji-MNIST", 1),
+    "cifar10": ("CIFAR_10", 1),
+}
 
 
 def gaussian_inputs(
@@ -140,10 +150,110 @@ def digits(
             "checkout."
         ) from None
     X, y = load_digits(return_X_y=True)
+    return _chosen(_scaled(X, standardise), y, n_samples, rng)
+
+
+def openml(
+    name: str = "mnist",
+    n_samples: int | None = None,
+    *,
+    rng: Any = None,
+    standardise: bool = False,
+    version: int = 1,
+    data_home: str | os.PathLike | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""MNIST and sets like it, from openml.org by scikit-learn, which keeps them on disk after the first time.
+
+    Scaled as a whole so that the mean squared input is 1, the :math:`q_0 = 1` of the theory.
+
+    Parameters
+    ----------
+    name : str
+        One of `OPENML` ("mnist", "fashion_mnist", "kuzushiji_mnist", "cifar10"), or the name at openml.org of
+        another set of numeric features and classes.
+    n_samples, rng, standardise
+        As for `digits`; features are standardised over the whole set.
+    version : int
+        Of a set that is not in `OPENML`.
+    data_home : path, optional
+        Where scikit-learn keeps its data; default: ``~/scikit_learn_data``.
+
+    Returns
+    -------
+    X : array (T, M_0)
+        Mean square 1 over the whole set: 784 pixels of MNIST's 70 000 images.
+    y : array (T,) of int
+        Classes, numbered from 0 in the order of their names.
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is not installed.
+    OSError
+        The set is not on disk and cannot be fetched.
+    ValueError
+        No set of that name and version, or one that is not of finite numbers; more samples than it has.
+
+    Notes
+    -----
+    The first time MNIST is 15 MB to fetch; reading it takes some seconds with pandas installed, a minute without.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition". Xiao, Rasul
+    & Vollgraf 2017, "Fashion-MNIST", arXiv:1708.07747.
+
+    Examples
+    --------
+    >>> from mfdnn.datasets import openml
+    >>> X, y = openml("mnist", 1000, rng=0)  # doctest: +SKIP
+    >>> X.shape  # doctest: +SKIP
+    (1000, 784)
+    """
+    try:
+        from sklearn.datasets import fetch_openml
+    except ImportError:
+        raise ImportError(
+            "`openml` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the "
+            "checkout."
+        ) from None
+    known, number = OPENML.get(name, (name, positive_integer("version", version)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of attempts that fail, before the one that is reported
+            found = fetch_openml(
+                known,
+                version=number,
+                as_frame=False,
+                parser="pandas" if find_spec("pandas") else "liac-arff",
+                data_home=None if data_home is None else os.fspath(data_home),
+                n_retries=1,
+            )
+    except OSError as error:
+        raise OSError(
+            f"`openml` cannot fetch {known!r} ({error}); connect to the network, copy the folder scikit_learn_data "
+            "from a machine that has the set, or take mfdnn.datasets.digits, which needs neither."
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"`name` must be one of {', '.join(OPENML)}, or a set at openml.org, got {name!r}, version {number} "
+            f"({error}); or take mfdnn.datasets.digits."
+        ) from error
+    X = finite_array("name", found.data, "a set of numeric features")
+    y = np.unique(found.target, return_inverse=True)[1]
+    return _chosen(_scaled(X, standardise), y, n_samples, rng)
+
+
+def _scaled(X: np.ndarray, standardise: bool) -> np.ndarray:
+    """Mean square 1 over all; features of mean 0 and variance 1 before that, if wanted."""
     if standardise:
         spread = X.std(axis=0)
         X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    X = X / np.sqrt(np.mean(X**2))
+    return X / np.sqrt(np.mean(X**2))
+
+
+def _chosen(X: np.ndarray, y: np.ndarray, n_samples: int | None, rng: Any) -> tuple[np.ndarray, np.ndarray]:
+    """That many of the samples, drawn without replacement; None: all."""
     if n_samples is None:
         return X, y
     if positive_integer("n_samples", n_samples) > len(X):
@@ -164,9 +274,10 @@ def load_inputs(
     Parameters
     ----------
     spec : str or path
-        ``"gaussian"``, ``"digits"``, or a ``.npy`` file that holds a numeric (T, M_0) matrix.
+        ``"gaussian"``, ``"digits"``, a name of `OPENML`, or a file with a numeric (T, M_0) matrix: ``.npy``; ``.npz``
+        with one array, or one called X, inputs or data; ``.csv``, with a line of names or without.
     n_samples : int, optional
-        How many rows: the first ones of a file, a random choice of the digits. Default: all (Gaussian: 1000).
+        How many rows: the first ones of a file, a random choice of images. Default: all (Gaussian: 1000).
     n_features : int, optional
         M_0 of the network. Needed for Gaussian inputs; must fit otherwise.
     rng : int, numpy.random.Generator, ... , optional
@@ -178,9 +289,9 @@ def load_inputs(
     Raises
     ------
     FileNotFoundError, ValueError, TypeError
-        No such file; not a ``.npy`` file; not a matrix of finite numbers; too few rows; wrong width.
-    ImportError
-        Digits without scikit-learn.
+        No such file; not such a file; not a matrix of finite numbers; too few rows; wrong width.
+    ImportError, OSError
+        Images without scikit-learn; those of openml.org without a connection, the first time.
 
     Examples
     --------
@@ -194,43 +305,16 @@ def load_inputs(
         return gaussian_inputs(1000 if n_samples is None else n_samples, n_features, rng=rng)
     if spec == "digits":
         return input_matrix("inputs", digits(n_samples, rng=rng)[0], n_features)
-    X = _load_npy(os.fspath(spec))
+    if spec in OPENML:
+        return input_matrix("inputs", openml(str(spec), n_samples, rng=rng)[0], n_features)
+    if not os.path.isfile(spec):
+        raise FileNotFoundError(
+            f"`inputs` must be 'gaussian', 'digits', {', '.join(map(repr, OPENML))}, or a .npy, .npz or .csv file; "
+            f"there is no file {os.fspath(spec)!r}."
+        )
+    X = read_matrix(os.fspath(spec))
     if n_samples is not None and positive_integer("n_samples", n_samples) > len(X):
         raise ValueError(
             f"`n_samples` is {n_samples}, but {os.fspath(spec)!r} holds {len(X)} rows; ask for at most that."
         )
     return input_matrix("inputs", X[:n_samples], n_features)
-
-
-def _load_npy(path: str) -> np.ndarray:
-    """The matrix in a .npy file, with its faults named."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"`inputs` must be 'gaussian', 'digits' or a .npy file; there is no file {path!r}."
-        )
-    try:
-        X = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(
-            f"`inputs` must be a .npy file of numbers, but {path!r} is not ({error}); write one "
-            "with numpy.save."
-        ) from None
-    if not isinstance(X, np.ndarray):  # an .npz archive
-        X.close()
-        raise ValueError(
-            f"`inputs` must be one array, but {path!r} is an archive; write a .npy with numpy.save."
-        )
-    if not (np.issubdtype(X.dtype, np.floating) or np.issubdtype(X.dtype, np.integer)):
-        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {X.dtype}; convert them.")
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(
-            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {X.shape}; reshape "
-            "each input to a row."
-        )
-    bad = ~np.isfinite(X)
-    if bad.any():
-        raise ValueError(
-            f"`inputs` must be finite, but {path!r} holds {bad.sum()} nan or infinite values, the first in row "
-            f"{int(np.argmax(bad.any(axis=1)))}; remove or replace them."
-        )
-    return X

@@ -171,6 +171,43 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["report", "20-24-2", "--networks", "1"], ["`n_networks`"]),
         (["compare", "20-24-2", "--dtype", "float16"], ["`dtype`", "float32"]),
         (["fisher", "20-24-2", "--data", "nowhere.npy", "--c0", "0"], ["`--c0`", "drop it"]),
+        (["fisher", "20-24-2", "--norm", "batchnorm"], ["`--norm`", "did you mean batch_norm"]),
+        (
+            ["fisher", "20-24-2", "--norm", "batch_norm", "--norm-at", "first"],
+            ["`--norm-at`", "hidden, after, last"],
+        ),
+        (["fisher", "20-24-2", "--norm-at", "last"], ["`--norm-at`", "needs --norm"]),
+        (["fisher", "20-2", "--norm", "batch_norm"], ["`--norm-at`", "hidden layer", "last"]),
+        (["fisher", "20-24-2", "--norm", "batch_norm", "--blocks", "2"], ["`--norm`", "--blocks"]),
+        (
+            ["report", "20-24-2", "--norm", "batch_norm", "--samples", "1"],
+            ["`n_samples`", "batch norm", "got 1"],
+        ),
+        (
+            ["report", "20-24-2", "--norm", "batch_norm", "--samples", "2"],
+            ["`n_samples`", "batch norm", "got 2"],
+        ),
+        (
+            ["compare", "20-24-2", "--norm", "batch_norm", "--samples", "2"],
+            ["`n_samples`", "batch norm", "got 2"],
+        ),
+        (
+            ["report", "20-24-2", "--norm", "layer_norm", "--norm-at", "last"],
+            ["`LayerNorm`", "three units", "got 2"],
+        ),
+        (["report", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs or more, got 1"]),
+        (["fisher", "20-24-1", "--softmax"], ["`output`", "two outputs or more, got 1"]),
+        (["compare", "20-24-1", "--softmax"], ["`output`", "two outputs or more, got 1"]),
+        (["report", "20-24-2", "--data", "nowhere.csv"], ["nowhere.csv", "no file"]),
+        (["report", "20-24-2", "--data", "digits"], ["64 features", "20"]),
+        (
+            ["fisher", "20-24-6", "--norm", "layer_norm", "--norm-at", "last", "--softmax"],
+            ["`fim`", "layer norm"],
+        ),
+        (
+            ["learning-rate", "20-24-2", "--norm", "batch_norm", "--confidence", "0.9"],
+            ["BatchNorm", "mfdnn.ensemble"],
+        ),
     ],
 )
 def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
@@ -313,3 +350,68 @@ def test_an_interrupted_comparison_resumes(capsys, tmp_path, monkeypatch):
     monkeypatch.undo()
     code, whole, _ = run(capsys, *argv[:-3], "--json")
     assert resumed == whole
+
+
+def simulated(rows):
+    return {row["quantity"]: (row["theory"], row["predicted"], row["simulation"]) for row in rows}
+
+
+def test_normalisations_from_the_command_line(capsys):
+    dense = [mfdnn.Dense(n, 2.0) for n in (24, 24, 6)]
+    phi, norm = mfdnn.Pointwise("relu"), mfdnn.LayerNorm()
+    places = {
+        "hidden": [dense[0], norm, phi, dense[1], norm, phi, dense[2]],
+        "after": [dense[0], phi, norm, dense[1], phi, norm, dense[2]],
+        "last": [dense[0], phi, dense[1], phi, dense[2], norm],
+    }
+    for place, layers in places.items():
+        at = [] if place == "hidden" else ["--norm-at", place]
+        argv = ["20-24-24-6", "--samples", "12", "--norm", "layer_norm", *at, "--json"]
+        net = mfdnn.Network(20, layers)
+        _, out, _ = run(capsys, "fisher", *argv)
+        assert json.loads(out)["largest"] == mfdnn.fisher_statistics(net, n_samples=12).largest
+        _, out, _ = run(capsys, "order-parameters", *argv)
+        assert json.loads(out)["q_tilde"] == mfdnn.order_parameters(net).q_tilde.tolist()
+        _, out, _ = run(capsys, "learning-rate", *argv)
+        assert json.loads(out)["value"] == float(mfdnn.max_learning_rate(net, n_samples=12))
+        _, out, _ = run(capsys, "compare", *argv, "--networks", "2")
+        assert simulated(json.loads(out)["rows"]) == simulated(
+            mfdnn.compare(net, 12, 2, rng=0).to_dict()["rows"]
+        )
+
+
+def test_softmax_from_the_command_line(capsys, tmp_path):
+    net = mfdnn.mlp([20, 24, 24, 3])
+    argv = ["20-24-24-3", "--samples", "12", "--softmax"]
+    _, out, _ = run(capsys, "fisher", *argv, "--json")
+    assert json.loads(out)["largest"] == mfdnn.fisher_statistics(net, 12, output="softmax").largest
+    code, out, _ = run(capsys, "fisher", *argv, "-o", str(tmp_path / "outliers.csv"))
+    assert code == 0 and "it is the one to use before training" in out
+    assert len((tmp_path / "outliers.csv").read_text().splitlines()) == 3  # C - 1 below the head
+    _, out, _ = run(capsys, "compare", *argv, "--networks", "2", "--json")
+    expected = mfdnn.compare(net, 12, 2, rng=0, output="softmax").to_dict()["rows"]
+    assert simulated(json.loads(out)["rows"]) == simulated(expected)
+
+
+def test_inputs_of_ones_own(capsys, tmp_path):
+    X = np.random.default_rng(0).standard_normal((6, 20))
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", X=X, y=np.arange(6))
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",", header=",".join(f"f{i}" for i in range(20)), comments="")
+    np.savetxt(tmp_path / "bare.csv", X, delimiter=",")
+    expected = mfdnn.fisher_statistics(mfdnn.mlp([20, 24, 2]), inputs=X).largest
+    for name in ("x.npy", "x.npz", "x.csv", "bare.csv"):
+        code, out, err = run(capsys, "fisher", "20-24-2", "--data", str(tmp_path / name), "--json")
+        assert code == 0, err  # fewer rows than the default number of samples
+        assert json.loads(out)["largest"] == pytest.approx(expected, rel=1e-12)
+    code, out, _ = run(capsys, "report", "20-24-2", "--data", str(tmp_path / "x.csv"), "--networks", "2")
+    assert code == 0 and "6 given samples" in out
+    code, _, err = run(capsys, "fisher", "7-24-2", "--data", str(tmp_path / "x.csv"))
+    assert code == 2 and "20 features but the network takes 7" in err
+    code, _, err = run(capsys, "fisher", "20-24-2", "--data", str(tmp_path / "x.npy"), "--samples", "7")
+    assert code == 2 and "holds 6 rows" in err
+    (tmp_path / "words.csv").write_text("a,b\n1,two\n")
+    code, _, err = run(capsys, "fisher", "2-24-2", "--data", str(tmp_path / "words.csv"))
+    assert code == 2 and "one input a line" in err
+    (tmp_path / "ragged.csv").write_text("1,2\n3\n")
+    assert run(capsys, "fisher", "2-24-2", "--data", str(tmp_path / "ragged.csv"))[0] == 2

@@ -1,12 +1,16 @@
 """Inputs: moments within their standard errors, and every fault of a file named."""
 
+import hashlib
+import io
+import json
 import sys
+from urllib.error import HTTPError, URLError
 
 import numpy as np
 import pytest
 
-from mfdnn import _memory
-from mfdnn.datasets import digits, gaussian_inputs, load_inputs
+from mfdnn import _memory, datasets
+from mfdnn.datasets import digits, gaussian_inputs, load_inputs, openml
 from mfdnn.fisher import fisher_statistics
 from mfdnn.network import mlp
 
@@ -110,6 +114,104 @@ def test_digits_say_what_to_install(monkeypatch):
         digits(10)
 
 
+# -- openml.org ------------------------------------------------------------------------------------------------
+
+ARFF = "@RELATION tiny\n" + "".join(f"@ATTRIBUTE pixel{i} NUMERIC\n" for i in range(4))
+ARFF += "@ATTRIBUTE class {b,a,c}\n@DATA\n"
+PIXELS = np.arange(24).reshape(6, 4) % 7
+CLASSES = ["b", "a", "c", "a", "b", "c"]
+
+
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    """A set of six images, as openml.org serves it; returns where it is kept, and what was asked for."""
+    openml_client = pytest.importorskip("sklearn.datasets._openml")
+    rows = "".join(f"{','.join(map(str, row))},{name}\n" for row, name in zip(PIXELS, CLASSES, strict=True))
+    arff = (ARFF + rows).encode()
+    feature = {"is_ignore": "false", "is_row_identifier": "false", "number_of_missing_values": "0"}
+    features = [
+        {"index": str(i), "name": f"pixel{i}", "data_type": "numeric", "is_target": "false", **feature}
+        for i in range(4)
+    ]
+    features.append(
+        {"index": "4", "name": "class", "data_type": "nominal", "is_target": "true", **feature}
+        | {"nominal_value": ["b", "a", "c"]}
+    )
+    description = {"id": "7", "name": "tiny", "version": "1", "format": "ARFF", "status": "active"}
+    description |= {"description": "tiny", "md5_checksum": hashlib.md5(arff).hexdigest(), "file_id": "9"}
+    description |= {"url": "https://www.openml.org/data/v1/download/9/tiny.arff"}
+    qualities = [{"name": "NumberOfInstances", "value": "6.0"}]
+    pages = {  # the last part of an address that tells them apart
+        "download": arff,
+        "features": json.dumps({"data_features": {"feature": features}}).encode(),
+        "qualities": json.dumps({"data_qualities": {"quality": qualities}}).encode(),
+        "list": json.dumps({"data": {"dataset": [{"did": "7", "name": "tiny", "version": 1}]}}).encode(),
+        "data": json.dumps({"data_set_description": description}).encode(),
+    }
+    asked = []
+
+    class Page(io.BytesIO):
+        def info(self):
+            return {}
+
+    def urlopen(request, *args, **kwargs):
+        asked.append(request.full_url)
+        if "/list/" in request.full_url and "tiny" not in request.full_url:
+            raise HTTPError(request.full_url, 412, "no such set", None, None)
+        return Page(next(page for part, page in pages.items() if f"/{part}/" in request.full_url))
+
+    monkeypatch.setattr(openml_client, "urlopen", urlopen)
+    return tmp_path, asked
+
+
+def test_openml_sets_are_fetched_once_scaled_and_their_classes_numbered(served):
+    home, asked = served
+    X, y = openml("tiny", data_home=home)
+    np.testing.assert_allclose(X, PIXELS / np.sqrt(np.mean(PIXELS**2)), rtol=1e-13)
+    assert y.tolist() == [1, 0, 2, 0, 1, 2]  # a, b, c
+    n_asked = len(asked)
+    few, labels = openml("tiny", 3, rng=0, data_home=home, standardise=True)
+    assert len(asked) == n_asked  # from the disk
+    whole, all_labels = openml("tiny", data_home=home, standardise=True)
+    chosen = np.random.default_rng(0).choice(6, 3, replace=False)
+    assert np.array_equal(few, whole[chosen]) and np.array_equal(labels, all_labels[chosen])
+    np.testing.assert_allclose(whole.mean(axis=0), 0, atol=1e-14)
+    with pytest.raises(ValueError, match="`n_samples` must be at most 6"):
+        openml("tiny", 7, data_home=home)
+
+
+def test_load_inputs_takes_sets_of_openml(served, monkeypatch):
+    home, _ = served
+    monkeypatch.setitem(datasets.OPENML, "mnist", ("tiny", 1))
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(home))
+    assert np.array_equal(load_inputs("mnist", 5, 4, rng=1), openml("mnist", 5, rng=1)[0])
+
+
+def test_openml_says_what_to_do_without_a_network(served, monkeypatch):
+    home, _ = served
+
+    def urlopen(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", urlopen)
+    with pytest.raises(
+        OSError, match=r"cannot fetch 'mnist_784' .*not known.*mfdnn\.datasets\.digits, which needs"
+    ):
+        openml("mnist", data_home=home)
+
+
+def test_openml_sets_that_are_not_there_are_named(served):
+    home, _ = served
+    with pytest.raises(ValueError, match=r"one of mnist, .* or a set at openml\.org, got 'mnits', version 1"):
+        openml("mnits", data_home=home)
+
+
+def test_openml_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[data\]'"):
+        openml("mnist")
+
+
 def test_load_inputs_by_name():
     assert np.array_equal(load_inputs("gaussian", 7, 3, rng=1), gaussian_inputs(7, 3, rng=1))
     assert load_inputs("gaussian", None, 2).shape == (1000, 2)
@@ -167,8 +269,12 @@ BAD[4, 0] = np.inf
         (_file("a.npy", np.array([[{}, 1]], dtype=object)), ValueError, "must be a .npy file of numbers"),
         (_file("a.npy", b"1,2,3\n"), ValueError, "must be a .npy file of numbers"),
         (_file("a.npy", b""), ValueError, "must be a .npy file of numbers"),
-        (_file("a.npz", {"x": np.ones((2, 2))}), ValueError, "is an archive"),
-        (lambda folder: folder / "none.npy", FileNotFoundError, "'gaussian', 'digits' or a .npy file"),
+        (_file("a.npz", {"a": np.ones((2, 2)), "b": np.ones(2)}), ValueError, "is an archive of a, b; call"),
+        (
+            lambda folder: folder / "none.npy",
+            FileNotFoundError,
+            "'gaussian', 'digits', 'mnist', .* or a .npy, .npz or .csv file",
+        ),
         (lambda folder: "gausian", FileNotFoundError, "there is no file 'gausian'"),
     ],
 )

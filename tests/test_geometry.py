@@ -228,9 +228,10 @@ def test_every_path_through_the_dual_knows_blocks_and_units(name, iterate):
         "couples within": Network(5, [dense[0], BatchNorm(), *dense[1:]]),
         "layer norm": Network(5, [dense[0], LayerNorm(), *dense[1:]]),
     }[name]
-    one, X, _ = draw(net, 9)
+    n = 12  # more than twice the first fan-in and less than twice the second: either way round of a Gram matrix
+    one, X, _ = draw(net, n)
     linear, J = one.linearise(X), jacobian(one, X)
-    rows = J.reshape(9, net.n_outputs, -1).swapaxes(0, 1).reshape(9 * net.n_outputs, -1)
+    rows = J.reshape(n, net.n_outputs, -1).swapaxes(0, 1).reshape(n * net.n_outputs, -1)
     scales = [
         (np.sqrt(layer.sigma_w2 / fan_in), np.sqrt(layer.sigma_b2)) if layer.n_weight_layers else (1.0, 1.0)
         for layer, fan_in in net.parameter_layers
@@ -244,7 +245,7 @@ def test_every_path_through_the_dual_knows_blocks_and_units(name, iterate):
     first = np.zeros(one.n_parameters)
     first[columns_of(one, 0)] = 1
     for options, scale in (({"parameterisation": "ntk"}, ntk), ({"layer": 0}, first)):
-        expected = (rows * scale**2) @ rows.T / 9
+        expected = (rows * scale**2) @ rows.T / n
         d = dual.dual(linear, 2, None, Coordinates(net, **options))
         top = fisher_spectrum(one, X, k=2, eigenvectors=True, tol=1e-9, **options)
         scale = np.abs(expected).max()

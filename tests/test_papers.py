@@ -9,8 +9,10 @@ from matplotlib.collections import PolyCollection
 
 import mfdnn
 from mfdnn import papers
+from mfdnn.finite_width import spread_map
+from mfdnn.finite_width.band import outlier_band
 from mfdnn.papers import _signals as signals
-from mfdnn.papers import karakida2019, karakida2021, lambda_max_law, poole2016, schoenholz2017
+from mfdnn.papers import karakida2019, karakida2021, lambda_max_law, lambda_max_map, poole2016, schoenholz2017
 from mfdnn.papers import karakida2019_normalization as normalization
 
 
@@ -224,6 +226,23 @@ def test_karakida_lines_are_the_fisher_statistics(name, drawn):
         assert len(ax.containers) == 3 and all(len(c[0].get_xdata()) == len(widths) for c in ax.containers)
 
 
+@pytest.mark.parametrize("name", karakida2019.NETWORKS)
+def test_karakida_band_is_that_of_single_networks(name, drawn):
+    """Of the maximum, and from the width on at which the law holds."""
+    mean, second, largest = panels(drawn["karakida2019-fig1"])
+    assert not [
+        shade for ax in (mean, second) for shade in ax.collections if isinstance(shade, PolyCollection)
+    ]
+    bands = [
+        (width, outlier_band(mfdnn.mlp([width] * 3 + [1], name, *karakida2019.NETWORKS[name]), 100).quantiles)
+        for width in karakida2019.WIDTHS_FAST
+    ]
+    expected = {(width, end) for width, band in bands if band for end in band}
+    shades = [shade for shade in largest.collections if isinstance(shade, PolyCollection)]
+    corners = [{tuple(corner) for corner in shade.get_paths()[0].vertices} for shade in shades]
+    assert (expected in corners) if expected else len(shades) < len(karakida2019.NETWORKS)
+
+
 def test_karakida_points_are_those_of_the_ensemble(drawn):
     child = np.random.default_rng(0).spawn(6)[0]
     net = mfdnn.mlp([20, 20, 20, 1], "tanh", 3.0, 0.64)
@@ -240,8 +259,8 @@ def test_normalisation_lines_are_the_fisher_statistics(drawn):
         fims = [mfdnn.fisher_statistics(net, n_samples=net.n_inputs) for net in nets]
         assert holds(ax, widths, [fim.largest for fim in fims])
         if method == "mean subtraction":
-            (between,) = (drawing for drawing in ax.collections if isinstance(drawing, PolyCollection))
-            corners = between.get_paths()[0].vertices
+            shades = [drawing for drawing in ax.collections if isinstance(drawing, PolyCollection)]
+            corners = shades[-1].get_paths()[0].vertices
             for width, fim in zip(widths, fims, strict=True):
                 bounds = fim.output_normalisation.lower(), fim.output_normalisation.upper()
                 assert all(np.any(np.all(corners == (width, bound), axis=1)) for bound in bounds)
@@ -273,6 +292,66 @@ def test_spectra_hold_every_eigenvalue_and_the_predicted_outliers(drawn):
         assert others == pytest.approx((n_samples - 1) * n_outliers, rel=0.01)
 
 
+@pytest.mark.parametrize("index, phi", list(enumerate(karakida2021.NETWORKS)))
+def test_softmax_lines_are_the_softmax_statistics(index, phi, drawn):
+    nets = karakida2021.softmax_networks(fast=True)[phi]
+    theory = [
+        mfdnn.softmax_statistics(
+            mfdnn.fisher_statistics(net, n_samples=karakida2021.N_SAMPLES_FAST), n_draws=karakida2021.N_DRAWS
+        )
+        for net in nets
+    ]
+    axes = panels(drawn["karakida2021-softmax"])
+    for ax, name in zip(axes[:3], ("mean", "second_moment", "largest"), strict=True):
+        assert holds(ax, karakida2021.WIDTHS_FAST, [getattr(fim, name) for fim in theory])
+    spectrum = axes[3 + index]
+    assert [line.get_xdata()[0] for line in spectrum.lines] == list(theory[-1].outliers)
+    others, outliers = (sum(bar.get_height() for bar in bars) for bars in spectrum.containers)
+    assert outliers == pytest.approx(9)
+    assert others == pytest.approx((karakida2021.N_SAMPLES_FAST - 1) * 9, rel=0.01)  # as in `spectra`
+
+
+def test_ntk_is_the_kernel_with_gradients_by_unscaled_weights(drawn):
+    """Its eigenvalues from J J^T, J scaled weight by weight; lines K_1 + (N - 1) K_2 and K_1 - K_2 of the network."""
+    plain, centred = panels(drawn["karakida2021-ntk"])
+    width = karakida2021.NTK_WIDTHS_FAST[0]
+    net = karakida2021.ntk_network(width, [])
+    one, X = mfdnn.sample(net, rng=0), np.random.default_rng(1).standard_normal((4, width))
+    rows = np.array([one.vjp(X, np.eye(8)[i].reshape(4, 2)) for i in range(8)]) * np.sqrt(2.0 / width)
+    found = 2.0 * 4 / width * mfdnn.fisher_spectrum(one, X).eigenvalues
+    assert found == pytest.approx(np.linalg.eigvalsh(rows @ rows.T)[::-1], rel=1e-9)
+    op = mfdnn.order_parameters(net)
+    k1, k2 = (float(np.sum(getattr(op, f"q_tilde{st}") * getattr(op, f"q{st}"))) for st in ("", "_st"))
+    marked = [line.get_xdata()[0] for line in plain.lines]
+    expected = [k1 + (n - 1) * k2 for n in karakida2021.NTK_SAMPLES_FAST]
+    assert marked == pytest.approx([*expected, k1 - k2], rel=1e-9)
+    edges = [line.get_xdata()[0] for line in centred.lines[:-1]]
+    for edge, m in zip(edges, karakida2021.NTK_WIDTHS_FAST, strict=True):
+        law = mfdnn.centred_edge(karakida2021.ntk_network(m, []), m)
+        assert edge == pytest.approx(2.0 * law.largest, rel=1e-9)
+    for ax in (plain, centred):
+        assert all(0 < patch.get_xy()[:, 1].max() <= 1 for patch in ax.patches) and len(ax.patches) == 2
+
+
+def test_feature_spectra_hold_every_eigenvalue_and_the_predicted_outliers(drawn):
+    width, n_samples, n_networks = karakida2021.FEATURE_SIZES_FAST
+    net = mfdnn.mlp([width] * 3 + [10], "tanh", 3.0, 0.64)
+    values: dict = {"linear": [], "softmax": []}
+    for rng in np.random.default_rng(0).spawn(n_networks):
+        one, X = mfdnn.sample(net, rng=rng), mfdnn.datasets.gaussian_inputs(n_samples, width, rng=rng)
+        for output, found in values.items():
+            found.append(mfdnn.feature_spectrum(one, X, output=output).eigenvalues)
+    for ax, (output, found) in zip(panels(drawn["karakida2021-feature"]), values.items(), strict=True):
+        theory = mfdnn.feature_statistics(net, n_samples, output=output)
+        marked = [line.get_xdata()[0] for line in ax.lines]
+        assert sorted(marked) == sorted(set(theory.outliers.tolist()))
+        others, outliers = (sum(bar.get_height() for bar in bars) for bars in ax.containers)
+        assert outliers == pytest.approx(theory.n_outliers)
+        positive = np.concatenate(found) > 1e-6 * np.max(found)
+        # rounding may move the smallest across the edge
+        assert others == pytest.approx(positive.sum() / n_networks - theory.n_outliers, abs=1)
+
+
 # -- the package's own ---------------------------------------------------------------------------------------
 
 
@@ -300,3 +379,32 @@ def test_outlier_law_refuses_what_has_no_picture():
         mfdnn.plots.outlier_law(law, confidence=5)
     with pytest.raises(ValueError, match="`values` must contain"):
         mfdnn.plots.outlier_law(law, [])
+
+
+@pytest.mark.parametrize("index, phi", list(enumerate(lambda_max_map.NETWORKS)))
+def test_depth_and_width_are_mapped_by_the_law(index, phi, drawn):
+    variances = lambda_max_map.NETWORKS[phi]
+    sizes = lambda_max_map.DEPTHS_FAST, lambda_max_map.WIDTHS_FAST
+    found = spread_map(phi, *variances, *sizes, lambda_max_map.N_SAMPLES)
+    maps = panels(drawn["lambda-max-depth-width"])
+    shown = maps[index].collections[0].get_array()
+    assert np.array_equal(
+        shown.filled(np.inf), np.where(np.isinf(found.spread), np.inf, np.clip(found.spread, 0.01, 1))
+    )
+    lines = spread_map(
+        phi, *variances, lambda_max_map.DEPTHS_FAST, lambda_max_map.LINES, lambda_max_map.N_SAMPLES
+    )
+    known = lines.status[:, -1] == "ok"
+    assert holds(maps[2], lines.depths[known] / np.sqrt(lambda_max_map.LINES[-1]), lines.spread[known, -1])
+    widths = [
+        mfdnn.width_for_spread(mfdnn.mlp([1000, *[100] * (depth - 1), 1], phi, *variances), 0.1, 50).widths[1]
+        for depth in lambda_max_map.DEPTHS_FAST
+    ]
+    assert holds(maps[3], lambda_max_map.DEPTHS_FAST, widths)
+
+
+def test_relative_spread_has_the_error_of_a_normal_sample():
+    values = 10 + np.random.default_rng(0).standard_normal(20_000)
+    spread, error = lambda_max_map.relative_spread(values)
+    assert spread == pytest.approx(0.1, abs=4 * error)
+    assert error == pytest.approx(0.1 / np.sqrt(40_000), rel=0.05)  # sd/sqrt(2 n)

@@ -1,5 +1,6 @@
 """Artists, not pixels: what is drawn is what was computed, on the Axes that were given."""
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,15 @@ from matplotlib import pyplot
 
 import mfdnn
 from mfdnn import plots
+from mfdnn.finite_width import spread_map
 
 FIELDS = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase")
 SIGMA_W2, SIGMA_B2 = np.linspace(0.1, 4, 30), np.linspace(0, 0.5, 20)
 DIAGRAMS = {
     name: mfdnn.phase_diagram(name, SIGMA_W2, SIGMA_B2) for name in ("tanh", "relu", "gelu", "sin", "sigmoid")
 }
+# small biases: at two layers no outlier, or one close to the bulk
+SPREAD = spread_map("tanh", 1.5, 0.05, [2, 4, 8], [20, 100, 400], n_samples=50)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +49,11 @@ def network(width=40, depth=4, n_outputs=2, sigma_b2=0.2):
     return mfdnn.mlp([width] * depth + [n_outputs], "tanh", sigma_w2=2.0, sigma_b2=sigma_b2)
 
 
+@cache
+def trained():
+    return mfdnn.learning_rate_map(network(20, 2), [20, 40], [0.1, 1.0], 5, n_samples=10, n_trials=2, rng=0)
+
+
 # -- every function ------------------------------------------------------------------------------------------
 
 
@@ -60,6 +69,8 @@ EVERY = {
     "outlier_law": lambda ax: plots.outlier_law(
         mfdnn.outlier_distribution(network(80), n_samples=50), [20.0, 30.0, 40.0], ax=ax
     ),
+    "learning_rate_map": lambda ax: plots.learning_rate_map(trained(), ax=ax),
+    "spread_map": lambda ax: plots.spread_map(SPREAD, ax=ax, constant=[0.2, 0.4]),
 }
 
 
@@ -398,6 +409,26 @@ def test_names_of_zones_are_in_their_zones(exponent, ax):
         assert all(zones[zone].contains_point(corner) for corner in corners)
 
 
+def test_zones_leave_room_for_the_band_of_single_networks(ax):
+    widths, predicted = [100, 200, 400], np.array([0.08, 0.04, 0.02])
+    band = [400, 200], [0.015, 0.03], [0.018, 0.044]  # the law refuses the narrowest
+    plots.learning_rate_boundary(widths, predicted, ax=ax, band=band, note="part of the band: why")
+    render(ax)
+    zones = {zone.get_gid(): zone.get_paths()[0] for zone in ax.collections if zone.get_gid()}
+    assert set(zones) == {"monotone", "band", "may grow"}
+    for width, low, high in [(200, 0.03, 0.044), (400, 0.015, 0.018)]:
+        for zone, rate in [("monotone", 0.99 * low), ("band", (low + high) / 2), ("may grow", 1.01 * high)]:
+            assert [name for name, path in zones.items() if path.contains_point((width, rate))] == [zone]
+    assert not zones["band"].contains_point((100, 0.079)) and not zones["band"].contains_point((100, 0.081))
+    assert legend_texts(ax) == [
+        "limits of 90 % of networks, predicted",
+        r"theory, $2/\lambda_{\max}$",
+        "part of the band: why",
+    ]
+    with pytest.raises(ValueError, match="`band` must have one value per width"):
+        plots.learning_rate_boundary(widths, predicted, ax=ax, band=([100, 200], [0.1], [0.2]))
+
+
 def test_learning_rate_boundary_sorts_and_checks_widths(ax):
     plots.learning_rate_boundary([400, 100], [0.02, 0.08], [0.021, 0.079], ax=ax)
     assert np.array_equal(ax.lines[0].get_xdata(), [100, 400])
@@ -428,6 +459,38 @@ def test_eigenvalue_scaling_draws_lines_and_points_of_one_colour(ax):
     assert np.array_equal(points[0].get_ydata(), [1.1, 2.1, 4.1])
     assert np.array_equal(by_gid(ax, "leading")[0].get_ydata(), [0.9, 1.9, 3.9])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "200", "400"]
+
+
+def test_eigenvalue_scaling_shades_the_band_where_it_is_known(ax):
+    plots.eigenvalue_scaling(
+        [100, 200, 400], [1.0, 2.0, 4.0], ax=ax, band=([200, 400], [1.5, 3.4], [2.7, 4.9])
+    )
+    render(ax)
+    (band,) = (drawn for drawn in ax.collections if drawn.get_gid() == "band")
+    corners = band.get_paths()[0].vertices
+    assert {tuple(corner) for corner in corners} == {(200, 1.5), (200, 2.7), (400, 3.4), (400, 4.9)}
+
+
+# -- depth and width -----------------------------------------------------------------------------------------
+
+
+def test_spread_map_holds_the_spread(ax):
+    assert SPREAD.status[0].tolist() == ["no outlier", "no outlier", "caution"]
+    assert SPREAD.plot(ax=ax, constant=[0.2, 0.4]) is ax
+    render(ax)
+    mesh = ax.collections[0]
+    shown = mesh.get_array()
+    known = np.isfinite(SPREAD.spread)
+    assert np.array_equal(~np.ma.getmaskarray(shown), known)
+    assert np.array_equal(shown[known], np.clip(SPREAD.spread[known], 0.01, 1))
+    for line, ratio in zip(by_gid(ax, "constant ratio"), (0.2, 0.4), strict=True):
+        assert np.array_equal(line.get_ydata(), ratio * np.sqrt([20, 100, 400]))
+    for text in ("equal spread", "law in doubt", "no outlier clear of the bulk", r"$L/\sqrt{M}$ = 0.2, 0.4"):
+        assert text in legend_texts(ax)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["20", "50", "100", "200"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["2", "4", "8"]
+    with pytest.raises(ValueError, match="two depths and two widths, got 1 x 2"):
+        plots.spread_map(spread_map("relu", 2.0, 0.1, [3], [50, 100], 20), ax=ax)
 
 
 def test_importing_the_package_loads_no_pyplot():

@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"mfdnn: warning: {message}", file=sys.stderr
             )
             check_output(args)
-            emit(args, args.run(args))
+            output = args.run(args)
+            emit(args, output)
     except KeyboardInterrupt:
         print("mfdnn: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"mfdnn {args.verb}: {error}", file=sys.stderr)
         return USAGE if _is_usage(error) else FAILED
-    return DONE
+    return FAILED if output.failed else DONE
 
 
 def _is_usage(error: Exception) -> bool:

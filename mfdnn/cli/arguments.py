@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import re
-import sys
 from typing import Any
 
 import numpy as np
 
+from .._input_files import SUFFIXES
+from .._parsing import parse_activation
+from .._validation import one_of
+
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784
+NORMS = ("mean_subtraction", "batch_norm", "layer_norm")
+NORM_PLACES = ("hidden", "after", "last")
 
 
 def parse_widths(text: str) -> list[int]:
@@ -26,39 +29,6 @@ def parse_widths(text: str) -> list[int]:
             )
         sizes += [int(match[1])] * int(match[2] or 1)
     return sizes
-
-
-def parse_activation(text: str) -> Any:
-    """relu, leaky_relu(slope=0.2), or module:function."""
-    from ..activations import activation
-
-    if ":" in text and "(" not in text:
-        module_name, _, attribute = text.partition(":")
-        sys.path.insert(0, os.getcwd())
-        try:
-            return activation(getattr(importlib.import_module(module_name), attribute))
-        except Exception as error:  # importing a user's module may raise anything
-            raise ValueError(
-                f"`--activation` {text!r}: {type(error).__name__}: {error}; write module:function for a function of "
-                "your own."
-            ) from None
-        finally:
-            sys.path.pop(0)
-    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", text.strip())
-    if not match:
-        raise ValueError(
-            f"`--activation` must be a name, name(parameter=value) or module:function, got {text!r}."
-        )
-    parameters = {}
-    for item in filter(None, (match[2] or "").split(",")):
-        key, _, value = item.partition("=")
-        try:
-            parameters[key.strip()] = float(value)
-        except ValueError:
-            raise ValueError(
-                f"`--activation` {text!r}: write parameters as {match[1]}(name=number)."
-            ) from None
-    return activation(match[1], **parameters)
 
 
 def parse_range(text: str) -> np.ndarray:
@@ -110,19 +80,35 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="residual network of N blocks; WIDTHS is then inputs-width-outputs",
     )
+    group.add_argument(
+        "--norm",
+        metavar="KIND",
+        help=f"{', '.join(NORMS)}: a normalisation, with its gains and offsets as parameters",
+    )
+    group.add_argument(
+        "--norm-at",
+        metavar="PLACE",
+        help="where it stands: hidden (default: before every hidden activation), after (behind every hidden "
+        "activation) or last (behind the outputs)",
+    )
 
 
 def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
     """Number of inputs, and what they are."""
     group = parser.add_argument_group("inputs")
     group.add_argument(
-        "--samples", type=int, default=samples, metavar="T", help=f"number of inputs (default: {samples})"
+        "--samples",
+        type=int,
+        metavar="T",
+        help=f"number of inputs (default: {samples}; of a file at most the rows it has)",
     )
+    parser.set_defaults(default_samples=samples)
     group.add_argument(
         "--data",
         default="gaussian",
         metavar="DATA",
-        help="gaussian (default), digits, or a .npy file of shape (rows, features)",
+        help="gaussian (default), digits, mnist and other sets of openml.org, or a .npy, .npz or .csv file of shape "
+        "(rows, features)",
     )
     group.add_argument("--q0", type=float, help="mean square of Gaussian inputs (default: 1)")
     group.add_argument("--c0", type=float, help="correlation of two Gaussian inputs (default: 0)")
@@ -163,18 +149,32 @@ def add_simulation(parser: argparse.ArgumentParser, networks: int) -> None:
     )
 
 
+def add_softmax(parser: argparse.ArgumentParser) -> None:
+    """Whose Fisher information."""
+    parser.add_argument(
+        "--softmax",
+        dest="output_layer",
+        action="store_const",
+        const="softmax",
+        default="linear",
+        help="the Fisher information of class probabilities (cross-entropy), not of the outputs (squared errors)",
+    )
+
+
 def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
     from ..network import mlp, resnet
 
     act = parse_activation(args.activation)
     widths = args.widths or parse_widths(f"{n_features or DEFAULT_INPUTS}-{DEFAULT_HIDDEN}")
+    if args.norm_at is not None and args.norm is None:
+        raise ValueError(f"`--norm-at` {args.norm_at!r} needs --norm, one of {', '.join(NORMS)}; give it.")
     if args.blocks is None:
-        return mlp(widths, act, args.sigma_w2, args.sigma_b2, init=args.init, weights=args.weights)
-    for name in ("init", "weights"):
+        net = mlp(widths, act, args.sigma_w2, args.sigma_b2, init=args.init, weights=args.weights)
+        return net if args.norm is None else _normalised(net, args.norm, args.norm_at or "hidden")
+    for name in ("init", "weights", "norm"):
         if getattr(args, name) is not None:
-            raise ValueError(
-                f"`--{name}` does not go with --blocks, got {getattr(args, name)!r}; give --sigma-w2 and --sigma-b2."
-            )
+            advice = "write such a network in Python" if name == "norm" else "give --sigma-w2 and --sigma-b2"
+            raise ValueError(f"`--{name}` does not go with --blocks, got {getattr(args, name)!r}; {advice}.")
     if not args.widths:
         widths = [widths[0], widths[1], widths[-1]]
     return resnet(
@@ -182,10 +182,32 @@ def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
     )
 
 
+def _normalised(net: Any, kind: str, place: str) -> Any:
+    """The network with that normalisation before or behind every hidden activation, or behind the outputs."""
+    from ..layers import BatchNorm, LayerNorm, MeanSubtraction, Pointwise
+    from ..network import Network
+
+    layers = (MeanSubtraction, BatchNorm, LayerNorm)
+    norm = dict(zip(NORMS, layers, strict=True))[one_of("--norm", kind, NORMS)]
+    if one_of("--norm-at", place, NORM_PLACES) == "last":
+        return Network(net.n_inputs, [*net.layers, norm()])
+    found: list[Any] = []
+    for layer in net.layers:
+        pair = [norm(), layer] if place == "hidden" else [layer, norm()]
+        found += pair if isinstance(layer, Pointwise) else [layer]
+    if len(found) == len(net.layers):
+        raise ValueError(
+            f"`--norm-at` {place} needs a hidden layer, got {net!r}; add one, or say --norm-at last."
+        )
+    return Network(net.n_inputs, found)
+
+
 def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The network, and either statistics of Gaussian inputs or the inputs themselves as keywords."""
+    default = args.default_samples
     if args.data == "gaussian":
-        return _network(args), {"n_samples": args.samples, "q0": args.q0, "c0": args.c0}
+        n_samples = default if args.samples is None else args.samples
+        return _network(args), {"n_samples": n_samples, "q0": args.q0, "c0": args.c0}
     for name in ("q0", "c0"):
         if getattr(args, name) is not None:
             raise ValueError(
@@ -194,7 +216,12 @@ def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from ..datasets import load_inputs
 
     n_features = args.widths[0] if args.widths else None
-    X = load_inputs(args.data, args.samples, n_features, rng=getattr(args, "seed", 0))
+    n_samples = args.samples
+    if n_samples is None and not args.data.lower().endswith(SUFFIXES):  # a file may have fewer
+        n_samples = default
+    X = load_inputs(args.data, n_samples, n_features, rng=getattr(args, "seed", 0))
+    if args.samples is None:
+        X = X[:default]
     return _network(args, X.shape[1]), {"inputs": X}
 
 

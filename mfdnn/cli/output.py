@@ -19,7 +19,7 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 class Output:
-    """Text for stdout, data for --json, columns for csv and npz, a function that draws."""
+    """Text for stdout, data for --json, columns for csv and npz, a function that draws; whether a part failed."""
 
     def __init__(
         self,
@@ -28,8 +28,10 @@ class Output:
         columns: dict[str, np.ndarray] | None = None,
         draw: Callable[[], Any] | None = None,
         save: Callable[[str], None] | None = None,
+        failed: bool = False,
     ):
         self.text, self.data, self.columns, self.draw, self.save = text, data, columns, draw, save
+        self.failed = failed
 
 
 def emit(args: argparse.Namespace, output: Output) -> None:

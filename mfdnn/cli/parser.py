@@ -8,8 +8,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from . import verbs
-from .arguments import add_activation, add_data, add_loss, add_network, add_simulation, parse_range
+from .arguments import (
+    add_activation,
+    add_data,
+    add_loss,
+    add_network,
+    add_simulation,
+    add_softmax,
+    parse_range,
+)
 from .output import PICTURES
+from .sweep import add_sweep, run_sweep
 
 __all__ = ["build_parser"]
 
@@ -54,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
         "report",
         verbs.run_report,
         "one page and one picture about a network",
-        "mfdnn report 64-100-100-2 --activation tanh --sigma-w2 3 --sigma-b2 0.64 --networks 5 -o report.png",
+        "mfdnn report 64-60-60-10 --norm batch_norm --data digits --samples 30 --loss cross_entropy --networks 4 "
+        "-o report.png",
         (*PICTURES, ".html", ".json"),
     )
     add_network(sub)
@@ -128,11 +138,12 @@ def build_parser() -> argparse.ArgumentParser:
         "fisher",
         verbs.run_fisher,
         "eigenvalue statistics of the Fisher information",
-        "mfdnn fisher 784-1000-1000-10 --init he --samples 1000 --json",
+        "mfdnn fisher 784-1000-1000-10 --init he --norm batch_norm --samples 1000 --json",
         (".csv", ".npz", ".json"),
     )
     add_network(sub)
     add_data(sub, 1000)
+    add_softmax(sub)
 
     sub = verb(
         "learning-rate",
@@ -156,17 +167,27 @@ def build_parser() -> argparse.ArgumentParser:
         "compare",
         verbs.run_compare,
         "theory against sampled networks",
-        "mfdnn compare 100-200-200-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --samples 50 --networks 8",
+        "mfdnn compare 100-200-200-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --softmax --samples 50",
         (".csv", ".npz", ".json"),
     )
     add_network(sub)
     add_data(sub, 100)
+    add_softmax(sub)
     add_simulation(sub, 20)
     sub.add_argument(
         "--checkpoint",
         metavar="FILE",
         help="keep finished networks in this file; the same command resumes after an interruption",
     )
+
+    sub = verb(
+        "sweep",
+        run_sweep,
+        "a grid of networks, data and learning rates from a file",
+        "mfdnn sweep docs/sweep.toml --checkpoint sweep-of-widths --jobs 2",
+        (".csv", ".npz", ".nc", ".json"),
+    )
+    add_sweep(sub)
 
     sub = verb(
         "figure",

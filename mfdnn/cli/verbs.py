@@ -100,6 +100,8 @@ def run_fisher(args: argparse.Namespace) -> Output:
     from ..fisher import fisher_statistics
 
     net, data = network_and_data(args)
+    if args.output_layer == "softmax":
+        return _run_softmax(net, fisher_statistics(net, **data, output="softmax"))
     fim = fisher_statistics(net, **data)
     rows = {
         "kappa_1": fim.kappa_1,
@@ -123,6 +125,24 @@ def run_fisher(args: argparse.Namespace) -> Output:
     if fim.caution:
         lines += ["", fim.caution]
     return Output("\n".join(lines), {"network": repr(net), **fim.to_dict()}, blocks)
+
+
+def _run_softmax(net: Any, found: Any) -> Output:
+    names = ("beta_1", "beta_2", "beta_3", "beta_4", "mean", "second_moment", "largest", "lower", "upper")
+    lines = [
+        f"{net!r}, T = {found.n_samples}, softmax: mean over {found.n_draws} draws of the outputs (deviation)"
+    ]
+    for name in names:
+        lines.append(f"{name:<18} {getattr(found, name):<14.8g} ({found.spread[name]:.2g})")
+    lines += [f"{'largest_regression':<18} {found.largest_regression:.8g}", "", "outliers"]
+    columns = {
+        "number": np.arange(1, found.n_outliers + 1),
+        "eigenvalue": found.outliers,
+        "deviation": found.spread["outliers"],
+        "limit": found.limit,
+    }
+    lines += [table(columns), "", found.which_rate]
+    return Output("\n".join(lines), {"network": repr(net), **found.to_dict()}, columns)
 
 
 def run_learning_rate(args: argparse.Namespace) -> Output:
@@ -155,9 +175,14 @@ def run_compare(args: argparse.Namespace) -> Output:
     from ..ensemble import compare
 
     net, data = network_and_data(args)
-    found = compare(net, **data, **simulation_options(args), checkpoint=args.checkpoint)
-    fields = ("quantity", "theory", "simulation", "standard_error", "deviation")
+    found = compare(
+        net, **data, output=args.output_layer, **simulation_options(args), checkpoint=args.checkpoint
+    )
+    fields = ("quantity", "theory", "simulation", "standard_error", "deviation", "allowance")
     columns = {name: np.array([getattr(row, name) for row in found.rows]) for name in fields}
+    columns["predicted"] = np.array(
+        [row.theory if row.predicted is None else row.predicted for row in found.rows]
+    )
     return Output(f"{net!r}\n{found}", {"network": repr(net), **found.to_dict()}, columns)
 
 

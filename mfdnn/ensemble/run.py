@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from .._blas import single_blas_thread
+from .checkpoint import Checkpoint, Result
 
-__all__ = ["Checkpoint", "n_cores", "run"]
+__all__ = ["Checkpoint", "check_executor", "finished", "n_cores", "run", "stack"]
 
-Result = dict[str, np.ndarray]
+Numbered = tuple[Any, Any]  # what a task is called, and the task; or that and its result
+
+# A batch is long beside what it costs to send one (Dask: some milliseconds), and short beside a coffee.
+BATCH_SECONDS, LARGEST_BATCH = 0.05, 64
+# Tasks in flight: two a core until the first is back, or for a second; then enough for a thousand workers. Batches of
+# short ones are fewer: to hand out more than these takes longer than they do.
+FEW_EACH, FIRST_SECONDS, MANY, BATCHES = 2, 1.0, 1024, 64
 
 
 def n_cores() -> int:
@@ -43,11 +54,11 @@ def run(
     ----------
     function : callable
         Defined in a module, so that it can be sent to other processes; returns a dictionary of arrays of
-        float64, whose shapes are the same for all tasks.
+        float64. It computes in one BLAS thread, whoever runs it.
     tasks : sequence
     executor : optional
-        Anything with ``.map``; a `concurrent.futures.Executor` also reports tasks as they finish. Default:
-        threads of this process.
+        Anything with ``.map``; a `concurrent.futures.Executor`, as those of loky, Dask and mpi4py are, also
+        reports tasks as they finish, and holds a bounded number of them. Default: threads of this process.
     workers : int, optional
         Number of threads of the default executor. Default: one per core.
     checkpoint : Checkpoint, optional
@@ -60,148 +71,190 @@ def run(
     Raises
     ------
     TypeError
-        `executor` has no ``.map``.
+        `executor` has no ``.map``, or is a Dask client rather than its executor.
     ValueError
         `checkpoint` cannot be written, and there is something to add to it.
+    RuntimeError
+        The executor lost tasks: its workers or the connection to them are gone.
     """
+    with closing(_results(function, tasks, executor, workers, checkpoint, progress, unit)) as results:
+        found = dict(results)
+    return [found[i] for i in range(len(tasks))]
+
+
+def stack(
+    function: Callable[[Any], Result],
+    tasks: Sequence[Any],
+    *,
+    executor: Any = None,
+    workers: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: bool = False,
+    unit: str = "network",
+) -> dict[str, np.ndarray]:
+    """Return the results of `run`, of the same shapes for all tasks, stacked: name to array, tasks first.
+
+    Memory is that of the numbers, whatever their number; parameters and errors are those of `run`.
+    """
+    stacked: dict[str, np.ndarray] = {}
+    with closing(_results(function, tasks, executor, workers, checkpoint, progress, unit)) as results:
+        for i, result in results:
+            for name, array in result.items():
+                if name not in stacked:
+                    stacked[name] = np.empty((len(tasks), *array.shape))
+                stacked[name][i] = array
+    return stacked
+
+
+def _results(
+    function: Callable[[Any], Result],
+    tasks: Sequence[Any],
+    executor: Any,
+    workers: int | None,
+    checkpoint: Checkpoint | None,
+    progress: bool,
+    unit: str,
+) -> Generator[Numbered, None, None]:
+    """(number, result) of every task, first what the checkpoint holds."""
+    check_executor(executor)
+    kept = np.zeros(len(tasks), dtype=bool)
+    for i, result in checkpoint or ():
+        if i < len(tasks) and not kept[i]:
+            kept[i] = True
+            yield i, result
+    waiting = ((i, task) for i, task in enumerate(tasks) if not kept[i])
+    yield from finished(
+        function,
+        waiting,
+        len(tasks) - int(kept.sum()),
+        n_kept=int(kept.sum()),
+        executor=executor,
+        workers=workers,
+        checkpoint=checkpoint,
+        progress=progress,
+        unit=unit,
+    )
+
+
+def check_executor(executor: Any) -> None:
+    """Refuse what cannot run tasks."""
+    if hasattr(executor, "get_executor"):
+        raise TypeError(
+            f"`executor` must have a method map, got a {type(executor).__name__} of Dask, whose map returns futures of "
+            "its own; pass client.get_executor()."
+        )
     if executor is not None and not callable(getattr(executor, "map", None)):
         raise TypeError(
             f"`executor` must have a method map, got {type(executor).__name__}; pass for example a "
             "concurrent.futures.ProcessPoolExecutor, or None for threads."
         )
-    results = {} if checkpoint is None else {i: r for i, r in checkpoint.results.items() if i < len(tasks)}
-    waiting = {i: task for i, task in enumerate(tasks) if i not in results}
-    if checkpoint is not None and waiting:  # a finished one may lie where it can only be read
+
+
+def finished(
+    function: Callable[[Any], Result],
+    tasks: Iterable[Numbered],
+    n_tasks: int,
+    *,
+    n_kept: int = 0,
+    executor: Any = None,
+    workers: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    keep: Callable[[Result], bool] = bool,
+    progress: bool = False,
+    unit: str = "network",
+) -> Generator[Numbered, None, None]:
+    """(name, result) of the (name, task) in `tasks`, `n_tasks` of them, as they finish.
+
+    Results of which `keep` is true are in the checkpoint before they come. `n_kept` others, which were there
+    already, count as done in the progress bar.
+    """
+    if n_tasks and checkpoint is not None:  # a finished one may lie where it can only be read
         checkpoint.check_writable()
-    workers = min(n_cores() if workers is None else workers, max(len(waiting), 1))
+    workers = min(n_cores() if workers is None else workers, max(n_tasks, 1))
     # `disable=None` hides the bar where stderr is not a terminal.
-    bar = tqdm(total=len(tasks), initial=len(results), unit=unit, disable=None if progress else True)
+    bar = tqdm(total=n_kept + n_tasks, initial=n_kept, unit=unit, disable=None if progress else True)
     # Threads of this process share its BLAS, so the limit holds from here; other processes see to themselves.
     with bar, single_blas_thread():
-        for i, result in _completed(function, waiting, executor, workers):
-            results[i] = result
+        for results in _completed(function, tasks, executor, workers):
             if checkpoint is not None:
-                checkpoint.add(i, result)
-            bar.update()
-    return [results[i] for i in range(len(tasks))]
+                checkpoint.add([(name, result) for name, result in results if keep(result)])
+            bar.update(len(results))
+            yield from results
 
 
 def _completed(
-    function: Callable[[Any], Result], tasks: dict[int, Any], executor: Any, workers: int
-) -> Iterator[tuple[int, Result]]:
-    """(number, result) of every task, as they finish where the executor can tell."""
+    function: Callable[[Any], Result], tasks: Iterable[Numbered], executor: Any, workers: int
+) -> Iterator[list[Numbered]]:
+    """Lists of (name, result), as they finish where the executor can tell."""
     if executor is None:
         with ThreadPoolExecutor(workers) as pool:
-            yield from _completed(function, tasks, pool, workers)
+            yield from _submitted(function, tasks, pool, workers)
     elif isinstance(executor, Executor):
-        futures = {executor.submit(function, task): i for i, task in tasks.items()}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            # After an error or Ctrl-C nobody waits for what has not begun; cancelling the finished is void.
-            for future in futures:
-                future.cancel()
+        yield from _submitted(function, tasks, executor, n_cores())
     else:
-        yield from zip(tasks, executor.map(function, tasks.values()), strict=True)
+        named = dict(enumerate(tasks))
+        results = executor.map(partial(_one, function), [task for _, task in named.values()])
+        yield from ([(name, result)] for (name, _), result in zip(named.values(), results, strict=True))
 
 
-class Checkpoint:
-    """Finished tasks in a file, one line of text each: what a kill, a full disk or a cut leaves is read again.
-
-    Every line is a checksum and JSON; the first holds the settings, any other one result, whose numbers are
-    written to the last bit. A line is added in one go when its task is finished, whatever the others take. One
-    that is incomplete or damaged is left out: its task runs again.
-
-    Parameters
-    ----------
-    path : str or path
-    settings : dict of str to str
-        What determines the results. A file made with other settings is refused.
-
-    Raises
-    ------
-    ValueError
-        `path` exists and is no checkpoint, or one made with other settings.
-    """
-
-    def __init__(self, path: str | os.PathLike, settings: dict[str, str]):
-        self.path = os.fspath(path)
-        self.settings = settings
-        self.results: dict[int, Result] = {}
-        if os.path.exists(self.path):
-            self._load()
-
-    def check_writable(self) -> None:
-        """Raise a ValueError now rather than lose the first result: `path` cannot be written."""
-        existed = os.path.exists(self.path)
-        probe = self.path if existed else self._temporary()
-        try:
-            with open(probe, "ab"):
-                pass
-            if not existed:
-                os.remove(probe)
-        except OSError as error:
-            raise ValueError(
-                f"`checkpoint` {self.path!r} cannot be written ({error.strerror}); pass a path in an existing "
-                "folder that you may write to."
-            ) from None
-
-    def add(self, number: int, result: Result) -> None:
-        """Keep one more result, on disk when this returns."""
-        self.results[number] = result
-        # A newline before and none behind: it also ends a line that a kill cut short.
-        line = b"\n" + _line(
-            {"task": number, "result": {name: array.tolist() for name, array in result.items()}}
-        )
-        if os.path.exists(self.path):
-            _write(self.path, "ab", line)
-            return
-        temporary = self._temporary()  # so that there never is a file without settings
-        try:
-            _write(temporary, "wb", _line({"settings": self.settings}) + line)
-            os.replace(temporary, self.path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
-
-    def _temporary(self) -> str:
-        return f"{self.path}.{os.getpid()}.tmp"
-
-    def _load(self) -> None:
-        with open(self.path, "rb") as file:
-            first, *lines = file.read().split(b"\n")
-        found = _content(first).get("settings")
-        if found is None:
-            raise ValueError(
-                f"`checkpoint` is {self.path!r}, an existing file that is no checkpoint; pass another path."
-            )
-        for name in sorted({*self.settings, *found}):
-            if self.settings.get(name) != found.get(name):
-                raise ValueError(
-                    f"`checkpoint` {self.path!r} was made with {name} = {found.get(name)}, not "
-                    f"{self.settings.get(name)}; pass another path, or remove the file to start afresh."
-                )
-        for line in lines:
-            content = _content(line)
-            if content:
-                arrays = {name: np.array(value) for name, value in content["result"].items()}
-                self.results[content["task"]] = arrays
+def _submitted(
+    function: Callable[[Any], Result], tasks: Iterable[Numbered], executor: Executor, cores: int
+) -> Iterator[list[Numbered]]:
+    """Batches of results; a bounded number of tasks is with the executor, in batches if they are short."""
+    waiting = iter(tasks)
+    back: SimpleQueue[Future] = SimpleQueue()
+    running: dict[Future, list[Numbered]] = {}
+    size, limit = 1, FEW_EACH * cores
+    try:
+        while True:
+            while len(running) < limit and (batch := list(islice(waiting, size))):
+                future = executor.submit(_batch, function, [task for _, task in batch])
+                running[future] = batch
+                future.add_done_callback(back.put)
+            if not running:
+                return
+            try:
+                future = back.get(timeout=FIRST_SECONDS if limit == FEW_EACH * cores else None)
+            except Empty:
+                limit = MANY
+                continue
+            batch = running.pop(future)
+            try:
+                seconds, results, failure = future.result()
+            except CancelledError:
+                raise RuntimeError(
+                    "`executor` cancelled a task: its workers, or the connection to them, are gone; start it again, "
+                    "and resume from the checkpoint if there is one."
+                ) from None
+            size = min(max(int(BATCH_SECONDS * len(results) / max(seconds, 1e-9)), 1), LARGEST_BATCH)
+            limit = max(MANY // size, BATCHES)
+            yield [(name, result) for (name, _), result in zip(batch, results, strict=False)]
+            if failure is not None:
+                error, where = failure
+                raise error from RuntimeError(where)
+    finally:
+        # After an error or Ctrl-C nobody waits for what has not begun; cancelling the finished is void.
+        for future in running:
+            future.cancel()
 
 
-def _line(content: dict[str, Any]) -> bytes:
-    text = json.dumps(content).encode()
-    return b"%08x %s" % (zlib.crc32(text), text)
+def _batch(
+    function: Callable[[Any], Result], tasks: Sequence[Any]
+) -> tuple[float, list[Result], tuple[BaseException, str] | None]:
+    """Seconds, the results of the tasks before the first that fails, and its error with the traceback."""
+    start, results, failure = perf_counter(), [], None
+    with single_blas_thread():
+        for task in tasks:
+            try:
+                results.append(function(task))
+            except BaseException as error:
+                if not results:
+                    raise
+                failure = (error, traceback.format_exc())
+                break
+    return perf_counter() - start, results, failure
 
 
-def _content(line: bytes) -> dict[str, Any]:
-    """What `_line` was made of; nothing if that is not certain."""
-    checksum, _, text = line.partition(b" ")
-    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else {}
-
-
-def _write(path: str, mode: str, content: bytes) -> None:
-    with open(path, mode) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _one(function: Callable[[Any], Result], task: Any) -> Result:
+    with single_blas_thread():
+        return function(task)

@@ -14,12 +14,22 @@ import numpy as np
 from .._blas import single_blas_thread
 from .._memory import available_memory
 from .._results import Result
-from .._validation import finite_number, input_matrix, positive_integer, refuse_both, sample_count, variance
+from .._validation import (
+    finite_number,
+    input_matrix,
+    one_of,
+    positive_integer,
+    refuse_both,
+    sample_count,
+    variance,
+)
 from ..datasets import gaussian_inputs
 from ..network import Network
 from ..sampled import LayerActivity, fisher_spectrum, sample
 from ..sampled.network import float_dtype
-from .run import Checkpoint, n_cores, run
+from ..sampled.spectrum import OUTPUTS
+from .run import Checkpoint, n_cores, stack
+from .streams import Streams
 
 __all__ = ["Ensemble", "ensemble"]
 
@@ -32,17 +42,18 @@ class Ensemble(Result):
 
     ======================  ==================================================================================
     lambda_max              largest eigenvalue of the Fisher information
-    outlier_mean            mean of the C largest
+    outlier_mean            mean of the C largest (softmax, or layer norm of the outputs: C - 1)
     mean, second_moment     tr F / P, tr F^2 / P
     q, q_st                 :math:`u_i^2` and :math:`u_i(s) u_i(t)` of every weight layer l = 1..L, averaged
                             over units and inputs (pairs of different inputs)
     q_hat, q_hat_st         the same of what enters the layer, l = 0..L-1
     q_tilde, q_tilde_st     :math:`\sum_i \delta_i^2` and :math:`\sum_i \delta_i(s) \delta_i(t)`, l = 1..L,
                             summed over units, averaged over inputs (pairs) and outputs
-    eigenvalues             on request: the min(TC, P) that can be non-zero, descending
+    eigenvalues             on request: the min(TC, P) that can be non-zero, descending (softmax: T (C - 1))
     ======================  ==================================================================================
 
-    The names with ``_st`` are absent for a single input.
+    The names with ``_st`` are absent for a single input. With `output` "softmax" the first three rows, and
+    eigenvalues, are of :math:`F_{cross} = \frac1T \sum_t J_t^T Q_t J_t`, Q of each network's own outputs.
 
     Attributes
     ----------
@@ -58,6 +69,8 @@ class Ensemble(Result):
         Mean square and correlation of the Gaussian inputs (1 and 0 if inputs were given).
     inputs
         The given inputs (T, M_0), or None.
+    output
+        "linear" or "softmax": what the loss makes of the outputs.
     dtype
         "float64" or "float32", in which the networks computed.
     """
@@ -70,6 +83,7 @@ class Ensemble(Result):
     n_networks: int
     q0: float
     c0: float
+    output: str
     dtype: str
     _inputs: np.ndarray | None
 
@@ -94,6 +108,7 @@ def ensemble(
     q0: float | None = None,
     c0: float | None = None,
     inputs: np.ndarray | None = None,
+    output: str = "linear",
     rng: Any = None,
     executor: Any = None,
     checkpoint: str | os.PathLike | None = None,
@@ -114,6 +129,9 @@ def ensemble(
         (`mfdnn.datasets.gaussian_inputs`). Default: 1 and 0.
     inputs : array (T, M_0), optional
         Given inputs, the same for all networks. They determine T, and exclude `q0` and `c0`.
+    output : {"linear", "softmax"}
+        Whose Fisher information: that of squared errors, or of class probabilities (cross-entropy), as in
+        `fisher_spectrum`.
     rng : int, numpy.random.Generator, ... , optional
         Anything `numpy.random.default_rng` takes. Network i draws its parameters, then its inputs, from
         ``numpy.random.default_rng(rng).spawn(n_networks)[i]``.
@@ -138,8 +156,8 @@ def ensemble(
     ------
     TypeError, ValueError
         Not a network; sizes below 1; `inputs` of another width, not finite, or together with what they
-        exclude; an `rng` that cannot be split, such as a RandomState; a `checkpoint` without `rng`, made with
-        other settings, that is none, or that cannot be written.
+        exclude; a softmax of one output; an `rng` that cannot be split, such as a RandomState; a `checkpoint`
+        without `rng`, made with other settings, that is none, or that cannot be written.
     MemoryError
         One network does not fit into memory.
     KeyboardInterrupt
@@ -174,6 +192,10 @@ def ensemble(
     n_networks = positive_integer("n_networks", n_networks)
     q0 = 1.0 if q0 is None else variance("q0", q0)
     c0 = 0.0 if c0 is None else finite_number("c0", c0)
+    if one_of("output", output, OUTPUTS) == "softmax" and net.n_outputs == 1:
+        raise ValueError(
+            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
+        )
     kind = float_dtype(dtype)
     seeds = _streams(rng, n_networks)
     measure = partial(
@@ -183,6 +205,7 @@ def ensemble(
         q0=q0,
         c0=c0,
         inputs=inputs,
+        output=output,
         dtype=kind.name,
         eigenvalues=bool(eigenvalues),
     )
@@ -191,7 +214,7 @@ def ensemble(
         if rng is None:
             raise ValueError("`checkpoint` needs `rng`, or the resumed run would draw others; pass a seed.")
         kept = Checkpoint(checkpoint, _settings(measure.keywords, seeds[0]))
-    results = run(
+    values = stack(
         measure,
         seeds,
         executor=executor,
@@ -199,7 +222,6 @@ def ensemble(
         checkpoint=kept,
         progress=progress,
     )
-    values = {name: np.stack([result[name] for result in results]) for name in results[0]}
     return Ensemble(
         mean={name: _unwrap(array.mean(axis=0)) for name, array in values.items()},
         standard_error={name: _unwrap(_standard_error(array)) for name, array in values.items()},
@@ -209,16 +231,17 @@ def ensemble(
         n_networks=n_networks,
         q0=q0,
         c0=c0,
+        output=output,
         dtype=kind.name,
         _inputs=inputs,
     )
 
 
-def _streams(rng: Any, n_networks: int) -> list[np.random.SeedSequence]:
+def _streams(rng: Any, n_networks: int) -> Sequence[np.random.SeedSequence]:
     """One seed per network."""
     try:
         sequence: Any = np.random.default_rng(rng).bit_generator.seed_seq
-        return sequence.spawn(n_networks)
+        return Streams(sequence, n_networks)
     except (AttributeError, TypeError):  # a RandomState cannot be split, and NumPy 1 does not take it at all
         raise TypeError(
             f"`rng` must be something that can be split into one stream per network, got {type(rng).__name__}; "
@@ -238,6 +261,7 @@ def _measure(
     q0: float,
     c0: float,
     inputs: np.ndarray | None,
+    output: str,
     dtype: str,
     eigenvalues: bool,
 ) -> dict[str, np.ndarray]:
@@ -249,7 +273,8 @@ def _measure(
         X = gaussian_inputs(n_samples, net.n_inputs, q0, c0, rng=rng) if inputs is None else inputs
         measured = _order_parameters(one.activity(X))
         whole = eigenvalues or n_samples * net.n_outputs <= EXACT
-        spectrum = fisher_spectrum(one, X, None if whole else net.n_outputs)
+        k = None if whole else net.n_outputs - (output == "softmax")
+        spectrum = fisher_spectrum(one, X, k, output=output)
         top = {name: getattr(spectrum, name) for name in ("outlier_mean", "mean", "second_moment")}
         numbers = {"lambda_max": spectrum.largest, **top, **measured}
         if eigenvalues:
@@ -297,7 +322,8 @@ def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) ->
     rows = n_samples * net.n_outputs
     errors = rows * sum(layer.output_width(fan_in) for layer, fan_in in net.parameter_layers)
     each = kind.itemsize * (2 * net.n_parameters + 2 * errors)
-    each += 8 * rows * (rows if eigenvalues or rows <= EXACT else 200)
+    # The dual matrix, and what its eigenvalues take; or vectors of Lanczos.
+    each += 8 * rows * (6 * rows if eigenvalues or rows <= EXACT else 200)
     return int(max(1, min(n_cores(), available_memory() // max(each, 1))))
 
 
@@ -313,6 +339,8 @@ def _settings(keywords: dict[str, Any], seed: np.random.SeedSequence) -> dict[st
         "inputs": given,
         "rng": f"seed {seed.entropy}, key {seed.spawn_key}",
         **{name: repr(keywords[name]) for name in ("n_samples", "q0", "c0", "dtype", "eigenvalues")},
+        # A line of its own, so that what was made before there was a choice is still read.
+        **({"output": keywords["output"]} if keywords["output"] != "linear" else {}),
     }
 
 

@@ -95,13 +95,13 @@ class ParameterRecord:
 class Factors(NamedTuple):
     """Derivatives of the outputs by a layer's parameters, where samples pass one by one: outer products.
 
-    Those of sample t are delta_t h_t^T and, if `bias`, delta_t, so that their Gram matrix over the samples is
-    the entrywise product (h h^T + bias) * (delta delta^T).
+    Those of sample t are delta_t h_t^T and sqrt(bias) delta_t, so that their Gram matrix over the samples is the
+    entrywise product (h h^T + bias) * (delta delta^T).
     """
 
     h: np.ndarray  # (T, n)
     delta: np.ndarray  # (..., T, m)
-    bias: bool
+    bias: float  # 1, or 0 without one; times its squared unit
 
 
 class Layer:

@@ -69,6 +69,9 @@ FIGURES: dict[str, PaperFigure] = {
     "karakida2019-fig1": PaperFigure(
         "karakida2019", "figure1", "mean, second moment and maximum of Fisher eigenvalues against width"
     ),
+    "karakida2019-fig2": PaperFigure(
+        "karakida2019_training", "figure2", "training loss over width and learning rate, with 2/lambda_max"
+    ),
     "karakida2019-normalization": PaperFigure(
         "karakida2019_normalization",
         "largest_against_width",
@@ -77,10 +80,41 @@ FIGURES: dict[str, PaperFigure] = {
     "karakida2021-spectra": PaperFigure(
         "karakida2021", "spectra", "histograms of Fisher eigenvalues for linear outputs and for a softmax"
     ),
+    "karakida2021-softmax": PaperFigure(
+        "karakida2021",
+        "softmax_statistics_and_spectra",
+        "mean, second moment, maximum and spectrum of Fisher eigenvalues behind a softmax",
+    ),
+    "karakida2021-ntk": PaperFigure(
+        "karakida2021",
+        "ntk_spectra",
+        "spectra of the neural tangent kernel, without and with mean subtraction",
+    ),
+    "karakida2021-feature": PaperFigure(
+        "karakida2021", "feature_metric", "spectra of the feature-space metric, linear outputs and a softmax"
+    ),
     "lambda-max-law": PaperFigure(
         "lambda_max_law",
         "figure",
         "largest Fisher eigenvalue over random networks: predicted law and simulation",
+    ),
+    "lambda-max-depth-width": PaperFigure(
+        "lambda_max_map",
+        "figure",
+        "spread of the largest Fisher eigenvalue over depth and width, and the width a spread needs",
+    ),
+    "karakida2019-normalization-rates": PaperFigure(
+        "normalization_training",
+        "figure",
+        "training loss over width and learning rate, without and with normalisation of the outputs",
+    ),
+    "karakida2021-training": PaperFigure(
+        "karakida2021_training",
+        "figure",
+        "largest eigenvalues of F and F_cross while a classifier is trained",
+    ),
+    "lewkowycz2020-catapult": PaperFigure(
+        "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
 }
 

@@ -7,9 +7,11 @@ the colour-blind can tell apart. Legends stand above the axes, where no data are
 
 from ._style import COLOURS
 from .depth import order_parameters
-from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary, outlier_law
+from .finite_width import outlier_law, spread_map
+from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary
 from .maps import correlation_map, variance_map
 from .phases import depth_scales, phase_diagram
+from .training import learning_rate_map
 
 __all__ = [
     "COLOURS",
@@ -18,8 +20,10 @@ __all__ = [
     "eigenvalue_scaling",
     "fisher_spectrum",
     "learning_rate_boundary",
+    "learning_rate_map",
     "order_parameters",
     "outlier_law",
     "phase_diagram",
+    "spread_map",
     "variance_map",
 ]

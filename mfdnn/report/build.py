@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,13 @@ class Report(Result):
     learning_rate : LearningRate
     confident : LearningRate or None
         The same with confidence 0.95; None where the law of the largest eigenvalue is not known.
+    why_not_confident : str
+        What stands against it; empty if nothing.
     comparison : Comparison
         Theory against `n_networks` sampled networks.
+    softmax : Comparison or None
+        For cross-entropy that of F_cross, for the same networks; None for other losses, and behind a normalisation
+        of the outputs, of which there is no theory.
     ensemble : Ensemble
         Those networks, with all eigenvalues where the dual matrix is small enough.
     boundary : Boundary
@@ -75,7 +82,9 @@ class Report(Result):
     fisher: FisherStatistics
     learning_rate: LearningRate
     confident: LearningRate | None
+    why_not_confident: str
     comparison: Comparison
+    softmax: Comparison | None
     ensemble: Ensemble
     boundary: Boundary
     warnings: tuple[str, ...]
@@ -92,12 +101,22 @@ class Report(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python; order parameters and simulations as in `comparison`."""
-        fields = ("hidden", "fixed_point", "fisher", "learning_rate", "confident", "comparison", "boundary")
+        fields = [
+            "hidden",
+            "fixed_point",
+            "fisher",
+            "learning_rate",
+            "confident",
+            "comparison",
+            "softmax",
+            "boundary",
+        ]
         parts = {name: getattr(self, name) and getattr(self, name).to_dict() for name in fields}
         return {
             "network": repr(self.network),
             "inputs": self.inputs,
             **parts,
+            "why_not_confident": self.why_not_confident,
             "warnings": list(self.warnings),
         }
 
@@ -213,8 +232,14 @@ def report(
         fp = fixed_point(hidden.activation, hidden.sigma_w2, hidden.sigma_b2, q0=first)
     run = {"executor": executor, "progress": progress, "dtype": dtype}
     whole = fim.n_samples * fim.n_outputs <= WHOLE_SPECTRA
+    same = copy.deepcopy(children[0])
     ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
     table = compare(net, ensemble=ens)
+    classes = None
+    if lr.lambda_max_softmax is not None:  # of the same networks
+        again = ensemble(net, n_networks=n_networks, rng=same, output="softmax", **data, **run)
+        classes = compare(net, ensemble=again)
+    confident, why_not = _confident(net, data, limits)
     op = fim.order_parameters
     return Report(
         network=net,
@@ -223,8 +248,10 @@ def report(
         order_parameters=op,
         fisher=fim,
         learning_rate=lr,
-        confident=_confident(net, data, limits),
+        confident=confident,
+        why_not_confident=why_not,
         comparison=table,
+        softmax=classes,
         ensemble=ens,
         boundary=boundary(net, data, lr, children[1:], ens, run),
         warnings=tuple(cautions(net, fp, op, fim, lr, table, ens)),
@@ -232,20 +259,22 @@ def report(
     )
 
 
-def _confident(net: Network, data: dict[str, Any], limits: dict[str, Any]) -> LearningRate | None:
+def _confident(net: Network, data: dict[str, Any], limits: dict[str, Any]) -> tuple[LearningRate | None, str]:
     try:
-        return max_learning_rate(net, **data, **limits, confidence=CONFIDENCE)
-    except ValueError:  # what else is wrong with the arguments the plain one has said
-        return None
+        return max_learning_rate(net, **data, **limits, confidence=CONFIDENCE), ""
+    except ValueError as error:  # what else is wrong with the arguments the plain one has said
+        return None, str(error)
 
 
 def hidden_layer(net: Network) -> HiddenLayer | None:
     """What the phase of a network is that of; None for networks without a single one."""
-    if any(layer.children or not (layer.n_weight_layers or layer.activation) for layer in net.layers):
+    last = max(i for i, layer in enumerate(net.layers) if layer.n_weight_layers)
+    layers = net.layers[: last + 1]  # what stands behind the outputs does not repeat with depth
+    if any(layer.children or not (layer.n_weight_layers or layer.activation) for layer in layers):
         return None  # blocks, normalisation: not the map of a plain network
     pairs = [
         (layer.activation, weights.sigma_w2, weights.sigma_b2)
-        for layer, weights in zip(net.layers[:-1], net.layers[1:], strict=True)
+        for layer, weights in pairwise(layers)
         if layer.activation is not None and isinstance(weights, Dense)
     ]
     if not pairs:

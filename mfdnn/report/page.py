@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..batch_norm import batch_norm_fixed_point
+from ..layers import BatchNorm
 from ..phase import STATUS
 from .boundary import sampled_rates
 
 if TYPE_CHECKING:
+    from ..ensemble import Comparison
+    from ..network import Network
     from .build import Report
 
 __all__ = ["page"]
@@ -35,6 +40,7 @@ def page(r: Report) -> list[str]:
         kinds = ", ".join(net.kinds)
         why = f"{kinds} network" if kinds else "no activation" if r.hidden is None else "zero inputs"
         lines.append(_entry("Phase", f"none ({why}): see the order parameters over depth"))
+        lines += _batch_norm_growth(net)
     else:
         fp, h = r.fixed_point, r.hidden
         where = f"{h.activation.label}, sigma_w^2 = {h.sigma_w2:.6g}, sigma_b^2 = {h.sigma_b2:.6g}"
@@ -57,27 +63,9 @@ def page(r: Report) -> list[str]:
     n_networks = r.ensemble.n_networks
     lines += ["", f"Order parameters by layer: theory | simulation of {n_networks} networks (standard error)"]
     lines += _layer_table(r)
-    lines += ["", "Fisher information: theory | simulation (standard error)"]
-    rows = [["", "theory", "simulation", "", "difference"]]
-    for name, label in (
-        ("mean", "mean eigenvalue"),
-        ("second_moment", "second moment"),
-        ("outlier_mean", f"mean of the {fim.n_outliers} outliers"),
-        ("lambda_max", "largest eigenvalue"),
-    ):
-        if name == "outlier_mean" and fim.n_outliers <= 1:
-            continue
-        row = r.comparison.row(name)
-        rows.append(
-            [
-                label,
-                f"{row.theory:.5g}",
-                f"{row.simulation:.5g}",
-                f"({row.standard_error:.2g})",
-                f"{row.simulation / row.theory - 1:+.1%}",
-            ]
-        )
-    lines += _align(rows, "  ")
+    lines += ["", *_fisher_table("Fisher information", r.comparison, fim.n_outliers)]
+    if r.softmax is not None:
+        lines += ["", *_fisher_table("That of class probabilities, F_cross", r.softmax, fim.n_outputs - 1)]
     lines += [
         "",
         f"Learning rate  below {lr.value:.4g} for {lr.optimiser} on {lr.loss}",
@@ -98,16 +86,66 @@ def page(r: Report) -> list[str]:
     return lines
 
 
-def _confident(r: Report) -> list[str]:
-    """The rate that is safe for most networks; nothing where their law is not known."""
-    if r.confident is None:
+def _batch_norm_growth(net: Network) -> list[str]:
+    """How fast gradients explode where batch norm stands before every hidden activation, all of them alike."""
+    pairs = list(pairwise(net.layers))
+    norms = {
+        (b.activation, a.gamma, a.beta): a for a, b in pairs if isinstance(a, BatchNorm) and b.activation
+    }
+    count = sum(isinstance(a, BatchNorm) and b.activation is not None for a, b in pairs)
+    if len(norms) != 1 or count != len(net.activations) or next(iter(norms))[1:] != (1.0, 0.0):
         return []
+    growth = batch_norm_fixed_point(next(iter(norms))[0]).gradient_growth
+    return [_entry("", f"batch norm: squared gradients grow {growth:.4g}-fold a layer, on large batches")]
+
+
+def _confident(r: Report) -> list[str]:
+    """The rate that is safe for most networks, or why there is none."""
+    if r.confident is None:
+        why = r.why_not_confident.partition("; ")[0].removesuffix(".")
+        text = f"no rate for a share of the networks drawn: {why}"
+        return textwrap.wrap(text, 100, initial_indent=" " * 15, subsequent_indent=" " * 15)
     share = f"{r.confident.confidence:.0%}"
     text = f"below {r.confident.value:.4g} for {share} of the networks drawn at these widths"
     more = r.confident.caution.removeprefix(r.learning_rate.caution).strip()
     return textwrap.wrap(
         text + (f" ({more})" if more else ""), 100, initial_indent=" " * 15, subsequent_indent=" " * 15
     )
+
+
+def _fisher_table(title: str, table: Comparison, n_outliers: int) -> list[str]:
+    """Eigenvalue statistics: theory of infinite width and, where there is a law, of this one; simulation."""
+    rows = [["", "theory", "this width", "simulation", "", "difference"]]
+    for name, label in (
+        ("mean", "mean eigenvalue"),
+        ("second_moment", "second moment"),
+        ("outlier_mean", f"mean of the {n_outliers} outliers"),
+        ("lambda_max", "largest eigenvalue"),
+    ):
+        if name == "outlier_mean" and n_outliers <= 1:
+            continue
+        row = table.row(name)
+        expected = row.theory if row.predicted is None else row.predicted
+        difference = f"{row.simulation / expected - 1:+.1%}" if expected else ""
+        rows.append(
+            [
+                label,
+                f"{row.theory:.5g}",
+                "" if row.predicted is None else f"{row.predicted:.5g}",
+                f"{row.simulation:.5g}",
+                f"({row.standard_error:.2g})",
+                difference + (" no claim" if row.agrees is None else ""),
+            ]
+        )
+    known = any(row[2] for row in rows[1:])
+    if not known:
+        rows = [[*row[:2], *row[3:]] for row in rows]
+    head = "infinite width | this width | simulation" if known else "theory | simulation"
+    lines = [f"{title}: {head} (standard error)", *_align(rows, "  ")]
+    notes = dict.fromkeys(row.note for row in table.rows[:4] if row.agrees is None)
+    for note in filter(None, notes):
+        lines += textwrap.wrap(f"no claim: {note}", 100, initial_indent="  ", subsequent_indent="    ")
+    return lines
 
 
 def _entry(label: str, text: str) -> str:

@@ -98,7 +98,7 @@ class Coordinates:
         scaled = []
         for (weight, bias), (h, delta, has_bias) in zip(self.factors, factors, strict=True):
             if weight or bias:
-                scaled.append(Factors(h * weight, delta, has_bias * bias**2))  # type: ignore[arg-type]
+                scaled.append(Factors(h * weight, delta, has_bias * bias**2))
         return scaled
 
 

@@ -303,9 +303,10 @@ def _squares(x: np.ndarray) -> np.ndarray:
     return np.einsum("ti,ti->t", x, x, dtype=np.float64)
 
 
-def _gram(h: np.ndarray, bias: bool) -> Callable[[np.ndarray], np.ndarray]:
+def _gram(h: np.ndarray, bias: float) -> Callable[[np.ndarray], np.ndarray]:
     """Product with h h^T + bias, the cheaper way round."""
+    bias = h.dtype.type(bias)
     if h.shape[0] <= 2 * h.shape[1]:
-        gram = h @ h.T + h.dtype.type(bias)
+        gram = h @ h.T + bias
         return lambda x: gram @ x
-    return lambda x: h @ (h.T @ x) + (x.sum(axis=0) if bias else 0)
+    return lambda x: h @ (h.T @ x) + bias * x.sum(axis=0)

@@ -1,0 +1,316 @@
+"""What theory says of every quantity that networks are measured for, and how far finite networks may be from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ...finite_width.distribution import OutlierDistribution
+from ...finite_width.outliers import NoOutlier, quiet_distribution
+from ...finite_width.traces import Traces, fisher_traces
+from ...fisher import FisherStatistics, outlier_criterion, smallest_width
+from ...fisher.kernel import kernel, sums
+from ...layers import LayerNorm
+from ...network import Network
+from ...order_parameters import OrderParameters
+from ..statistics import Ensemble
+from .places import UNITS, Places, places
+
+__all__ = ["Claim", "Scales", "layer_claims", "scales", "spectrum_claims", "traces_of"]
+
+FEWEST = 10  # samples from which 1/sigma^4 has a variance
+EDGE = {"mean": 0.05, "batch": 0.06}  # of the sharp edge, as `centred_edge` says
+# Fractions of a number: what may change by more is no claim. Of the largest of several outliers, which split, and of a
+# second moment, to which all of the spectrum adds:
+THIRD, HALF, WHOLE = 1 / 3, 0.5, 1.0
+
+SPLIT = "the C outliers split by O(sqrt(M)): their mean is what theory predicts, the largest lies above"
+NO_OUTLIER = "no eigenvalue stands out at this size: theory has only the leading value of the bulk"
+EDGE_ONLY = "no outliers: theory has the edge of the bulk, the largest eigenvalue"
+TOP_ONLY = "theory has the largest eigenvalue, not how the others spread below it"
+TOO_NARROW = "finite width may change it by more than a third: theory makes no claim at this width and depth"
+HEAVY = "1/sigma^2 of so few samples or outputs scatters without bound: theory makes no claim"
+
+
+class Claim(NamedTuple):
+    """One quantity: what theory says of infinite width, of this width, of the scatter, and what may be left."""
+
+    quantity: str
+    theory: float
+    scale: float  # of its rounding
+    allowance: float
+    note: str = ""
+    predicted: float | None = None
+    spread: float | None = None  # standard deviation over networks
+    doubtful: bool = False  # whether that may be too small
+    theory_error: float = 0.0  # of averages over drawn outputs
+
+
+class Scales(NamedTuple):
+    """The numbers that the allowances are made of, in the notation of `compare`."""
+
+    depth: int
+    width: int  # M
+    a1: float
+    a2: float
+    c: float
+    b: float
+    chance: float  # B
+    clear: bool  # whether an outlier stands clear of the bulk
+    places: Places
+
+    @property
+    def next_order(self) -> float:
+        """What is left of traces beyond 1/M, as a fraction."""
+        return (self.depth / self.width) ** 2
+
+    def overlap(self, n: int) -> float:
+        """Factor of what chance overlaps of inputs add, where the gradients of n outputs overlap too."""
+        return 1 + 1.5 * (n + 1) * (self.depth - 1) / self.width
+
+    def split(self, n: int, largest: float) -> float:
+        """How far the largest of n outliers lies above their mean."""
+        if n < 2:
+            return 0.0
+        return (2 * np.sqrt(n) - 1.2 * n ** (-1 / 6)) * np.sqrt(self.b) * largest
+
+
+def scales(net: Network, fim: FisherStatistics) -> Scales:
+    """Of a network, from its order parameters and its kernel."""
+    op, n_samples = fim.order_parameters, fim.n_samples
+    one, two = averages(op)
+    two = two if n_samples > 1 else one  # at one input the kernel is its diagonal
+    depth, width = len(op.q), smallest_width(op)
+    layers_1, layers_2 = ((op.fan_in * x["q_hat"] + op.bias) * x["q_tilde"] for x in (one, two))
+    later = np.cumsum((op.fan_in * one["q_hat"] * two["q_tilde"])[::-1])[::-1]
+    chance = later**2 / op.fan_in * (n_samples > 1)
+    if op.per_input:
+        chance[0] = 0.0  # the overlaps of given inputs are no matter of chance
+    criterion = outlier_criterion(op, n_samples)
+    parts = np.cumsum(layers_1 / n_samples + layers_2 * (1 - 1 / n_samples))
+    b = 1.5 * float(np.sum((parts[:-1] / parts[-1]) ** 2)) / width if parts[-1] else 0.0  # 0: all is 0
+    a1, a2 = layers_1.sum(), layers_2.sum()
+    if net.couples_samples:  # of which it is no sum of products
+        total = sums(op, None, n_samples)
+        a1, a2 = total.diagonal, total.off_diagonal
+    return Scales(
+        depth=depth,
+        width=width,
+        a1=float(a1),
+        a2=float(a2),
+        c=float(criterion.c),
+        b=b,
+        chance=float(chance.sum()),
+        clear=bool(criterion.clear),
+        places=places(net),
+    )
+
+
+def spectrum_claims(
+    net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales, rounding: float
+) -> Iterator[Claim]:
+    """Of the eigenvalues of F."""
+    if fim.output_normalisation and fim.output_normalisation.edge:
+        yield from _edge_claims(fim)
+    elif isinstance(net.layers[-1], LayerNorm):
+        yield from _layer_norm_claims(fim, s)
+    else:
+        yield from _outlier_claims(net, fim, ens, s)
+    yield from _trace_claims(net, fim, ens, s, rounding)
+
+
+def _edge_claims(fim: FisherStatistics) -> Iterator[Claim]:
+    """The sharp edge, where the outputs are centred; `largest` is the law's own mean at this size."""
+    known = fim.output_normalisation
+    assert known is not None and known.edge is not None
+    edge, largest = known.edge, fim.largest
+    top, note = (np.inf, edge.caution) if edge.caution else (EDGE[edge.norm] * largest, "")
+    yield Claim("lambda_max", largest, largest, top, note)
+    yield Claim(
+        "outlier_mean", largest, largest, *((top, note) if fim.n_outputs == 1 else (np.inf, EDGE_ONLY))
+    )
+
+
+def _layer_norm_claims(fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
+    """The largest of C - 1 that differ in the limit already."""
+    largest, note = fim.largest, SPLIT
+    allowance = largest * s.c / s.width + s.split(fim.n_outputs, largest)
+    if fim.caution or not s.clear or allowance > THIRD * largest:
+        allowance, note = np.inf, fim.caution or (TOO_NARROW if s.clear else NO_OUTLIER)
+    yield Claim("lambda_max", largest, largest, allowance, note)
+    yield Claim("outlier_mean", largest, largest, np.inf, TOP_ONLY)
+
+
+def _outlier_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+    """By the law of the outliers where it covers the network, else by infinite width and a round correction."""
+    largest, n = fim.largest, fim.n_outputs
+    try:
+        law = _law(net, ens)
+    except NoOutlier as error:
+        reason = f"{str(error).split(' (')[0]}: theory has only the leading value"
+        for name in ("lambda_max", "outlier_mean"):
+            yield Claim(name, largest, largest, np.inf, reason)
+        return
+    except ValueError:  # not derived for these layers
+        law = None
+    if law is not None:
+        yield from _law_claims(law, largest, s)
+        return
+    allowance, note, predicted = np.inf, NO_OUTLIER, None
+    if s.clear:
+        own = s.c * s.a2 + UNITS * s.places.layer_behind[0] * largest
+        allowance, note = own / s.width + s.chance * s.overlap(n) / (s.a2 * fim.n_samples), ""
+        below = _below(fim, s)  # of which batch norm takes some unevenly
+        if s.places.uneven is None or (below and fim.order_parameters.per_input):
+            allowance += below
+        elif below:
+            predicted = largest - s.places.uneven * below
+        if allowance > THIRD * largest:
+            allowance, note = np.inf, TOO_NARROW
+    top, said = allowance + s.split(n, largest), note or (SPLIT if n > 1 else "")
+    if HALF * largest < top < np.inf:
+        top, said = np.inf, TOO_NARROW
+    yield Claim("lambda_max", largest, largest, top, said, predicted)
+    yield Claim("outlier_mean", largest, largest, allowance, note, predicted)
+
+
+def _law(net: Network, ens: Ensemble) -> OutlierDistribution:
+    if ens.inputs is None:
+        return quiet_distribution(net, ens.n_samples, ens.q0, ens.c0)
+    return quiet_distribution(net, inputs=ens.inputs)
+
+
+def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator[Claim]:
+    """Mean and scatter of the outliers at this width; what is left is what simulations of that law have shown."""
+    first, per_output = law.mean / law.lambda_0 - 1, law.n_outputs / s.width
+    weak = 0.04 if law.margin < 4 else 0.015 if law.margin < 6 else 0.0
+    left = 0.01 + first**2 + weak + 0.1 / law.n_samples + 0.2 * per_output * (law.n_outputs > 1)
+    for name, mean, deviation, more in (
+        ("lambda_max", law.largest_mean, law.largest_standard_deviation, 0.015 * (law.n_outputs > 1)),
+        ("outlier_mean", law.mean, law.standard_deviation, 0.0),
+    ):
+        claimed = ((left + more) * mean, law.caution) if left + more <= THIRD else (np.inf, TOO_NARROW)
+        yield Claim(name, largest, largest, *claimed, mean, deviation, doubtful=bool(law.caution))
+
+
+def _below(fim: FisherStatistics, s: Scales) -> float:
+    """What the parameters below the last batch norm of hidden layers add to the outlier."""
+    if not s.places.below:
+        return 0.0
+    n = fim.n_samples
+    one, two = kernel(fim.order_parameters, s.places.below)
+    return max(float(np.mean(one) + (n - 1) * averaged_pairs(two, n)) / n, 0.0)
+
+
+def averaged_pairs(two: np.ndarray, n: int) -> float:
+    """Mean over pairs of different inputs."""
+    if np.ndim(two) == 0:
+        return float(two)
+    return float(two.sum() - np.trace(two)) / max(n * (n - 1), 1)
+
+
+def _trace_claims(
+    net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales, rounding: float
+) -> Iterator[Claim]:
+    """Mean and second moment."""
+    first, second = fim.mean, fim.second_moment
+    batch, layer_norm = fim.normalised_by == "batch norm", fim.normalised_by == "layer norm"
+    n, c = fim.n_samples, fim.n_outputs
+    traces = traces_of(net, fim, ens)
+    heavy = (batch and n < FEWEST) or (layer_norm and c <= 5)
+    if traces is not None:
+        mean = first * traces.trace / traces.trace_wide if traces.trace_wide > 0 else first
+        left = s.next_order + 2 * batch * traces.output_scatter
+        yield Claim("mean", first, first, *_unless(heavy, left * mean), predicted=mean)
+        if ens.inputs is not None and not batch:
+            square = second + (traces.square - traces.square_wide) / fim.n_parameters
+        else:
+            square = second * traces.square / traces.square_wide if traces.square_wide > 0 else second
+        # 1/sigma^4 of T samples has the mean (T - 3)/(T - 5) times the squared mean of 1/sigma^2.
+        square *= (n - 3) / (n - 5) if batch and not heavy and ens.inputs is None else 1.0
+        left = 0.3 * s.depth**2 * s.next_order + (c / s.width) ** 2 + 8 * batch * traces.output_scatter
+        yield Claim("second_moment", second, second, *_unless(heavy, left * square), predicted=square)
+        return
+    norms = s.places.errors(0, n, s.width) / 2  # to which the last layer does not add
+    left = 0.75 * (s.depth - 1) / s.width + norms
+    mean_claim = (np.inf, HEAVY) if heavy else claim(first, first, left, rounding)
+    yield Claim("mean", first, first, *mean_claim)
+    total = fim.second_moment * fim.n_parameters / c
+    spread = (2 * min(s.c, s.width) + s.depth**2 / 4 + 1) / s.width + (c + 1) * s.b
+    square = s.chance * s.overlap(c) + fim.largest**2 * spread
+    square += s.a1**2 / n * 7 * (s.depth - 1) / s.width
+    relative = square / total + 2 * norms if total > 0 else 0.0
+    if relative > WHOLE:
+        yield Claim("second_moment", second, second, np.inf, TOO_NARROW)
+    else:
+        yield Claim("second_moment", second, second, *_unless(heavy, relative * second))
+
+
+def _unless(heavy: bool, allowance: float) -> tuple[float, str]:
+    return (np.inf, HEAVY) if heavy else (allowance, "")
+
+
+def traces_of(net: Network, fim: FisherStatistics, ens: Ensemble) -> Traces | None:
+    """Traces at this width; None where they are not derived."""
+    body = net if fim.output_normalisation is None else Network(net.n_inputs, net.layers[:-1])
+    try:
+        return fisher_traces(
+            body,
+            ens.n_samples,
+            ens.q0,
+            ens.c0,
+            inputs=ens.inputs,
+            centred=fim.output_normalisation is not None,
+        )
+    except ValueError:
+        return None
+
+
+def layer_claims(fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
+    """Of the order parameters of every layer; products at two inputs are measured on the scale of the squares."""
+    op = fim.order_parameters
+    one, two = averages(op)
+    for name, first in (("q_hat", 0), ("q", 1), ("q_tilde", 1)):
+        for suffix, theory in (("", one[name]), ("_st", two[name])):
+            for l in range(s.depth):
+                value, scale = float(theory[l]), float(one[name][l])
+                left = 0.75 * _passed(name, l, s.depth) / s.width
+                predicted = None
+                if name != "q_tilde":
+                    left += s.places.signals(l, fim.n_samples)
+                else:
+                    left += s.places.errors(l, fim.n_samples, s.width)
+                    predicted, few = _layer_norm_errors(fim, value, bool(suffix))
+                    left += few
+                allowance, note = claim(value, scale, left, rounding)
+                yield Claim(f"{name}{suffix}[{l + first}]", value, scale, allowance, note, predicted)
+
+
+def _layer_norm_errors(fim: FisherStatistics, value: float, pair: bool) -> tuple[float | None, float]:
+    """Behind layer norm of C outputs, of which theory takes many: tr Q E[1/sigma^2]/C = (C - 2)/((C - 3) q)."""
+    if fim.normalised_by != "layer norm":
+        return None, 0.0
+    c = fim.n_outputs
+    if c <= 5:
+        return None, np.inf
+    return (None, 1 / (c - 3)) if pair else (value * (c - 2) / (c - 3), 0.0)
+
+
+def _passed(name: str, l: int, depth: int) -> int:
+    """Pairs of weight layer and activation between the number and where it is exact."""
+    return l if name != "q_tilde" else (depth - 1) * (l < depth - 1)
+
+
+def claim(theory: float, scale: float, relative: float, rounding: float) -> tuple[float, str]:
+    """Allowance and note, where nothing is claimed of a number that finite width may change by a third."""
+    allowance = relative * scale
+    zero = abs(theory) <= rounding * scale  # small beside the squares is a claim of its own
+    return (allowance, "") if zero or allowance <= abs(theory) * THIRD else (np.inf, TOO_NARROW)
+
+
+def averages(op: OrderParameters) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Order parameters at one and at two inputs, (L,) each: averaged over given inputs and pairs of them."""
+    names = ("q", "q_hat", "q_tilde")
+    return {n: op.averaged(n) for n in names}, {n: op.averaged(f"{n}_st") for n in names}

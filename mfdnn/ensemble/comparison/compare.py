@@ -1,0 +1,250 @@
+"""Theory against simulation of one network."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..._validation import positive_integer
+from ...fisher import fisher_statistics
+from ...network import Network
+from ..statistics import Ensemble, same_network
+from ..statistics import ensemble as draw
+from .claims import Claim, layer_claims, scales, spectrum_claims
+from .softmax import softmax_claims
+from .table import Comparison, Row, three_sigma, three_sigma_of_law
+
+__all__ = ["compare"]
+
+THEORY_ERROR = 1e-9  # of the Gaussian integrals, as a fraction of q or of E[phi'^2], with room for ten layers
+
+
+def compare(
+    net: Network,
+    n_samples: int | None = None,
+    n_networks: int = 20,
+    *,
+    q0: float | None = None,
+    c0: float | None = None,
+    inputs: np.ndarray | None = None,
+    output: str | None = None,
+    rng: Any = None,
+    executor: Any = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = False,
+    dtype: Any = "float64",
+    ensemble: Ensemble | None = None,
+) -> Comparison:
+    r"""Compare the theory of a network with sampled networks of its own width.
+
+    Parameters
+    ----------
+    net, n_samples, n_networks, q0, c0, inputs, output, rng, executor, checkpoint, progress, dtype
+        As in `mfdnn.ensemble`; at least two networks.
+    ensemble : Ensemble, optional
+        Compare with these networks and draw none. It knows its inputs and outputs: `n_samples`, `q0`, `c0`, `inputs`
+        and `output` may be left out.
+
+    Returns
+    -------
+    Comparison
+        With `output` "softmax" the spectrum is that of F_cross (`mfdnn.fisher.softmax_statistics`): C - 1 outliers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `mfdnn.ensemble` and `mfdnn.fisher_statistics`; fewer than two networks; an `ensemble` of another
+        network, of other inputs or of other outputs.
+
+    Notes
+    -----
+    A row agrees if simulation and theory differ by at most three sigma and the allowance. Theory is `predicted`, what
+    networks of this width have on average, where a law of finite width says it, and infinite width elsewhere:
+
+    - outliers: `mfdnn.finite_width.outlier_distribution`. Its standard deviation over networks is the measure of
+      chance, with the skewness of a log-normal law, so that two networks refute as surely as twenty. Where that law
+      has a caution (a margin below 4, a relative spread above 0.35) the scatter of the networks is, if it is larger;
+    - mean and second moment: `mfdnn.finite_width.traces.fisher_traces`, the 1/M expansion of tr F and tr F^2; also
+      behind mean subtraction or batch norm of the outputs, and of softmax outputs;
+    - the edge, where the outputs are centred: `mfdnn.finite_width.centred_edge`.
+
+    Elsewhere, and for the order parameters, three sigma are by Student's t: three standard errors, or as many as are
+    as improbable with a standard error from few networks (3.4 for 20 networks, 9.2 for 4, 236 for 2, which refute next
+    to nothing: the table says so up to 4). Chance alone spoils one row in 370; rarely more, as an output of one unit
+    is far from normal over networks.
+
+    What may be left (allowance) beside a prediction at this width, as a fraction of it, with M the smallest width of
+    inputs and hidden layers (given inputs do not count: theory knows them):
+
+    ==============  =====================================================================================
+    outlier_mean    :math:`0.01 + r^2 + 0.1/T`, r the predicted correction; C > 1: 0.2 C/M more; by the
+                    margin of the outlier 0.015 more below 6, 0.04 below 4
+    lambda_max      the same, and 0.015 for C > 1
+    edge            0.05, batch norm 0.06
+    mean            :math:`(L/M)^2`; batch norm of the outputs: 2 v more
+    second_moment   :math:`0.3 L^4/M^2 + (C/M)^2`; batch norm of the outputs: 8 v more
+    ==============  =====================================================================================
+
+    with v the relative scatter of the outputs' products, of order 1/M (`Traces.output_scatter`). Where infinite
+    width is all there is, in the notation of `mfdnn.fisher_statistics`, with :math:`A_1, A_2` the mean of the kernel
+    on its diagonal and elsewhere, and :math:`\lambda_0` the theory's `largest`:
+
+    =====================  ============================================================================
+    q, q_hat (_st)         (3/4) p/M of q, q_hat: behind p pairs of weight layer and activation
+    q_tilde (_st), mean    (3/4) (L - 1)/M of q_tilde, of the mean; nothing at the output
+    outlier_mean           :math:`A_2 c/M + B'/(A_2 T)` with :math:`c = \kappa_1/(2 \kappa_2) + 5L/4`
+    lambda_max             the same, and for C > 1 :math:`(2\sqrt C - 1.2\,C^{-1/6})\sqrt b\,\lambda_0`
+    second_moment (P/C)    :math:`B' + \lambda_0^2\,[(2c + L^2/4 + 1)/M + (C + 1)\,b] + 7(L - 1)A_1^2/(TM)`
+    =====================  ============================================================================
+
+    Chance overlaps of two inputs in layer l, of relative size :math:`M_l^{-1/2}`, are felt by all later
+    layers: :math:`B = \sum_{l<L} B_l^2/M_l`, :math:`B_l = \sum_{j>l} M_{j-1} \hat q^{j-1} \tilde q_{st}^j`,
+    and :math:`B' = B\,[1 + 3(C + 1)(L - 1)/(2M)]`. The gradients of two outputs overlap with relative variance
+    :math:`b = \frac{3}{2M} \sum_{l<L} s_l^2`, :math:`s_l` the part of :math:`A_2 + (A_1 - A_2)/T` from weight layers
+    up to l.
+
+    Normalisation adds to them:
+
+    - batch norm in hidden layers takes T values on a sphere for Gaussian ones: 1.5/T of q, q_hat behind it, 2/T of
+      errors through each (1/T of the mean, 2/T of the second moment). The mean over z of :math:`I - (1 1^T + z z^T)/T`
+      leaves the outlier too large, at T = 10 by a fifth for relu: for exchangeable inputs and :math:`\beta = 0` the
+      share :math:`(E\,\phi'')^2/\mathrm{Var}\,\phi'` of what the parameters below add is taken away in `predicted`,
+      else all of that may be missing;
+    - layer norm of units that are not Gaussian: 3/M of errors through each (1.5/M of the mean, 3/M of the second
+      moment). Of C outputs: errors times (C - 2)/(C - 3), which `predicted` has;
+    - mean subtraction: nothing. Its theory is exact at infinite width and any T; the outlier lies about 4.6/M higher
+      for relu (L = 3), pushed by the bulk;
+    - softmax: 1.5 L/M of the mean and twice that of the second moment, for outputs that scatter; c/M of the
+      largest outlier for each; beside the error of averages over 10 drawn sets of outputs, which is in the deviation.
+
+    The forms are those of the 1/M expansion; the numbers in them are round ones that cover simulations of tanh, erf,
+    sin, relu, silu, gelu, sigmoid, linear and residual networks at M = 20 to 200, T = 2 to 300, C = 1 to 10, L = 1 to 5
+    (order parameters: to 12), normalised ones of tanh, relu and linear at M = 40 to 100.
+
+    Theory makes no claim, the allowance is inf, `agrees` None, and a note says why, in these cases:
+
+    - no eigenvalue stands clear of the bulk: the law refuses it, or :math:`c/M \ge 1/3` or
+      :math:`T \le \kappa_1/\kappa_2`; the edge of a bulk of which no law is known, or that has a caution;
+    - the allowance exceeds a third of an order parameter, of the mean or of an outlier, half of the largest of several,
+      all of a second moment. (Products at two inputs have allowances on the scale of the squares, which can exceed
+      them by far in chaotic networks; where theory gives 0 for them, the claim is that they are small beside the
+      squares.)
+    - 1/sigma^2 scatters without bound: batch norm of the outputs with fewer than 10 samples, layer norm of five
+      outputs or fewer;
+    - the mean of the C - 1 largest behind layer norm of the outputs, which differ in the limit already.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([100, 100, 100, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> table = mfdnn.compare(net, n_samples=50, n_networks=20, rng=0)
+    >>> table
+    Comparison(22 of 22 rows agree, 20 networks, T=50)
+    >>> row = table.row("lambda_max")
+    >>> print(f"{row.theory:.1f} at infinite width, {row.predicted:.1f} at this one, {row.simulation:.1f} simulated")
+    29.0 at infinite width, 29.9 at this one, 29.6 simulated
+    """
+    if ensemble is None:
+        n_networks = positive_integer("n_networks", n_networks, minimum=2)
+        ensemble = draw(
+            net,
+            n_samples,
+            n_networks,
+            q0=q0,
+            c0=c0,
+            inputs=inputs,
+            output="linear" if output is None else output,
+            rng=rng,
+            executor=executor,
+            checkpoint=checkpoint,
+            progress=progress,
+            dtype=dtype,
+        )
+    else:
+        _check_ensemble(ensemble, net, n_samples, q0, c0, inputs, output)
+    given = ensemble.inputs
+    if given is None:
+        fim = fisher_statistics(net, ensemble.n_samples, ensemble.q0, ensemble.c0)
+    else:
+        fim = fisher_statistics(net, inputs=given)
+    rounding = max(THEORY_ERROR, 1e3 * float(np.finfo(ensemble.dtype).eps))
+    sizes = scales(net, fim)
+    if ensemble.output == "softmax":
+        spectrum = softmax_claims(net, fim, ensemble, sizes)
+    else:
+        spectrum = spectrum_claims(net, fim, ensemble, sizes, rounding)
+    rows = [
+        _row(ensemble, claim, rounding)
+        for claim in (*spectrum, *layer_claims(fim, sizes, rounding))
+        if claim.quantity.split("[")[0] in ensemble.mean  # products at two inputs need two inputs
+    ]
+    return Comparison(tuple(rows), net, ensemble.n_samples, ensemble.n_networks, ensemble.output)
+
+
+def _row(ensemble: Ensemble, claim: Claim, rounding: float) -> Row:
+    quantity, _, index = claim.quantity.partition("[")
+    simulation, error = ensemble.mean[quantity], ensemble.standard_error[quantity]
+    if index:
+        position = int(index[:-1]) - (0 if quantity.startswith("q_hat") else 1)
+        simulation, error = simulation[position], error[position]
+    expected = claim.theory if claim.predicted is None else claim.predicted
+    difference = float(simulation) - expected
+    rounding *= claim.scale
+    known = None if claim.spread is None else claim.spread / np.sqrt(ensemble.n_networks)
+    measure = float(np.hypot(error, claim.theory_error)) if known is None else known
+    if abs(difference) <= rounding:
+        deviation = 0.0  # both are exact, as q_tilde = 1 at the output, and their spread is rounding noise
+    else:
+        deviation = difference / measure if measure > 0 else np.copysign(np.inf, difference)
+    chance = measure * three_sigma(ensemble.n_networks)
+    if claim.spread is not None:
+        sampled = float(error) * three_sigma(ensemble.n_networks) if claim.doubtful else 0.0
+        chance = max(measure * three_sigma_of_law(claim.spread / expected, ensemble.n_networks), sampled)
+    agrees = None
+    if claim.allowance < np.inf:
+        agrees = bool(abs(difference) <= chance + claim.allowance + rounding)
+    return Row(
+        quantity=claim.quantity,
+        theory=claim.theory,
+        predicted=None if claim.predicted is None else float(claim.predicted),
+        simulation=float(simulation),
+        standard_error=float(error),
+        predicted_error=known,
+        deviation=float(deviation),
+        allowance=float(claim.allowance),
+        agrees=agrees,
+        note=claim.note,
+    )
+
+
+def _check_ensemble(
+    ensemble: Any,
+    net: Network,
+    n_samples: int | None,
+    q0: float | None,
+    c0: float | None,
+    inputs: np.ndarray | None,
+    output: str | None,
+) -> None:
+    if not isinstance(ensemble, Ensemble):
+        raise TypeError(
+            f"`ensemble` must be an Ensemble, got {type(ensemble).__name__}; make one with mfdnn.ensemble."
+        )
+    if ensemble.n_networks < 2:
+        raise ValueError("`ensemble` must hold at least two networks for a standard error; draw more.")
+    if not same_network(ensemble.network, net):
+        raise ValueError(f"`ensemble` was drawn from {ensemble.network}, not from {net}; draw another.")
+    if output not in (None, ensemble.output):
+        raise ValueError(
+            f"`ensemble` measured the Fisher information of {ensemble.output} outputs, not of {output}; drop `output`, "
+            "or draw another."
+        )
+    same = n_samples in (None, ensemble.n_samples) and q0 in (None, ensemble.q0) and c0 in (None, ensemble.c0)
+    if inputs is not None:
+        same = same and ensemble.inputs is not None and np.array_equal(inputs, ensemble.inputs)
+    if not same:
+        raise ValueError(
+            "`ensemble` was drawn with other inputs than `n_samples`, `q0`, `c0` or `inputs` say; drop them."
+        )

@@ -1,0 +1,32 @@
+"""Random numbers of many networks, one stream each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Streams"]
+
+_AT_ONCE = 1000  # seeds made only to be counted
+
+
+class Streams(Sequence):
+    """The seeds that ``sequence.spawn(n)`` returns, each made when it is needed: a million take no memory."""
+
+    def __init__(self, sequence: Any, n: int):
+        self._first, self._n = sequence.spawn(1)[0], n
+        for start in range(1, n, _AT_ONCE):
+            sequence.spawn(min(_AT_ONCE, n - start))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._n:
+            raise IndexError(index)
+        *key, start = self._first.spawn_key
+        return np.random.SeedSequence(
+            self._first.entropy, spawn_key=(*key, start + index), pool_size=self._first.pool_size
+        )

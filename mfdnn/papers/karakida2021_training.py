@@ -1,0 +1,165 @@
+r"""Karakida, Akaho & Amari 2021: the largest eigenvalues of Fisher information while a classifier is trained.
+
+References
+----------
+Karakida, Akaho & Amari 2021, "Pathological spectra of the Fisher information metric and its variants in deep
+neural networks", Neural Computation 33(8), arXiv:1910.05992.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import plots
+from ..datasets import gaussian_inputs
+from ..fisher import fisher_statistics, softmax_statistics
+from ..network import mlp
+from ..sampled import SampledNetwork, sample
+from ..sampled.dual import dual
+from ..training import loss_and_slope, train
+from ._style import bar, letter, paper_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure", "linearised", "recorded_steps"]
+
+PHI, SIGMA_W2, SIGMA_B2, N_OUTPUTS = "tanh", 3.0, 0.64, 2
+WIDTH, WIDTH_FAST, N_SAMPLES, N_SAMPLES_FAST = 1000, 30, 100, 20
+N_STEPS, N_STEPS_FAST, SHARE = 1000, 10, 0.5  # of the rate that is safe for any softmax
+SMALL_OUTPUTS = ([50, 200, 200, 10], 64, 60, 0.1)  # widths, samples, steps, share of 2/lambda_max(F_cross)
+INITIALISATIONS = {"he": ("He", "green"), "pytorch": ("PyTorch's default", "purple")}
+
+
+def recorded_steps(n_steps: int) -> list[int]:
+    """About eight a decade."""
+    return sorted(
+        {0, *np.unique(np.geomspace(1, n_steps, int(8 * np.log10(n_steps)) + 1).astype(int)).tolist()}
+    )
+
+
+def linearised(one: SampledNetwork, X: np.ndarray, y: np.ndarray, rate: float, n_steps: int) -> np.ndarray:
+    """Losses (n_steps + 1,) of the network linear in its parameters that touches `one` at the start."""
+    linear = one.linearise(X)
+    f, Y = linear.outputs.astype(float), np.eye(linear.outputs.shape[1])[y]
+    lower = dual(linear, None).matrix()
+    kernel = np.tril(lower) + np.tril(lower, -1).T  # J J^T / T, ordered output by output
+    losses = []
+    for _ in range(n_steps + 1):
+        loss, slope = loss_and_slope("cross_entropy", f, Y)
+        losses.append(loss)
+        f = f - rate * len(X) * (kernel @ slope.T.ravel()).reshape(f.shape[::-1]).T
+    return np.array(losses)
+
+
+@paper_style
+def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""Loss and largest eigenvalues of F and F_cross while a classifier is trained by cross-entropy.
+
+    A, B: after the paper's figure; its settings are three weight layers, C = 2 outputs, gradient descent, Gaussian
+    inputs labelled by a teacher network. Ours: tanh with :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), width 1000 (the
+    paper: 2000), T = 100, half the learning rate :math:`4/\lambda_{max}(F)` that is safe for any softmax, 1000 steps.
+    A: loss, and that of the network linearised at its start (line). B: largest eigenvalues (points); lines: the
+    mean-field kernel with the outputs of the moment, between the paper's bounds (shaded). F hardly moves; F_cross
+    falls with the softmax, which grows certain.
+
+    C, ours: random labels, T = 64, 50-200-200-10, a tenth of :math:`2/\lambda_{max}(F_{cross})` at the start. From the
+    small outputs of PyTorch's default initialisation F_cross grows several times, and the rate that was its limit is
+    no longer. Dotted: :math:`\lambda_{max}(F)/2` at the start, which no softmax exceeds while F stays; F grows too.
+
+    Parameters
+    ----------
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: width 30, T = 20, ten steps.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    drawing, (ax_loss, ax_top, ax_small) = pyplot.subplots(1, 3, figsize=(7.2, 3.1), layout="constrained")
+    child, *others = np.random.default_rng(rng).spawn(1 + len(INITIALISATIONS))
+    width, n_samples, n_steps = (
+        (WIDTH_FAST, N_SAMPLES_FAST, N_STEPS_FAST) if fast else (WIDTH, N_SAMPLES, N_STEPS)
+    )
+    net = mlp([width] * 3 + [N_OUTPUTS], PHI, SIGMA_W2, SIGMA_B2)
+    one, teacher = sample(net, rng=child, dtype="float32"), sample(net, rng=child, dtype="float32")
+    X = gaussian_inputs(n_samples, width, rng=child)
+    y = teacher(X).argmax(axis=1)
+    fim = fisher_statistics(net, n_samples=n_samples)
+    rate = SHARE * 4 / fim.largest
+    steps, losses, top, top_softmax, theory = recorded_steps(n_steps), [], [], [], []
+    now = one
+    for start, stop in bar(list(zip(steps, [*steps[1:], n_steps + 1], strict=True)), progress, "steps"):
+        # Descent without memory: a run in pieces is the run. A piece records at its start.
+        run = train(now, X, y, rate, stop - start, loss="cross_entropy", record_every=stop - start)
+        losses.append(run.initial_loss)
+        top.append(run.lambda_max[0])
+        assert run.lambda_max_softmax is not None and run.trained is not None  # a safe rate
+        top_softmax.append(run.lambda_max_softmax[0])
+        theory.append(softmax_statistics(fim, logits=now(X).astype(float)))
+        now = run.trained
+    shown = np.maximum(steps, 0.5)  # step 0 on a logarithmic axis
+    points: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 3.5, "mfc": "white", "mew": 1.0}
+    blue, red = plots.COLOURS["blue"], plots.COLOURS["vermillion"]
+    line = linearised(one, X, y, rate, n_steps)
+    ax_loss.plot(np.maximum(np.arange(n_steps + 1), 0.5), line, color="black", lw=1.2)
+    ax_loss.plot(shown, losses, color="black", **points)
+    ax_loss.set(xscale="log", yscale="log", ylabel="cross-entropy")
+    ax_top.axhline(fim.largest, color=blue, lw=1.2)
+    ax_top.plot(shown, top, color=blue, **points)
+    ax_top.fill_between(
+        shown, [t.lower for t in theory], [t.upper for t in theory], color=red, alpha=0.15, lw=0
+    )
+    ax_top.plot(shown, [t.largest for t in theory], color=red, lw=1.2)
+    ax_top.plot(shown, top_softmax, color=red, **points)
+    ax_top.set(xscale="log", yscale="log", ylabel=r"$\lambda_{\max}$")
+    handles: list[Any] = [
+        Line2D([], [], color=blue, label="$F$", **points),
+        Line2D([], [], color=red, label=r"$F_{\mathrm{cross}}$", **points),
+        Line2D([], [], color="0.3", lw=1.2, label="theory"),
+        Patch(color=red, alpha=0.15, lw=0, label=r"bounds of $F_{\mathrm{cross}}$"),
+    ]
+    widths, n_small, n_short, share = SMALL_OUTPUTS
+    for (init, (label, name)), other in zip(INITIALISATIONS.items(), others, strict=True):
+        small = sample(mlp(widths, "relu", init=init), rng=other)
+        inputs, labels = (
+            gaussian_inputs(n_small, widths[0], rng=other),
+            other.integers(widths[-1], size=n_small),
+        )
+        first = train(small, inputs, labels, 1e-9, 1, loss="cross_entropy", record_every=1)
+        assert first.lambda_max_softmax is not None
+        start = first.lambda_max_softmax[0]
+        run = train(
+            small,
+            inputs,
+            labels,
+            share * 2 / start,
+            5 if fast else n_short,
+            loss="cross_entropy",
+            record_every=1 if fast else 2,
+        )
+        assert run.lambda_max_softmax is not None
+        colour = plots.COLOURS[name]
+        ax_small.plot(run.steps, run.lambda_max_softmax / start, color=colour, lw=1.6)
+        ax_small.axhline(first.lambda_max[0] / 2 / start, color=colour, lw=1, ls=":")
+        handles.append(Line2D([], [], color=colour, lw=1.6, label=f"{label} (C)"))
+    ax_small.set(yscale="log", ylabel=r"$\lambda_{\max}(F_{\mathrm{cross}})$ / at the start")
+    ax_small.set_yticks([0.5, 1, 2, 5, 10], labels=["0.5", "1", "2", "5", "10"])
+    ax_small.set_yticks([], minor=True)
+    for ax, panel, title in zip(
+        (ax_loss, ax_top, ax_small), "ABC", ("loss", "curvature", "random labels"), strict=True
+    ):
+        ax.set_xlabel("step")
+        letter(ax, panel, title)
+    for ax in (ax_loss, ax_top):
+        marks = [mark for mark in (1, 10, 100, 1000) if mark <= n_steps]
+        ax.set_xticks([0.5, *marks], labels=["0", *map(str, marks)])
+        ax.set_xticks([], minor=True)
+    drawing.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return drawing

@@ -1,0 +1,169 @@
+r"""Lewkowycz et al. 2020: what gradient descent does above 2/lambda_max: the catapult.
+
+References
+----------
+Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, "The large learning rate phase of deep learning: the
+catapult mechanism", arXiv:2003.02218.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import plots
+from ..datasets import gaussian_inputs
+from ..ensemble.run import stack
+from ..network import mlp
+from ..sampled import sample
+from ..training import LargestEigenvalue, catapult_trajectory, train
+from ._style import letter, paper_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["NETWORKS", "WARM_UP", "figure", "measure"]
+
+WARM_UP = (1.0, 2.2, 3.0, 3.8, 4.2)  # eta lambda_0
+WARM_UP_WIDTH, WARM_UP_STEPS = 1000, 40
+TRAJECTORIES = (1.0, 2.5, 4.0, 8.0)
+NETWORKS = {  # activation, weight layers: sigma_w^2, marker, colour
+    ("linear", 2): (1.0, "^", "green"),
+    ("linear", 3): (1.0, "v", "green"),
+    ("relu", 2): (2.0, "s", "vermillion"),
+    ("relu", 3): (2.0, "D", "vermillion"),
+}
+TIMES = (0.5, 1.0, 1.5, 1.9, 2.1, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0)
+WIDTH, N_INPUTS, N_SAMPLES, N_STEPS, N_NETWORKS = 300, 20, 20, 200, 4
+
+
+def measure(
+    seed: Any, phi: str, n_layers: int, width: int, times: tuple, n_steps: int
+) -> dict[str, np.ndarray]:
+    """Losses (len(times), n_steps + 1) and lambda_max at the end over that at the start; inf from divergence on."""
+    rng = np.random.default_rng(seed)
+    net = mlp([N_INPUTS, *[width] * (n_layers - 1), 1], phi, NETWORKS[phi, n_layers][0], 0.0)
+    one, X = sample(net, rng=rng, dtype="float32"), gaussian_inputs(N_SAMPLES, N_INPUTS, rng=rng)
+    Y = rng.standard_normal((N_SAMPLES, 1))
+    start = LargestEigenvalue()(one.linearise(X))
+    losses, flatter = np.full((len(times), n_steps + 1), np.inf), np.full(len(times), np.inf)
+    for i, times_limit in enumerate(times):
+        run = train(one, X, Y, times_limit / start, n_steps, record_every=n_steps)
+        if run.outcome != "diverged":
+            losses[i], flatter[i] = run.losses, run.lambda_max[-1] / start
+    return {"losses": losses, "flatter": flatter}
+
+
+@paper_style
+def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+    r"""The catapult: the solved model, trained networks, and the zones of linear and ReLU networks.
+
+    After the paper's figures of the model and of early training; widths and learning rates were not recovered, so the
+    settings are ours. A, B: the model of two numbers, n = 1000, f_0 = 1, :math:`\lambda_0 = 1`: loss, and
+    curvature over its start; dotted: :math:`2/\eta`. C: losses of one ReLU network of three weight layers, width 300,
+    20 Gaussian inputs of 20 features, random normal targets, half the squared error per sample, no bias variance.
+    D: largest eigenvalue of the Fisher information after 200 steps over that before, of four networks of two or three
+    weight layers each; crosses at the top: diverged. Shaded: zones of the solved model, lazy below 2, catapult up to
+    4, divergent above; line: :math:`2/(\eta \lambda_0)`, the curvature below which descent is stable.
+
+    Linear networks diverge near 4, as the model does, deeper ones a little later. Of ReLU networks the paper reports
+    about 12; here those of two layers diverge near 6, those of three not up to 20.
+
+    Parameters
+    ----------
+    fast, rng, progress
+        As for every figure (`PaperFigure`); `fast`: width 20, ten steps, five learning rates, two networks each.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+
+    width, n_steps, n_networks = (20, 10, 2) if fast else (WIDTH, N_STEPS, N_NETWORKS)
+    times = TIMES[::4] if fast else TIMES
+    children = np.random.default_rng(rng).bit_generator.seed_seq.spawn(len(NETWORKS) * n_networks + 1)  # type: ignore[attr-defined]
+    drawing, axes = pyplot.subplots(2, 2, figsize=(7.0, 5.6), layout="constrained")
+    model, curvature, paths, zones = axes.flat
+    for i, step in enumerate(WARM_UP):
+        path = catapult_trajectory(1.0, 1.0, step, WARM_UP_STEPS, width=WARM_UP_WIDTH)
+        colour = plots._style.sequence(i, len(WARM_UP) + 1, None)
+        shown = path.losses < 1e8  # what diverges leaves the picture
+        model.plot(np.flatnonzero(shown), path.losses[shown], color=colour, label=f"{step:g}")
+        curvature.plot(np.flatnonzero(shown), path.curvature[shown], color=colour)
+        if 2 < step < 4:
+            curvature.axhline(2 / step, color=colour, ls=":", lw=1)
+    model.set(yscale="log", ylim=(1e-8, 1e6), ylabel="loss")
+    curvature.set(ylim=(0, 1.6), ylabel=r"$\lambda / \lambda_0$")
+    letter(model, "A", "solved model: loss")
+    letter(curvature, "B", "solved model: curvature")
+    trajectories = measure(children[-1], "relu", 3, width, TRAJECTORIES, n_steps)["losses"]
+    for i, (step, losses) in enumerate(zip(TRAJECTORIES, trajectories, strict=True)):
+        if np.all(np.isfinite(losses)):
+            paths.plot(
+                losses / losses[0],
+                color=plots._style.sequence(i, len(TRAJECTORIES) + 1, None),
+                label=f"{step:g}",
+            )
+    paths.set(xscale="symlog", yscale="log", ylabel="loss / initial loss")
+    letter(paths, "C", f"relu, $L = 3$, $M = {width}$: loss")
+    for ax in (model, curvature, paths):
+        ax.set_xlabel("step")
+    for ax in (model, paths):
+        ax.text(0.98, 0.97, r"$\eta \lambda_0$", transform=ax.transAxes, ha="right", va="top")
+        _direct_labels(ax)
+    for left, right, shade in ((0.4, 2.0, 0.06), (2.0, 4.0, 0.15), (4.0, 30.0, 0.28)):
+        zones.axvspan(left, right, color=plots.COLOURS["black"], alpha=shade, lw=0)
+    for (left, right), name in zip(
+        ((0.4, 2), (2, 4), (4, 25)), ("lazy", "catapult", "divergent"), strict=True
+    ):
+        zones.text(np.sqrt(left * right), 0.012, name, ha="center", va="bottom", fontsize="small")
+    handles = []
+    for i, ((phi, n_layers), (_, marker, name)) in enumerate(NETWORKS.items()):
+        seeds = children[i * n_networks : (i + 1) * n_networks]
+        task = partial(measure, phi=phi, n_layers=n_layers, width=width, times=times, n_steps=n_steps)
+        flatter = stack(task, seeds, progress=progress)["flatter"]
+        diverged = np.isinf(flatter).mean(axis=0) >= 0.5
+        style: dict[str, Any] = {
+            "color": plots.COLOURS[name],
+            "marker": marker,
+            "mfc": "white" if n_layers == 2 else None,
+        }
+        # The middle of the networks: one of them may lose what another keeps.
+        typical = np.median(flatter, axis=0)
+        zones.plot(np.array(times)[~diverged], typical[~diverged], ls="-", lw=0.8, ms=4, **style)
+        height = 2.0 * 1.25**i
+        zones.plot(
+            np.array(times)[diverged], np.full(diverged.sum(), height), "x", ms=4, color=style["color"]
+        )
+        handles.append(Line2D([], [], ls="-", lw=0.8, ms=4, label=f"{phi}, $L = {n_layers}$", **style))
+    steps = np.geomspace(2, 25, 50)
+    zones.plot(steps, 2 / steps, color="black", lw=1.2, ls="--")
+    handles.append(Line2D([], [], color="black", lw=1.2, ls="--", label=r"$2/(\eta \lambda_0)$"))
+    handles.append(Line2D([], [], color="0.3", marker="x", ms=4, ls="none", label="diverged"))
+    zones.set(xscale="log", yscale="log", xlim=(0.4, 25), ylim=(0.01, 6), xlabel=r"$\eta \lambda_0$")
+    zones.set_xticks([0.5, 1, 2, 4, 6, 12, 20], labels=["0.5", "1", "2", "4", "6", "12", "20"])
+    zones.set_xticks([], minor=True)
+    zones.set_ylabel(r"$\lambda_{\max}$ after training / before")
+    letter(zones, "D", "how flat training ends")
+    drawing.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, columnspacing=1.2)
+    return drawing
+
+
+def _direct_labels(ax: Any) -> None:
+    """The label of each line inside the upper right corner, in its colour."""
+    lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+    for i, line in enumerate(lines):
+        height = 0.97 - 0.08 * (i + 1)
+        ax.text(
+            0.98,
+            height,
+            line.get_label(),
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            color=line.get_color(),
+        )

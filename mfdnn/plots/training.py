@@ -1,0 +1,186 @@
+"""Training over width and learning rate, with the lines of theory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validation import one_of
+from ._style import COLOURS, legend, make_axes, width_ticks
+
+if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
+    from matplotlib.axes import Axes
+
+    from ..training import LearningRateMap
+
+__all__ = ["learning_rate_map"]
+
+LABELS = {
+    "final_loss": "training loss at the end",
+    "share_grew": "share of runs whose loss grew",
+    "share_diverged": "share of runs that diverged",
+    "outcome": "",
+}
+OUTCOME_COLOURS = {"fell": "#A6CEE3", "catapulted": "#FDBF6F", "grew": "#E31A1C", "diverged": "#999999"}
+DIVERGED = "0.6"
+LOSS_RANGE = 1e-3, 10.0  # of the median initial loss: less has been learnt, more is lost
+
+
+def learning_rate_map(
+    found: LearningRateMap,
+    field: str = "final_loss",
+    ax: Axes | None = None,
+    colorbar: bool = True,
+    *,
+    drawn: bool = False,
+    **kwargs: Any,
+) -> Axes:
+    r"""Heat map of what training did at each width and learning rate, with the lines of theory.
+
+    Drawn are the stability limit of infinite width, its 5-95 % band over networks where the law is known, and the
+    catapult limit. Losses have a logarithmic scale, from a thousandth to ten times the median initial loss; grey is
+    where a run diverged.
+
+    Parameters
+    ----------
+    found : LearningRateMap
+        With at least two points on each axis.
+    field : {"final_loss", "share_grew", "share_diverged", "outcome"}
+    ax : Axes, optional
+    colorbar : bool
+    drawn : bool
+        Also draw the limits of the sampled networks, from their own :math:`\lambda_{max}`, as points.
+    **kwargs
+        To ``Axes.pcolormesh``: ``vmin``, ``vmax`` for the range, ``norm`` for the scale, ``cmap``.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Unknown field, or an axis with a single point.
+
+    Examples
+    --------
+    >>> from matplotlib import pyplot
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([20, 20, 20, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> found = mfdnn.learning_rate_map(net, [20, 40], [0.1, 1.0], 20, n_samples=20, n_trials=2, rng=0)
+    >>> ax = found.plot("share_grew")
+    >>> ax.get_ylabel()
+    'learning rate $\\eta$'
+    >>> pyplot.close(ax.figure)
+    """
+    one_of("field", field, LABELS)
+    if min(found.width.size, found.learning_rate.size) < 2:
+        raise ValueError(
+            f"`found` needs two points on each axis, got {found.width.size} x {found.learning_rate.size}; compute more."
+        )
+    ax = make_axes(ax)
+    columns, rows = np.argsort(found.width), np.argsort(found.learning_rate)
+    width, rate = found.width[columns].astype(float), found.learning_rate[rows]
+    values = _codes(found.outcome) if field == "outcome" else getattr(found, field)
+    options = {**_scale(found, field), **kwargs}
+    if "norm" in options and {"vmin", "vmax"} & set(kwargs):
+        options["norm"] = type(options["norm"])(options.pop("vmin", None), options.pop("vmax", None))
+    shown = np.ma.masked_invalid(values[np.ix_(columns, rows)].T)
+    mesh = ax.pcolormesh(_edges(width), _edges(rate), shown, rasterized=True, **options)
+    ax.set(xscale="log", yscale="log")
+    if field == "final_loss" and np.any(np.ma.getmaskarray(shown)):
+        ax.scatter([], [], marker="s", color=DIVERGED, label="diverged")
+    if colorbar:
+        names = list(OUTCOME_COLOURS) if field == "outcome" else None
+        bar = ax.figure.colorbar(
+            mesh, ax=ax, label=LABELS[field], extend="both" if field == "final_loss" else "neither"
+        )
+        if names is not None:
+            bar.set_ticks(list(range(len(names))), labels=names)
+            bar.minorticks_off()
+    _draw_theory(ax, found, columns, width)
+    if drawn:
+        places = np.broadcast_to(found.width, found.sampled_limit.shape)
+        ax.plot(
+            places.ravel(),
+            found.sampled_limit.ravel(),
+            "o",
+            ms=2.5,
+            mfc="white",
+            mec="black",
+            mew=0.5,
+            ls="none",
+        )[0].set_label("limits of the networks drawn")
+    ax.set(
+        xlabel="width $M$",
+        ylabel=r"learning rate $\eta$",
+        xlim=_edges(width)[[0, -1]],
+        ylim=_edges(rate)[[0, -1]],
+    )
+    width_ticks(ax, found.width)
+    legend(ax)
+    return ax
+
+
+def _codes(outcome: np.ndarray) -> np.ndarray:
+    return np.array([list(OUTCOME_COLOURS).index(name) for name in outcome.ravel()], float).reshape(
+        outcome.shape
+    )
+
+
+def _scale(found: LearningRateMap, field: str) -> dict[str, Any]:
+    from matplotlib import colormaps
+    from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm
+
+    if field == "outcome":
+        colours = ListedColormap(list(OUTCOME_COLOURS.values()))
+        return {"cmap": colours, "norm": BoundaryNorm(np.arange(5) - 0.5, 4)}
+    if field == "final_loss":
+        low, high = np.multiply(LOSS_RANGE, np.median(found.initial_loss))
+        return {"cmap": colormaps["viridis"].with_extremes(bad=DIVERGED), "norm": LogNorm(low, high)}
+    return {"cmap": "cividis", "vmin": 0.0, "vmax": 1.0}
+
+
+def _edges(x: np.ndarray) -> np.ndarray:
+    """Edges of cells around points that are read on a logarithmic axis."""
+    middle = np.sqrt(x[1:] * x[:-1])
+    return np.concatenate([[x[0] ** 2 / middle[0]], middle, [x[-1] ** 2 / middle[-1]]])
+
+
+def _draw_theory(ax: Axes, found: LearningRateMap, columns: np.ndarray, width: np.ndarray) -> None:
+    from matplotlib.patheffects import Normal, Stroke
+
+    halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]  # to be seen on any colour
+    ends = _edges(width)[[0, -1]]
+    for name, dash, thick, label in (
+        ("limit", "-", 1.8, r"theory, $2/\lambda_{\max}$"),
+        ("limit_low", ":", 1.4, "5-95 % of networks"),
+        ("limit_high", ":", 1.4, None),
+        ("catapult_limit", "--", 1.4, "catapult limit"),
+    ):
+        values = getattr(found, name)
+        known = (
+            np.zeros(width.size, bool)
+            if values is None
+            else np.isfinite(values[columns]) & (values[columns] > 0)
+        )
+        if known.sum() < 2:
+            continue
+        x, y = np.log(width[known]), np.log(values[columns][known])
+        slopes = np.diff(y)[[0, -1]] / np.diff(x)[[0, -1]]
+        for end in (0, -1):  # to the edge of the axes
+            if known[end]:
+                outer = np.log(ends[end])
+                y = np.insert(y, end % (y.size + 1), y[end] + slopes[end] * (outer - x[end]))
+                x = np.insert(x, end % (x.size + 1), outer)
+        (line,) = ax.plot(
+            np.exp(x),
+            np.exp(y),
+            ls=dash,
+            lw=thick,
+            color=COLOURS["vermillion"],
+            label=label,
+            path_effects=halo,
+        )
+        line.set_gid(name)

@@ -1,0 +1,8 @@
+"""Grids over widths, depths, activations, variances, learning rates and seeds, on any executor."""
+
+from .quantities import QUANTITIES
+from .result import Sweep
+from .run import sweep
+from .spec import KEYS, Spec
+
+__all__ = ["KEYS", "QUANTITIES", "Spec", "Sweep", "sweep"]

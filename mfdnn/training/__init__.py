@@ -1,0 +1,20 @@
+"""Gradient descent on sampled networks, against what the theory says of learning rates."""
+
+from .catapult import CatapultTrajectory, catapult_trajectory
+from .curvature import LargestEigenvalue
+from .descent import train
+from .losses import loss_and_slope
+from .map import LearningRateMap, learning_rate_map
+from .run import OUTCOMES, TrainingRun
+
+__all__ = [
+    "OUTCOMES",
+    "CatapultTrajectory",
+    "LargestEigenvalue",
+    "LearningRateMap",
+    "TrainingRun",
+    "catapult_trajectory",
+    "learning_rate_map",
+    "loss_and_slope",
+    "train",
+]

@@ -1,0 +1,272 @@
+"""Gradient descent on a sampled network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._memory import require_memory
+from .._validation import finite_number, input_matrix, one_of, positive_integer
+from ..learning_rate import LOSSES
+from ..sampled import Linearisation, SampledNetwork
+from .curvature import LargestEigenvalue
+from .losses import checked_targets, loss_and_slope
+from .run import TrainingRun, outcome_of
+
+__all__ = ["checked_settings", "train"]
+
+BLOCK = 2**15  # numbers updated at a time: they stay in the cache from one operation to the next
+
+
+def train(
+    one: SampledNetwork,
+    X: np.ndarray,
+    Y: np.ndarray,
+    learning_rate: float,
+    n_steps: int,
+    *,
+    loss: str = "half_mse",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    rng: Any = None,
+    record_every: int | None = None,
+    diverged_at: float = 1e6,
+) -> TrainingRun:
+    r"""Train a sampled network by gradient descent, and tell what became of it.
+
+    With :math:`g_t = \nabla E(\theta_t) + w \theta_t` at the samples of step t, as in ``torch.optim.SGD``:
+
+    .. math::
+        v_{t+1} = b v_t + \eta g_t, \qquad
+        \theta_{t+1} = \theta_t - v_{t+1} \text{ (heavy ball)}, \quad
+        \theta_t - \eta g_t - b v_{t+1} \text{ (Nesterov)}.
+
+    Parameters
+    ----------
+    one : SampledNetwork
+        Stays as it is; the trained one is in the result. Its dtype is that of the computation.
+    X : array (T, M_0)
+    Y : array (T, C), or (T,) of int
+        Targets, probabilities for cross-entropy; or labels 0..C-1, which stand for unit vectors.
+    learning_rate : float
+        :math:`\eta`, positive.
+    n_steps : int
+        Steps, not epochs.
+    loss : str
+        One of `mfdnn.learning_rate.LOSSES`, where the formulas are; of a mini-batch T is its size.
+    momentum : float
+        b, in [0, 1), without dampening.
+    nesterov : bool
+    weight_decay : float
+        w >= 0.
+    batch_size : int, optional
+        Samples of a step; the samples are shuffled before every epoch, whose last step takes those that are left.
+        1 is online training. Default: all T, full-batch descent. Normalisations over the samples use the statistics
+        of the samples that pass together.
+    rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes; for the order of the samples.
+    record_every : int, optional
+        Record the largest eigenvalue of the Fisher information and the distance from initialisation every so many
+        steps. Default: never, for it costs more than a step.
+    diverged_at : float
+        The run stops when the loss of a step is above so many times the initial loss of all samples. The default is far
+        above a catapult, whose peak is of the order of the width.
+
+    Returns
+    -------
+    TrainingRun
+
+    Raises
+    ------
+    TypeError, ValueError
+        `one` is no sampled network; X, Y do not fit it or are not finite; a rate, a size or a number of steps that
+        is not positive; `momentum` outside [0, 1); unknown `loss`; `batch_size` above T, or one that leaves batch norm
+        fewer than three samples.
+    MemoryError
+        Activations and gradients do not fit into the memory that is free now.
+
+    Notes
+    -----
+    A step costs one forward and one backward pass, :math:`6 B \sum_l M_l M_{l-1}` operations for B samples, nearly
+    all in matrix products. What stability limits say of momentum is in `mfdnn.learning_rate.stability_limit`.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> one = mfdnn.sample(mfdnn.mlp([20, 100, 100, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64), rng=0)
+    >>> X, Y = np.random.default_rng(1).standard_normal((2, 50, 20)), np.ones((50, 1))
+    >>> limit = 2 / mfdnn.fisher_spectrum(one, X[0], k=1).largest
+    >>> [mfdnn.train(one, X[0], Y, times * limit, 100).outcome for times in (0.5, 1.5, 8.0)]
+    ['fell', 'catapulted', 'diverged']
+    """
+    if not isinstance(one, SampledNetwork):
+        raise TypeError(
+            f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample(net)."
+        )
+    net, dtype = one.network, one.dtype
+    x = input_matrix("X", X, net.n_inputs).astype(dtype)
+    rate, b, w, bound = checked_settings(loss, learning_rate, momentum, weight_decay, diverged_at)
+    n_samples, n_steps = len(x), positive_integer("n_steps", n_steps)
+    y = checked_targets(Y, loss, n_samples, net.n_outputs, dtype)
+    every = None if record_every is None else positive_integer("record_every", record_every)
+    size = n_samples if batch_size is None else _checked_batch(batch_size, n_samples, net.couples_samples)
+    units = sum(layer.output_width(fan_in) for layer, fan_in in net.walk())
+    require_memory(
+        dtype.itemsize * (net.n_parameters * (3 + (b > 0)) + 3 * n_samples * units),
+        f"training {net} on {n_samples} samples",
+        "take fewer samples, narrower layers, or dtype='float32'",
+    )
+    running = SampledNetwork(
+        net, [tuple(None if a is None else a.copy() for a in group) for group in one.parameters]
+    )
+    update = _Update(running, rate, b, nesterov, w)
+    watch = _Watch(one, running, x, loss)
+    losses: list[float] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows has diverged, and is told as that
+        initial = _loss(running, x, y, loss) if size < n_samples else None
+        for step, rows in zip(range(n_steps), _batches(n_samples, size, rng), strict=False):
+            linear = Linearisation.of_checked(running, x[rows])
+            value, slope = loss_and_slope(loss, linear.outputs, y[rows])
+            losses.append(value)
+            initial = value if initial is None else initial
+            if not value <= bound * initial:
+                break
+            if every is not None and step % every == 0:
+                watch(step)
+            slope *= rate
+            update(linear.gradients(slope))
+        else:
+            losses.append(_loss(running, x, y, loss))
+        assert initial is not None  # of the first step, if not before
+        diverged = not losses[-1] <= bound * initial
+        if every is not None and not diverged:
+            watch(n_steps)
+    told = np.where(np.isfinite(losses), losses, np.inf)
+    outcome, grew = outcome_of(told, initial, -(-n_samples // size), diverged, float(np.finfo(dtype).eps))
+    finite = all(np.all(np.isfinite(a)) for a in update.parameters)
+    return TrainingRun(
+        losses=told,
+        steps=np.array(watch.steps, dtype=int),
+        lambda_max=np.array(watch.linear),
+        lambda_max_softmax=np.array(watch.softmax) if loss == "cross_entropy" else None,
+        distance=np.array(watch.distance),
+        outcome=outcome,
+        grew_step=grew,
+        diverged_step=len(told) - 1 if diverged else None,
+        initial_loss=initial,
+        loss=loss,
+        learning_rate=rate,
+        momentum=b,
+        nesterov=bool(nesterov),
+        weight_decay=w,
+        batch_size=None if batch_size is None else size,
+        diverged_at=bound,
+        _trained=running if finite else None,
+    )
+
+
+def _loss(one: SampledNetwork, x: np.ndarray, y: np.ndarray, loss: str) -> float:
+    return loss_and_slope(loss, Linearisation.of_checked(one, x).outputs, y)[0]
+
+
+class _Update:
+    """One step of the optimiser, in place; gradients come multiplied by the learning rate, and are used up."""
+
+    def __init__(self, one: SampledNetwork, rate: float, b: float, nesterov: bool, w: float):
+        self.parameters = [a for group in one.parameters for a in group if a is not None]
+        self.decay, self.b, self.nesterov = rate * w, b, nesterov
+        self.velocities = [np.zeros_like(a) for a in self.parameters] if b else []
+
+    def __call__(self, gradients: list[tuple[np.ndarray | None, ...]]) -> None:
+        found = [g for group in gradients for g in group if g is not None]
+        velocities = self.velocities or found
+        for a, g, v in zip(self.parameters, found, velocities, strict=True):
+            flat, step, velocity = (array.reshape(-1) for array in (a, g, v))  # views: all are contiguous
+            for start in range(0, flat.size, BLOCK):
+                part = slice(start, start + BLOCK)
+                self._update(flat[part], step[part], velocity[part])
+
+    def _update(self, a: np.ndarray, g: np.ndarray, v: np.ndarray) -> None:
+        if self.decay:
+            g += self.decay * a
+        if not self.b:
+            a -= g
+            return
+        v *= self.b
+        v += g
+        if self.nesterov:
+            g += self.b * v
+            a -= g
+        else:
+            a -= v
+
+
+class _Watch:
+    """Largest eigenvalues and distance from the start, when asked."""
+
+    def __init__(self, start: SampledNetwork, running: SampledNetwork, x: np.ndarray, loss: str):
+        self.start, self.running, self.x = start, running, x
+        self.find = LargestEigenvalue()
+        self.find_softmax = LargestEigenvalue("softmax") if loss == "cross_entropy" else None
+        self.steps: list[int] = []
+        self.linear: list[float] = []
+        self.softmax: list[float] = []
+        self.distance: list[float] = []
+
+    def __call__(self, step: int) -> None:
+        linear = Linearisation.of_checked(self.running, self.x)
+        self.steps.append(step)
+        self.linear.append(self.find(linear))
+        if self.find_softmax is not None:
+            self.softmax.append(self.find_softmax(linear))
+        pairs = zip(self.start.parameters, self.running.parameters, strict=True)
+        moved = [a - b for old, new in pairs for a, b in zip(old, new, strict=True) if a is not None]
+        self.distance.append(float(np.sqrt(sum(np.sum(np.square(d, dtype=np.float64)) for d in moved))))
+
+
+def _batches(n_samples: int, size: int, rng: Any) -> Iterator[Any]:
+    """Rows of each step, for ever."""
+    generator = np.random.default_rng(rng)
+    while True:
+        if size == n_samples:
+            yield slice(None)  # no copy
+            continue
+        order = generator.permutation(n_samples)
+        yield from (order[start : start + size] for start in range(0, n_samples, size))
+
+
+def checked_settings(
+    loss: str, learning_rate: Any, momentum: Any, weight_decay: Any, diverged_at: Any
+) -> tuple[float, float, float, float]:
+    """(eta, b, w, diverged_at) of a known loss."""
+    one_of("loss", loss, LOSSES)
+    rate, b = finite_number("learning_rate", learning_rate), finite_number("momentum", momentum)
+    w = finite_number("weight_decay", weight_decay)
+    if rate <= 0:
+        raise ValueError(f"`learning_rate` must be positive, got {rate:g}; pass its size.")
+    if not 0 <= b < 1:
+        raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain descent.")
+    if w < 0:
+        raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
+    bound = float(diverged_at)
+    if not bound > 1:
+        raise ValueError(
+            f"`diverged_at` must be above 1, got {diverged_at}; it is in units of the initial loss."
+        )
+    return rate, b, w, bound
+
+
+def _checked_batch(batch_size: Any, n_samples: int, couples_samples: bool) -> int:
+    size = positive_integer("batch_size", batch_size)
+    if size > n_samples:
+        raise ValueError(f"`batch_size` must be at most T = {n_samples}, got {size}; None takes all samples.")
+    if couples_samples and min(size, n_samples % size or size) < 3:
+        raise ValueError(
+            f"`batch_size` = {size} leaves a step with fewer than three of {n_samples} samples, too few for a "
+            "network that normalises over samples; choose another."
+        )
+    return size

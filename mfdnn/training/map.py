@@ -1,0 +1,388 @@
+"""Training loss over width and learning rate, beside what theory says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._results import GridResult
+from .._validation import finite_array, input_matrix, positive_integer, refuse_both, sample_count
+from ..datasets import gaussian_inputs
+from ..ensemble.run import Checkpoint, stack
+from ..ensemble.statistics import _describe, _streams
+from ..finite_width import outlier_distribution
+from ..learning_rate import LearningRate, loss_scale, max_learning_rate, stability_limit
+from ..network import Network, scale_widths
+from ..sampled import sample
+from ..sampled.network import float_dtype
+from .curvature import LargestEigenvalue
+from .descent import checked_settings, train
+from .losses import checked_targets
+from .run import OUTCOMES
+
+__all__ = ["LearningRateMap", "learning_rate_map"]
+
+NAMES = tuple(OUTCOMES)  # from the best to the worst
+BAND = (0.05, 0.95)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class LearningRateMap(GridResult):
+    r"""What training does at each width and learning rate; W widths, R rates, N trials.
+
+    Attributes
+    ----------
+    width : ndarray, shape (W,)
+    learning_rate : ndarray, shape (R,)
+    final_loss : ndarray, shape (W, R)
+        Loss of all samples at the end, averaged over the trials; inf where one of them diverged.
+    outcome : ndarray of str, shape (W, R)
+        What most trials did, the worse at a tie: "fell", "catapulted", "grew" or "diverged", as in `TrainingRun`.
+    share_grew, share_diverged : ndarray, shape (W, R)
+        Of the trials: those whose loss exceeded its initial value at some time, and those that diverged.
+    zone : ndarray of str, shape (W, R), or None
+        What theory expects: `LearningRate.zone`.
+    final_losses : ndarray, shape (N, W, R)
+        Of each trial; inf if it diverged.
+    outcomes : ndarray of str, shape (N, W, R)
+    initial_loss, lambda_max : ndarray, shape (N, W)
+        Of each trial, before training; the largest eigenvalue of F at its samples.
+    sampled_limit : ndarray, shape (N, W)
+        The stability limit of each network drawn, from its own `lambda_max`.
+    limit, catapult_limit : ndarray, shape (W,), or None
+        Of `max_learning_rate` at infinite width; None where it has no theory, and `caution` says why.
+    limit_low, limit_high : ndarray, shape (W,)
+        Limits that 5 % and 95 % of the networks drawn are below, by `outlier_distribution`; 0 and inf where it has no
+        law, and `caution` says why.
+    n_samples, n_outputs, n_trials, n_steps : int
+    loss : str
+    momentum : float
+    nesterov : bool
+    weight_decay : float
+    batch_size : int or None
+    diverged_at : float
+        A run diverged when its loss was above so many times its initial value, or overflowed.
+    dtype : str
+    caution : str
+    """
+
+    AXES: ClassVar[tuple[str, ...]] = ("width", "learning_rate")
+
+    width: np.ndarray
+    learning_rate: np.ndarray
+    final_loss: np.ndarray
+    outcome: np.ndarray
+    share_grew: np.ndarray
+    share_diverged: np.ndarray
+    zone: np.ndarray | None
+    final_losses: np.ndarray
+    outcomes: np.ndarray
+    initial_loss: np.ndarray
+    lambda_max: np.ndarray
+    sampled_limit: np.ndarray
+    limit: np.ndarray | None
+    catapult_limit: np.ndarray | None
+    limit_low: np.ndarray
+    limit_high: np.ndarray
+    n_samples: int
+    n_outputs: int
+    n_trials: int
+    n_steps: int
+    loss: str
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    batch_size: int | None
+    diverged_at: float
+    dtype: str
+    caution: str
+
+    @property
+    def divergence(self) -> str:
+        """What counts as divergence, in words."""
+        return f"loss above {self.diverged_at:g} times its initial value, or overflow"
+
+    def to_xarray(self) -> Any:
+        """As for every grid, with the trials as a third dimension."""
+        dataset = super().to_xarray()
+        for name in ("final_losses", "outcomes"):
+            dataset[name] = (("trial", *self.AXES), getattr(self, name))
+        for name in ("initial_loss", "lambda_max", "sampled_limit"):
+            dataset[name] = (("trial", "width"), getattr(self, name))
+        for name in ("limit", "catapult_limit", "limit_low", "limit_high"):
+            if getattr(self, name) is not None:
+                dataset[name] = (("width",), getattr(self, name))
+        return dataset
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Heat map with the lines of theory; see `mfdnn.plots.learning_rate_map`."""
+        from .. import plots
+
+        return plots.learning_rate_map(self, ax=ax, **options)
+
+
+def learning_rate_map(
+    net: Network | Callable[[int], Network],
+    widths: Sequence[int],
+    learning_rates: Any,
+    n_steps: int = 100,
+    *,
+    n_samples: int | None = None,
+    data: tuple[np.ndarray, np.ndarray] | None = None,
+    loss: str = "half_mse",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    n_trials: int = 5,
+    diverged_at: float = 1e6,
+    dtype: Any = "float32",
+    rng: Any = None,
+    executor: Any = None,
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> LearningRateMap:
+    r"""Train networks of several widths at several learning rates, and say what theory expects of each.
+
+    Every trial draws a network of each width and trains it once at each rate, from the same start on the same
+    samples.
+
+    Parameters
+    ----------
+    net : Network, or callable
+        Its hidden widths are scaled so that the first is M; a callable returns the network of width M.
+    widths : sequence of int
+        M.
+    learning_rates : 1-D array
+        In the convention of `loss`.
+    n_steps : int
+    n_samples : int, optional
+        T, default 100: Gaussian inputs of variance 1, and targets by a teacher, another network drawn in the same
+        way (its likeliest class for cross-entropy); every trial has its own.
+    data : (X, Y), optional
+        Given samples instead, the same for all trials; Y as in `train`.
+    loss, momentum, nesterov, weight_decay, batch_size, diverged_at
+        As in `train`.
+    n_trials : int
+    dtype : {"float32", "float64"}
+    rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes.
+    executor, checkpoint, progress : optional
+        As in `ensemble`; a task is one trial at one width. `checkpoint` needs `rng`.
+
+    Returns
+    -------
+    LearningRateMap
+        With `limit`, the line :math:`2/\lambda_{max}` of theory (with the optimiser's factor), its 5-95 % band over
+        draws where the law is known, the catapult limit, and the zone of each cell.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What `train` and `ensemble` refuse; axes that are empty or not positive.
+
+    Notes
+    -----
+    What counts as divergence is in the result (`divergence`). Up to twice the limit and beyond, the loss of a wide
+    network first grows and then settles lower: a map of final losses has its edge there, and not at the limit, while
+    `share_grew` has it near the limit. Mini-batches need smaller steps than the limit, which is of the full batch.
+
+    Cost: W R N runs of `train`. The same bits for any executor and number of workers.
+
+    References
+    ----------
+    Karakida, Akaho & Amari 2019, "Universal statistics of Fisher information in deep neural networks: mean field
+    approach", arXiv:1806.01316.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([30, 30, 30, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
+    >>> found = mfdnn.learning_rate_map(net, [30, 60], [0.01, 0.1, 10.0], 50, n_samples=20, n_trials=3, rng=0)
+    >>> found
+    LearningRateMap(2 width x 3 learning_rate, n_samples=20, n_outputs=1, n_trials=3, n_steps=50, loss='half_mse', ...)
+    >>> found.outcome[0].tolist(), found.zone[0].tolist()
+    (['fell', 'fell', 'diverged'], ['monotone', 'monotone', 'diverges'])
+    """
+    sizes = [positive_integer("widths", width) for width in np.atleast_1d(widths)]
+    rates = finite_array("learning_rates", learning_rates)
+    if rates.ndim != 1 or rates.size == 0 or not sizes:
+        raise ValueError(
+            f"`widths` and `learning_rates` must be non-empty lists, got {len(sizes)} widths and rates of shape "
+            f"{rates.shape}; pass for example np.geomspace(0.01, 1, 9)."
+        )
+    nets = [_of_width(net, size) for size in sizes]
+    _, b, w, bound = checked_settings(loss, rates.min(), momentum, weight_decay, diverged_at)
+    n_trials, kind = positive_integer("n_trials", n_trials), float_dtype(dtype)
+    refuse_both("data", data, n_samples=n_samples)
+    if data is not None:
+        X, Y = data
+        data = input_matrix("data", X, nets[0].n_inputs), np.asarray(Y)
+        checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)
+    n_samples = sample_count(n_samples, None if data is None else data[0], default=100)
+    options: dict[str, Any] = {
+        "n_steps": positive_integer("n_steps", n_steps),
+        "loss": loss,
+        "momentum": b,
+        "nesterov": bool(nesterov),
+        "weight_decay": w,
+        "batch_size": batch_size,
+        "diverged_at": bound,
+    }
+    seeds = _streams(rng, n_trials * len(nets))
+    kept = None
+    if checkpoint is not None:
+        if rng is None:
+            raise ValueError("`checkpoint` needs `rng`, or the resumed run would draw others; pass a seed.")
+        kept = Checkpoint(checkpoint, _settings(nets, rates, n_samples, data, kind, options, seeds[0]))
+    trial = partial(_trial, rates=rates, n_samples=n_samples, data=data, dtype=kind.name, options=options)
+    tasks = [(nets[i % len(nets)], seed) for i, seed in enumerate(seeds)]
+    found = stack(trial, tasks, executor=executor, checkpoint=kept, progress=progress, unit="trial")
+    found = {name: values.reshape(n_trials, len(nets), *values.shape[1:]) for name, values in found.items()}
+    codes = found["outcome"].astype(int)
+    counts = np.array([(codes == code).sum(axis=0) for code in range(len(NAMES))])
+    worst_first = len(NAMES) - 1 - np.argmax(counts[::-1], axis=0)
+    scale = loss_scale(loss, nets[0].n_outputs, n_samples)
+    limits = [stability_limit(scale * value + w, b, nesterov) for value in found["lambda_max"].ravel()]
+    theory = _theory(nets, rates, n_samples, data, loss, b, bool(nesterov), w)
+    return LearningRateMap(
+        width=np.array(sizes),
+        learning_rate=rates,
+        final_loss=found["final_loss"].mean(axis=0),
+        outcome=np.array(NAMES)[worst_first],
+        share_grew=(codes > 0).mean(axis=0),
+        share_diverged=(codes == NAMES.index("diverged")).mean(axis=0),
+        final_losses=found["final_loss"],
+        outcomes=np.array(NAMES)[codes],
+        initial_loss=found["initial_loss"],
+        lambda_max=found["lambda_max"],
+        sampled_limit=np.reshape(limits, (n_trials, len(nets))),
+        n_samples=n_samples,
+        n_outputs=nets[0].n_outputs,
+        n_trials=n_trials,
+        dtype=kind.name,
+        **theory,
+        **options,
+    )
+
+
+def _of_width(net: Network | Callable[[int], Network], width: int) -> Network:
+    if isinstance(net, Network):
+        if len(net.widths) < 3:
+            raise ValueError(
+                f"`net` must have a hidden layer to be scaled, got {net}; pass a function of the width."
+            )
+        return scale_widths(net, width / net.widths[1])
+    found = net(width) if callable(net) else None
+    if not isinstance(found, Network):
+        raise TypeError(
+            f"`net` must be a Network or a function that returns one for a width, got {type(net).__name__}; build one "
+            "with mfdnn.mlp."
+        )
+    return found
+
+
+def _trial(
+    task: tuple[Network, np.random.SeedSequence],
+    rates: np.ndarray,
+    n_samples: int,
+    data: tuple[np.ndarray, np.ndarray] | None,
+    dtype: str,
+    options: dict[str, Any],
+) -> dict[str, np.ndarray]:
+    """One network, trained at every rate."""
+    net, seed = task
+    rng = np.random.default_rng(seed)
+    one = sample(net, rng=rng, dtype=dtype)
+    if data is None:
+        X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
+        Y = sample(net, rng=rng, dtype=dtype)(X)
+        if options["loss"] == "cross_entropy":
+            Y = Y.argmax(axis=1)
+    else:
+        X, Y = data
+    order = rng.integers(2**63)  # the same batches at every rate
+    runs = [train(one, X, Y, rate, rng=order, **options) for rate in rates]
+    diverged = np.array([run.outcome == "diverged" for run in runs])
+    return {
+        "final_loss": np.where(diverged, np.inf, [run.final_loss for run in runs]),
+        "outcome": np.array([NAMES.index(run.outcome) for run in runs], dtype=np.float64),
+        "initial_loss": np.asarray(runs[0].initial_loss),
+        "lambda_max": np.asarray(LargestEigenvalue()(one.linearise(X))),
+    }
+
+
+def _theory(
+    nets: list[Network],
+    rates: np.ndarray,
+    n_samples: int,
+    data: tuple[np.ndarray, np.ndarray] | None,
+    loss: str,
+    b: float,
+    nesterov: bool,
+    w: float,
+) -> dict[str, Any]:
+    """The fields of `LearningRateMap` that theory fills."""
+    given: dict[str, Any] = {"n_samples": n_samples} if data is None else {"inputs": data[0]}
+    optimiser = {"momentum": b, "nesterov": nesterov, "weight_decay": w}
+    cautions: list[str] = []
+    lines: list[LearningRate] = []
+    band = np.array([np.zeros(len(nets)), np.full(len(nets), np.inf)])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RuntimeWarning)
+        try:
+            lines = [max_learning_rate(net, loss=loss, **optimiser, **given) for net in nets]  # type: ignore[arg-type]
+        except ValueError as error:  # a network without a theory
+            cautions.append(f"No limit: {error}")
+        for i, (net, line) in enumerate(zip(nets, lines, strict=False)):
+            cautions.append(line.caution)
+            try:
+                law = outlier_distribution(net, **given)
+            except ValueError as error:
+                cautions.append(f"No band at width {net.widths[1]}: {error}")
+                continue
+            cautions.append(law.caution)
+            # The largest eigenvalues have the smallest limits.
+            band[::-1, i] = [stability_limit(line.scale * v + w, b, nesterov) for v in law.quantile(BAND)]
+    cautions += [str(warning.message) for warning in warned]
+    return {
+        "zone": np.array([line.zone(rates) for line in lines]) if lines else None,
+        "limit": np.array([line.value for line in lines]) if lines else None,
+        "catapult_limit": np.array([line.catapult_limit for line in lines]) if lines else None,
+        "limit_low": band[0],
+        "limit_high": band[1],
+        "caution": " ".join(dict.fromkeys(filter(None, cautions))),
+    }
+
+
+def _settings(
+    nets: list[Network],
+    rates: np.ndarray,
+    n_samples: int,
+    data: tuple[np.ndarray, np.ndarray] | None,
+    kind: np.dtype,
+    options: dict[str, Any],
+    seed: np.random.SeedSequence,
+) -> dict[str, str]:
+    """What determines the results, in words."""
+    given = "teacher"
+    if data is not None:
+        content = b"".join(np.ascontiguousarray(array).tobytes() for array in data)
+        given = f"{data[0].shape} {hashlib.sha256(content).hexdigest()[:16]}"
+    described = [_describe(net) for net in nets]
+    return {
+        **{name: repr([words[name] for words in described]) for name in described[0]},
+        "learning_rates": repr(rates.tolist()),
+        "data": given,
+        "rng": f"seed {seed.entropy}, key {seed.spawn_key}",
+        "n_samples": repr(n_samples),
+        "dtype": kind.name,
+        **{name: repr(value) for name, value in options.items()},
+    }

@@ -1,0 +1,122 @@
+"""What a training run has to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._results import Result
+from ..sampled import SampledNetwork
+
+__all__ = ["OUTCOMES", "TrainingRun", "outcome_of"]
+
+OUTCOMES = {
+    "fell": "the loss never exceeded its initial value",
+    "catapulted": "it exceeded its initial value, and ended below it",
+    "grew": "it exceeded its initial value, and ended there",
+    "diverged": "it exceeded `diverged_at` times its initial value, or overflowed, and the run stopped",
+}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class TrainingRun(Result):
+    r"""Losses, curvature and outcome of gradient descent on one network.
+
+    Attributes
+    ----------
+    losses : ndarray, shape (n + 1,)
+        Without the term of the weight decay. Entry t is the loss before step t, of the samples of that step; the
+        last is that of all T samples after n steps. n is `n_steps`, less if the run diverged. inf: overflow.
+    steps : ndarray of int, shape (m,)
+        When the next three were recorded: every `record_every` steps, and at the end.
+    lambda_max : ndarray, shape (m,)
+        Largest eigenvalue of :math:`F = \frac1T \sum_t \sum_k \nabla f_k \nabla f_k^T` at all T inputs.
+    lambda_max_softmax : ndarray, shape (m,), or None
+        That of :math:`F_{cross}`; None unless the loss is cross-entropy.
+    distance : ndarray, shape (m,)
+        :math:`|\theta - \theta_0|`.
+    outcome : str
+        "fell", "catapulted", "grew" or "diverged": see `mfdnn.training.OUTCOMES`. In mini-batches a loss is the mean
+        of an epoch.
+    grew_step : int or None
+        The first step after which the loss was above its initial value.
+    diverged_step : int or None
+        The step after which it was beyond `diverged_at`.
+    initial_loss : float
+        Of all T samples.
+    loss : str
+    learning_rate, momentum : float
+    nesterov : bool
+    weight_decay : float
+    batch_size : int or None
+    diverged_at : float
+    trained : SampledNetwork or None
+        The network at the end (not exported); None if its parameters overflowed.
+    """
+
+    losses: np.ndarray
+    steps: np.ndarray
+    lambda_max: np.ndarray
+    lambda_max_softmax: np.ndarray | None
+    distance: np.ndarray
+    outcome: str
+    grew_step: int | None
+    diverged_step: int | None
+    initial_loss: float
+    loss: str
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    batch_size: int | None
+    diverged_at: float
+    _trained: SampledNetwork | None
+
+    @property
+    def trained(self) -> SampledNetwork | None:
+        """The network at the end."""
+        return self._trained
+
+    @property
+    def final_loss(self) -> float:
+        """Loss of all T samples at the end; inf after an overflow."""
+        return float(self.losses[-1])
+
+    @property
+    def peak(self) -> float:
+        """The largest loss over the initial one."""
+        return (
+            float(np.max(self.losses) / self.initial_loss)
+            if self.initial_loss
+            else float(np.any(self.losses))
+        )
+
+    def __repr__(self) -> str:
+        when = ""
+        if self.diverged_step is not None:
+            when = f" at step {self.diverged_step}"
+        elif self.grew_step is not None:
+            when = f", growth at step {self.grew_step}"
+        return (
+            f"TrainingRun({self.outcome}{when}: {self.loss} {self.initial_loss:.4g} -> {self.final_loss:.4g} in "
+            f"{len(self.losses) - 1} steps of {self.learning_rate:.4g})"
+        )
+
+
+def outcome_of(
+    losses: np.ndarray, initial: float, per_epoch: int, diverged: bool, eps: float
+) -> tuple[str, int | None]:
+    """Name of the outcome and the step at which the loss grew; losses as in `TrainingRun`, all finite or diverged."""
+    epochs = (len(losses) - 1) // per_epoch
+    means = losses[: epochs * per_epoch].reshape(epochs, per_epoch).mean(axis=1)
+    # An epoch is over when its last step is made; full batches are told before the step.
+    after = np.arange(1, epochs + 1) * per_epoch - (per_epoch == 1)
+    means, after = np.append(means, losses[-1]), np.append(after, len(losses) - 1)
+    above = means > initial * (1 + np.sqrt(eps))  # rounding of a forward pass stays far below the root
+    grew = int(after[np.argmax(above)]) if above.any() else None
+    if diverged:
+        return "diverged", len(losses) - 1 if grew is None else grew
+    if grew is None:
+        return "fell", None
+    return ("grew" if above[-1] else "catapulted"), grew

@@ -1,0 +1,207 @@
+"""Checkpoints: what is finished survives a kill, a cut and damage, and is never computed twice."""
+
+import os
+import time
+
+import kill
+import numpy as np
+import pytest
+from ensembles import NET, Counting, same_bits
+
+from mfdnn.datasets import gaussian_inputs
+from mfdnn.ensemble import checkpoint, ensemble, run
+from mfdnn.network import mlp
+
+
+@pytest.mark.parametrize("data", [{}, {"inputs": np.ones((3, 20))}], ids=["own inputs", "given inputs"])
+def test_a_killed_run_resumes_and_recomputes_nothing(tmp_path, data):
+    path = tmp_path / "run.npz"
+    data = data or {"n_samples": 5}
+    whole = ensemble(NET, n_networks=6, rng=0, **data)
+    with pytest.raises(RuntimeError, match="killed"):
+        ensemble(NET, n_networks=6, rng=0, checkpoint=path, executor=Counting(stop_after=4), **data)
+    resumed = Counting()
+    again = ensemble(NET, n_networks=6, rng=0, checkpoint=path, executor=resumed, **data)
+    assert resumed.done == 2
+    assert same_bits(again, whole)
+    assert os.listdir(tmp_path) == ["run.npz"]  # no temporary file is left
+
+
+def test_a_finished_run_can_be_read_shortened_and_extended(tmp_path):
+    path = tmp_path / "run.npz"
+    first = ensemble(NET, 5, 4, rng=0, checkpoint=path)
+    for n_networks, new in ((4, 0), (2, 0), (7, 3)):
+        counting = Counting()
+        ens = ensemble(NET, 5, n_networks, rng=0, checkpoint=path, executor=counting)
+        assert counting.done == new
+        assert np.array_equal(ens.values["q"][:4], first.values["q"][:n_networks])
+    assert same_bits(ens, ensemble(NET, 5, 7, rng=0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_samples": 6}, "n_samples = 5, not 6"),
+        ({"rng": 1}, "rng = seed 0, key .* not seed 1"),
+        ({"q0": 2.0}, "q0 = 1.0, not 2.0"),
+        ({"dtype": "float32"}, "dtype"),
+        ({"eigenvalues": True}, "eigenvalues = False, not True"),
+        ({"net": mlp([20, 25, 31, 2], "tanh", 1.5, 0.1)}, "net = "),
+        ({"net": mlp([20, 25, 30, 2], "tanh", 1.5, 0.1 + 1e-9)}, "variances = "),
+        ({"net": mlp([20, 25, 30, 2], lambda x: np.tanh(x), 1.5, 0.1)}, "activations = "),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, message):
+    path = tmp_path / "run.npz"
+    settings = {"net": NET, "n_samples": 5, "n_networks": 2, "rng": 0, "checkpoint": path}
+    ensemble(**settings)
+    with pytest.raises(ValueError, match=f"was made with {message}.*pass another path"):
+        ensemble(**{**settings, **change})
+
+
+def test_other_inputs_are_another_run(tmp_path):
+    X = gaussian_inputs(5, 20, rng=0)
+    ensemble(NET, n_networks=2, rng=0, inputs=X, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="was made with inputs"):
+        ensemble(NET, n_networks=2, rng=0, inputs=X + 1e-9, checkpoint=tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "npz"])
+def test_a_file_that_is_no_checkpoint_is_refused_and_kept(tmp_path, content):
+    path = tmp_path / "thesis.npz"
+    if content == "npz":
+        np.savez(path, x=np.ones(3))
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="an existing file that is no checkpoint"):
+        ensemble(NET, 5, 2, rng=0, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_an_unwritable_checkpoint_is_found_before_anything_is_computed(tmp_path):
+    counting, path = Counting(), tmp_path / "missing" / "run.npz"
+    with pytest.raises(ValueError, match=r"'.*missing.run.npz' cannot be written \(No such file"):
+        ensemble(NET, 5, 2, rng=0, checkpoint=path, executor=counting)
+    assert counting.done == 0
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(RuntimeError, match="killed"):
+        ensemble(NET, 5, 2, rng=0, checkpoint=tmp_path / "run.npz", executor=Counting(stop_after=0))
+    assert os.listdir(tmp_path) == []  # the probe leaves nothing behind
+
+
+def test_a_finished_checkpoint_need_not_be_writable(tmp_path, monkeypatch):
+    first = ensemble(NET, 5, 2, rng=0, checkpoint=tmp_path / "run.npz")
+    monkeypatch.setattr(checkpoint.Checkpoint, "check_writable", lambda self: 1 / 0)
+    assert same_bits(ensemble(NET, 5, 2, rng=0, checkpoint=tmp_path / "run.npz"), first)
+
+
+def test_a_checkpoint_needs_a_seed(tmp_path):
+    with pytest.raises(ValueError, match="`checkpoint` needs `rng`"):
+        ensemble(NET, 5, 2, checkpoint=tmp_path / "run.npz")
+
+
+def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    kept = checkpoint.Checkpoint(path, {"a": "1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "fsync", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            kept.add([(0, {"x": np.ones(2)})])
+    assert os.listdir(tmp_path) == []
+    kept.add([(0, {"x": np.ones(2)})])
+    assert os.listdir(tmp_path) == ["run"]
+    assert [task for task, _ in checkpoint.Checkpoint(path, {"a": "1"})] == [0]
+
+
+def filled(path, tasks):
+    """A checkpoint with a result for each of `tasks`, and these results."""
+    rng = np.random.default_rng(0)
+    kept = checkpoint.Checkpoint(path, {"a": "1"})
+    for i in tasks:
+        kept.add([(i, {"x": rng.standard_normal(2), "y": np.array(np.inf if i else -0.0)})])
+    return dict(kept)
+
+
+def test_a_file_cut_at_any_byte_loses_no_more_than_what_was_cut(tmp_path):
+    path = tmp_path / "run"
+    whole = filled(path, range(3))
+    content = path.read_bytes()
+    ends = [i for i in range(len(content)) if content[i : i + 1] == b"\n"] + [len(content)]
+    for cut in range(ends[0], len(content) + 1):
+        path.write_bytes(content[:cut])
+        kept = checkpoint.Checkpoint(path, {"a": "1"})
+        found = sorted(dict(kept))
+        assert found == list(range(sum(end <= cut for end in ends[1:])))
+        kept.add([(i, whole[i]) for i in set(range(3)) - set(found)])
+        again = dict(checkpoint.Checkpoint(path, {"a": "1"}))
+        assert {i: {n: x.tobytes() for n, x in r.items()} for i, r in again.items()} == {
+            i: {n: x.tobytes() for n, x in r.items()} for i, r in whole.items()
+        }
+    path.write_bytes(content[: ends[0] - 1])
+    with pytest.raises(ValueError, match="no checkpoint"):
+        checkpoint.Checkpoint(path, {"a": "1"})
+
+
+def test_a_damaged_result_is_computed_again_and_the_others_are_kept(tmp_path):
+    path = tmp_path / "run"
+    filled(path, range(3))
+    lines = path.read_bytes().split(b"\n")
+    for damage in (lines[2].replace(b"1", b"2", 1), bytes(len(lines[2])), b"", b"\xff", lines[2][:-5]):
+        path.write_bytes(b"\n".join([*lines[:2], damage, lines[3]]))
+        assert sorted(dict(checkpoint.Checkpoint(path, {"a": "1"}))) == [0, 2]
+
+
+def test_a_result_is_written_once_whatever_the_others_take(tmp_path):
+    path = tmp_path / "run"
+    kept, sizes = checkpoint.Checkpoint(path, {"a": "1"}), []
+    for i in range(10, 60):
+        kept.add([(i, {"x": np.ones(3)})])
+        sizes.append(path.stat().st_size)
+    assert len(set(np.diff(sizes))) == 1
+
+
+def test_ctrl_c_drops_what_has_not_begun_and_keeps_what_is_finished(tmp_path):
+    begun = []
+
+    def task(i):
+        begun.append(i)
+        time.sleep(0.01)
+        if i == 3:
+            raise KeyboardInterrupt
+        return {"x": np.array(float(i))}
+
+    kept = checkpoint.Checkpoint(tmp_path / "run.npz", {})
+    with pytest.raises(KeyboardInterrupt):
+        run.run(task, range(500), workers=1, checkpoint=kept)
+    # The one worker may begin more before the main thread, busy writing, hears of it.
+    assert len(begun) < 250
+    assert sorted(dict(checkpoint.Checkpoint(tmp_path / "run.npz", {})))[:3] == [0, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return kill.drawn()
+
+
+@pytest.mark.parametrize(
+    ("n_finished", "how"), [(0, "nothing"), (1, "changed byte"), (40, "cut"), (kill.N_NETWORKS, "nothing")]
+)
+def test_sigkill_loses_nothing_that_is_finished(tmp_path, whole, n_finished, how):
+    """Fifty times in a row: python tests/kill.py 50."""
+    kill.killed_and_resumed(tmp_path / "run", n_finished, how, whole, np.random.default_rng(0))
+
+
+def failing(i):
+    """Three short tasks that end well, and one that does not."""
+    if i == 3:
+        raise ZeroDivisionError("three")
+    return {"x": np.array(float(i))}
+
+
+def test_what_is_finished_when_a_task_of_its_batch_fails_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "FEW_EACH", 1)  # the second batch holds all the others
+    kept = checkpoint.Checkpoint(tmp_path / "run", {})
+    with pytest.raises(ZeroDivisionError, match="three"):
+        run.run(failing, range(8), workers=1, checkpoint=kept)
+    assert sorted(dict(kept)) == [0, 1, 2]

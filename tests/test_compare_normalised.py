@@ -1,0 +1,127 @@
+"""Normalised networks and classifiers: every row of theory within chance and the stated corrections, or no claim."""
+
+import numpy as np
+import pytest
+
+import mfdnn
+from mfdnn.datasets import gaussian_inputs
+from mfdnn.finite_width.traces import fisher_traces
+from mfdnn.fisher.kernel import kernel
+
+VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}
+Mean, Batch, LayerN = mfdnn.MeanSubtraction, mfdnn.BatchNorm, mfdnn.LayerNorm
+
+PLACES = {
+    "mean subtraction before": {"before": [Mean()]},
+    "mean subtraction after": {"after": [Mean()]},
+    "batch norm": {"before": [Batch()]},
+    "batch norm with an offset": {"before": [Batch(1.2, 0.1)]},
+    "layer norm before": {"before": [LayerN()]},
+    "layer norm after": {"after": [LayerN()]},
+    "mean subtraction last": {"last": [Mean()]},
+    "batch norm last": {"last": [Batch(affine=False)]},
+    "layer norm last": {"last": [LayerN(affine=False)]},
+    "softmax": {},
+}
+# Uneven widths with T < M and one output; T about M and three; narrow with ten.
+SHAPES = {"C = 1": ((60, 100, 80, 1), 20), "C = 3": ((50, 50, 50, 3), 50), "C = 10": ((40, 50, 40, 10), 20)}
+
+
+def network(widths, act, before=(), after=(), last=()):
+    hidden = [x for m in widths[1:-1] for x in (dense(m, act), *before, mfdnn.Pointwise(act), *after)]
+    return mfdnn.Network(widths[0], [*hidden, dense(widths[-1], act), *last])
+
+
+def dense(units, act):
+    return mfdnn.Dense(units, *VARIANCES[act])
+
+
+@pytest.mark.parametrize("act", VARIANCES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("place", PLACES)
+def test_every_row_agrees_or_makes_no_claim(place, shape, act):
+    (*hidden, n_outputs), n_samples = SHAPES[shape]
+    output = "softmax" if place == "softmax" else "linear"
+    # A softmax needs two outputs, layer norm six for a variance of 1/sigma^2.
+    least = {"softmax": 2, "layer norm last": 6}.get(place, 1)
+    net = network((*hidden, max(n_outputs, least)), act, **PLACES[place])
+    table = mfdnn.compare(net, n_samples, 12, rng=2, output=output)
+    assert table.agrees, f"\n{table}"
+    silent = {row.quantity.split("[")[0] for row in table.rows if row.agrees is None}
+    assert silent <= {"lambda_max", "outlier_mean", "second_moment", "q_hat_st", "q_tilde_st", "q_st"}, (
+        f"\n{table}"
+    )
+
+
+def test_mean_subtraction_is_exact_at_infinite_width_and_any_number_of_samples():
+    """In the constant direction, that of relu's outlier: what simulations have more is pushed there by the bulk."""
+    net = network((300, 300, 300, 1), "relu", before=[Mean()])
+    for n in (5, 40):
+        one, two = kernel(mfdnn.fisher_statistics(net, n).order_parameters, None)
+        along = []
+        for seed in range(20):
+            X = gaussian_inputs(n, 300, rng=100 + seed)
+            gradient = mfdnn.sample(net, rng=seed).vjp(X, np.ones((n, 1))) / n
+            along.append(gradient @ gradient)
+        error = np.std(along, ddof=1) / np.sqrt(20)
+        assert abs(np.mean(along) - (one + (n - 1) * two) / n) < 4 * error
+
+
+def test_batch_norm_takes_some_of_the_outlier_unevenly():
+    """By (E z phi')^2 of Var phi': 1/(2 pi) of 1/4 for relu, of what the layers below add."""
+    net, n = network((200, 200, 200, 1), "relu", before=[Batch()]), 30
+    row = mfdnn.compare(net, n, 2, rng=0).row("outlier_mean")
+    op = mfdnn.fisher_statistics(net, n).order_parameters
+    one, two = kernel(op, [0, 1])
+    assert (row.theory - row.predicted) == pytest.approx(2 / np.pi * (one + (n - 1) * two) / n, rel=1e-9)
+    along = []
+    for seed in range(20):
+        X = gaussian_inputs(n, 200, rng=100 + seed)
+        gradient = mfdnn.sample(net, rng=seed).vjp(X, np.ones((n, 1))) / n
+        along.append(gradient @ gradient)
+    error = np.std(along, ddof=1) / np.sqrt(20)
+    assert abs(np.mean(along) - row.predicted) < 4 * error + row.predicted / n**2  # 1/T^2 is left
+    assert np.mean(along) < row.theory - 10 * error
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("act", VARIANCES)
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_traces_at_finite_width_against_simulation(n_outputs, act, centred):
+    net = network((50, 60, 50, n_outputs), act, last=[Mean()] if centred else [])
+    body = mfdnn.Network(50, net.layers[:-1]) if centred else net
+    found = fisher_traces(body, 40, centred=centred)
+    fim = mfdnn.fisher_statistics(net, 40, [1.0])  # an array: without the edge, which takes time
+    p = net.n_parameters
+    assert found.trace_wide / p == pytest.approx(fim.mean[0], rel=1e-9)
+    assert found.square_wide / p == pytest.approx(fim.second_moment[0], rel=1e-9)
+    ens = mfdnn.ensemble(net, 40, 60 // n_outputs, rng=1)
+    for name, predicted in (("mean", found.trace), ("second_moment", found.square)):
+        # What is left is of order (L^2/M)^2, and (C/M)^2.
+        left = (0.3 * (9 / 50) ** 2 + (n_outputs / 50) ** 2) * predicted / p
+        assert abs(ens.mean[name] - predicted / p) < 4 * ens.standard_error[name] + left, name
+    assert found.square > 1.15 * found.square_wide
+
+
+def test_traces_of_given_inputs_add_what_networks_scatter_to_the_kernel_of_the_data():
+    X = gaussian_inputs(30, 20, c0=0.3, rng=4)
+    net = network((20, 80, 80, 2), "relu")
+    row = mfdnn.compare(net, inputs=X, n_networks=30, rng=0).row("second_moment")
+    assert row.theory == mfdnn.fisher_statistics(net, inputs=X).second_moment
+    assert row.agrees
+    assert 1.02 < row.predicted / row.theory < 1.5
+
+
+@pytest.mark.parametrize(
+    ("act", "low", "high"), [("tanh", 1.2, 1.45), ("relu", 2.3, 2.95), ("linear", 13.8, 14.5)]
+)
+def test_the_constant_of_the_upper_bound_is_what_the_traces_add(act, low, high):
+    """c_2 of Karakida et al. 2019, which they leave open; the ends are those of simulations at M = T = 200 to 800."""
+    for m in (200, 800):
+        body = network((m, m, m, 1), act)
+        traces = fisher_traces(body, m, centred=True)
+        c_2 = (traces.square - traces.square_wide) / m
+        assert low < c_2 < high
+        known = mfdnn.fisher_statistics(network((m, m, m, 1), act, last=[Mean()]), m).output_normalisation
+        # The paper's bound leaves out biases and 1/T.
+        assert known.upper(c_2) == pytest.approx(np.sqrt(traces.square), rel=0.02)
