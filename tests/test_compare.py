@@ -342,6 +342,7 @@ def test_sums_of_squares_without_a_mean_are_no_claim():
     body = mlp([60, 60, 6], "relu", 2.0, 0.1)
     few = compare(Network(60, [*body.layers, BatchNorm()]), 8, 3, rng=0)
     assert few.row("mean").agrees is None and "scatters without bound" in few.row("mean").note
+    assert "the law of the edge does not apply: `n_samples` must be" in few.row("lambda_max").note
     four = compare(Network(60, [*body.layers[:-1], Dense(5), LayerNorm()]), 20, 3, rng=0)
     assert four.row("second_moment").agrees is None and four.row("q_tilde[1]").agrees is None
     six = compare(Network(60, [*body.layers, LayerNorm(affine=False)]), 20, 3, rng=0)

@@ -200,8 +200,9 @@ class BatchNorm(_Normalisation):
     diagonal of the tangent kernel of a linear or positively homogeneous network, are exact at finite T; other
     activations see relative errors of O(1/T): :math:`E[\phi(z)^2]` differs by -V''(1)/T, V(s) the same of a Gaussian of
     variance s (`mfdnn.batch_norm_fixed_point` is exact). So do errors that come back through several
-    normalisations. Given inputs must be many beside the few directions that hold most of their variance: the
-    tangent kernel leaves out that :math:`z_i` is taken away from it unevenly.
+    normalisations. The tangent kernel leaves out that :math:`z_i` is taken away from it unevenly: behind hidden batch norm
+    of relu the outlier of theory is too large by 21 % at T = 10, 6 % at 40, 2 % at 120 (`mfdnn.compare` corrects it),
+    and given inputs must be many beside the few directions that hold most of their variance.
 
     References
     ----------

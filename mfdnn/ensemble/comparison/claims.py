@@ -159,6 +159,9 @@ def _outlier_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scale
         yield from _law_claims(law, largest, s)
         return
     allowance, note, predicted = np.inf, NO_OUTLIER, None
+    known = fim.output_normalisation
+    if known is not None:
+        note = f"no eigenvalue stands out, and the law of the edge does not apply: {known.why_no_edge}"
     if s.clear:
         own = s.c * s.a2 + UNITS * s.places.layer_behind[0] * largest
         allowance, note = own / s.width + s.chance * s.overlap(n) / (s.a2 * fim.n_samples), ""
