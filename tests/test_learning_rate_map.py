@@ -183,6 +183,19 @@ def test_networks_without_a_theory_are_trained_all_the_same():
     assert not result.plot().lines
 
 
+def test_inputs_too_many_for_their_kernel_are_trained_all_the_same(monkeypatch):
+    def too_large(*args, **kwargs):
+        raise MemoryError("the kernel would take 26.8 GiB; take fewer inputs.")
+
+    monkeypatch.setattr("mfdnn.training.map.max_learning_rate", too_large)
+    result = small(n_trials=1)
+    assert (
+        result.limit is None
+        and result.caution == "No limit: the kernel would take 26.8 GiB; take fewer inputs."
+    )
+    assert result.final_loss.shape == (2, 5)
+
+
 # -- executors, checkpoints, files -----------------------------------------------------------------------------
 
 
@@ -211,6 +224,9 @@ def test_a_checkpoint_is_resumed_and_one_of_other_settings_refused(found, tmp_pa
     monkeypatch.setattr("mfdnn.training.map.train", counting)
     assert same(found, small(checkpoint=path))
     assert len(trained) == 3 * len(RATES)
+    more = small(checkpoint=path, n_trials=4)
+    assert len(trained) == (3 + 2) * len(RATES)
+    assert np.array_equal(more.final_losses[:3], found.final_losses)
     with pytest.raises(ValueError, match=r"was made with momentum = 0\.0, not 0\.5"):
         small(checkpoint=path, momentum=0.5)
     with pytest.raises(ValueError, match="`checkpoint` needs `rng`"):
@@ -239,7 +255,7 @@ def test_maps_become_xarray_with_their_trials(found):
 
 @pytest.mark.parametrize("field", ["final_loss", "share_grew", "share_diverged", "outcome"])
 def test_maps_are_drawn_with_the_lines_of_theory(found, field):
-    ax = found.plot(field=field, drawn=True)
+    ax = found.plot(field, drawn=True)
     ax.figure.canvas.draw()
     mesh = ax.collections[0]
     shown = np.ma.getdata(mesh.get_array())
@@ -312,7 +328,7 @@ def test_wrong_arguments_are_refused(change, error, message):
 
 def test_plots_refuse_what_they_cannot_draw(found):
     with pytest.raises(ValueError, match=r"`field` must be one of final_loss.*did you mean"):
-        found.plot(field="final_losses")
+        found.plot("final_losses")
     one = mfdnn.learning_rate_map(tanh, [20], RATES, 2, n_samples=15, n_trials=1, rng=0)
     with pytest.raises(ValueError, match="needs two points on each axis, got 1 x 5"):
         one.plot()

@@ -314,7 +314,7 @@ def test_the_rate_that_is_safe_for_95_of_100_networks_is():
         grew.append(losses[-1] > losses[-11])
         above.append(mfdnn.fisher_spectrum(one, X).largest * rate / 2)
     grew, above = np.array(grew), np.array(above)
-    assert np.mean(above > 1) == pytest.approx(0.05, abs=3 * 0.0154)
+    assert np.mean(above > 1) == pytest.approx(0.05, abs=3 * 0.0154)  # 4.5 % with this seed
     clear = np.abs(above - 1) > 0.01
     assert np.array_equal(grew[clear], above[clear] > 1)
     assert np.mean(grew) == pytest.approx(0.05, abs=3 * 0.0154)
@@ -436,6 +436,19 @@ def test_wrong_arguments_are_refused(change, error, message):
     arguments = {"one": one, "X": X, "Y": np.ones((9, 3)), "learning_rate": 0.1, "n_steps": 2, **change}
     with pytest.raises(error, match=message):
         mfdnn.train(**arguments)
+
+
+def test_a_softmax_of_one_output_is_refused():
+    one, X = wide()
+    with pytest.raises(ValueError, match="cross_entropy needs two outputs or more, got 1"):
+        mfdnn.train(one, X, np.zeros(30, int), 0.1, 5, loss="cross_entropy")
+
+
+def test_numbers_are_targets_of_one_output_whatever_their_type():
+    one, X = wide()
+    y = np.arange(30) % 4
+    runs = [mfdnn.train(one, X, Y, 0.01, 3) for Y in (y, y.astype(float), y[:, None])]
+    assert all(np.array_equal(run.losses, runs[0].losses) for run in runs)
 
 
 @pytest.mark.parametrize("batch_size", [2, 4])

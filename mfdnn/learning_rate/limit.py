@@ -133,8 +133,8 @@ def max_learning_rate(
         cautions.append(law.caution)
         quantile = law.quantile(confidence)
         value = stability_limit(scale * quantile + w, b, nesterov)
-    all_relu = bool(net.activations) and all(act.name == "relu" for act in net.activations)
-    catapult = (CATAPULT_RELU if all_relu else CATAPULT_LINEAR) * typical
+    deep_relu = len(net.activations) > 1 and all(act.name == "relu" for act in net.activations)
+    catapult = (CATAPULT_RELU if deep_relu else CATAPULT_LINEAR) * typical
     return LearningRate(
         value=value,
         lambda_max=fim.largest,

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from .._blas import single_blas_thread
 from ..datasets import gaussian_inputs
 from ..fisher import fisher_statistics, softmax_statistics
 from ..network import mlp
 from ..sampled import SampledNetwork, sample
 from ..sampled.dual import dual
-from ..training import loss_and_slope, train
+from ..training import LargestEigenvalue, loss_and_slope, train
 from ._style import bar, letter, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure", "linearised", "recorded_steps"]
+__all__ = ["curvature_along", "figure", "linearised", "recorded_steps"]
 
 PHI, SIGMA_W2, SIGMA_B2, N_OUTPUTS = "tanh", 3.0, 0.64, 2
 WIDTH, WIDTH_FAST, N_SAMPLES, N_SAMPLES_FAST = 1000, 30, 100, 20
@@ -52,6 +53,24 @@ def linearised(one: SampledNetwork, X: np.ndarray, y: np.ndarray, rate: float, n
         losses.append(loss)
         f = f - rate * len(X) * (kernel @ slope.T.ravel()).reshape(f.shape[::-1]).T
     return np.array(losses)
+
+
+def curvature_along(
+    one: SampledNetwork, X: np.ndarray, y: np.ndarray, rate: float, steps: list[int], progress: bool
+) -> tuple[list[float], list[float], list[float], list[np.ndarray]]:
+    """Losses, largest eigenvalues of F and of F_cross, and outputs (T, C), before each of these steps of descent."""
+    find, find_softmax = LargestEigenvalue(), LargestEigenvalue("softmax")
+    losses, top, top_softmax, logits = [], [], [], []
+    for start, stop in bar(list(zip(steps, [*steps[1:], steps[-1] + 1], strict=True)), progress, "pieces"):
+        linear = one.linearise(X)
+        top.append(find(linear))
+        top_softmax.append(find_softmax(linear))
+        logits.append(linear.outputs)
+        run = train(one, X, y, rate, stop - start, loss="cross_entropy")  # without memory: pieces are the run
+        losses.append(run.initial_loss)
+        assert run.trained is not None  # a safe rate
+        one = run.trained
+    return losses, top, top_softmax, logits
 
 
 @paper_style
@@ -93,21 +112,14 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     y = teacher(X).argmax(axis=1)
     fim = fisher_statistics(net, n_samples=n_samples)
     rate = SHARE * 4 / fim.largest
-    steps, losses, top, top_softmax, theory = recorded_steps(n_steps), [], [], [], []
-    now = one
-    for start, stop in bar(list(zip(steps, [*steps[1:], n_steps + 1], strict=True)), progress, "steps"):
-        # Descent without memory: a run in pieces is the run. A piece records at its start.
-        run = train(now, X, y, rate, stop - start, loss="cross_entropy", record_every=stop - start)
-        losses.append(run.initial_loss)
-        top.append(run.lambda_max[0])
-        assert run.lambda_max_softmax is not None and run.trained is not None  # a safe rate
-        top_softmax.append(run.lambda_max_softmax[0])
-        theory.append(softmax_statistics(fim, logits=now(X).astype(float)))
-        now = run.trained
+    steps = recorded_steps(n_steps)
+    with single_blas_thread():
+        losses, top, top_softmax, logits = curvature_along(one, X, y, rate, steps, progress)
+        line = linearised(one, X, y, rate, n_steps)
+    theory = [softmax_statistics(fim, logits=f.astype(float)) for f in logits]
     shown = np.maximum(steps, 0.5)  # step 0 on a logarithmic axis
     points: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 3.5, "mfc": "white", "mew": 1.0}
     blue, red = plots.COLOURS["blue"], plots.COLOURS["vermillion"]
-    line = linearised(one, X, y, rate, n_steps)
     ax_loss.plot(np.maximum(np.arange(n_steps + 1), 0.5), line, color="black", lw=1.2)
     ax_loss.plot(shown, losses, color="black", **points)
     ax_loss.set(xscale="log", yscale="log", ylabel="cross-entropy")

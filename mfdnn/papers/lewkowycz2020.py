@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from .._blas import single_blas_thread
 from ..datasets import gaussian_inputs
 from ..ensemble.run import stack
 from ..network import mlp
@@ -100,7 +101,8 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     curvature.set(ylim=(0, 1.6), ylabel=r"$\lambda / \lambda_0$")
     letter(model, "A", "solved model: loss")
     letter(curvature, "B", "solved model: curvature")
-    trajectories = measure(children[-1], "relu", 3, width, TRAJECTORIES, n_steps)["losses"]
+    with single_blas_thread():  # as in an ensemble
+        trajectories = measure(children[-1], "relu", 3, width, TRAJECTORIES, n_steps)["losses"]
     for i, (step, losses) in enumerate(zip(TRAJECTORIES, trajectories, strict=True)):
         if np.all(np.isfinite(losses)):
             paths.plot(

@@ -58,12 +58,13 @@ def loss_and_slope(loss: str, outputs: np.ndarray, targets: np.ndarray) -> tuple
 
 def checked_targets(Y: Any, loss: str, n_samples: int, n_outputs: int, dtype: np.dtype) -> np.ndarray:
     """Targets (T, C) of `dtype`; labels as unit vectors."""
+    if loss == "cross_entropy" and n_outputs == 1:
+        raise ValueError(
+            "`loss` = cross_entropy needs two outputs or more, got 1: a softmax of one output is constant; take "
+            "half_mse."
+        )
     array = np.asarray(Y)
-    if (
-        array.dtype.kind in "iu"
-        and array.shape == (n_samples,)
-        and (n_outputs > 1 or loss == "cross_entropy")
-    ):
+    if array.dtype.kind in "iu" and array.shape == (n_samples,) and n_outputs > 1:
         if array.min() < 0 or array.max() >= n_outputs:
             raise ValueError(
                 f"`Y` must hold labels from 0 to {n_outputs - 1}, one for each output, got {array.min()} to "

@@ -121,11 +121,11 @@ class LearningRateMap(GridResult):
                 dataset[name] = (("width",), getattr(self, name))
         return dataset
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Heat map with the lines of theory; see `mfdnn.plots.learning_rate_map`."""
+    def plot(self, field: str = "final_loss", ax: Any = None, **options: Any) -> Any:
+        """Heat map of one field with the lines of theory; see `mfdnn.plots.learning_rate_map`."""
         from .. import plots
 
-        return plots.learning_rate_map(self, ax=ax, **options)
+        return plots.learning_rate_map(self, field, ax=ax, **options)
 
 
 def learning_rate_map(
@@ -175,7 +175,8 @@ def learning_rate_map(
     rng : int, numpy.random.Generator, ... , optional
         Anything `numpy.random.default_rng` takes.
     executor, checkpoint, progress : optional
-        As in `ensemble`; a task is one trial at one width. `checkpoint` needs `rng`.
+        As in `ensemble`; a task is one trial at one width. `checkpoint` needs `rng`; a resumed run may ask for more
+        trials.
 
     Returns
     -------
@@ -236,6 +237,7 @@ def learning_rate_map(
         "batch_size": batch_size,
         "diverged_at": bound,
     }
+    theory = _theory(nets, rates, n_samples, data, loss, b, bool(nesterov), w)
     seeds = _streams(rng, n_trials * len(nets))
     kept = None
     if checkpoint is not None:
@@ -251,7 +253,6 @@ def learning_rate_map(
     worst_first = len(NAMES) - 1 - np.argmax(counts[::-1], axis=0)
     scale = loss_scale(loss, nets[0].n_outputs, n_samples)
     limits = [stability_limit(scale * value + w, b, nesterov) for value in found["lambda_max"].ravel()]
-    theory = _theory(nets, rates, n_samples, data, loss, b, bool(nesterov), w)
     return LearningRateMap(
         width=np.array(sizes),
         learning_rate=rates,
@@ -339,13 +340,13 @@ def _theory(
         warnings.simplefilter("always", RuntimeWarning)
         try:
             lines = [max_learning_rate(net, loss=loss, **optimiser, **given) for net in nets]  # type: ignore[arg-type]
-        except ValueError as error:  # a network without a theory
+        except (ValueError, MemoryError) as error:  # no theory, or too many inputs for their kernel
             cautions.append(f"No limit: {error}")
         for i, (net, line) in enumerate(zip(nets, lines, strict=False)):
             cautions.append(line.caution)
             try:
                 law = outlier_distribution(net, **given)
-            except ValueError as error:
+            except (ValueError, MemoryError) as error:
                 cautions.append(f"No band at width {net.widths[1]}: {error}")
                 continue
             cautions.append(law.caution)
