@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-__all__ = ["GridResult", "Result", "jsonable"]
+__all__ = ["GridResult", "Result", "jsonable", "unwrap"]
 
 _METADATA = "mfdnn_metadata"
 
@@ -117,6 +117,11 @@ def jsonable(value: Any) -> Any:
         return value
     label = getattr(value, "label", None) or getattr(value, "__name__", None)
     return str(label) if label else repr(value)
+
+
+def unwrap(value: Any) -> Any:
+    """Scalars in, scalars out."""
+    return np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value)
 
 
 def _public(result: Any) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ._results import Result
+from ._results import Result, unwrap
 from ._validation import one_of, sample_count
-from .fisher.kernel import kernel, top_eigenvalue
+from .fisher.kernel import first_block_edge, kernel, sums_of
 from .fisher.normalised import output_normalisation
+from .fisher.outlier import outlier_caution
+from .fisher.statistics import check_correlation
 from .layers import LayerNorm
 from .network import Network
 from .order_parameters import OrderParameters, order_parameters
@@ -18,6 +20,11 @@ from .order_parameters import OrderParameters, order_parameters
 __all__ = ["NTKStatistics", "ntk", "ntk_statistics"]
 
 PARAMETERISATIONS = ("standard", "ntk")
+CENTRED = (
+    "The outputs are centred, and no eigenvalue stands out: `largest` is right for n_samples much smaller than the "
+    "widths; where they are comparable it is several times larger, n_samples times that of `fisher_statistics` "
+    "(standard parameterisation)."
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -31,7 +38,7 @@ class NTKStatistics(Result):
     mean, second_moment : float or ndarray
         tr :math:`\Theta/(TC)`, the papers' :math:`K_1`, and tr :math:`\Theta^2/(TC)`.
     off_diagonal : float or ndarray
-        :math:`K_2`, the kernel of two different inputs; for given inputs its average over pairs.
+        :math:`K_2`, the kernel of two different inputs; for given inputs its average over pairs (:math:`K_1` for one).
     largest : float or ndarray
         The largest eigenvalue, C-fold.
     rest : float or ndarray
@@ -41,6 +48,8 @@ class NTKStatistics(Result):
         T and C.
     parameterisation : str
         "standard" or "ntk".
+    caution : str
+        What to know before `largest` is used; empty where it is a separate outlier, or T = 1.
     """
 
     mean: Any
@@ -51,6 +60,7 @@ class NTKStatistics(Result):
     n_samples: int
     n_outputs: int
     parameterisation: str
+    caution: str
 
 
 def ntk(net: Network, inputs: Any, *, parameterisation: str = "standard") -> np.ndarray:
@@ -146,13 +156,17 @@ def ntk_statistics(
     Raises
     ------
     ValueError
-        As `ntk`, and `n_samples` < 1, or another than the rows of `inputs`.
+        As `ntk`, and `n_samples` < 1, or another than the rows of `inputs`; `c0` < -1/(T - 1).
 
     Notes
     -----
     Finite networks: the mean within sampling error; the C largest eigenvalues split by O(M^-1/2) around `largest`;
     the second moment is larger by T O(1/M) of :math:`K_1^2`. Where :math:`K_2` = 0 (odd activations without bias)
-    nothing stands out, and the edge of the bulk is larger than `largest` unless T is much smaller than the widths.
+    nothing stands out, and the edge of the bulk is larger than `largest` unless T is much smaller than the widths
+    (`caution`). As in `fisher_statistics`, `largest` is never below the edge of what the first layer's weights
+    contribute under independent Gaussian inputs; for one weight layer it is this edge. In standard parameterisation
+    `mean`, `second_moment` and `largest` are P/C, P T/C and T times those of `fisher_statistics`, unless outputs are
+    normalised.
 
     References
     ----------
@@ -170,25 +184,25 @@ def ntk_statistics(
     one_of("parameterisation", parameterisation, PARAMETERISATIONS)
     if inputs is None:
         n_samples = sample_count(n_samples, None)
+        check_correlation(0.0 if c0 is None else c0, n_samples)
     op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
-    one, two = _kernel(net, op, parameterisation)
     n = n_samples or op.q.shape[1]
-    if op.per_input:
-        trace, total = one.sum(), two.sum()
-        mean, off = trace / n, (total - trace) / max(n * (n - 1), 1)
-        square, largest = np.vdot(two, two) / n, top_eigenvalue(two)
-    else:
-        mean, off, square = one, two, one**2 + (n - 1) * two**2
-        largest = np.maximum(one + (n - 1) * two, one - two) if n > 1 else one
+    found = sums_of(*_kernel(net, op, parameterisation), op.per_input, n)
+    units = None
+    if parameterisation == "ntk":
+        first, fan_in = net.weight_layers[0]
+        units = first.sigma_w2 / fan_in, first.sigma_b2
+    caution = outlier_caution(op, n) if output_normalisation(net) is None else CENTRED
     return NTKStatistics(
-        mean=_unwrap(mean),
-        second_moment=_unwrap(square),
-        off_diagonal=_unwrap(off),
-        largest=_unwrap(largest),
-        rest=_unwrap((n * mean - largest) / max(n - 1, 1) * (n > 1)),
+        mean=unwrap(found.diagonal),
+        second_moment=unwrap(n * found.square),
+        off_diagonal=unwrap(found.off_diagonal),
+        largest=unwrap(n * first_block_edge(op, found, n, net.couples_samples, units)),
+        rest=unwrap(n * np.maximum(found.diagonal - found.top, 0.0) / max(n - 1, 1)),
         n_samples=n,
         n_outputs=net.n_outputs,
         parameterisation=parameterisation,
+        caution=caution,
     )
 
 
@@ -222,8 +236,3 @@ def _kernel(net: Network, op: OrderParameters, parameterisation: str) -> tuple[A
             scale, sigma_b2 = layer.sigma_w2 / fan_in, layer.sigma_b2
         one, two = one + scale * tangent.one, two + scale * tangent.two
     return one, two
-
-
-def _unwrap(value: Any) -> Any:
-    """Scalars in, scalars out."""
-    return np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value)

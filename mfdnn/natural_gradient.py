@@ -3,12 +3,15 @@ r"""Learning rates of natural gradient descent with approximate Fisher informati
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ._results import Result
 from ._validation import finite_array, one_of, positive_integer
+from .fisher.normalised import output_normalisation
+from .network import Network
 
 __all__ = ["APPROXIMATIONS", "NaturalGradientRate", "natural_gradient_rate"]
 
@@ -28,21 +31,25 @@ class NaturalGradientRate(Result):
         sign as a) converge.
     approximation : str
         Its name, or "given".
-    n_layers : int or None
+    n_layers : int
         L.
+    caution : str
+        Which layer is too narrow for `n_samples`, so that the identity does not hold; empty where all are wide enough,
+        or `n_samples` was not given.
     """
 
     isotropy: float
     rate: float
     approximation: str
-    n_layers: int | None
+    n_layers: int
+    caution: str
 
     def __float__(self) -> float:
         return self.rate
 
 
 def natural_gradient_rate(
-    approximation: Any = "exact", n_layers: int | None = None, n_samples: int | None = None
+    net: Network, approximation: Any = "exact", n_samples: int | None = None
 ) -> NaturalGradientRate:
     r"""Learning rate of natural gradient descent with an approximate Fisher information.
 
@@ -68,11 +75,11 @@ def natural_gradient_rate(
 
     Parameters
     ----------
+    net : Network
+        With linear outputs, and no parameters but those of its weight layers.
     approximation : str or array_like, shape (L, L)
-    n_layers : int, optional
-        L, the number of weight layers. Not needed by "exact", nor with a matrix.
     n_samples : int, optional
-        T, of the training set: needed by K-FAC alone.
+        T, of the training set: needed by K-FAC, and for `caution`.
 
     Returns
     -------
@@ -81,12 +88,13 @@ def natural_gradient_rate(
     Raises
     ------
     ValueError
-        An unknown name; sizes that are missing; a singular :math:`\Sigma`, as of "block_tridiagonal" for L = 3s + 2;
-        one with a = 0.
+        An unknown name; `n_samples` missing; a singular :math:`\Sigma`, as of "block_tridiagonal" for L = 3s + 2; one
+        with a = 0, or of another size than the network; layers that couple samples, normalised outputs, trained gains.
 
     Notes
     -----
-    The identity for :math:`\Sigma` needs Jacobians of full row rank in each layer, no limit of width. K-FAC has
+    The identity needs Jacobians of full row rank, of all layers together ("exact") or of each, no limit of width: T C
+    parameters, and in the last layer T features, a bias among them. K-FAC has
     :math:`A_{l-1} = \frac1T \sum_t h_t h_t^T` (a 1 appended to h for biases) and
     :math:`B_l = \frac1T \sum_t \sum_k \delta_k(t) \delta_k(t)^T`, and needs at least T features into each layer and T C
     units out of each but the last. There :math:`B_L = I` for linear outputs, and the last layer counts 1 in a, the
@@ -100,65 +108,105 @@ def natural_gradient_rate(
     Examples
     --------
     >>> import mfdnn
-    >>> mfdnn.natural_gradient_rate("block_diagonal", n_layers=4)
-    NaturalGradientRate(isotropy=4, rate=0.25, approximation='block_diagonal', n_layers=4)
-    >>> float(mfdnn.natural_gradient_rate("kfac", n_layers=3, n_samples=100)) == 1 / 300
+    >>> net = mfdnn.mlp([784, 4096, 4096, 2], "relu", sigma_w2=2.0, bias=False)
+    >>> float(mfdnn.natural_gradient_rate(net, "kfac", n_samples=100)) == 1 / 300
     True
-    >>> mfdnn.natural_gradient_rate("block_tridiagonal", n_layers=3).isotropy
+    >>> mfdnn.natural_gradient_rate(net, "block_tridiagonal").isotropy
     1.0
+    >>> mfdnn.natural_gradient_rate(net, "kfac", n_samples=1000).caution
+    'Weight layer 0 has 784 features for 1000 samples: A is singular.'
     """
-    if not isinstance(approximation, str):
-        sigma = _square(finite_array("approximation", approximation, "a name, or a (L, L) matrix"))
-        if n_layers not in (None, len(sigma)):
-            raise ValueError(
-                f"`n_layers` is {n_layers} but `approximation` has {len(sigma)} rows; drop `n_layers`."
-            )
-        return _rate("given", _isotropy(sigma), len(sigma))
-    name = one_of("approximation", approximation, APPROXIMATIONS)
-    if name == "exact":
-        return _rate(name, 1.0, None if n_layers is None else positive_integer("n_layers", n_layers))
-    depth = _needed("n_layers", n_layers, name)
-    if name == "block_diagonal":
-        return _rate(name, float(depth), depth)
-    if name == "block_tridiagonal":
-        if depth % 3 == 2:
-            raise ValueError(
-                f"`approximation` block_tridiagonal is singular for {depth} layers, as for any `n_layers` = 3s + 2; "
-                "take block_diagonal, or another depth."
-            )
-        return _rate(name, float((depth + 2) // 3), depth)
-    n = _needed("n_samples", n_samples, name)
-    return _rate(name, float(n * depth if name == "kfac" else n * (depth - 1) + 1), depth)
-
-
-def _isotropy(sigma: np.ndarray) -> float:
-    """1^T Sigma^-1 1."""
-    ones = np.ones(len(sigma))
-    singular = np.linalg.svd(sigma, compute_uv=False)
-    if singular[-1] <= len(sigma) * np.finfo(float).eps * singular[0]:  # NumPy's own rank
-        raise ValueError(
-            "`approximation` must be an invertible matrix, got a singular one; add damping to it."
-        )
-    return float(ones @ np.linalg.solve(sigma, ones))
-
-
-def _square(sigma: np.ndarray) -> np.ndarray:
-    if sigma.ndim != 2 or sigma.shape[0] != sigma.shape[1] or sigma.size == 0:
-        raise ValueError(
-            f"`approximation` must be a square matrix (L, L), got shape {sigma.shape}; pass one row a layer."
-        )
-    return sigma
-
-
-def _needed(name: str, value: Any, approximation: str) -> int:
-    if value is None:
-        raise ValueError(f"`{name}` is needed for {approximation}, got None; pass it.")
-    return positive_integer(name, value)
-
-
-def _rate(name: str, isotropy: float, n_layers: int | None) -> NaturalGradientRate:
+    shapes = _weight_shapes(net)
+    n = None if n_samples is None else positive_integer("n_samples", n_samples)
+    if isinstance(approximation, str):
+        name = one_of("approximation", approximation, APPROXIMATIONS)
+        isotropy = _of_name(name, len(shapes), n)
+    else:
+        name, isotropy = "given", _of_matrix(approximation, len(shapes))
     if isotropy == 0:
         raise ValueError(
             "`approximation` has 1^T Sigma^-1 1 = 0, with which errors never shrink; pass another."
         )
-    return NaturalGradientRate(isotropy, 1 / isotropy, name, n_layers)
+    caution = "" if n is None else _caution(name, shapes, n, net.n_outputs)
+    return NaturalGradientRate(isotropy, 1 / isotropy, name, len(shapes), caution)
+
+
+def _weight_shapes(net: Network) -> list[tuple[int, int]]:
+    """Units and features, a bias among them, of every weight layer."""
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
+    if net.couples_samples or output_normalisation(net) is not None:
+        raise ValueError(
+            "`net` must treat samples one by one and have outputs that are not normalised, or J lacks rank; drop the "
+            "normalisation."
+        )
+    if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
+        raise ValueError(
+            "`net` must have parameters in weight layers only, got trained gains, which would be blocks of their own; "
+            "give the normalisation affine=False."
+        )
+    found = []
+    for layer, fan_in in net.parameter_layers:
+        weight, bias = layer.parameter_shapes(fan_in)
+        assert weight is not None  # only biases may be missing
+        found.append((weight[0], weight[1] + (bias is not None)))
+    return found
+
+
+def _of_name(name: str, depth: int, n: int | None) -> float:
+    """Isotropy of a known approximation."""
+    if name == "exact":
+        return 1.0
+    if name == "block_diagonal":
+        return float(depth)
+    if name == "block_tridiagonal":
+        if depth % 3 == 2:
+            raise ValueError(
+                f"`approximation` block_tridiagonal is singular for {depth} weight layers, as for any 3s + 2; take "
+                "block_diagonal, or another depth."
+            )
+        return float((depth + 2) // 3)
+    if n is None:
+        raise ValueError(f"`n_samples` is needed for {name}, got None; pass the size of the training set.")
+    return float(n * depth if name == "kfac" else n * (depth - 1) + 1)
+
+
+def _of_matrix(approximation: Any, depth: int) -> float:
+    """1^T Sigma^-1 1."""
+    sigma = finite_array("approximation", approximation, "a name, or a (L, L) matrix")
+    if sigma.shape != (depth, depth):
+        raise ValueError(
+            f"`approximation` must be a name, or a matrix (L, L) = ({depth}, {depth}), got shape {sigma.shape}; pass "
+            "one row a weight layer."
+        )
+    singular = np.linalg.svd(sigma, compute_uv=False)
+    if singular[-1] <= depth * np.finfo(float).eps * singular[0]:  # NumPy's own rank
+        raise ValueError(
+            "`approximation` must be an invertible matrix, got a singular one; add damping to it."
+        )
+    ones = np.ones(depth)
+    return float(ones @ np.linalg.solve(sigma, ones))
+
+
+def _caution(name: str, shapes: list[tuple[int, int]], n: int, n_outputs: int) -> str:
+    """Which layer is too narrow for n samples."""
+    rows, last = n * n_outputs, len(shapes) - 1
+    if name == "exact":
+        total = sum(map(prod, shapes))
+        return (
+            ""
+            if rows <= total
+            else f"{total} parameters are too few for {n} samples: J has not full row rank."
+        )
+    for i, (units, features) in enumerate(shapes):
+        if name.startswith("kfac"):
+            if features < n:
+                return f"Weight layer {i} has {features} features for {n} samples: A is singular."
+            if i < last and units < rows:
+                return f"Weight layer {i} has {units} units for T C = {rows} errors: B is singular."
+        elif units * features < rows or (i == last and features < n):
+            return (
+                f"Weight layer {i} has {units} units of {features} features, too few for {n} samples: its Jacobian has "
+                "not full row rank."
+            )
+    return ""

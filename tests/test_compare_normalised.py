@@ -53,18 +53,23 @@ def test_every_row_agrees_or_makes_no_claim(place, shape, act):
     )
 
 
+def squared_mean_gradient(net, n):
+    """Mean over 20 networks of |E grad f|^2, which F has in that direction, and its standard error."""
+    along = []
+    for seed in range(20):
+        X = gaussian_inputs(n, net.n_inputs, rng=100 + seed)
+        gradient = mfdnn.sample(net, rng=seed).vjp(X, np.ones((n, 1))) / n
+        along.append(gradient @ gradient)
+    return np.mean(along), np.std(along, ddof=1) / np.sqrt(20)
+
+
 def test_mean_subtraction_is_exact_at_infinite_width_and_any_number_of_samples():
     """In the constant direction, that of relu's outlier: what simulations have more is pushed there by the bulk."""
     net = network((300, 300, 300, 1), "relu", before=[Mean()])
     for n in (5, 40):
         one, two = kernel(mfdnn.fisher_statistics(net, n).order_parameters, None)
-        along = []
-        for seed in range(20):
-            X = gaussian_inputs(n, 300, rng=100 + seed)
-            gradient = mfdnn.sample(net, rng=seed).vjp(X, np.ones((n, 1))) / n
-            along.append(gradient @ gradient)
-        error = np.std(along, ddof=1) / np.sqrt(20)
-        assert abs(np.mean(along) - (one + (n - 1) * two) / n) < 4 * error
+        along, error = squared_mean_gradient(net, n)
+        assert abs(along - (one + (n - 1) * two) / n) < 4 * error
 
 
 def test_batch_norm_takes_some_of_the_outlier_unevenly():
@@ -74,14 +79,9 @@ def test_batch_norm_takes_some_of_the_outlier_unevenly():
     op = mfdnn.fisher_statistics(net, n).order_parameters
     one, two = kernel(op, [0, 1])
     assert (row.theory - row.predicted) == pytest.approx(2 / np.pi * (one + (n - 1) * two) / n, rel=1e-9)
-    along = []
-    for seed in range(20):
-        X = gaussian_inputs(n, 200, rng=100 + seed)
-        gradient = mfdnn.sample(net, rng=seed).vjp(X, np.ones((n, 1))) / n
-        along.append(gradient @ gradient)
-    error = np.std(along, ddof=1) / np.sqrt(20)
-    assert abs(np.mean(along) - row.predicted) < 4 * error + row.predicted / n**2  # 1/T^2 is left
-    assert np.mean(along) < row.theory - 10 * error
+    along, error = squared_mean_gradient(net, n)
+    assert abs(along - row.predicted) < 4 * error + row.predicted / n**2  # 1/T^2 is left
+    assert along < row.theory - 10 * error
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -110,6 +110,32 @@ def test_traces_of_given_inputs_add_what_networks_scatter_to_the_kernel_of_the_d
     assert row.theory == mfdnn.fisher_statistics(net, inputs=X).second_moment
     assert row.agrees
     assert 1.02 < row.predicted / row.theory < 1.5
+
+
+@pytest.mark.parametrize("act", ["relu", "linear"])
+def test_batch_norm_of_given_inputs_scatters_beside_their_own_kernel(act):
+    """Of inputs in few directions, whose kernel is far from one number on its diagonal and one elsewhere."""
+    X = gaussian_inputs(30, 20, c0=0.3, rng=4) * np.arange(20, 0, -1) / 12
+    rows = {
+        last: mfdnn.compare(network((20, 80, 80, 2), act, last=[last]), inputs=X, n_networks=100, rng=0).row(
+            "second_moment"
+        )
+        for last in (Mean(), Batch(affine=False))
+    }
+    mean, batch = rows.values()
+    assert batch.predicted / batch.theory == pytest.approx(mean.predicted / mean.theory, rel=0.02)  # P
+    for row in rows.values():
+        assert abs(row.simulation - row.predicted) < 3 * row.standard_error
+
+
+def test_layer_norm_of_outputs_with_an_eps():
+    """Of the order of their variance, where (C - 2)/(C - 3) is not what the errors gain."""
+    net = network((80, 120, 100, 10), "relu", last=[LayerN(1.5, 0.2, eps=0.5)])
+    table = mfdnn.compare(net, 20, 40, rng=1)
+    assert table.agrees, f"\n{table}"
+    row = table.row("q_tilde[3]")
+    assert row.allowance < 1e-3 * row.theory
+    assert row.theory < row.predicted < 8 / 7 * row.theory
 
 
 @pytest.mark.parametrize(

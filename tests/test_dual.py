@@ -34,11 +34,12 @@ def test_layers_behind_the_last_weight_layer_act_on_the_dual_of_the_body(behind,
     assert fast.squared_norm() == pytest.approx(slow.squared_norm(), rel=1e-13)
 
 
-def test_other_couplings_and_larger_duals_go_through_the_network():
+def test_other_couplings_and_larger_duals_go_through_the_network(monkeypatch):
+    monkeypatch.setattr(dual, "MATRIX", 20)
     hidden = mfdnn.Network(3, [mfdnn.Dense(5), mfdnn.BatchNorm(), mfdnn.Pointwise("relu"), mfdnn.Dense(1)])
-    X = np.random.default_rng(0).standard_normal((dual.MATRIX + 1, 3))
+    X = np.random.default_rng(0).standard_normal((21, 3))
     assert type(dual.dual(mfdnn.sample(hidden, rng=0).linearise(X[:9]), None)) is dual.Dual
     last = mfdnn.Network(3, [mfdnn.Dense(1), mfdnn.MeanSubtraction()])
     one = mfdnn.sample(last, rng=0)
-    assert type(dual.dual(one.linearise(X[:-1]), 1)) is dual.BehindDual
+    assert type(dual.dual(one.linearise(X[:20]), 1)) is dual.BehindDual
     assert type(dual.dual(one.linearise(X), 1)) is dual.Dual

@@ -96,6 +96,13 @@ def test_feature_statistics_of_exchangeable_inputs_are_those_of_such_given_ones(
     given, drawn = mfdnn.feature_statistics(net, inputs=X), mfdnn.feature_statistics(net, n, 1.0, -1 / 5)
     for name in ("kappa_1", "kappa_2", "mean", "second_moment", "largest"):
         assert getattr(given, name) == pytest.approx(getattr(drawn, name), rel=1e-9)
+    # Of opposite inputs the slopes of abs are opposite, and the common part is not the largest.
+    opposite = mlp([2, 50, 1], "abs", 4.0, bias=False)
+    for found in (
+        mfdnn.feature_statistics(opposite, 2, 1.0, -1.0),
+        mfdnn.feature_statistics(opposite, inputs=np.array([[1.0, 1.0], [-1.0, -1.0]])),
+    ):
+        assert found.largest == pytest.approx((20 + 12) / 2, rel=1e-9)
     several = mfdnn.feature_statistics(net, n, 1.0, [0.0, -1 / 5])
     assert several.largest[1] == drawn.largest
     assert several.outliers.shape == (2, 2)

@@ -178,6 +178,14 @@ def test_a_block_is_that_of_the_dense_matrix(name, output, k, iterate):
             assert np.linalg.norm(F @ V - V * block.eigenvalues, axis=0).max() < 1e-8 * block.largest
 
 
+@pytest.mark.parametrize("k", [None, 1])
+def test_weights_without_variance_have_no_tangent_kernel_in_its_own_units(k, iterate):
+    one, X, _ = draw(mlp([5, 8, 3], "tanh", [2.0, 0.0]))
+    block = fisher_spectrum(one, X, k=k, layer=-1, parameterisation="ntk")
+    assert block.largest == block.mean == block.second_moment == block.coupling == 0
+    assert not mfdnn.empirical_ntk(one, X, layer=-1, parameterisation="ntk").any()
+
+
 def test_blocks_add_up_and_layers_are_counted_as_in_a_list():
     for name in ("mixed", "residual"):
         one, X, _ = draw(NETWORKS[name])
@@ -186,6 +194,7 @@ def test_blocks_add_up_and_layers_are_counted_as_in_a_list():
         assert sum(b.mean * b.n_parameters for b in blocks) == pytest.approx(whole.mean * whole.n_parameters)
         last = fisher_spectrum(one, X, layer=-1)
         assert np.array_equal(last.eigenvalues, blocks[-1].eigenvalues)
+        assert last.layer == blocks[-1].layer == len(blocks) - 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from scipy.linalg import block_diag
 
 import mfdnn
 from mfdnn import plots
@@ -73,6 +74,64 @@ def test_losses_grow_beyond_the_limit_of_each_network_and_hardly_before(act, mom
     else:
         assert np.all(outcomes[times < 0.98] == "fell")
     assert result.limit[0] == pytest.approx(limit, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["half_mse", "cross_entropy"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("act", VARIANCES)
+def test_the_edge_of_a_map_is_at_the_limit_and_the_limits_are_in_the_band(act, momentum, loss):
+    """Next to a fit the loss grows for good from 2/lambda_max of the network on, to the 2 % that 20 steps tell apart.
+
+    Targets are the outputs of the one network that the map draws and a little along the top eigenvector. Of
+    cross-entropy they are probabilities, the matrix is F_cross, and the limit of F a bound. With momentum the loss
+    ripples below the limit too. The band holds nine networks of ten: of three, all or two.
+    """
+    softmax, net, inside = loss == "cross_entropy", network(50, act, n_outputs=2), 0
+    for seed in range(3):
+        X = gaussian_inputs(20, 50, rng=seed + 100)
+        stream = np.random.default_rng(seed).bit_generator.seed_seq.spawn(1)[0]
+        one = mfdnn.sample(net, rng=np.random.default_rng(stream))
+        value, vector = top_of_dual(one, X, softmax)
+        f = one(X) + (3e-3 if softmax else 1e-5) * vector
+        result = mfdnn.learning_rate_map(
+            net,
+            [50],
+            np.arange(0.82, 1.24, 0.05) * stability_limit(value, momentum),
+            20,
+            data=(X, probabilities(f) if softmax else f),
+            loss=loss,
+            momentum=momentum,
+            n_trials=1,
+            dtype="float64",
+            rng=seed,
+        )
+        limit = (result.sampled_initial if softmax else result.sampled_limit)[0, 0]
+        assert limit == pytest.approx(stability_limit(value, momentum), rel=1e-6)
+        times, outcomes = result.learning_rate / limit, result.outcomes[0, 0]
+        assert np.all(np.isin(outcomes[times > 1.01], ["grew", "diverged"]))
+        assert np.all(np.isin(outcomes[times < 0.98], ["fell", "catapulted"] if momentum else ["fell"]))
+        edge = result.learning_rate[np.isin(outcomes, ["grew", "diverged"])][0]
+        inside += result.limit_low[0] < edge < result.limit_high[0]
+        assert result.sampled_limit[0, 0] <= limit
+    assert inside >= 2 or softmax
+
+
+def top_of_dual(one, X, softmax):
+    """Largest eigenvalue of F or F_cross, and a vector (T, C) of outputs along it, 1 at most, by dense matrices."""
+    n_samples, n_outputs = len(X), one.network.n_outputs
+    J = np.array([one.vjp(X, e.reshape(n_samples, -1)) for e in np.eye(n_samples * n_outputs)])
+    middle = np.eye(len(J))
+    if softmax:
+        blocks = [np.diag(p) - np.outer(p, p) for p in probabilities(one(X))]
+        middle = block_diag(*blocks)
+    values, vectors = np.linalg.eig(J @ J.T @ middle / n_samples)
+    best = np.argmax(values.real)
+    vector = vectors[:, best].real.reshape(n_samples, n_outputs)
+    return values.real[best], vector / np.abs(vector).max()
+
+
+def probabilities(f):
+    return np.exp(f) / np.exp(f).sum(axis=1, keepdims=True)
 
 
 def test_limits_are_those_of_theory_and_of_the_networks_drawn(found):
@@ -169,6 +228,29 @@ def test_teachers_of_cross_entropy_give_labels():
     )
     # Labels of a teacher, not of the network itself: the loss is above the log of the number of classes on average.
     assert result.initial_loss.mean() > 1.0 and np.all(result.final_loss < result.initial_loss.mean())
+
+
+def test_maps_of_cross_entropy_hold_the_limits_of_the_first_outputs(found):
+    net = network(n_outputs=3)
+    result = mfdnn.learning_rate_map(
+        net, [20, 40], RATES, 2, n_samples=15, n_trials=2, loss="cross_entropy", weight_decay=0.1, rng=0
+    )
+    seed = np.random.default_rng(0).bit_generator.seed_seq.spawn(4)[3]  # trial 1 of width 40
+    rng = np.random.default_rng(seed)
+    one = mfdnn.sample(net, rng=rng, dtype="float32")
+    X = gaussian_inputs(15, 40, rng=rng)
+    spectrum = mfdnn.fisher_spectrum(one, X, output="softmax")
+    assert result.lambda_max_softmax[1, 1] == pytest.approx(spectrum.largest, rel=1e-5)
+    np.testing.assert_allclose(result.sampled_initial, 2 / (result.lambda_max_softmax + 0.1), rtol=1e-14)
+    lr = mfdnn.max_learning_rate(net, 15, loss="cross_entropy", weight_decay=0.1)
+    assert result.initial_limit[1] == lr.initial
+    assert found.initial_limit is found.lambda_max_softmax is found.sampled_initial is None
+    ax = result.plot("outcome", drawn=True)
+    assert {line.get_gid() for line in ax.lines} >= {"limit", "initial_limit"}
+    assert "catapult_limit" not in {line.get_gid() for line in ax.lines}
+    assert np.array_equal(ax.lines[-1].get_ydata(), result.sampled_initial.ravel())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "theory, safe for any softmax" in labels and "stability limit at the first outputs" in labels
 
 
 def test_networks_without_a_theory_are_trained_all_the_same():

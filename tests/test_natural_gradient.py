@@ -12,10 +12,13 @@ DAMPING = 1e-9  # of the largest eigenvalue: what is left of it, and rounding ov
 TOLERANCE = 1e-4
 
 
+def network(n_layers, n_outputs=2):
+    return mlp([14] + [18 + 2 * i for i in range(n_layers - 1)] + [n_outputs], "tanh", 2.0, 0.1)
+
+
 def parts(n_layers, n_outputs, n_samples):
     """Jacobian (TC, P) of each weight layer, rows sample by sample, and the layers' activity."""
-    widths = [14] + [18 + 2 * i for i in range(n_layers - 1)] + [n_outputs]
-    one, X, _ = draw(mlp(widths, "tanh", 2.0, 0.1), n_samples)
+    one, X, _ = draw(network(n_layers, n_outputs), n_samples)
     sizes = np.cumsum([sum(a.size for a in pair) for pair in one.parameters])[:-1]
     return np.split(jacobian(one, X), sizes, axis=1), one.activity(X)
 
@@ -58,7 +61,8 @@ def test_layer_wise_approximations_are_isotropic(name, n_layers):
     }[name]
     S = block_diagonal(layers)
     G = S.T @ np.kron(sigma, np.eye(8)) @ S / 4
-    found = natural_gradient_rate(sigma if name == "given" else name, n_layers)
+    found = natural_gradient_rate(network(n_layers), sigma if name == "given" else name, 4)
+    assert found.caution == ""
     assert np.abs(response(np.hstack(layers), G, 4) - found.isotropy * np.eye(8)).max() < TOLERANCE
     assert found.rate == float(found) == 1 / found.isotropy
 
@@ -81,22 +85,22 @@ def test_kfac_is_isotropic(name, n_layers, n_outputs):
         # J (A x B)^-1 J^T / T, factor by factor: the inverse of the whole would lose twice the digits.
         inputs = np.repeat(np.repeat(n * response(h, A, n), n_outputs, axis=0), n_outputs, axis=1)
         total = total + inputs * response(delta, B, n)
-    found = natural_gradient_rate(name, n_layers, n)
+    found = natural_gradient_rate(network(n_layers, n_outputs), name, n)
+    assert found.caution == ""
     assert np.abs(total - found.isotropy * np.eye(n * n_outputs)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("n_layers", range(1, 13))
 def test_block_tridiagonal_is_its_own_matrix(n_layers):
     if n_layers % 3 == 2:
-        with pytest.raises(ValueError, match=f"singular for {n_layers} layers, as for any `n_layers` = 3s"):
-            natural_gradient_rate("block_tridiagonal", n_layers)
+        with pytest.raises(ValueError, match=f"singular for {n_layers} weight layers, as for any 3s"):
+            natural_gradient_rate(network(n_layers), "block_tridiagonal")
         with pytest.raises(ValueError, match="invertible matrix, got a singular one"):
-            natural_gradient_rate(tridiagonal(n_layers))
+            natural_gradient_rate(network(n_layers), tridiagonal(n_layers))
     else:
-        found = natural_gradient_rate("block_tridiagonal", n_layers)
-        assert found.isotropy == pytest.approx(
-            natural_gradient_rate(tridiagonal(n_layers)).isotropy, rel=1e-12
-        )
+        found = natural_gradient_rate(network(n_layers), "block_tridiagonal")
+        given = natural_gradient_rate(network(n_layers), tridiagonal(n_layers))
+        assert found.isotropy == pytest.approx(given.isotropy, rel=1e-12)
 
 
 def test_one_step_at_the_rate_fits_a_linearised_network():
@@ -104,36 +108,77 @@ def test_one_step_at_the_rate_fits_a_linearised_network():
     J = np.hstack(layers)
     F = block_diagonal([layer.T @ layer / 4 for layer in layers])
     error = np.random.default_rng(0).standard_normal(8)
-    rate = natural_gradient_rate("block_diagonal", 3)
+    rate = natural_gradient_rate(network(3), "block_diagonal")
     G = F + DAMPING * np.linalg.eigvalsh(F)[-1] * np.eye(len(F))
     step = -float(rate) * np.linalg.solve(G, J.T @ error / 4)
     assert np.linalg.norm(error + J @ step) < TOLERANCE * np.linalg.norm(error)
+
+
+@pytest.mark.parametrize("n_samples", [4, 16, 20, 24])
+@pytest.mark.parametrize("name", ["exact", "block_diagonal", "kfac"])
+def test_layers_that_are_too_narrow_are_told(name, n_samples):
+    """14-18-1: Jacobians of layers lack rank above 19 samples, A and B of K-FAC above 15 and 18."""
+    net = network(2, 1)
+    layers, activity = parts(2, 1, n_samples)
+    if name == "kfac":
+        factors = [np.hstack([layer.h, np.ones((n_samples, 1))]) for layer in activity]
+        factors.append(activity[0].delta[0])
+    else:
+        factors = [np.hstack(layers)] if name == "exact" else layers
+    full = all(np.linalg.matrix_rank(one) == n_samples for one in factors)
+    assert (natural_gradient_rate(net, name, n_samples).caution == "") == full
+
+
+def test_what_is_too_narrow_is_named():
+    net = network(2, 3)
+    assert natural_gradient_rate(net, "kfac", 20).caution == (
+        "Weight layer 0 has 15 features for 20 samples: A is singular."
+    )
+    assert "18 units for T C = 30 errors: B is" in natural_gradient_rate(net, "kfac", 10).caution
+    assert (
+        "Weight layer 1 has 3 units of 19 features"
+        in natural_gradient_rate(net, "block_diagonal", 30).caution
+    )
+    assert "327 parameters are too few" in natural_gradient_rate(net, n_samples=200).caution
+    assert natural_gradient_rate(net, "block_diagonal").caution == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("kfca",), "`approximation` must be one of .* did you mean kfac"),
-        (("block_diagonal",), "`n_layers` is needed for block_diagonal"),
-        (("kfac", 3), "`n_samples` is needed for kfac"),
-        (("kfac", 3, 0), "`n_samples` must be an integer >= 1"),
-        (("exact", 0), "`n_layers` must be an integer >= 1"),
-        ((np.ones((2, 3)),), r"square matrix \(L, L\), got shape \(2, 3\)"),
-        ((np.eye(3), 2), "`n_layers` is 2 but `approximation` has 3 rows"),
+        (("kfac",), "`n_samples` is needed for kfac"),
+        (("kfac", 0), "`n_samples` must be an integer >= 1"),
+        ((np.ones((2, 3)),), r"matrix \(L, L\) = \(2, 2\), got shape \(2, 3\)"),
+        ((np.eye(3),), r"got shape \(3, 3\)"),
         ((np.diag([1.0, -1.0]),), "errors never shrink"),
         ((np.full((2, 2), np.nan),), "must be finite"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        natural_gradient_rate(*arguments)
+        natural_gradient_rate(network(2), *arguments)
+
+
+def test_wrong_networks_are_named():
+    with pytest.raises(TypeError, match="`net` must be a Network, got str"):
+        natural_gradient_rate("kfac")
+    body = [mfdnn.Dense(8), mfdnn.Pointwise("relu"), mfdnn.Dense(3)]
+    for layers in ([body[0], mfdnn.MeanSubtraction(), *body[1:]], [*body, mfdnn.LayerNorm(affine=False)]):
+        with pytest.raises(ValueError, match="must treat samples one by one"):
+            natural_gradient_rate(mfdnn.Network(5, layers))
+    with pytest.raises(ValueError, match="trained gains, which would be blocks of their own"):
+        natural_gradient_rate(mfdnn.Network(5, [body[0], mfdnn.LayerNorm(), *body[1:]]))
+    without = mfdnn.Network(5, [body[0], mfdnn.LayerNorm(affine=False), *body[1:]])
+    assert natural_gradient_rate(without, "block_diagonal").isotropy == 2
 
 
 def test_exact_needs_no_sizes_and_results_are_plain():
-    assert natural_gradient_rate().rate == 1.0
-    assert mfdnn.natural_gradient_rate("kfac", 3, 100).to_dict() == {
-        "isotropy": 300.0,
-        "rate": 1 / 300,
+    assert natural_gradient_rate(network(1)).rate == 1.0
+    assert natural_gradient_rate(network(3, 1), "kfac", 12).to_dict() == {
+        "isotropy": 36.0,
+        "rate": 1 / 36,
         "approximation": "kfac",
         "n_layers": 3,
+        "caution": "",
     }

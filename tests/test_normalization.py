@@ -5,10 +5,10 @@ import pytest
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.fisher.cross_entropy import softmax_statistics
+from mfdnn.fisher import cross_entropy
 from mfdnn.fisher.kernel import kernel
-from mfdnn.fisher.normalised import summation
-from mfdnn.layers.normalization import _ratios
+from mfdnn.fisher.normalised import layer_norm_traces, summation
+from mfdnn.layers.normalization import _ratios, inverse_moments
 
 VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}
 Mean, Batch, LayerN = mfdnn.MeanSubtraction, mfdnn.BatchNorm, mfdnn.LayerNorm
@@ -231,6 +231,32 @@ def test_ratios_of_squares():
     assert first * 0.3 + second.sum() == pytest.approx(1, rel=1e-9)
 
 
+def test_inverse_moments_of_a_variance():
+    first, second = inverse_moments(np.full(9, 2.0), 0.0)  # E[1/chi^2_9] = 1/7, E[1/chi^4_9] = 1/35
+    assert (first, second) == pytest.approx((1 / 14, 1 / 140), rel=1e-9)
+    assert inverse_moments(np.ones(4), 0.0) == (pytest.approx(1 / 2, rel=1e-9), np.inf)
+    assert inverse_moments(np.ones(2), 0.0) == (np.inf, np.inf)
+    values = np.array([3.0, 1.0, 0.5, 0.1])
+    drawn = 1 / ((np.random.default_rng(0).standard_normal((10**5, 4)) ** 2) @ values + 0.3)
+    for found, inverse in zip(inverse_moments(values, 0.3), (drawn, drawn**2), strict=True):
+        assert abs(found - inverse.mean()) < 4 * inverse.std() / np.sqrt(10**5)
+
+
+def test_batch_norm_of_given_outputs_hardly_depends_on_the_draws(monkeypatch):
+    X = gaussian_inputs(30, 20, c0=0.3, rng=4) * np.arange(20, 0, -1) / 12
+    net = network(20, "relu", last=[Batch()])
+    found = mfdnn.fisher_statistics(net, inputs=X)
+    draws = cross_entropy.mean_field_logits
+    monkeypatch.setattr(
+        cross_entropy, "mean_field_logits", lambda *args, rng, **more: draws(*args, rng=rng + 1, **more)
+    )
+    other = mfdnn.fisher_statistics(net, inputs=X)
+    # Without the known means of 1/sigma^2 and its square 8, 7 and 17 %.
+    assert other.mean == pytest.approx(found.mean, rel=0.015)
+    assert other.largest == pytest.approx(found.largest, rel=0.05)
+    assert other.second_moment == pytest.approx(found.second_moment, rel=0.05)
+
+
 PLACES = {
     "mean subtraction before": {"before": [Mean()]},
     "mean subtraction after": {"after": [Mean()]},
@@ -335,7 +361,7 @@ def test_the_edge_of_many_samples_against_simulation(act, last):
 def test_softmax_behind_a_normalisation_is_refused():
     fim = mfdnn.fisher_statistics(network(20, "relu", last=[LayerN()], n_outputs=6), 10)
     with pytest.raises(ValueError, match="`fim` must be of linear outputs, got layer norm behind them"):
-        softmax_statistics(fim)
+        cross_entropy.softmax_statistics(fim)
 
 
 def test_few_samples_are_degenerate_and_batch_norm_larger_by_t_over_t_minus_three():
@@ -399,6 +425,43 @@ def test_layer_norm_of_outputs_is_not_alleviated():
     assert wider.largest / fim.largest == pytest.approx(2, rel=0.03)  # order M
 
 
+@pytest.mark.parametrize(("n_outputs", "eps"), [(3, 0.1), (6, 0.0), (10, 0.5), (400, 0.0)])
+def test_layer_norm_has_the_means_of_drawn_outputs(n_outputs, eps):
+    q, last = 2.0, LayerN(1.5, eps=eps)
+    trace, square = layer_norm_traces(last, [0.0, q], n_outputs).T[1]
+    variance = q * np.random.default_rng(0).chisquare(n_outputs - 1, 200_000) / n_outputs
+    gain, lost = 1.5**2 / (variance + eps), 1 - (eps / (variance + eps)) ** 2
+    drawn = gain * (n_outputs - 1 - lost)
+    assert abs(trace - drawn.mean()) < 4 * drawn.std() / np.sqrt(len(drawn))
+    if eps == 0:
+        c = n_outputs
+        assert trace == pytest.approx(1.5**2 * (c - 2) * c / ((c - 3) * q), rel=1e-12)
+        assert square == pytest.approx(1.5**4 * (c - 2) * c**2 / ((c - 3) * (c - 5) * q**2), rel=1e-12)
+    else:
+        drawn = gain**2 * (n_outputs - 2 + (1 - lost) ** 2)
+        assert abs(square - drawn.mean()) < 4 * drawn.std() / np.sqrt(len(drawn))
+
+
+def test_layer_norm_of_outputs_is_continuous_in_eps_and_hardly_depends_on_the_draws(monkeypatch):
+    """What inputs share in the outputs moves all gains of a draw together."""
+    net = network(60, "relu", last=[LayerN()], n_outputs=10)
+    near = network(60, "relu", last=[LayerN(eps=1e-9)], n_outputs=10)
+    found = mfdnn.fisher_statistics(net, 30)
+    for name in ("mean", "second_moment", "largest"):
+        # 1/(sigma^2 + eps) moves by some eps/sigma^2
+        assert getattr(mfdnn.fisher_statistics(near, 30), name) == pytest.approx(
+            getattr(found, name), rel=1e-7
+        )
+    draws = cross_entropy.mean_field_logits
+    monkeypatch.setattr(
+        cross_entropy, "mean_field_logits", lambda *args, rng, **more: draws(*args, rng=rng + 1, **more)
+    )
+    other = mfdnn.fisher_statistics(net, 30)
+    assert other.mean == found.mean
+    assert other.largest == pytest.approx(found.largest, rel=0.02)  # without known means 7 %
+    assert other.second_moment == pytest.approx(found.second_moment, rel=0.15)  # without 15 %, each
+
+
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("eps", [0.0, 0.4])
 @pytest.mark.parametrize("kind", [Batch, LayerN])
@@ -422,7 +485,8 @@ def test_drawn_outputs_against_dense_matrices(kind, eps, given):
         np.testing.assert_allclose(R, R.T, atol=1e-12)
         values = np.linalg.eigvalsh(R @ dual @ R)
         traces.append(values.sum()), squares.append(values @ values), tops.append(values[-1])
-    analytic = kind is LayerN and eps == 0  # where 16 draws are worse
-    assert 4 * found.diagonal == pytest.approx(np.mean(traces), rel=0.5 if analytic else 1e-10)
-    assert 4 * found.square == pytest.approx(np.mean(squares), rel=1e-10)
-    assert found.top == pytest.approx(np.mean(tops), rel=1e-8)
+    first, second = drawn._known_gains() if kind is Batch else (1.0, 1.0)
+    analytic = kind is LayerN  # where 32 draws are worse
+    assert 4 * found.diagonal == pytest.approx(first * np.mean(traces), rel=0.5 if analytic else 1e-10)
+    assert 4 * found.square == pytest.approx(second * np.mean(squares), rel=1e-10)
+    assert found.top == pytest.approx(first * np.mean(tops), rel=1e-8)

@@ -2,15 +2,13 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mfdnn
 from mfdnn import Dense, Network, ensemble, fisher_statistics, mlp
-from mfdnn.finite_width import outlier_distribution, spread_map, width_for_spread
-from mfdnn.finite_width.band import outlier_band
+from mfdnn.finite_width import outlier_distribution
 from mfdnn.finite_width.conditional import conditional
 from mfdnn.finite_width.outliers import quiet_distribution
 
@@ -298,6 +296,19 @@ def test_simulation(act, sigma_w2, sigma_b2, n_outputs):
     assert_agreement(mlp([100, 120, 80, n_outputs], act, sigma_w2, sigma_b2), 30, 400)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "act, widths, n_samples, n_networks, limit",
+    [
+        ("leaky_relu", [80, 150, 100, 10], 30, 120, 0.015),
+        ("softplus", [64, 120, 150, 10], 30, 120, 0.015),
+        ("tanh", [64, 300, 250, 30], 15, 40, 0.03),  # "at C = 30, M = 100 the largest is up to 3 % low"
+    ],
+)
+def test_simulation_of_many_outputs(act, widths, n_samples, n_networks, limit):
+    assert_agreement(mlp(widths, act, 2.0, 0.3), n_samples, n_networks, limit)
+
+
 def test_simulation_of_layers_that_differ():
     net = mlp([80, 150, 100, 200, 2], ["tanh", "relu", "silu"], [1.5, 2.0, 3.0, 1.0], [0.3, 0.0, 0.1, 0.5])
     assert_agreement(net, 30, 300)
@@ -398,7 +409,7 @@ def test_quiet_in_threads():
         (mlp([50, 50, 1], "sign", 1.0, 0.1), "jumps"),
         (mlp([50, 50, 50, 50, 40], "relu", 2.0, 0.1), "outputs are too many"),
         (mlp([50, 50, 1], "tanh", 1.0, 2.0, weights="uniform"), "uniform biases"),
-        (mlp([50, 50, 1], "tanh", 0.0, 0.0), "signal vanishes"),
+        (mlp([50, 50, 1], "tanh", 0.0, 0.0), "no signal at weight layer 1"),
     ],
 )
 def test_refused_networks(net, match):
@@ -412,6 +423,8 @@ def test_refused_arguments():
         outlier_distribution("relu")
     with pytest.raises(ValueError, match="`c0` must be at least"):
         outlier_distribution(net, 10, c0=-0.5)
+    with pytest.raises(ValueError, match="and at most 1, got 2"):
+        outlier_distribution(net, 10, c0=2.0)
     with pytest.raises(ValueError, match="`inputs` excludes"):
         outlier_distribution(net, q0=2.0, inputs=np.ones((3, 50)))
     law = outlier_distribution(net, 100)
@@ -437,73 +450,3 @@ def test_few_samples(n_samples):
     for law in (outlier_distribution(net, n_samples), outlier_distribution(net, inputs=X)):
         assert np.isfinite(law.quantile(0.95))
         assert law.n_samples == n_samples
-
-
-# -- widths ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("spread", [0.08, 0.3])
-def test_width_for_spread(spread):
-    net = mlp([500, 100, 60, 1], "relu", 2.0, 0.1)
-    found = width_for_spread(net, spread, 100)
-    assert found.spread <= spread
-    assert found.network.widths == found.widths
-    assert found.widths[0] == 500
-    law = quiet_distribution(mfdnn.network.scale_widths(net, 0.97 * found.factor), 100)
-    assert law.largest_standard_deviation / law.largest_mean > 0.99 * spread
-
-
-def test_width_that_does_not_exist():
-    net = mlp([20, 100, 1], "relu", 2.0, 0.1)
-    with pytest.raises(ValueError, match="not reached by any width"):
-        width_for_spread(net, 1e-3, 5)
-    with pytest.raises(ValueError, match="`spread` must be > 0"):
-        width_for_spread(net, 0.0)
-    with pytest.raises(ValueError, match="not reached by any width: no eigenvalue"):
-        width_for_spread(mlp([20, 100, 1], "tanh", 1.0, 0.0, bias=False), 0.1)
-
-
-def test_spread_map_is_the_law_at_every_point(tmp_path):
-    found = spread_map("relu", 2.0, 0.1, [3, 6], [30, 300], n_samples=40, n_outputs=2)
-    for i, depth in enumerate(found.depths):
-        for j, width in enumerate(found.widths):
-            law = quiet_distribution(mlp([width] * depth + [2], "relu", 2.0, 0.1), 40)
-            assert found.spread[i, j] == law.largest_standard_deviation / law.largest_mean
-            assert found.status[i, j] == ("caution" if law.caution else "ok")
-    assert found.status.tolist() == [["ok", "ok"], ["caution", "ok"]]
-    found.save(tmp_path / "map.npz")
-    assert np.array_equal(mfdnn.finite_width.SpreadMap.load(tmp_path / "map.npz").spread, found.spread)
-    odd = spread_map("tanh", 1.5, 0.0, 3, 50, 100)
-    assert odd.status.tolist() == [["no outlier"]] and np.isinf(odd.spread).all()
-    with pytest.raises(ValueError, match="`depths` must be an integer >= 2, got"):
-        spread_map("relu", 2.0, 0.0, [1, 2], [50])
-
-
-def test_spread_of_relu_networks_depends_on_depth_over_root_width():
-    """The same ratio 0.4 at L = 4, 8, 12: the spread is half of it within 10 %. Of tanh it falls by half."""
-    depths, widths = [4, 8, 12], [100, 400, 900]
-    relu = np.diag(spread_map("relu", 2.0, 0.0, depths, widths, 50).spread)
-    assert relu == pytest.approx([0.2] * 3, rel=0.1)
-    tanh = np.diag(spread_map("tanh", 1.5, 0.05, depths, widths, 50).spread)
-    assert tanh[2] < 0.6 * tanh[0]
-
-
-def test_band_or_the_reason_why_there_is_none():
-    net = mlp([100, 100, 100, 1], "relu", 2.0, 0.1)
-    low, high = outlier_band(net, 50).quantiles
-    assert (low, high) == tuple(outlier_distribution(net, 50).quantile([0.05, 0.95]))
-    assert outlier_band(mlp([50, 50, 50, 50, 40], "relu", 2.0, 0.1), 50) == (
-        None,
-        "the 40 outputs are too many for these widths",
-    )
-    assert outlier_band(mfdnn.resnet([50, 50, 1], 2), 50) == (None, "the law is not derived for these layers")
-
-
-@pytest.mark.parametrize("phi, variances", [("relu", (2.0, 0.0)), ("tanh", (1.5, 0.05))])
-def test_widths_in_the_documentation(phi, variances):
-    text = (Path(__file__).parent.parent / "docs" / "finite_width.md").read_text()
-    widths = [
-        width_for_spread(mlp([1000, *[100] * (depth - 1), 1], phi, *variances), 0.1, 50).widths[1]
-        for depth in (4, 8, 12)
-    ]
-    assert ", ".join(map(str, widths)) + " and" in text

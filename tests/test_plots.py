@@ -377,6 +377,13 @@ def test_fisher_spectrum_of_one_sample_has_no_bulk(ax):
     assert len(ax.lines) == 2
 
 
+def test_fisher_spectrum_behind_a_softmax_has_spread_outliers(ax):
+    fim = mfdnn.fisher_statistics(mfdnn.mlp([50, 60, 4], "relu", 2.0, 0.1), 30, output="softmax")
+    plots.fisher_spectrum(fim.outliers, fim, ax=ax, bins=np.int64(5))
+    assert [line.get_xdata()[0] for line in ax.lines] == [fim.mean, *fim.outliers]
+    assert any(text.startswith("3 outliers: ") for text in legend_texts(ax))
+
+
 def test_learning_rate_boundary_line_points_and_zones(ax):
     widths, predicted = np.array([100, 200, 400, 800]), np.array([0.08, 0.04, 0.02, 0.01])
     measured = predicted[:3] * 0.9

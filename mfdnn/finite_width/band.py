@@ -51,7 +51,7 @@ def outlier_band(
     try:
         low, high = quiet_distribution(net, n_samples, q0, c0, inputs=inputs).quantile(p)
     except NoOutlier as error:
-        return Band(None, str(error).split(" (")[0].split(":")[0])
+        return Band(None, error.reason)
     except ValueError:
         return Band(None, "the law is not derived for these layers")
     return Band((float(low), float(high)), "")

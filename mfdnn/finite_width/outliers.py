@@ -19,7 +19,7 @@ from .input_moments import drawn_inputs, given_inputs
 from .layer_moments import LayerMoments, layer_moments
 from .recursion import InputMoments, Law, WeightLayer, propagate
 
-__all__ = ["NoOutlier", "chain", "outlier_distribution", "quiet_distribution"]
+__all__ = ["NoOutlier", "architecture", "chain", "outlier_distribution", "quiet_distribution"]
 
 EXCESS = {"gaussian": 0.0, "uniform": -1.2}  # fourth cumulant over the squared variance
 SAME = 1 - 1e-8  # largest correlation of inputs; closer ones, told apart by rounding alone, are taken for it
@@ -133,7 +133,14 @@ def outlier_distribution(
 
 
 class NoOutlier(ValueError):
-    """At these widths the largest eigenvalue belongs to the bulk."""
+    """At these widths the largest eigenvalue belongs to the bulk; `reason` says why in a few words."""
+
+    def __init__(self, reason: str, more: str):
+        super().__init__(reason, more)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return " ".join(self.args)
 
 
 def quiet_distribution(
@@ -145,15 +152,15 @@ def quiet_distribution(
     inputs: np.ndarray | None = None,
 ) -> OutlierDistribution:
     """`outlier_distribution` without its warning (a filter is not safe in threads): callers pass `caution` on."""
-    _architecture(net)
+    architecture(net)
     refuse_both("inputs", inputs, q0=q0, c0=c0)
     if inputs is None:
         n_samples = sample_count(n_samples, None)
         q0, c0 = (1.0 if q0 is None else variance("q0", q0)), (0.0 if c0 is None else finite_number("c0", c0))
-        if c0 < lowest_correlation(n_samples):
+        if not lowest_correlation(n_samples) <= c0 <= 1:
             raise ValueError(
-                f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {c0:g}; take fewer "
-                "samples or a larger `c0`."
+                f"`c0` must be at least -1/(n_samples - 1) and at most 1, got {c0:g} for {n_samples} samples; pass the "
+                "correlation of two of the inputs."
             )
         moments = drawn_inputs(net.n_inputs, q0, c0)
     else:
@@ -173,7 +180,7 @@ def quiet_distribution(
 # -- implementation ------------------------------------------------------------------------------------------
 
 
-def _architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
+def architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
     """The L weight layers and the L - 1 activations between them."""
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
@@ -213,7 +220,7 @@ def chain(
     net: Network, moments: InputMoments, n_samples: int
 ) -> tuple[list[WeightLayer], list[LayerMoments], list[str]]:
     """What the recursion takes, for exchangeable inputs with these moments, and doubts about integrals."""
-    dense, activations = _architecture(net)
+    dense, activations = architecture(net)
     op = order_parameters(net, moments.q, np.clip(moments.q_st / moments.q, -1.0, 1.0) if moments.q else 0.0)
     weights = [
         WeightLayer(fan_in, layer.sigma_w2, layer.sigma_b2, layer.bias, EXCESS[layer.weights])
@@ -232,7 +239,9 @@ def chain(
 
 def _check_layer(number: int, q: float, weight: WeightLayer) -> None:
     if q == 0:
-        raise ValueError(f"the signal vanishes at weight layer {number}; give it inputs, weights or biases.")
+        raise ValueError(
+            f"`net` has no signal at weight layer {number}: it vanishes there; give it inputs, weights or biases."
+        )
     if weight.excess and weight.sigma_b2 > UNIFORM_BIAS * q:
         raise ValueError(
             f"`net` has uniform biases that make up {weight.sigma_b2 / q:.0%} of the variance at weight layer "
@@ -279,14 +288,16 @@ def _distribution(
 def _refuse(law: Law, n_outputs: int) -> None:
     if law.margin < REFUSED_MARGIN:
         raise NoOutlier(
-            f"no eigenvalue stands clear of the bulk (margin {law.margin:.2g}, at least {REFUSED_MARGIN:g} is needed): "
+            "no eigenvalue stands clear of the bulk",
+            f"(margin {law.margin:.2g}, at least {REFUSED_MARGIN:g} is needed): "
             "the largest one is the edge of the bulk, and this law is void; widen the layers, take more samples, "
-            "larger biases, or an activation that is not odd."
+            "larger biases, or an activation that is not odd.",
         )
     if _overlap(law, n_outputs) > REFUSED_OVERLAP:
         raise NoOutlier(
-            f"the {n_outputs} outputs are too many for these widths: their overlaps spread the outliers down to zero "
-            f"(C B = {_overlap(law, n_outputs):.2g} lambda_0^2, at most {REFUSED_OVERLAP:g}); widen the hidden layers."
+            f"the {n_outputs} outputs are too many for these widths",
+            f"(C B = {_overlap(law, n_outputs):.2g} lambda_0^2, at most {REFUSED_OVERLAP:g}): their overlaps spread "
+            "the outliers down to zero; widen the hidden layers.",
         )
 
 
@@ -307,7 +318,7 @@ def _cautions(law: Law, n_outputs: int, spread: float) -> list[str]:
         )
     if _overlap(law, n_outputs) > DOUBTFUL_OVERLAP:
         cautions.append(
-            f"The {n_outputs} outputs are many for these widths (C B = {_overlap(law, n_outputs):.2g} lambda_0^2): "
+            f"C = {n_outputs} outputs are many for these widths (C B = {_overlap(law, n_outputs):.2g} lambda_0^2): "
             f"above {DOUBTFUL_OVERLAP:g} the largest may be 3 % higher, or more."
         )
     return cautions

@@ -10,7 +10,7 @@ from .._results import Result
 from .._validation import finite_number
 from ..network import Network, scale_widths
 from .distribution import OutlierDistribution
-from .outliers import NoOutlier, quiet_distribution
+from .outliers import NoOutlier, architecture, quiet_distribution
 
 __all__ = ["RequiredWidth", "width_for_spread"]
 
@@ -31,12 +31,15 @@ class RequiredWidth(Result):
         Standard deviation of the largest eigenvalue over its mean, there.
     distribution : OutlierDistribution
         The whole law, there.
+    caution : str
+        That of the law: what to know before the widths are relied on; mostly empty.
     """
 
     factor: float
     widths: tuple[int, ...]
     spread: float
     distribution: OutlierDistribution
+    caution: str
     _network: Network
 
     @property
@@ -83,13 +86,14 @@ def width_for_spread(
     --------
     >>> import mfdnn
     >>> net = mfdnn.mlp([500, 100, 100, 1], "relu", sigma_w2=2.0, sigma_b2=0.1)
-    >>> found = mfdnn.finite_width.width_for_spread(net, 0.1, n_samples=300)
+    >>> found = mfdnn.width_for_spread(net, 0.1, n_samples=300)
     >>> found.widths, round(found.spread, 3)
     ((500, 231, 231, 1), 0.1)
     """
     target = finite_number("spread", spread)
     if target <= 0:
         raise ValueError(f"`spread` must be > 0, got {spread}; 0.1 means a standard deviation of 10 %.")
+    architecture(net)
     widest = max(net.widths[1:-1])
     tried: dict[int, RequiredWidth | NoOutlier] = {}
 
@@ -130,9 +134,8 @@ def _evaluate(
         law = quiet_distribution(scaled, n_samples, q0, c0, inputs=inputs)
     except NoOutlier as error:
         return error
-    return RequiredWidth(
-        factor, scaled.widths, law.largest_standard_deviation / law.largest_mean, law, scaled
-    )
+    spread = law.largest_standard_deviation / law.largest_mean
+    return RequiredWidth(factor, scaled.widths, spread, law, law.caution, scaled)
 
 
 def _reason(found: RequiredWidth | NoOutlier) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._results import GridResult
-from .._validation import positive_integer
+from .._validation import positive_integer, variance
 from ..activations import Activation, activation
 from ..network import mlp
 from .outliers import NoOutlier, quiet_distribution
@@ -109,6 +109,7 @@ def spread_map(
     millisecond a point; with C > 1, 0.1 s a point.
     """
     act = activation(phi)
+    sigma_w2, sigma_b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
     rows = [positive_integer("depths", depth, minimum=2) for depth in np.atleast_1d(depths)]
     columns = [positive_integer("widths", width) for width in np.atleast_1d(widths)]
     n_samples, n_outputs = positive_integer("n_samples", n_samples), positive_integer("n_outputs", n_outputs)
@@ -129,8 +130,8 @@ def spread_map(
         spread=spread,
         status=status,
         activation=act.label,
-        sigma_w2=float(sigma_w2),
-        sigma_b2=float(sigma_b2),
+        sigma_w2=sigma_w2,
+        sigma_b2=sigma_b2,
         n_samples=n_samples,
         n_outputs=n_outputs,
     )

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from .._blas import single_blas_thread
-from .._results import Result
+from .._results import Result, unwrap
 from .._validation import one_of, sample_count
 from ..network import Network
 from ..order_parameters import OrderParameters, order_parameters
 from .cross_entropy import _Kernel, _of_outputs, mean_field_logits
-from .kernel import top_eigenvalue
+from .kernel import sums_of
 from .normalised import output_normalisation
-from .statistics import _check_correlation
+from .statistics import check_correlation
 
 __all__ = ["FeatureStatistics", "feature_statistics"]
 
@@ -86,7 +86,9 @@ def feature_statistics(
     .. math::
         m = \frac{C B_1}{H}, \qquad
         s = \frac CH \left(\frac{B_1^2}{T} + \frac{T-1}{T} B_2^2\right), \qquad
-        \lambda_{max} = \frac{B_1 + (T-1) B_2}{T}.
+        \lambda_{max} = \frac{B_1 + (T-1) B_2}{T},
+
+    or :math:`(B_1 - B_2)/T` where :math:`B_2 < 0`.
 
     Parameters
     ----------
@@ -139,7 +141,7 @@ def feature_statistics(
     one_of("output", output, ("linear", "softmax"))
     if inputs is None:
         n_samples = sample_count(n_samples, None)
-        _check_correlation(0.0 if c0 is None else c0, n_samples)
+        check_correlation(0.0 if c0 is None else c0, n_samples)
     op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
     if net.couples_samples or output_normalisation(net) is not None:
         raise ValueError(
@@ -149,25 +151,25 @@ def feature_statistics(
     n_samples, n_outputs = n_samples or op.q.shape[1], net.n_outputs
     n_features, width = int(op.fan_in.sum()), float(op.fan_in.mean())
     one, two = _kernel(net, op)
-    found = (
-        _softmax(op, one, two, n_samples, n_outputs)
-        if output == "softmax"
-        else _linear(op, one, two, n_samples)
-    )
-    scale = 1 if output == "softmax" else n_outputs
-    n_outliers = n_outputs - (output == "softmax")
-    largest = _unwrap(found["largest"])
-    pairs = _pairs(op, one, two)
+    plain = sums_of(one, two, op.per_input, n_samples)
+    if output == "softmax":
+        found = _softmax(op, one, two, n_samples, n_outputs)
+    else:
+        found = {
+            "mean": n_outputs * plain.diagonal,
+            "second_moment": n_outputs * plain.square,
+            "outliers": np.multiply.outer(np.ones(n_outputs), plain.top),
+        }
     return FeatureStatistics(
-        kappa_1=_unwrap(np.mean(one) if op.per_input else one) * width / n_features,
-        kappa_2=_unwrap(pairs) * width / n_features,
+        kappa_1=unwrap(plain.diagonal) * width / n_features,
+        kappa_2=unwrap(plain.off_diagonal) * width / n_features,
         alpha=n_features / width,
         width=width,
-        mean=_unwrap(scale * found["mean"] / n_features),
-        second_moment=_unwrap(scale * found["square"] / n_features),
-        largest=largest,
-        outliers=np.asarray(found.get("outliers", np.multiply.outer(np.ones(n_outliers), largest))),
-        n_outliers=n_outliers,
+        mean=unwrap(found["mean"] / n_features),
+        second_moment=unwrap(found["second_moment"] / n_features),
+        largest=unwrap(found["outliers"][0]),
+        outliers=found["outliers"],
+        n_outliers=n_outputs - (output == "softmax"),
         n_features=n_features,
         n_samples=n_samples,
         n_outputs=n_outputs,
@@ -181,21 +183,6 @@ def _kernel(net: Network, op: OrderParameters) -> tuple[Any, Any]:
     return np.tensordot(sigma_w2, op.q_tilde, 1), np.tensordot(sigma_w2, op.q_tilde_st, 1)
 
 
-def _pairs(op: OrderParameters, one: Any, two: Any) -> Any:
-    """Their mean over pairs of different inputs."""
-    if not op.per_input:
-        return two
-    n = len(one)
-    return (two.sum() - one.sum()) / (n * (n - 1)) if n > 1 else one.mean()
-
-
-def _linear(op: OrderParameters, one: Any, two: Any, n: int) -> dict[str, Any]:
-    """Trace, squared norm and largest eigenvalue of the T x T kernel over T."""
-    if op.per_input:
-        return {"mean": one.mean(), "square": np.vdot(two, two) / n**2, "largest": top_eigenvalue(two) / n}
-    return {"mean": one, "square": (one**2 + (n - 1) * two**2) / n, "largest": (one + (n - 1) * two) / n}
-
-
 class _FeatureKernel(_Kernel):
     """The kernel of the features in place of that of the parameters."""
 
@@ -204,7 +191,7 @@ class _FeatureKernel(_Kernel):
 
 
 def _softmax(op: OrderParameters, one: Any, two: Any, n_samples: int, n_outputs: int) -> dict[str, Any]:
-    """The same behind a softmax, averaged over draws of the outputs."""
+    """Trace, squared norm and outliers behind a softmax, averaged over draws of the outputs."""
     if n_outputs == 1:
         raise ValueError(
             "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
@@ -217,10 +204,4 @@ def _softmax(op: OrderParameters, one: Any, two: Any, n_samples: int, n_outputs:
     draws = mean_field_logits(op, n_samples, n_outputs, N_DRAWS, rng=0)
     with single_blas_thread():  # as in `softmax_statistics`
         found = [_of_outputs(theta, draw, 1) for draw in draws]
-    average = {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
-    return {**average, "square": average["second_moment"]}
-
-
-def _unwrap(value: Any) -> Any:
-    """Scalars in, scalars out."""
-    return np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value)
+    return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}

@@ -10,13 +10,13 @@ import numpy as np
 from ..layers import Tangent
 from ..order_parameters import OrderParameters
 
-__all__ = ["DENSE_UP_TO", "Sums", "first_block_edge", "kernel", "sums", "top_eigenvalue"]
+__all__ = ["DENSE_UP_TO", "Sums", "first_block_edge", "kernel", "sums", "sums_of", "top_eigenvalue"]
 
 DENSE_UP_TO = 512  # inputs: above, Lanczos for the top eigenvalue beats a full eigenvalue decomposition
 
 
 class Sums(NamedTuple):
-    """What the statistics need of the kernel Theta (T x T) of some weight layers."""
+    """What the statistics need of a kernel Theta (T x T)."""
 
     diagonal: Any  # mean of its diagonal: A_1
     off_diagonal: Any  # mean of the rest: A_2
@@ -26,8 +26,12 @@ class Sums(NamedTuple):
 
 def sums(op: OrderParameters, layers: Any, n_samples: int, leading: bool = False) -> Sums:
     """Of some weight layers, or of everything (`layers` None); `leading`: without bias gradients and eigenvalues."""
-    one, two = kernel(op, layers, bias=not leading)
-    if op.per_input:
+    return sums_of(*kernel(op, layers, bias=not leading), op.per_input, n_samples, leading)
+
+
+def sums_of(one: Any, two: Any, per_input: bool, n_samples: int, leading: bool = False) -> Sums:
+    """Of a kernel at one input and at two: (T,) and (T, T) if `per_input`."""
+    if per_input:
         total = two.sum()
         diagonal = one.mean()
         rest = (total - one.sum()) / (n_samples * (n_samples - 1)) if n_samples > 1 else diagonal
@@ -65,7 +69,13 @@ def _selected(tangents: Sequence[Tangent], layers: Any, bias: bool) -> Iterator[
             yield tangent
 
 
-def first_block_edge(op: OrderParameters, block: Sums, n_samples: int, centred: bool = False) -> np.ndarray:
+def first_block_edge(
+    op: OrderParameters,
+    block: Sums,
+    n_samples: int,
+    centred: bool = False,
+    units: tuple[float, float] | None = None,
+) -> np.ndarray:
     r"""Largest eigenvalue of the block of the first weight layer, which sees the random inputs themselves.
 
     Theta_st = q~_st (x_s . x_t + 1) for s != t. The matrix X X^T / T of independent Gaussian inputs has a
@@ -74,17 +84,18 @@ def first_block_edge(op: OrderParameters, block: Sums, n_samples: int, centred: 
     noise, and cross terms count); the bias b is a rank-one term that is added. Along the same vector they
     have the secular equation g (b + theta / (1 - n g)) = 1, whose eigenvalue leaves the bulk if
     1/g > n (1 + sqrt(r)). Without bias this is z = (theta + n)(theta + r n)/theta (Benaych-Georges &
-    Nadakuditi 2012, arXiv:1103.2221), without common part 1/g = b.
+    Nadakuditi 2012, arXiv:1103.2221), without common part 1/g = b. `units`: squared, of weights and of biases.
     """
     if op.per_input or n_samples == 1:
         return block.top
+    weight, bias = (1.0, float(op.bias[0])) if units is None else units
     ratio = op.fan_in[0] / n_samples
-    noise = op.q_hat[0] - op.q_hat_st[0]
-    common = op.fan_in[0] * op.q_hat_st[0]
+    noise = weight * (op.q_hat[0] - op.q_hat_st[0])
+    common = weight * op.fan_in[0] * op.q_hat_st[0]
     if centred:  # by a layer that takes away what inputs share
         common = np.zeros_like(noise)
     # Negative correlation takes from the bias direction instead.
-    added = float(op.bias[0] and not centred)
+    added = bias * (not centred)
     added, common = np.maximum(added + np.minimum(common, 0.0), 0.0), np.maximum(common, 0.0)
     total = added + common + noise
     root = np.sqrt(np.maximum(total**2 - 4 * noise * added, 0.0))  # below 0 by rounding alone
@@ -92,7 +103,7 @@ def first_block_edge(op: OrderParameters, block: Sums, n_samples: int, centred: 
     outside = inverse > noise * (1 + np.sqrt(ratio))
     gap = np.where(outside, inverse - noise, 1.0)
     z = np.where(outside, inverse + ratio * noise * inverse / gap, noise * (1 + np.sqrt(ratio)) ** 2)
-    diagonal = (op.q_tilde[0] - op.q_tilde_st[0]) * (op.fan_in[0] * op.q_hat[0] + op.bias[0]) / n_samples
+    diagonal = (op.q_tilde[0] - op.q_tilde_st[0]) * (weight * op.fan_in[0] * op.q_hat[0] + bias) / n_samples
     return np.maximum(block.top, op.q_tilde_st[0] * z + diagonal)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._blas import single_blas_thread
-from .._results import Result
+from .._results import Result, unwrap
 from ..layers import BatchNorm, LayerNorm, MeanSubtraction
+from ..layers.normalization import inverse_moments
 from ..network import Network
 from ..order_parameters import OrderParameters
 from .kernel import DENSE_UP_TO, Sums, kernel, sums
@@ -18,11 +19,12 @@ from .kernel import DENSE_UP_TO, Sums, kernel, sums
 if TYPE_CHECKING:
     from ..finite_width.centred import CentredEdge
 
-__all__ = ["OutputNormalisation", "describe", "output_normalisation", "summation"]
+__all__ = ["OutputNormalisation", "describe", "layer_norm_traces", "output_normalisation", "summation"]
 
 N_OUTPUTS = (
     32  # outputs that batch norm of given inputs averages over, and draws of all outputs for layer norm
 )
+ROUNDING = 1e-12  # of eigenvalues of a kernel, relative to the largest
 TOLERANCE = 1e-4  # of a largest eigenvalue, far below its scatter over draws
 
 
@@ -78,7 +80,7 @@ class OutputNormalisation(Result):
     def upper(self, c_2: float = 0.0) -> Any:
         r"""Upper bound with the constant :math:`c_2`: the root of tr F^2, conservative."""
         squares = self.n_outputs * self.n_samples * np.square(self.degenerate)
-        return _unwrap(np.sqrt(squares + c_2 * self.width))
+        return unwrap(np.sqrt(squares + c_2 * self.width))
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, and both bounds with constants 0, as plain Python."""
@@ -136,8 +138,8 @@ def describe(
         largest = edge.largest * (float(scale) * edge.divisor if batch else 1.0)
     return OutputNormalisation(
         kind=last.kind,
-        scale=_unwrap(scale),
-        degenerate=_unwrap(scale * (before.diagonal - before.off_diagonal) / n_samples),
+        scale=unwrap(scale),
+        degenerate=unwrap(scale * (before.diagonal - before.off_diagonal) / n_samples),
         edge=edge,
         why_no_edge=why,
         edge_largest=largest,
@@ -227,16 +229,10 @@ class _Drawn:
         n, c = self.n, self.c
         z, gain = self.z, self.inverse[..., 0] ** 2  # (draws, T, C), (draws, T)
         kept = np.mean(z**2, axis=-1)  # 1 for eps = 0; R R = gain (I - 1 1^T/c - (2 - kept) z z^T/c)
-        trace = gain * (c - 1 - (2 - kept) * kept)
-        if c > 3 and self.last.eps == 0:  # E[1/sigma^2] = C/((C - 3) q), sooner than its average over draws
-            q = np.asarray(self.body.q[-1])
-            trace = (
-                self.last.gamma**2
-                * (c - 2)
-                * c
-                / (c - 3)
-                * np.divide(1, q, out=np.zeros_like(q), where=q > 0)
-            )
+        trace = drawn = gain * (c - 1 - (2 - kept) * kept)
+        exact = layer_norm_traces(self.last, self.body.q[-1], c)
+        if c > 3 or self.last.eps > 0:
+            trace = exact[0]
         # R R in the basis of outer products, averaged over samples.
         cross = np.eye(c) - 1 / c
         w = gain * (2 - kept) / c
@@ -252,6 +248,10 @@ class _Drawn:
             square = float(np.mean(pairs) * two**2 + np.mean(own) * one**2 / n) / c
         off = rest * float(np.mean(trace)) / c
         top = float(np.mean([self._top(i, one, two) for i in range(len(z))]))
+        if c > 5:
+            # What inputs share makes all gains of a draw large, or small: their known means take that out.
+            top *= _over(np.mean(trace * one), np.mean(drawn * one))
+            square *= _over(np.mean(exact[1] * one**2), np.mean(own * one**2))
         return Sums(diagonal, off, square, top)
 
     def _pairs(self, gain: np.ndarray, w: np.ndarray, z: np.ndarray, squares: np.ndarray) -> list[float]:
@@ -280,7 +280,21 @@ class _Drawn:
                 squares.append(np.vdot(theta, theta) / self.n**2)
                 tops.append(_largest(theta.__matmul__, self.n) / self.n)
         highest = np.reshape(tops, (-1, self.c)).max(axis=1)  # the largest eigenvalue is that of some output
-        return Sums(np.mean(diagonals), 0.0, np.mean(squares), np.mean(highest))
+        first, second = self._known_gains()
+        return Sums(first * np.mean(diagonals), 0.0, second * np.mean(squares), first * np.mean(highest))
+
+    def _known_gains(self) -> tuple[float, float]:
+        """Means of 1/(sigma^2 + eps) and of its square over those of the draws; 1 where they are infinite."""
+        share = self.body.q_st[-1] / self.n
+        share = share - share.mean(axis=0)
+        values = np.linalg.eigvalsh(share - share.mean(axis=1, keepdims=True))
+        known = inverse_moments(np.where(values > ROUNDING * values[-1], values, 0.0), self.last.eps)
+        gain = (self.inverse / self.last.gamma) ** 2 if self.last.gamma else np.zeros(1)
+        drawn = gain.mean(), np.mean(gain**2)
+        first, second = (
+            k / d if np.isfinite(k) and d > 0 else 1.0 for k, d in zip(known, drawn, strict=True)
+        )
+        return first, second
 
     def _top(self, i: int, one: Any, two: Any) -> float:
         shape = (self.n, self.c)
@@ -293,6 +307,29 @@ class _Drawn:
         return _largest(product, self.n * self.c)
 
 
+def _over(known: float, drawn: Any) -> float:
+    """By how much a drawn mean is to be multiplied; 1 where the known one is infinite, or all is 0."""
+    return float(known / drawn) if np.isfinite(known) and drawn > 0 else 1.0
+
+
+def layer_norm_traces(last: BatchNorm | LayerNorm, q: Any, c: int) -> np.ndarray:
+    r"""Means of tr R R and tr (R R)^2, R the derivative of layer norm of c outputs of variance q.
+
+    Over :math:`\sigma^2 = q \chi^2_{c-1}/c`, by the trapezoid rule in its logarithm, which converges exponentially.
+    Without `eps` they are infinite up to c = 3 and 5; what is returned then means nothing.
+    """
+    half = (c - 1) / 2
+    # About the mode, to where the density times 1/sigma^4 is below exp(-40).
+    x = np.linspace(-200 / half - 9 / np.sqrt(half), np.log1p(50 / half) + 9 / np.sqrt(half), 2001)
+    weight = np.exp(half * (x + 1 - np.exp(x)))
+    variance = np.multiply.outer(np.asarray(q, float), (c - 1) / c * np.exp(x))
+    inverse = np.divide(1.0, variance + last.eps, out=np.zeros_like(variance), where=variance + last.eps > 0)
+    gain, kept = last.gamma**2 * inverse, variance * inverse
+    lost = (2 - kept) * kept
+    traces = np.stack([gain * (c - 1 - lost), gain**2 * (c - 2 + (1 - lost) ** 2)])
+    return traces @ weight / weight.sum()
+
+
 def _largest(product: Callable[[np.ndarray], np.ndarray], n: int) -> float:
     """The largest eigenvalue of a positive semi-definite product."""
     if n <= DENSE_UP_TO // 4:
@@ -303,7 +340,3 @@ def _largest(product: Callable[[np.ndarray], np.ndarray], n: int) -> float:
     start = np.random.default_rng(0).standard_normal(n)  # a start, not a sample
     operator = LinearOperator((n, n), matvec=product, dtype=float)
     return float(eigsh(operator, k=1, which="LA", v0=start, tol=TOLERANCE, return_eigenvectors=False)[0])
-
-
-def _unwrap(value: Any) -> Any:
-    return np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value)

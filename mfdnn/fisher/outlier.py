@@ -9,7 +9,18 @@ import numpy as np
 from ..order_parameters import OrderParameters
 from .kernel import sums
 
-__all__ = ["OutlierCriterion", "outlier_criterion", "smallest_width"]
+__all__ = ["OutlierCriterion", "outlier_caution", "outlier_criterion", "smallest_width"]
+
+_CAUTION = (
+    "No eigenvalue stands out (n_samples * kappa_2 <= kappa_1): `largest` is the infinite-width value of a "
+    "bulk, right for n_samples much smaller than the widths; the true edge is several times larger where "
+    "they are comparable."
+)
+_NARROW = (
+    "No eigenvalue stands clear of the bulk at this width (kappa_1 / (2 kappa_2) + 5 L / 4 exceeds a third of "
+    "the smallest width): `largest` is the infinite-width value, and that of a finite network may be several "
+    "times larger."
+)
 
 
 class OutlierCriterion(NamedTuple):
@@ -42,6 +53,16 @@ def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
     ratio = np.divide(one, two, out=np.full(np.shape(one), np.inf), where=two > 0)
     c = ratio / 2 + 1.25 * len(op.q)
     return OutlierCriterion(c, (n_samples > ratio) | (n_samples == 1), c / smallest_width(op) < 1 / 3)
+
+
+def outlier_caution(op: OrderParameters, n_samples: int) -> str:
+    """What to know before the predicted largest eigenvalue is used; empty where it stands clear of the bulk."""
+    if n_samples == 1 or len(op.q) == 1:  # one layer: it is the edge of the bulk itself
+        return ""
+    outlier = outlier_criterion(op, n_samples)
+    if not np.all(outlier.shared):
+        return _CAUTION
+    return "" if np.all(outlier.wide) else _NARROW
 
 
 def smallest_width(op: OrderParameters) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validation import finite_array
+from .._validation import finite_array, finite_number
 from ._style import COLOURS, legend, make_axes, number
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
@@ -68,7 +68,7 @@ def outlier_law(
     '$\\lambda_{\\max}$ of one network'
     >>> pyplot.close(ax.figure)
     """
-    if not 0.5 < confidence < 1:
+    if not 0.5 < finite_number("confidence", confidence) < 1:
         raise ValueError(f"`confidence` must be between 0.5 and 1, got {confidence}; 0.95 is usual.")
     measured = None if values is None else finite_array("values", values).ravel()
     if measured is not None and measured.size == 0:
@@ -209,7 +209,7 @@ def spread_map(
         ax.set_facecolor(NOTHING)
         handles.append(Patch(fc=NOTHING, label="no outlier clear of the bulk"))
     if colorbar:
-        ends = values.min() < RANGE[0], values.max() > RANGE[1]
+        ends = bool(values.min() < RANGE[0]), bool(values.max() > RANGE[1])  # False where all are masked
         extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[ends]
         bar = ax.figure.colorbar(mesh, ax=ax, label=SPREAD, extend=extend)
         bar.set_ticks(TICKS, labels=[f"{tick:g}" for tick in TICKS])

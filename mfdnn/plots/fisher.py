@@ -33,9 +33,9 @@ def fisher_spectrum(
     eigenvalues : array
         Of one or several networks together. Those below 1e-12 of the largest are zero but for rounding and
         left out.
-    statistics : FisherStatistics, optional
-        Its `mean` (over all P eigenvalues, most of which are zero), `bulk` and `largest` become vertical
-        lines.
+    statistics : FisherStatistics or SoftmaxStatistics, optional
+        Its `mean` (over all P eigenvalues, most of which are zero), `bulk` and `largest`, or `outliers`, become
+        vertical lines.
     ax : Axes, optional
     n_networks : int
         How many networks `eigenvalues` comes from: counts are per network.
@@ -71,8 +71,9 @@ def fisher_spectrum(
             "`eigenvalues` must contain a positive number, got none; pass those of a Fisher matrix."
         )
     ax = make_axes(ax)
-    if isinstance(bins, int):
-        bins = np.geomspace(values.min() / 1.02, values.max() * 1.02, bins + 1).tolist()
+    if np.ndim(bins) == 0:
+        n_bins = positive_integer("bins", bins)
+        bins = np.geomspace(values.min() / 1.02, values.max() * 1.02, n_bins + 1).tolist()
     heights, _, _ = ax.hist(
         values,
         bins,
@@ -82,19 +83,9 @@ def fisher_spectrum(
         label=label or "sampled eigenvalues",
     )
     if statistics is not None:
-        fold = f" ({statistics.n_outliers}-fold)" if statistics.n_outliers > 1 else ""
-        for value, dash, colour, text in (
-            (statistics.mean, ":", COLOURS["black"], f"mean of all $P$: {number(statistics.mean)}"),
-            (statistics.bulk, "-.", COLOURS["green"], f"mean of the bulk: {number(statistics.bulk)}"),
-            (
-                statistics.largest,
-                "--",
-                COLOURS["vermillion"],
-                rf"$\lambda_{{\max}}${fold}: {number(statistics.largest)}",
-            ),
-        ):
-            if value > 0:
-                ax.axvline(value, color=colour, ls=dash, lw=1.6, label=text)
+        for values, dash, colour, text in _predicted(statistics):
+            for i, value in enumerate(values):
+                ax.axvline(value, color=colour, ls=dash, lw=1.6, label=None if i else text)
     ax.set_xscale("log")
     counts = np.asarray(heights)
     if counts.max() > 30 * counts[counts > 0].min():
@@ -280,6 +271,28 @@ def eigenvalue_scaling(
     ax.set_xlabel("width $M$")
     width_ticks(ax, x)
     return ax
+
+
+def _predicted(statistics: Any) -> list[tuple[np.ndarray, str, str, str]]:
+    """Places, dashes, colour and label of the lines of theory."""
+    mean, bulk, largest = statistics.mean, getattr(statistics, "bulk", 0.0), statistics.largest
+    outliers = np.atleast_1d(getattr(statistics, "outliers", largest))
+    name, fold = r"$\lambda_{\max}$", statistics.n_outliers
+    if len(outliers) > 1:
+        name = f"{fold} outliers"
+    elif fold > 1:
+        name += f" ({fold}-fold)"
+    found = [
+        (np.atleast_1d(mean), ":", COLOURS["black"], f"mean of all $P$: {number(mean)}"),
+        (np.atleast_1d(bulk), "-.", COLOURS["green"], f"mean of the bulk: {number(bulk)}"),
+        (outliers, "--", COLOURS["vermillion"], f"{name}: {' to '.join(map(number, _ends(outliers)))}"),
+    ]
+    return [line for line in found if line[0].min() > 0]
+
+
+def _ends(values: np.ndarray) -> list[float]:
+    """First and last, or the only one."""
+    return values[[0, -1]].tolist() if len(values) > 1 else values.tolist()
 
 
 def _band(band: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

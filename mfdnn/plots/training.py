@@ -39,6 +39,7 @@ def learning_rate_map(
     r"""Heat map of what training did at each width and learning rate, with the lines of theory.
 
     Drawn are the stability limit of infinite width, its 5-95 % band over networks where the law is known, and the
+    catapult limit; for cross-entropy the limit is a bound, and that of the first outputs is drawn instead of the
     catapult limit. Losses have a logarithmic scale, from a thousandth to ten times the median initial loss; grey is
     where a run diverged.
 
@@ -50,7 +51,8 @@ def learning_rate_map(
     ax : Axes, optional
     colorbar : bool
     drawn : bool
-        Also draw the limits of the sampled networks, from their own :math:`\lambda_{max}`, as points.
+        Also draw the limits of the sampled networks, from their own :math:`\lambda_{max}`, as points; for cross-entropy
+        those of their first outputs.
     **kwargs
         To ``Axes.pcolormesh``: ``vmin``, ``vmax`` for the range, ``norm`` for the scale, ``cmap``.
 
@@ -101,10 +103,11 @@ def learning_rate_map(
             bar.minorticks_off()
     _draw_theory(ax, found, columns, width)
     if drawn:
-        places = np.broadcast_to(found.width, found.sampled_limit.shape)
+        limits = found.sampled_limit if found.sampled_initial is None else found.sampled_initial
+        places = np.broadcast_to(found.width, limits.shape)
         ax.plot(
             places.ravel(),
-            found.sampled_limit.ravel(),
+            limits.ravel(),
             "o",
             ms=2.5,
             mfc="white",
@@ -153,12 +156,19 @@ def _draw_theory(ax: Axes, found: LearningRateMap, columns: np.ndarray, width: n
 
     halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]  # to be seen on any colour
     ends = _edges(width)[[0, -1]]
-    for name, dash, thick, label in (
-        ("limit", "-", 1.8, r"theory, $2/\lambda_{\max}$"),
+    plain = found.momentum == 0 and found.weight_decay == 0
+    softmax = found.loss == "cross_entropy"
+    limit = r"$2/\lambda_{\max}$" if plain else "stability limit"
+    lines = [
+        ("limit", "-", 1.8, "theory, safe for any softmax" if softmax else f"theory, {limit}"),
         ("limit_low", ":", 1.4, "5-95 % of networks"),
         ("limit_high", ":", 1.4, None),
-        ("catapult_limit", "--", 1.4, "catapult limit"),
-    ):
+        # Beyond a bound nothing is known.
+        ("initial_limit", "-.", 1.4, f"{limit} at the first outputs")
+        if softmax
+        else ("catapult_limit", "--", 1.4, "catapult limit"),
+    ]
+    for name, dash, thick, label in lines:
         values = getattr(found, name)
         known = (
             np.zeros(width.size, bool)

@@ -37,6 +37,8 @@ class Coordinates:
     ----------
     n_parameters : int
         How many count.
+    layer : int or None
+        The weight layer, counted from 0.
     factors : list of tuple of float
         S: of every array of parameters of every layer that has some; 0 where they do not count.
     """
@@ -45,9 +47,11 @@ class Coordinates:
         ntk = one_of("parameterisation", parameterisation, PARAMETERISATIONS) == "ntk"
         groups = [(one, fan_in, one.parameter_shapes(fan_in)) for one, fan_in in network.parameter_layers]
         chosen = range(len(groups))
+        self.layer: int | None = None
         if layer is not None:
             weight_layers = [i for i, (one, _, _) in enumerate(groups) if one.n_weight_layers]
-            only = weight_layers[_index(layer, len(weight_layers))]
+            self.layer = _index(layer, len(weight_layers))
+            only = weight_layers[self.layer]
             chosen = range(only, only + 1)
         self.factors: list[tuple[float, ...]] = []
         for i, (one, fan_in, shapes) in enumerate(groups):

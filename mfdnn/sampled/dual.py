@@ -181,7 +181,7 @@ class HadamardDual(Dual):
                 grams = grams or [h[part] @ h.T + h.dtype.type(bias) for h, _, bias in here]
                 rows = slice(k * self.n_samples + part.start, k * self.n_samples + part.stop)
                 for j in range(k + 1):
-                    block = np.zeros((part.stop - part.start, self.n_samples), dtype=grams[0].dtype)
+                    block = np.zeros((part.stop - part.start, self.n_samples), self.linear.one.dtype)
                     for gram, (_, delta, _), (_, other, _) in zip(grams, here, self._errors(j), strict=True):
                         block += gram * (delta[part] @ other.T)
                     yield rows, slice(j * self.n_samples, (j + 1) * self.n_samples), block / self.n_samples

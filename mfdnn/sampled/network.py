@@ -26,7 +26,8 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
     ----------
     net : Network
     rng : int, numpy.random.Generator, ... , optional
-        Anything `numpy.random.default_rng` takes.
+        Anything `numpy.random.default_rng` takes. Inputs need another seed: normal numbers from the same one are the
+        first weights, up to their scale, and such inputs are far from independent of the network.
     dtype : {"float64", "float32"}
         Of the parameters and of everything computed with them. float32 halves time and memory and gives
         eigenvalues to about 1e-6.

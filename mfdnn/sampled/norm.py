@@ -46,7 +46,7 @@ def squared_fisher_rao_norm(one: SampledNetwork, X: np.ndarray, *, output: str =
     --------
     >>> import mfdnn, numpy as np
     >>> one = mfdnn.sample(mfdnn.mlp([20, 50, 50, 2], "relu", sigma_w2=2.0, bias=False), rng=0)
-    >>> X = np.random.default_rng(0).standard_normal((30, 20))
+    >>> X = np.random.default_rng(1).standard_normal((30, 20))
     >>> norm = mfdnn.squared_fisher_rao_norm(one, X)
     >>> bool(np.isclose(norm, 3**2 * np.mean(np.sum(one(X) ** 2, axis=1))))
     True

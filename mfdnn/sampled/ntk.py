@@ -64,13 +64,18 @@ def empirical_ntk(
     --------
     >>> import mfdnn, numpy as np
     >>> one = mfdnn.sample(mfdnn.mlp([20, 50, 2], "relu", sigma_w2=2.0), rng=0)
-    >>> X = np.random.default_rng(0).standard_normal((5, 20))
+    >>> X = np.random.default_rng(1).standard_normal((5, 20))
     >>> theta = mfdnn.empirical_ntk(one, X)
     >>> theta.shape, bool(np.allclose(np.linalg.eigvalsh(theta)[::-1] / 5, mfdnn.fisher_spectrum(one, X).eigenvalues))
     ((10, 10), True)
     """
     linear = linearised(one, X)
     n_samples, n_outputs = linear.outputs.shape
+    require_memory(
+        16 * linear.outputs.size**2,
+        f"the tangent kernel of {n_outputs} outputs at {n_samples} samples",
+        "pass fewer samples, or ask `fisher_spectrum` for the largest eigenvalues",
+    )
     theta = dual(linear, None, None, Coordinates(one.network, parameterisation, layer)).matrix()
     require_finite_gradients(np.diagonal(theta))
     for k in range(n_outputs):
@@ -109,7 +114,8 @@ def fisher_from_ntk(
     Raises
     ------
     ValueError
-        Shapes that do not fit, eigenvalues that are not positive.
+        Shapes that do not fit, eigenvalues that are not positive, or no eigenpairs: of another network, other inputs
+        or units, or of eigenvalues that are zero but for rounding.
     MemoryError
         The vectors do not fit.
 
@@ -128,6 +134,7 @@ def fisher_from_ntk(
     mu, U = _pairs(eigenvalues, eigenvectors, linear.outputs.size, "T C")
     require_vectors(linear, coordinates.n_parameters, len(mu))
     V = in_parameters(linear, coordinates, U)
+    _require_eigenpairs("mu = |J^T u|^2", V, mu)
     V /= np.sqrt(mu).astype(V.dtype)
     return mu / len(linear.outputs), V
 
@@ -162,7 +169,8 @@ def ntk_from_fisher(
     Raises
     ------
     ValueError
-        Shapes that do not fit, eigenvalues that are not positive.
+        Shapes that do not fit, eigenvalues that are not positive, or no eigenpairs: of another network, other inputs
+        or units, or of eigenvalues that are zero but for rounding.
     MemoryError
         The vectors do not fit.
 
@@ -182,8 +190,9 @@ def ntk_from_fisher(
         8 * linear.outputs.size * len(values), f"{len(values)} vectors of the kernel", "pass fewer"
     )
     columns = [linear.push(coordinates.scaled(one.unflatten(v))).T.ravel() for v in V.T]
-    mu = len(linear.outputs) * values
-    return mu, np.array(columns, dtype=np.float64).T / np.sqrt(mu)
+    U, mu = np.array(columns, dtype=np.float64).T, len(linear.outputs) * values
+    _require_eigenpairs("T lambda = |J v|^2", U, mu)
+    return mu, U / np.sqrt(mu)
 
 
 def _pairs(values: Any, vectors: Any, size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -200,3 +209,17 @@ def _pairs(values: Any, vectors: Any, size: int, name: str) -> tuple[np.ndarray,
             "drop the others."
         )
     return values, vectors
+
+
+def _require_eigenpairs(identity: str, images: np.ndarray, values: np.ndarray) -> None:
+    """Squared norms of the images of unit eigenvectors are eigenvalues."""
+    squares = np.einsum("ik,ik->k", images, images, dtype=np.float64)
+    # A tenth: of another kernel, or where an eigenvalue is rounding, they differ by factors.
+    wrong = np.flatnonzero(~(np.abs(squares - values) <= 0.1 * values))
+    if wrong.size:
+        i = wrong[0]
+        raise ValueError(
+            f"`eigenvectors` must be unit eigenvectors of `one` at `X`, for which {identity}, but column {i} has "
+            f"{squares[i]:.3g} for {values[i]:.3g}; check the parameterisation, and drop eigenvalues that are zero but "
+            "for rounding."
+        )

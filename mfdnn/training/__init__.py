@@ -4,7 +4,8 @@ from .catapult import CatapultTrajectory, catapult_trajectory
 from .curvature import LargestEigenvalue
 from .descent import train
 from .losses import loss_and_slope
-from .map import LearningRateMap, learning_rate_map
+from .map import learning_rate_map
+from .map_result import LearningRateMap
 from .run import OUTCOMES, TrainingRun
 
 __all__ = [

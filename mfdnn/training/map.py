@@ -6,13 +6,11 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from .._results import GridResult
 from .._validation import finite_array, input_matrix, positive_integer, refuse_both, sample_count
 from ..datasets import gaussian_inputs
 from ..ensemble.run import Checkpoint, stack
@@ -25,107 +23,13 @@ from ..sampled.network import float_dtype
 from .curvature import LargestEigenvalue
 from .descent import checked_settings, train
 from .losses import checked_targets
+from .map_result import LearningRateMap
 from .run import OUTCOMES
 
-__all__ = ["LearningRateMap", "learning_rate_map"]
+__all__ = ["learning_rate_map"]
 
 NAMES = tuple(OUTCOMES)  # from the best to the worst
 BAND = (0.05, 0.95)
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class LearningRateMap(GridResult):
-    r"""What training does at each width and learning rate; W widths, R rates, N trials.
-
-    Attributes
-    ----------
-    width : ndarray, shape (W,)
-    learning_rate : ndarray, shape (R,)
-    final_loss : ndarray, shape (W, R)
-        Loss of all samples at the end, averaged over the trials; inf where one of them diverged.
-    outcome : ndarray of str, shape (W, R)
-        What most trials did, the worse at a tie: "fell", "catapulted", "grew" or "diverged", as in `TrainingRun`.
-    share_grew, share_diverged : ndarray, shape (W, R)
-        Of the trials: those whose loss exceeded its initial value at some time, and those that diverged.
-    zone : ndarray of str, shape (W, R), or None
-        What theory expects: `LearningRate.zone`.
-    final_losses : ndarray, shape (N, W, R)
-        Of each trial; inf if it diverged.
-    outcomes : ndarray of str, shape (N, W, R)
-    initial_loss, lambda_max : ndarray, shape (N, W)
-        Of each trial, before training; the largest eigenvalue of F at its samples.
-    sampled_limit : ndarray, shape (N, W)
-        The stability limit of each network drawn, from its own `lambda_max`.
-    limit, catapult_limit : ndarray, shape (W,), or None
-        Of `max_learning_rate` at infinite width; None where it has no theory, and `caution` says why.
-    limit_low, limit_high : ndarray, shape (W,)
-        Limits that 5 % and 95 % of the networks drawn are below, by `outlier_distribution`; 0 and inf where it has no
-        law, and `caution` says why.
-    n_samples, n_outputs, n_trials, n_steps : int
-    loss : str
-    momentum : float
-    nesterov : bool
-    weight_decay : float
-    batch_size : int or None
-    diverged_at : float
-        A run diverged when its loss was above so many times its initial value, or overflowed.
-    dtype : str
-    caution : str
-    """
-
-    AXES: ClassVar[tuple[str, ...]] = ("width", "learning_rate")
-
-    width: np.ndarray
-    learning_rate: np.ndarray
-    final_loss: np.ndarray
-    outcome: np.ndarray
-    share_grew: np.ndarray
-    share_diverged: np.ndarray
-    zone: np.ndarray | None
-    final_losses: np.ndarray
-    outcomes: np.ndarray
-    initial_loss: np.ndarray
-    lambda_max: np.ndarray
-    sampled_limit: np.ndarray
-    limit: np.ndarray | None
-    catapult_limit: np.ndarray | None
-    limit_low: np.ndarray
-    limit_high: np.ndarray
-    n_samples: int
-    n_outputs: int
-    n_trials: int
-    n_steps: int
-    loss: str
-    momentum: float
-    nesterov: bool
-    weight_decay: float
-    batch_size: int | None
-    diverged_at: float
-    dtype: str
-    caution: str
-
-    @property
-    def divergence(self) -> str:
-        """What counts as divergence, in words."""
-        return f"loss above {self.diverged_at:g} times its initial value, or overflow"
-
-    def to_xarray(self) -> Any:
-        """As for every grid, with the trials as a third dimension."""
-        dataset = super().to_xarray()
-        for name in ("final_losses", "outcomes"):
-            dataset[name] = (("trial", *self.AXES), getattr(self, name))
-        for name in ("initial_loss", "lambda_max", "sampled_limit"):
-            dataset[name] = (("trial", "width"), getattr(self, name))
-        for name in ("limit", "catapult_limit", "limit_low", "limit_high"):
-            if getattr(self, name) is not None:
-                dataset[name] = (("width",), getattr(self, name))
-        return dataset
-
-    def plot(self, field: str = "final_loss", ax: Any = None, **options: Any) -> Any:
-        """Heat map of one field with the lines of theory; see `mfdnn.plots.learning_rate_map`."""
-        from .. import plots
-
-        return plots.learning_rate_map(self, field, ax=ax, **options)
 
 
 def learning_rate_map(
@@ -252,7 +156,11 @@ def learning_rate_map(
     counts = np.array([(codes == code).sum(axis=0) for code in range(len(NAMES))])
     worst_first = len(NAMES) - 1 - np.argmax(counts[::-1], axis=0)
     scale = loss_scale(loss, nets[0].n_outputs, n_samples)
-    limits = [stability_limit(scale * value + w, b, nesterov) for value in found["lambda_max"].ravel()]
+    softmax = found.get("lambda_max_softmax")
+
+    def limits(curvature: np.ndarray) -> np.ndarray:
+        return np.vectorize(lambda value: stability_limit(value + w, b, nesterov))(curvature)
+
     return LearningRateMap(
         width=np.array(sizes),
         learning_rate=rates,
@@ -264,7 +172,9 @@ def learning_rate_map(
         outcomes=np.array(NAMES)[codes],
         initial_loss=found["initial_loss"],
         lambda_max=found["lambda_max"],
-        sampled_limit=np.reshape(limits, (n_trials, len(nets))),
+        sampled_limit=limits(scale * found["lambda_max"]),
+        lambda_max_softmax=softmax,
+        sampled_initial=None if softmax is None else limits(softmax),
         n_samples=n_samples,
         n_outputs=nets[0].n_outputs,
         n_trials=n_trials,
@@ -312,12 +222,16 @@ def _trial(
     order = rng.integers(2**63)  # the same batches at every rate
     runs = [train(one, X, Y, rate, rng=order, **options) for rate in rates]
     diverged = np.array([run.outcome == "diverged" for run in runs])
-    return {
+    linear = one.linearise(X)
+    numbers = {
         "final_loss": np.where(diverged, np.inf, [run.final_loss for run in runs]),
         "outcome": np.array([NAMES.index(run.outcome) for run in runs], dtype=np.float64),
         "initial_loss": np.asarray(runs[0].initial_loss),
-        "lambda_max": np.asarray(LargestEigenvalue()(one.linearise(X))),
+        "lambda_max": np.asarray(LargestEigenvalue()(linear)),
     }
+    if options["loss"] == "cross_entropy":
+        numbers["lambda_max_softmax"] = np.asarray(LargestEigenvalue("softmax")(linear))
+    return numbers
 
 
 def _theory(
@@ -353,10 +267,12 @@ def _theory(
             # The largest eigenvalues have the smallest limits.
             band[::-1, i] = [stability_limit(line.scale * v + w, b, nesterov) for v in law.quantile(BAND)]
     cautions += [str(warning.message) for warning in warned]
+    initial = [line.initial for line in lines]
     return {
         "zone": np.array([line.zone(rates) for line in lines]) if lines else None,
         "limit": np.array([line.value for line in lines]) if lines else None,
         "catapult_limit": np.array([line.catapult_limit for line in lines]) if lines else None,
+        "initial_limit": np.array(initial) if initial and None not in initial else None,
         "limit_low": band[0],
         "limit_high": band[1],
         "caution": " ".join(dict.fromkeys(filter(None, cautions))),

@@ -10,9 +10,10 @@ import numpy as np
 from ...finite_width.distribution import OutlierDistribution
 from ...finite_width.outliers import NoOutlier, quiet_distribution
 from ...finite_width.traces import Traces, fisher_traces
-from ...fisher import FisherStatistics, outlier_criterion, smallest_width
+from ...fisher import FisherStatistics, fisher_statistics, outlier_criterion, smallest_width
 from ...fisher.kernel import kernel, sums
-from ...layers import LayerNorm
+from ...fisher.normalised import layer_norm_traces
+from ...layers import LayerNorm, MeanSubtraction
 from ...network import Network
 from ...order_parameters import OrderParameters
 from ..statistics import Ensemble
@@ -227,8 +228,12 @@ def _trace_claims(
         mean = first * traces.trace / traces.trace_wide if traces.trace_wide > 0 else first
         left = s.next_order + 2 * batch * traces.output_scatter
         yield Claim("mean", first, first, *_unless(heavy, left * mean), predicted=mean)
-        if ens.inputs is not None and not batch:
-            square = second + (traces.square - traces.square_wide) / fim.n_parameters
+        if (
+            ens.inputs is not None
+        ):  # whose kernel at infinite width is not of one number on and one off the diagonal
+            plain = fim if not batch else _mean_subtracted(net, ens.inputs)
+            wide = plain.second_moment * plain.n_parameters
+            square = second * (1 + (traces.square - traces.square_wide) / wide) if wide > 0 else second
         else:
             square = second * traces.square / traces.square_wide if traces.square_wide > 0 else second
         # 1/sigma^4 of T samples has the mean (T - 3)/(T - 5) times the squared mean of 1/sigma^2.
@@ -251,6 +256,11 @@ def _trace_claims(
         yield Claim("second_moment", second, second, *_unless(heavy, relative * second))
 
 
+def _mean_subtracted(net: Network, inputs: np.ndarray) -> FisherStatistics:
+    """The same with mean subtraction in place of batch norm of the outputs."""
+    return fisher_statistics(Network(net.n_inputs, [*net.layers[:-1], MeanSubtraction()]), inputs=inputs)
+
+
 def _unless(heavy: bool, allowance: float) -> tuple[float, str]:
     return (np.inf, HEAVY) if heavy else (allowance, "")
 
@@ -271,7 +281,7 @@ def traces_of(net: Network, fim: FisherStatistics, ens: Ensemble) -> Traces | No
         return None
 
 
-def layer_claims(fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
+def layer_claims(net: Network, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
     """Of the order parameters of every layer; products at two inputs are measured on the scale of the squares."""
     op = fim.order_parameters
     one, two = averages(op)
@@ -285,20 +295,24 @@ def layer_claims(fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[
                     left += s.places.signals(l, fim.n_samples)
                 else:
                     left += s.places.errors(l, fim.n_samples, s.width)
-                    predicted, few = _layer_norm_errors(fim, value, bool(suffix))
+                    predicted, few = _layer_norm_errors(net, op, value, bool(suffix))
                     left += few
                 allowance, note = claim(value, scale, left, rounding)
                 yield Claim(f"{name}{suffix}[{l + first}]", value, scale, allowance, note, predicted)
 
 
-def _layer_norm_errors(fim: FisherStatistics, value: float, pair: bool) -> tuple[float | None, float]:
-    """Behind layer norm of C outputs, of which theory takes many: tr Q E[1/sigma^2]/C = (C - 2)/((C - 3) q)."""
-    if fim.normalised_by != "layer norm":
+def _layer_norm_errors(
+    net: Network, op: OrderParameters, value: float, pair: bool
+) -> tuple[float | None, float]:
+    """Behind layer norm of C outputs, of which theory takes many: without eps times (C - 2)/(C - 3)."""
+    last, c = net.layers[-1], net.n_outputs
+    if not isinstance(last, LayerNorm):
         return None, 0.0
-    c = fim.n_outputs
     if c <= 5:
         return None, np.inf
-    return (None, 1 / (c - 3)) if pair else (value * (c - 2) / (c - 3), 0.0)
+    many = op.averaged("q_tilde")[-1]
+    few = np.mean(layer_norm_traces(last, op.q[-1], c)[0]) / c
+    return (None, 1 / (c - 3)) if pair or many == 0 else (value * float(few / many), 0.0)
 
 
 def _passed(name: str, l: int, depth: int) -> int:

@@ -113,7 +113,7 @@ def compare(
       share :math:`(E\,\phi'')^2/\mathrm{Var}\,\phi'` of what the parameters below add is taken away in `predicted`,
       else all of that may be missing;
     - layer norm of units that are not Gaussian: 3/M of errors through each (1.5/M of the mean, 3/M of the second
-      moment). Of C outputs: errors times (C - 2)/(C - 3), which `predicted` has;
+      moment). Of C outputs: errors times (C - 2)/(C - 3) (without `eps`), which `predicted` has;
     - mean subtraction: nothing. Its theory is exact at infinite width and any T; the outlier lies about 4.6/M higher
       for relu (L = 3), pushed by the bulk;
     - softmax: 1.5 L/M of the mean and twice that of the second moment, for outputs that scatter; c/M of the
@@ -177,7 +177,7 @@ def compare(
         spectrum = spectrum_claims(net, fim, ensemble, sizes, rounding)
     rows = [
         _row(ensemble, claim, rounding)
-        for claim in (*spectrum, *layer_claims(fim, sizes, rounding))
+        for claim in (*spectrum, *layer_claims(net, fim, sizes, rounding))
         if claim.quantity.split("[")[0] in ensemble.mean  # products at two inputs need two inputs
     ]
     return Comparison(tuple(rows), net, ensemble.n_samples, ensemble.n_networks, ensemble.output)

@@ -1,0 +1,99 @@
+"""How wide a network must be: the spread of its largest eigenvalue over widths, depths, and in figures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+import mfdnn
+from mfdnn import mlp
+from mfdnn.finite_width import outlier_distribution, spread_map, width_for_spread
+from mfdnn.finite_width.band import outlier_band
+from mfdnn.finite_width.outliers import quiet_distribution
+
+
+@pytest.mark.parametrize("spread", [0.08, 0.3])
+def test_width_for_spread(spread):
+    net = mlp([500, 100, 60, 1], "relu", 2.0, 0.1)
+    found = width_for_spread(net, spread, 100)
+    assert found.spread <= spread
+    assert found.network.widths == found.widths
+    assert found.widths[0] == 500
+    law = quiet_distribution(mfdnn.network.scale_widths(net, 0.97 * found.factor), 100)
+    assert law.largest_standard_deviation / law.largest_mean > 0.99 * spread
+
+
+def test_width_that_does_not_exist():
+    net = mlp([20, 100, 1], "relu", 2.0, 0.1)
+    with pytest.raises(ValueError, match="not reached by any width"):
+        width_for_spread(net, 1e-3, 5)
+    with pytest.raises(ValueError, match="`spread` must be > 0"):
+        width_for_spread(net, 0.0)
+    with pytest.raises(ValueError, match="`net` must have a hidden layer"):
+        width_for_spread(mlp([20, 1]), 0.1)
+    with pytest.raises(TypeError, match="`net` must be a Network"):
+        width_for_spread("relu", 0.1)
+    with pytest.raises(ValueError, match="not reached by any width: no eigenvalue"):
+        width_for_spread(mlp([20, 100, 1], "tanh", 1.0, 0.0, bias=False), 0.1)
+
+
+def test_a_width_at_which_the_law_is_in_doubt_is_told():
+    found = width_for_spread(mlp([100, 100, 1], "relu", 2.0, 0.5), 0.5, 100)
+    assert found.spread > 0.35
+    assert "above 0.35 the expansion" in found.caution
+
+
+def test_spread_map_is_the_law_at_every_point(tmp_path):
+    found = spread_map("relu", 2.0, 0.1, [3, 6], [30, 300], n_samples=40, n_outputs=2)
+    for i, depth in enumerate(found.depths):
+        for j, width in enumerate(found.widths):
+            law = quiet_distribution(mlp([width] * depth + [2], "relu", 2.0, 0.1), 40)
+            assert found.spread[i, j] == law.largest_standard_deviation / law.largest_mean
+            assert found.status[i, j] == ("caution" if law.caution else "ok")
+    assert found.status.tolist() == [["ok", "ok"], ["caution", "ok"]]
+    found.save(tmp_path / "map.npz")
+    assert np.array_equal(mfdnn.finite_width.SpreadMap.load(tmp_path / "map.npz").spread, found.spread)
+    odd = spread_map("tanh", 1.5, 0.0, 3, 50, 100)
+    assert odd.status.tolist() == [["no outlier"]] and np.isinf(odd.spread).all()
+    with pytest.raises(ValueError, match="`depths` must be an integer >= 2, got"):
+        spread_map("relu", 2.0, 0.0, [1, 2], [50])
+    with pytest.raises(TypeError, match="`sigma_w2` must be a single number"):
+        spread_map("relu", [2.0, 2.0], 0.0, [2], [50])
+
+
+def test_a_map_without_any_outlier_is_drawn_and_says_so():
+    ax = spread_map("tanh", 1.5, 0.0, [2, 3], [50, 60], 100).plot()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["no outlier clear of the bulk"]
+    ax.figure.canvas.draw()
+    pyplot.close(ax.figure)
+
+
+def test_spread_of_relu_networks_depends_on_depth_over_root_width():
+    """The same ratio 0.4 at L = 4, 8, 12: the spread is half of it within 10 %. Of tanh it falls by half."""
+    depths, widths = [4, 8, 12], [100, 400, 900]
+    relu = np.diag(spread_map("relu", 2.0, 0.0, depths, widths, 50).spread)
+    assert relu == pytest.approx([0.2] * 3, rel=0.1)
+    tanh = np.diag(spread_map("tanh", 1.5, 0.05, depths, widths, 50).spread)
+    assert tanh[2] < 0.6 * tanh[0]
+
+
+def test_band_or_the_reason_why_there_is_none():
+    net = mlp([100, 100, 100, 1], "relu", 2.0, 0.1)
+    low, high = outlier_band(net, 50).quantiles
+    assert (low, high) == tuple(outlier_distribution(net, 50).quantile([0.05, 0.95]))
+    assert outlier_band(mlp([50, 50, 50, 50, 40], "relu", 2.0, 0.1), 50) == (
+        None,
+        "the 40 outputs are too many for these widths",
+    )
+    assert outlier_band(mfdnn.resnet([50, 50, 1], 2), 50) == (None, "the law is not derived for these layers")
+
+
+@pytest.mark.parametrize("phi, variances", [("relu", (2.0, 0.0)), ("tanh", (1.5, 0.05))])
+def test_widths_in_the_documentation(phi, variances):
+    text = (Path(__file__).parent.parent / "docs" / "finite_width.md").read_text()
+    widths = [
+        width_for_spread(mlp([1000, *[100] * (depth - 1), 1], phi, *variances), 0.1, 50).widths[1]
+        for depth in (4, 8, 12)
+    ]
+    assert ", ".join(map(str, widths)) + " and" in text
