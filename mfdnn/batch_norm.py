@@ -62,7 +62,7 @@ class BatchNormFixedPoint(Result):
 
 
 def batch_norm_fixed_point(
-    act: str | Callable | Activation, batch_size: int | None = None, *, gamma: float = 1.0, beta: float = 0.0
+    phi: str | Callable | Activation, batch_size: int | None = None, *, gamma: float = 1.0, beta: float = 0.0
 ) -> BatchNormFixedPoint:
     r"""Fixed point and gradient explosion of a deep network with batch norm before every activation.
 
@@ -86,7 +86,7 @@ def batch_norm_fixed_point(
 
     Parameters
     ----------
-    act : str, callable or Activation
+    phi : str, callable or Activation
     batch_size : int, optional
         B >= 4: for three samples the mean square of the gradient is infinite. Default: infinite.
     gamma, beta : float
@@ -120,27 +120,27 @@ def batch_norm_fixed_point(
     Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz 2019, "A mean field theory of batch normalization",
     arXiv:1902.08129.
     """
-    phi = activation(act)
+    act = activation(phi)
     gain, offset = finite_number("gamma", gamma), finite_number("beta", beta)
     size = None if batch_size is None else positive_integer("batch_size", batch_size, 4)
-    if np.any(phi.pieces.jumps[:, 0] != 0):
+    if np.any(act.pieces.jumps[:, 0] != 0):
         raise ValueError(
-            f"`act` must be continuous, got {phi.label!r}: its gradients are infinite; take another."
+            f"`phi` must be continuous, got {act.label!r}: its gradients are infinite; take another."
         )
 
     def value(z: np.ndarray) -> np.ndarray:
-        return phi(gain * z + offset)
+        return act(gain * z + offset)
 
     def slope(z: np.ndarray) -> np.ndarray:
-        return gain * phi.slope(gain * z + offset)
+        return gain * act.slope(gain * z + offset)
 
-    kinks = np.array([(kink - offset) / gain for kink in phi.kinks]) if gain else np.empty(0)
+    kinks = np.array([(kink - offset) / gain for kink in act.kinks]) if gain else np.empty(0)
     z, weight, inner = _nodes(kinks, size)
     q = float(weight @ value(z) ** 2)
     product = float(weight @ (value(z) * inner(value)))
     if q - product <= ROUNDING * q:
         raise ValueError(
-            f"`act` must not be constant on a batch, got {phi.label!r} with gamma={gain:g}; change them."
+            f"`phi` must not be constant on a batch, got {act.label!r} with gamma={gain:g}; change them."
         )
     slope_2 = slope(z) ** 2
     if size is None:

@@ -101,7 +101,7 @@ def test_sampled_networks_explode_at_this_rate(act):
 def test_gain_zero_and_jumps_and_small_batches_are_refused():
     with pytest.raises(ValueError, match="`batch_size` must be an integer >= 4, got 3"):
         batch_norm_fixed_point("relu", 3)
-    with pytest.raises(ValueError, match="`act` must not be constant on a batch, got 'tanh' with gamma=0"):
+    with pytest.raises(ValueError, match="`phi` must not be constant on a batch, got 'tanh' with gamma=0"):
         batch_norm_fixed_point("tanh", gamma=0)
-    with pytest.raises(ValueError, match="`act` must be continuous, got 'sign'"):
+    with pytest.raises(ValueError, match="`phi` must be continuous, got 'sign'"):
         batch_norm_fixed_point("sign")
