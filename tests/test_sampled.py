@@ -606,3 +606,11 @@ def test_softmax_needs_two_outputs():
     one, X, _ = draw(CLASSIFIERS["tanh"], 4)
     with pytest.raises(ValueError, match=r"`k` must be at most min\(T\(C - 1\), P\) = 8, got 9"):
         fisher_spectrum(one, X, k=9, output="softmax")
+
+
+def test_inputs_of_the_same_seed_are_independent_of_the_network():
+    """Drawn from one stream, they would be the first weights but for their scale."""
+    one = mfdnn.sample(mfdnn.mlp([100, 100, 1], "tanh"), rng=0)
+    X = np.random.default_rng(0).standard_normal((100, 100))
+    overlap = np.corrcoef(one.parameters[0][0].ravel(), X.ravel())[0, 1]
+    assert abs(overlap) < 4 / 100  # four standard errors of 10^4 numbers

@@ -290,9 +290,14 @@ def test_a_sweep_that_is_killed_resumes(tmp_path, sent, code):
     )
     command = [sys.executable, "-m", "mfdnn.cli", "sweep", str(tmp_path / "spec.toml")]
     command += ["--checkpoint", str(tmp_path / "run"), "--jobs", "2"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    # A suite that runs in the background may have been told to ignore Ctrl-C, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     cells = tmp_path / "run" / "cells"
     while process.poll() is None and not (cells.exists() and cells.read_bytes().count(b"\n") > 20):
         time.sleep(0.01)
@@ -353,6 +358,7 @@ def test_memory_that_is_predicted_is_taken(monkeypatch, change):
         ({"widht": 5}, "`key of the sweep` must be one of inputs, .*; got 'widht'; did you mean width"),
         ({"inputs": None}, r"`inputs` \(number of inputs\) is missing from the sweep; give a value"),
         ({"quantities": None}, "`quantities` is missing from the sweep; name what to measure"),
+        ({"quantities": 3}, "`quantities` must be a list of names, got 3; write"),
         ({"quantities": ["lambda"]}, "`quantities` must be one of .*; got 'lambda'; did you mean"),
         ({"width": []}, "`width` must have at least one value"),
         ({"width": [12, 12]}, "`width` must have different values, got 12 twice"),
@@ -400,6 +406,21 @@ def test_a_wrong_specification_is_named_before_anything_runs(change, message):
     with pytest.raises((TypeError, ValueError), match=message):
         mfdnn.sweep(spec, executor=counting)
     assert counting.done == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"sigma_w2": {"start": 1, "stop": 2, "points": 10**12}},
+            "`sigma_w2`: a range of 1000000000000 points would",
+        ),
+        ({key: range(1, 20_000) for key in ("width", "seed", "n_samples")}, "a sweep of 159.* cells would"),
+    ],
+)
+def test_grids_that_do_not_fit_into_memory_are_refused(change, message):
+    with pytest.raises(MemoryError, match=message):
+        mfdnn.sweep({**SMALL, **change}, executor=Counting())
 
 
 def test_what_is_no_file_of_the_right_kind_is_named(tmp_path):
@@ -468,6 +489,10 @@ def test_a_failed_cell_shows_in_the_exit_code(capsys, tmp_path):
     assert json.loads((tmp_path / "table.json").read_text())["columns"]["lambda_max"].count(None) == 6
     assert cli.main([*argv[:4], "-o", str(tmp_path / "table.csv")]) == 1
     assert "failed: width = 12, activation = relu, seed = 0: ValueError: " in capsys.readouterr().out
+    one = TOML.replace("[12, 15]", "12").replace("seed", "#").replace("sigma_w2 = 2.0", 'init = "critical"')
+    (tmp_path / "spec.toml").write_text(one.replace('"tanh"', '"relu"\nsigma_b2 = 0.1'))
+    assert cli.main([*argv[:4], "-o", str(tmp_path / "table.csv")]) == 1
+    assert "\nfailed: ValueError: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -493,6 +518,15 @@ def test_dask_is_asked_for_where_it_is_missing(capsys, tmp_path, monkeypatch):
     (tmp_path / "spec.toml").write_text(TOML)
     assert cli.main(["sweep", str(tmp_path / "spec.toml"), "--dask", "tcp://127.0.0.1:1"]) == 1
     assert "run `pip install distributed`" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_is_not_there_is_named(capsys, tmp_path):
+    pytest.importorskip("distributed")
+    (tmp_path / "spec.toml").write_text(TOML)
+    assert cli.main(["sweep", str(tmp_path / "spec.toml"), "--dask", "scheduler.json"]) == 1
+    err = capsys.readouterr().err
+    assert "`--dask` 'scheduler.json' leads to no scheduler (missing port number" in err
+    assert "pass tcp://host:port of one that runs, or the file that it wrote." in err
 
 
 def test_on_a_dask_cluster_by_its_address_or_its_file(capsys, tmp_path):

@@ -26,8 +26,8 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
     ----------
     net : Network
     rng : int, numpy.random.Generator, ... , optional
-        Anything `numpy.random.default_rng` takes. Inputs need another seed: normal numbers from the same one are the
-        first weights, up to their scale, and such inputs are far from independent of the network.
+        Anything `numpy.random.default_rng` takes. A number stands for a stream of its own, not for that of
+        ``default_rng(number)``: inputs drawn from the same seed are independent of the network.
     dtype : {"float64", "float32"}
         Of the parameters and of everything computed with them. float32 halves time and memory and gives
         eigenvalues to about 1e-6.
@@ -62,7 +62,8 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
         f"a sample of {net}",
         "take narrower layers" + ("" if kind.itemsize == 4 else " or dtype='float32'"),
     )
-    generator = np.random.default_rng(rng)
+    seed = np.random.SeedSequence(rng).spawn(1)[0] if isinstance(rng, int | np.integer) else rng
+    generator = np.random.default_rng(seed)
     parameters = [layer.initialise(generator, fan_in, kind) for layer, fan_in in net.parameter_layers]
     return SampledNetwork(net, parameters)
 
