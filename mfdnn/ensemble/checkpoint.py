@@ -69,7 +69,13 @@ class Checkpoint:
             ) from None
 
     def add(self, results: Sequence[tuple[Any, Result]]) -> None:
-        """Keep more (task, result), on disk when this returns."""
+        """Keep more (task, result), on disk when this returns.
+
+        Raises
+        ------
+        OSError
+            The disk is full, for example; what was kept before still is.
+        """
         if not results:
             return
         # A newline before and none behind: it also ends a line that a kill cut short.
@@ -77,13 +83,18 @@ class Checkpoint:
             b"\n" + _line({"task": task, "result": {name: array.tolist() for name, array in result.items()}})
             for task, result in results
         )
-        if os.path.exists(self.path):
-            _write(self.path, "ab", lines)
-            return
         temporary = self._temporary()  # so that there never is a file without settings
         try:
-            _write(temporary, "wb", _line({"settings": self.settings}) + lines)
-            os.replace(temporary, self.path)
+            if os.path.exists(self.path):
+                _write(self.path, "ab", lines)
+            else:
+                _write(temporary, "wb", _line({"settings": self.settings}) + lines)
+                os.replace(temporary, self.path)
+        except OSError as error:
+            raise OSError(
+                f"`checkpoint` {self.path!r} cannot take more results ({error.strerror}); make room, and start again: "
+                "what it took before is there."
+            ) from None
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
@@ -92,8 +103,13 @@ class Checkpoint:
         return f"{self.path}.{os.getpid()}.tmp"
 
     def _check_settings(self) -> None:
-        with open(self.path, "rb") as file:
-            found = _content(file.readline().rstrip(b"\n")).get("settings")
+        try:
+            with open(self.path, "rb") as file:
+                found = _content(file.readline().rstrip(b"\n")).get("settings")
+        except OSError as error:
+            raise ValueError(
+                f"`checkpoint` {self.path!r} cannot be read ({error.strerror}); pass another path."
+            ) from None
         if found is None:
             raise ValueError(
                 f"`checkpoint` is {self.path!r}, an existing file that is no checkpoint; pass another path."

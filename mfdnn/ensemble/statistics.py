@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +24,19 @@ from .._validation import (
 )
 from ..datasets import gaussian_inputs
 from ..network import Network
-from ..sampled import LayerActivity, fisher_spectrum, sample
+from ..sampled import (
+    LayerActivity,
+    SampledNetwork,
+    feature_spectrum,
+    fisher_spectrum,
+    sample,
+    squared_fisher_rao_norm,
+)
 from ..sampled.network import float_dtype
 from ..sampled.spectrum import OUTPUTS
 from .run import Checkpoint, n_cores, stack
-from .streams import Streams
+from .settings import describe_arrays, describe_network, describe_stream
+from .streams import streams
 
 __all__ = ["Ensemble", "ensemble"]
 
@@ -50,6 +57,10 @@ class Ensemble(Result):
     q_tilde, q_tilde_st     :math:`\sum_i \delta_i^2` and :math:`\sum_i \delta_i(s) \delta_i(t)`, l = 1..L,
                             summed over units, averaged over inputs (pairs) and outputs
     eigenvalues             on request: the min(TC, P) that can be non-zero, descending (softmax: T (C - 1))
+    feature_mean, ...       with ``geometry=True``: mean, second_moment and outlier_mean of the metric of the
+                            features (`mfdnn.feature_spectrum`)
+    ntk_mean, ...           the same of the tangent kernel (TC x TC) in NTK parameterisation (`mfdnn.empirical_ntk`)
+    squared_fisher_rao_norm  of the parameters (`mfdnn.squared_fisher_rao_norm`)
     ======================  ==================================================================================
 
     The names with ``_st`` are absent for a single input. With `output` "softmax" the first three rows, and
@@ -115,6 +126,7 @@ def ensemble(
     progress: bool = False,
     dtype: Any = "float64",
     eigenvalues: bool = False,
+    geometry: bool = False,
 ) -> Ensemble:
     """Draw networks and measure their order parameters and Fisher spectra.
 
@@ -147,6 +159,9 @@ def ensemble(
     dtype : {"float64", "float32"}
     eigenvalues : bool
         Also keep every network's whole spectrum, as ``values["eigenvalues"]``.
+    geometry : bool
+        Also measure the metric of the features, the tangent kernel in NTK parameterisation and the Fisher-Rao norm:
+        of linear outputs, and layers that treat samples one by one.
 
     Returns
     -------
@@ -196,8 +211,13 @@ def ensemble(
         raise ValueError(
             "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
         )
+    if geometry and (output == "softmax" or net.couples_samples):
+        raise ValueError(
+            "`geometry` needs linear outputs and layers that treat samples one by one, got "
+            f"{net} and {output} outputs; drop it."
+        )
     kind = float_dtype(dtype)
-    seeds = _streams(rng, n_networks)
+    seeds = streams(rng, n_networks)
     measure = partial(
         _measure,
         net=net,
@@ -208,6 +228,7 @@ def ensemble(
         output=output,
         dtype=kind.name,
         eigenvalues=bool(eigenvalues),
+        geometry=bool(geometry),
     )
     kept = None
     if checkpoint is not None:
@@ -237,21 +258,9 @@ def ensemble(
     )
 
 
-def _streams(rng: Any, n_networks: int) -> Sequence[np.random.SeedSequence]:
-    """One seed per network."""
-    try:
-        sequence: Any = np.random.default_rng(rng).bit_generator.seed_seq
-        return Streams(sequence, n_networks)
-    except (AttributeError, TypeError):  # a RandomState cannot be split, and NumPy 1 does not take it at all
-        raise TypeError(
-            f"`rng` must be something that can be split into one stream per network, got {type(rng).__name__}; "
-            "pass an integer, or numpy.random.default_rng of one."
-        ) from None
-
-
 def same_network(one: Network, two: Network) -> bool:
     """Whether two networks are the same in all that matters to a sample."""
-    return _describe(one) == _describe(two)
+    return describe_network(one) == describe_network(two)
 
 
 def _measure(
@@ -264,6 +273,7 @@ def _measure(
     output: str,
     dtype: str,
     eigenvalues: bool,
+    geometry: bool,
 ) -> dict[str, np.ndarray]:
     """One network: the numbers of `Ensemble`."""
     # `fisher_spectrum` reports an overflow, in one sentence.
@@ -279,7 +289,25 @@ def _measure(
         numbers = {"lambda_max": spectrum.largest, **top, **measured}
         if eigenvalues:
             numbers["eigenvalues"] = spectrum.eigenvalues
+        if geometry:
+            numbers |= _geometry(one, X)
     return {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+
+
+def _geometry(one: SampledNetwork, X: np.ndarray) -> dict[str, float]:
+    """Metric of the features, tangent kernel in NTK parameterisation, Fisher-Rao norm."""
+    features, kernel = feature_spectrum(one, X), fisher_spectrum(one, X, parameterisation="ntk")
+    ntk = len(X) * kernel.eigenvalues
+    size = len(X) * one.network.n_outputs
+    return {
+        "feature_mean": features.mean,
+        "feature_second_moment": features.second_moment,
+        "feature_outlier_mean": float(features.eigenvalues[: one.network.n_outputs].mean()),
+        "ntk_mean": float(ntk.sum()) / size,
+        "ntk_second_moment": float(ntk @ ntk) / size,
+        "ntk_outlier_mean": len(X) * kernel.outlier_mean,
+        "squared_fisher_rao_norm": squared_fisher_rao_norm(one, X),
+    }
 
 
 def _order_parameters(layers: Sequence[LayerActivity]) -> dict[str, list[float]]:
@@ -328,32 +356,16 @@ def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) ->
 
 
 def _settings(keywords: dict[str, Any], seed: np.random.SeedSequence) -> dict[str, str]:
-    """What determines the results, in words: a checkpoint made with other words is another run's."""
+    """What determines the results, in words."""
     inputs = keywords["inputs"]
-    given = "none"
-    if inputs is not None:
-        digest = hashlib.sha256(np.ascontiguousarray(inputs).tobytes()).hexdigest()[:16]
-        given = f"{inputs.shape} {digest}"
     return {
-        **_describe(keywords["net"]),
-        "inputs": given,
-        "rng": f"seed {seed.entropy}, key {seed.spawn_key}",
+        **describe_network(keywords["net"]),
+        "inputs": "none" if inputs is None else describe_arrays(inputs),
+        "rng": describe_stream(seed),
         **{name: repr(keywords[name]) for name in ("n_samples", "q0", "c0", "dtype", "eigenvalues")},
         # A line of its own, so that what was made before there was a choice is still read.
         **({"output": keywords["output"]} if keywords["output"] != "linear" else {}),
-    }
-
-
-def _describe(net: Network) -> dict[str, str]:
-    x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
-    return {
-        "net": f"{net} {list(net.layers)}",
-        # To the last digit, which the description above rounds.
-        "variances": repr(
-            [[v for v in vars(layer).values() if isinstance(v, float)] for layer, _ in net.walk()]
-        ),
-        # Labels do not tell two lambdas apart, values do; not to the last digit: machines differ in it.
-        "activations": repr([[act.label, *(f"{value:.6g}" for value in act(x))] for act in net.activations]),
+        **({"geometry": "True"} if keywords["geometry"] else {}),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "streams"]
 
 _AT_ONCE = 1000  # seeds made only to be counted
 
@@ -30,3 +30,15 @@ class Streams(Sequence):
         return np.random.SeedSequence(
             self._first.entropy, spawn_key=(*key, start + index), pool_size=self._first.pool_size
         )
+
+
+def streams(rng: Any, n: int) -> Streams:
+    """One seed for each of n networks, from anything that `numpy.random.default_rng` takes and that can be split."""
+    try:
+        sequence: Any = np.random.default_rng(rng).bit_generator.seed_seq
+        return Streams(sequence, n)
+    except (AttributeError, TypeError):  # a RandomState cannot be split, and NumPy 1 does not take it at all
+        raise TypeError(
+            f"`rng` must be something that can be split into one stream per network, got {type(rng).__name__}; "
+            "pass an integer, or numpy.random.default_rng of one."
+        ) from None

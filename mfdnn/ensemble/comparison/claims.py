@@ -128,10 +128,9 @@ def _edge_claims(fim: FisherStatistics) -> Iterator[Claim]:
     assert known is not None and known.edge is not None
     edge, largest = known.edge, fim.largest
     top, note = (np.inf, edge.caution) if edge.caution else (EDGE[edge.norm] * largest, "")
-    yield Claim("lambda_max", largest, largest, top, note)
-    yield Claim(
-        "outlier_mean", largest, largest, *((top, note) if fim.n_outputs == 1 else (np.inf, EDGE_ONLY))
-    )
+    others = (top, note) if fim.n_outputs == 1 else (np.inf, EDGE_ONLY)
+    yield Claim("lambda_max", largest, largest, top, note, predicted=largest)
+    yield Claim("outlier_mean", largest, largest, *others, predicted=largest)
 
 
 def _layer_norm_claims(fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
@@ -150,7 +149,7 @@ def _outlier_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scale
     try:
         law = _law(net, ens)
     except NoOutlier as error:
-        reason = f"{str(error).split(' (')[0]}: theory has only the leading value"
+        reason = f"{error.reason}: theory has only the leading value"
         for name in ("lambda_max", "outlier_mean"):
             yield Claim(name, largest, largest, np.inf, reason)
         return

@@ -9,10 +9,12 @@ import numpy as np
 
 from ..._validation import positive_integer
 from ...fisher import fisher_statistics
+from ...fisher.normalised import refuse_softmax
 from ...network import Network
 from ..statistics import Ensemble, same_network
 from ..statistics import ensemble as draw
 from .claims import Claim, layer_claims, scales, spectrum_claims
+from .geometry import geometry_claims
 from .softmax import softmax_claims
 from .table import Comparison, Row, three_sigma, three_sigma_of_law
 
@@ -35,13 +37,14 @@ def compare(
     checkpoint: str | os.PathLike | None = None,
     progress: bool = False,
     dtype: Any = "float64",
+    geometry: bool = False,
     ensemble: Ensemble | None = None,
 ) -> Comparison:
     r"""Compare the theory of a network with sampled networks of its own width.
 
     Parameters
     ----------
-    net, n_samples, n_networks, q0, c0, inputs, output, rng, executor, checkpoint, progress, dtype
+    net, n_samples, n_networks, q0, c0, inputs, output, rng, executor, checkpoint, progress, dtype, geometry
         As in `mfdnn.ensemble`; at least two networks.
     ensemble : Ensemble, optional
         Compare with these networks and draw none. It knows its inputs and outputs: `n_samples`, `q0`, `c0`, `inputs`
@@ -99,6 +102,10 @@ def compare(
     second_moment (P/C)    :math:`B' + \lambda_0^2\,[(2c + L^2/4 + 1)/M + (C + 1)\,b] + 7(L - 1)A_1^2/(TM)`
     =====================  ============================================================================
 
+    With ``geometry=True`` the metric of the features and the tangent kernel: (3/4)(L - 1)/M of the mean; :math:`c/M`
+    of the outliers, with :math:`\kappa_1/\kappa_2` and b their own, for the kernel :math:`T B'/s` more with its own B;
+    twice that and (C + 1) b of the second moment s. The squared Fisher-Rao norm: (3/2) L/M.
+
     Chance overlaps of two inputs in layer l, of relative size :math:`M_l^{-1/2}`, are felt by all later
     layers: :math:`B = \sum_{l<L} B_l^2/M_l`, :math:`B_l = \sum_{j>l} M_{j-1} \hat q^{j-1} \tilde q_{st}^j`,
     and :math:`B' = B\,[1 + 3(C + 1)(L - 1)/(2M)]`. The gradients of two outputs overlap with relative variance
@@ -146,6 +153,8 @@ def compare(
     >>> print(f"{row.theory:.1f} at infinite width, {row.predicted:.1f} at this one, {row.simulation:.1f} simulated")
     29.0 at infinite width, 29.9 at this one, 29.6 simulated
     """
+    if "softmax" in (output, getattr(ensemble, "output", None)) and isinstance(net, Network):
+        refuse_softmax(net)  # before networks are drawn
     if ensemble is None:
         n_networks = positive_integer("n_networks", n_networks, minimum=2)
         ensemble = draw(
@@ -161,6 +170,7 @@ def compare(
             checkpoint=checkpoint,
             progress=progress,
             dtype=dtype,
+            geometry=geometry,
         )
     else:
         _check_ensemble(ensemble, net, n_samples, q0, c0, inputs, output)
@@ -175,9 +185,10 @@ def compare(
         spectrum = softmax_claims(net, fim, ensemble, sizes)
     else:
         spectrum = spectrum_claims(net, fim, ensemble, sizes, rounding)
+    metrics = geometry_claims(net, fim, ensemble, sizes) if "feature_mean" in ensemble.mean else ()
     rows = [
         _row(ensemble, claim, rounding)
-        for claim in (*spectrum, *layer_claims(net, fim, sizes, rounding))
+        for claim in (*spectrum, *metrics, *layer_claims(net, fim, sizes, rounding))
         if claim.quantity.split("[")[0] in ensemble.mean  # products at two inputs need two inputs
     ]
     return Comparison(tuple(rows), net, ensemble.n_samples, ensemble.n_networks, ensemble.output)

@@ -1,0 +1,82 @@
+"""What theory says of the metric of the features, of the neural tangent kernel, and of the Fisher-Rao norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...fisher import FisherStatistics, feature_statistics, fisher_rao_statistics
+from ...kernels import ntk_statistics
+from ...network import Network
+from ..statistics import Ensemble
+from .claims import NO_OUTLIER, THIRD, TOO_NARROW, WHOLE, Claim, Scales, averages
+
+__all__ = ["geometry_claims"]
+
+
+def geometry_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+    """Of what `geometry=True` measures; of what has no theory, nothing."""
+    given: dict[str, Any] = {"n_samples": ens.n_samples, "q0": ens.q0, "c0": ens.c0}
+    if ens.inputs is not None:
+        given = {"inputs": ens.inputs}
+    one, two = averages(fim.order_parameters)
+    two = two if ens.n_samples > 1 else one
+    sigma_w2 = np.array([layer.sigma_w2 for layer, _ in net.weight_layers])
+    try:
+        metric = feature_statistics(net, **given)
+    except ValueError:
+        return
+    parts = _Parts(sigma_w2 * one["q_tilde"], sigma_w2 * two["q_tilde"], s, ens.n_samples, net.n_outputs)
+    yield from parts.claims("feature_", metric.mean, metric.second_moment, metric.largest, 0.0)
+
+    kernel = ntk_statistics(net, parameterisation="ntk", **given)
+    later = np.cumsum((sigma_w2 * one["q_hat"] * two["q_tilde"])[::-1])[::-1]
+    chance = later**2 / fim.order_parameters.fan_in * (ens.n_samples > 1)
+    if ens.inputs is not None:
+        chance[0] = 0.0  # the overlaps of given inputs are no matter of chance
+    parts = _Parts(one["q"] * one["q_tilde"], two["q"] * two["q_tilde"], s, ens.n_samples, net.n_outputs)
+    yield from parts.claims(
+        "ntk_", kernel.mean, kernel.second_moment, kernel.largest, ens.n_samples * float(chance.sum())
+    )
+
+    try:
+        norm = fisher_rao_statistics(net, **({"q0": ens.q0} if ens.inputs is None else given))
+    except ValueError:
+        return
+    value = norm.squared_norm
+    yield Claim("squared_fisher_rao_norm", value, value, 1.5 * s.depth / s.width * value)
+
+
+class _Parts:
+    """A kernel that is a sum over weight layers, at one input and at two, with the corrections of its size."""
+
+    def __init__(self, one: np.ndarray, two: np.ndarray, s: Scales, n_samples: int, n_outputs: int):
+        self.s, self.n, self.c = s, n_samples, n_outputs
+        self.one, self.two = float(one.sum()), float(two.sum())
+        shares = np.cumsum(one / n_samples + two * (1 - 1 / n_samples))
+        shares /= shares[-1] if shares[-1] else 1.0
+        self.overlap = 1.5 * float(np.sum(shares**2)) / s.width  # of the derivatives of two outputs
+
+    def claims(
+        self, prefix: str, mean: float, second: float, largest: float, chance: float
+    ) -> Iterator[Claim]:
+        """Of mean, second moment, and mean of the outliers; `chance` is what overlaps of inputs add to squares."""
+        s = self.s
+        yield Claim(f"{prefix}mean", mean, mean, 0.75 * (s.depth - 1) / s.width * mean)
+        if self.n > 1 and self.n * self.two <= self.one:
+            yield Claim(f"{prefix}outlier_mean", largest, largest, np.inf, NO_OUTLIER)
+            yield Claim(f"{prefix}second_moment", second, second, np.inf, NO_OUTLIER)
+            return
+        left = (self.one / (2 * self.two) + 1.25 * s.depth) / s.width if self.two else np.inf
+        square = chance * s.overlap(self.c) / second if second > 0 else 0.0
+        yield self._claim(f"{prefix}outlier_mean", largest, left + square / self.n, THIRD)
+        yield self._claim(
+            f"{prefix}second_moment", second, 2 * left + (self.c + 1) * self.overlap + square, WHOLE
+        )
+
+    def _claim(self, name: str, value: float, relative: float, most: float) -> Claim:
+        if relative > most:
+            return Claim(name, value, value, np.inf, TOO_NARROW)
+        return Claim(name, value, value, relative * value)
