@@ -74,12 +74,16 @@ def _member(path: str, archive: np.lib.npyio.NpzFile) -> np.ndarray:
 def _csv(path: str) -> np.ndarray:
     """Numbers separated by commas, one input a line, below a line of names or none."""
     with open(path, encoding="utf-8-sig") as file:
-        first = file.readline()
+        first, more = file.readline(), any(line.strip() for line in file)
     try:
         [float(cell) for cell in first.split(",")]
         header = 0
     except ValueError:
         header = 1
+        if not more:
+            raise ValueError(
+                f"`inputs` must hold numbers, one input a line, but {path!r} has no line of them; fill it."
+            ) from None
     try:
         return np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2, encoding="utf-8-sig")
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Checkpoints: what is finished survives a kill, a cut and damage, and is never computed twice."""
 
+import errno
 import os
 import time
 
@@ -112,6 +113,29 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     kept.add([(0, {"x": np.ones(2)})])
     assert os.listdir(tmp_path) == ["run"]
     assert [task for task, _ in checkpoint.Checkpoint(path, {"a": "1"})] == [0]
+
+
+def test_a_full_disk_is_named_and_what_was_kept_is_still_there(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for tasks in ([], [0]):
+        kept = checkpoint.Checkpoint(path, {"a": "1"})
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.os, "fsync", full)
+            with pytest.raises(
+                OSError, match=r"`checkpoint` '.*run' cannot take more results \(No space left"
+            ):
+                kept.add([(1, {"x": np.ones(2)})])
+        assert set(tasks) <= set(dict(kept))
+        kept.add([(0, {"x": np.ones(2)})])
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\); pass another path"):
+        checkpoint.Checkpoint(tmp_path, {"a": "1"})
 
 
 def filled(path, tasks):

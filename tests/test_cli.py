@@ -202,7 +202,7 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["report", "20-24-2", "--data", "digits"], ["64 features", "20"]),
         (
             ["fisher", "20-24-6", "--norm", "layer_norm", "--norm-at", "last", "--softmax"],
-            ["`fim`", "layer norm"],
+            ["`output`", "layer norm"],
         ),
         (
             ["learning-rate", "20-24-2", "--norm", "batch_norm", "--confidence", "0.9"],
@@ -378,6 +378,8 @@ def test_normalisations_from_the_command_line(capsys):
         assert simulated(json.loads(out)["rows"]) == simulated(
             mfdnn.compare(net, 12, 2, rng=0).to_dict()["rows"]
         )
+    _, out, _ = run(capsys, "fisher", "20-24-24-1", "--norm", "mean_subtraction", "--norm-at", "last")
+    assert "lower (c_1 = 0)" in out and "upper (c_2 = 0)" in out
 
 
 def test_softmax_from_the_command_line(capsys, tmp_path):
@@ -413,5 +415,9 @@ def test_inputs_of_ones_own(capsys, tmp_path):
     (tmp_path / "words.csv").write_text("a,b\n1,two\n")
     code, _, err = run(capsys, "fisher", "2-24-2", "--data", str(tmp_path / "words.csv"))
     assert code == 2 and "one input a line" in err
+    for nothing in ("", "a,b\n", "a,b\n\n"):
+        (tmp_path / "empty.csv").write_text(nothing)
+        code, _, err = run(capsys, "fisher", "2-24-2", "--data", str(tmp_path / "empty.csv"))
+        assert code == 2 and err.count("\n") == 1 and "has no line of them" in err
     (tmp_path / "ragged.csv").write_text("1,2\n3\n")
     assert run(capsys, "fisher", "2-24-2", "--data", str(tmp_path / "ragged.csv"))[0] == 2

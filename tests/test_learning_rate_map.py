@@ -1,5 +1,6 @@
 """Maps of training over width and learning rate: the edges where theory has them, and the bookkeeping."""
 
+import tracemalloc
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -12,6 +13,7 @@ import mfdnn
 from mfdnn import plots
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.learning_rate import stability_limit
+from mfdnn.training import map as training_map
 
 VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1), "gelu": (2.0, 0.1)}
 WIDTHS, RATES = [20, 40], np.geomspace(0.03, 3.0, 5)
@@ -276,6 +278,18 @@ def test_inputs_too_many_for_their_kernel_are_trained_all_the_same(monkeypatch):
         and result.caution == "No limit: the kernel would take 26.8 GiB; take fewer inputs."
     )
     assert result.final_loss.shape == (2, 5)
+
+
+def test_fewer_trials_at_once_where_memory_is_short(monkeypatch):
+    nets = [network(width) for width in (10, 300)]
+    monkeypatch.setattr(training_map, "n_cores", lambda: 64)
+    tracemalloc.start()
+    mfdnn.learning_rate_map(network(300), [300], [1e-3], 2, n_samples=200, n_trials=1, momentum=0.5, rng=0)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    for memory, low, high in ((1e15, 64, 64), (16 * taken, 8, 24), (10.0, 1, 1)):
+        monkeypatch.setattr(training_map, "available_memory", lambda memory=memory: memory)
+        assert low <= training_map._workers(nets, 200, np.dtype("float32"), 0.5) <= high
 
 
 # -- executors, checkpoints, files -----------------------------------------------------------------------------

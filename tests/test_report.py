@@ -159,6 +159,29 @@ def test_page_names_a_rate_for_most_networks_where_their_law_is_known():
     assert "no rate for a share of the networks drawn: no eigenvalue stands clear of the bulk" in flat(page)
 
 
+def test_a_network_that_learns_nothing_has_a_page_and_a_picture():
+    """Equal inputs, whose mean is subtracted: every gradient is 0."""
+    plain = mfdnn.mlp([5, 20, 3], "relu", init="he")
+    nothing = mfdnn.Network(5, [*plain.layers, mfdnn.MeanSubtraction()])
+    page = mfdnn.report(nothing, inputs=np.ones((6, 5)), n_networks=2, rng=0)
+    assert float(page.learning_rate) == np.inf and page.boundary.widths.size == 0
+    assert "nan" not in str(page)
+    figure = page.figure()
+    said = [text.get_text().splitlines()[0] for ax in figure.axes[2:4] for text in ax.texts]
+    assert said == ["all gradients are 0: no eigenvalues", "nothing is learnt"]
+    pyplot.close(figure)
+
+
+def test_exact_order_parameters_have_no_scatter():
+    """1 - 1/T, up to rounding, of all networks."""
+    plain = mfdnn.mlp([10, 20, 20, 1], "relu", init="he")
+    page = mfdnn.report(
+        mfdnn.Network(10, [*plain.layers, mfdnn.MeanSubtraction()]), n_samples=60, n_networks=3, rng=0
+    )
+    last = str(page).split("Fisher information")[0].rstrip().splitlines()[-1]
+    assert last.endswith("(0)") and "e-1" not in last
+
+
 @pytest.mark.parametrize(("n_outputs", "names"), [(1, 1), (3, 2)])
 def test_page_says_largest_eigenvalue_once(n_outputs, names):
     plain = mfdnn.mlp([10, 16, 16, n_outputs], "relu", sigma_w2=2.0, sigma_b2=0.1)

@@ -386,6 +386,47 @@ def test_outcomes_of_mini_batches_are_told_by_epochs():
     assert mfdnn.train(one, X, Y, 50 * limit, 90, batch_size=10, rng=0).outcome == "diverged"
 
 
+@pytest.mark.parametrize("times", [0.2, 1.5, 4.0])
+def test_outcomes_do_not_depend_on_the_units_of_the_loss(times):
+    """A sum over a batch is the mean times its size: the same steps with another rate, the same outcome."""
+    one, X = wide()
+    Y = gaussian_inputs(30, 1, rng=9)
+    rate = times * 2 / mfdnn.fisher_spectrum(one, X).largest
+    mean = mfdnn.train(one, X, Y, rate, 60, batch_size=10, rng=0)
+    summed = mfdnn.train(one, X, Y, rate / 20, 60, batch_size=10, rng=0, loss="torch_mse_sum")
+    assert (summed.outcome, summed.grew_step) == (mean.outcome, mean.grew_step)
+    assert summed.peak == pytest.approx(mean.peak, rel=1e-6)  # rounding grows on the way
+
+
+def test_a_short_last_batch_counts_for_its_samples():
+    """Of three samples one has the wrong target; at a rate that changes nothing an epoch has the initial loss."""
+    one, X = draw(n_samples=3)
+    Y = one(X) + 100.0 * (np.arange(3) == 1)[:, None]
+    for seed in range(5):  # the wrong one is alone in some
+        run = mfdnn.train(one, X, Y, 1e-20, 8, batch_size=2, rng=seed)
+        assert run.outcome == "fell" and run.final_loss == pytest.approx(run.initial_loss, rel=1e-9)
+
+
+def test_a_perfect_fit_diverges_by_an_overflow_only():
+    one, X = draw()
+    run = mfdnn.train(one, X, one(X), 0.01, 20, weight_decay=0.1)
+    assert (run.outcome, run.peak, run.initial_loss) == ("grew", np.inf, 0.0)
+    still = mfdnn.train(one, X, one(X), 0.01, 20)
+    assert (still.outcome, still.peak) == ("fell", 1.0)
+    assert mfdnn.train(one, X, one(X), 1e6, 200, weight_decay=0.1).outcome == "diverged"
+
+
+def test_a_loss_that_is_infinite_at_the_start_has_diverged():
+    one = mfdnn.sample(mfdnn.mlp([5, 7, 3], "linear"), rng=0, dtype="float32")
+    large = mfdnn.SampledNetwork(
+        one.network, [tuple(a * np.float32(1e18) for a in group) for group in one.parameters]
+    )
+    X = 1e30 * gaussian_inputs(9, 5, rng=1)
+    for batch_size in (None, 3):
+        run = mfdnn.train(large, X, np.ones((9, 3)), 0.1, 5, batch_size=batch_size, rng=0)
+        assert (run.outcome, run.diverged_step, run.initial_loss, run.peak) == ("diverged", 0, np.inf, np.inf)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_overflow_is_divergence_and_nothing_is_nan(dtype):
     one = mfdnn.sample(mfdnn.mlp([5, 7, 6, 3], "linear"), rng=0, dtype=dtype)

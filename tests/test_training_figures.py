@@ -56,6 +56,21 @@ def test_lines_of_maps_of_the_digits(panel, phi, drawn):
     assert np.interp(40, x, y) == pytest.approx(float(mfdnn.max_learning_rate(net, inputs=X)), rel=1e-12)
 
 
+def test_mnist_takes_the_place_of_the_digits(monkeypatch):
+    X, y = gaussian_inputs(40, 12, rng=0), np.arange(40) % 10
+    asked = []
+
+    def fetched(name, n_samples, **options):
+        asked.append((name, n_samples))
+        return X, y
+
+    monkeypatch.setattr(karakida2019_training, "openml", fetched)
+    found = karakida2019_training.one_epoch("tanh", True, 0, False, images="mnist")
+    assert asked == [("mnist", 40)]
+    lr = mfdnn.max_learning_rate(karakida2019_training.classifier(40, "tanh", 12), inputs=X)
+    assert found.limit[1] == lr.value
+
+
 def test_normalised_maps_have_no_catapult_limit(drawn):
     shown = panels(drawn["karakida2019-normalization-rates"])
     has = {panel: any(line.get_gid() == "catapult_limit" for line in ax.lines) for panel, ax in shown.items()}

@@ -51,7 +51,7 @@ def run_sweep(args: argparse.Namespace) -> Output:
     lines = [repr(found)]
     for place, why in list(found.failures.items())[:10]:
         names = [f"{key} = {values[i]}" for (key, values), i in zip(found.axes.items(), place, strict=True)]
-        lines.append(f"failed: {', '.join(names)}: {why}")
+        lines.append(": ".join(["failed", *([", ".join(names)] if names else []), why]))
     if not args.output:
         lines += ["", table(found.columns())]
     return Output("\n".join(lines), found.to_dict(), save=found.save, failed=bool(found.failures))
@@ -111,5 +111,12 @@ def _cluster(address: str) -> Iterator[Any]:
             "`--dask` needs Dask, which is not installed; run `pip install distributed`, or use --jobs."
         ) from None
     where = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
-    with Client(**where) as client:
+    try:
+        client = Client(**where)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"`--dask` {address!r} leads to no scheduler ({error}); pass tcp://host:port of one that runs, or the file "
+            "that it wrote."
+        ) from None
+    with client:
         yield client.get_executor(pure=False)

@@ -113,6 +113,9 @@ def run_fisher(args: argparse.Namespace) -> Output:
         "bulk": fim.bulk,
         "largest_leading": fim.largest_leading,
     }
+    known = fim.output_normalisation
+    if known is not None:
+        rows |= {"lower (c_1 = 0)": known.lower(), "upper (c_2 = 0)": known.upper()}
     blocks = {
         "layer": np.arange(1, len(fim.layers) + 1),
         **{

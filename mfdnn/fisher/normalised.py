@@ -19,12 +19,18 @@ from .kernel import DENSE_UP_TO, Sums, kernel, sums
 if TYPE_CHECKING:
     from ..finite_width.centred import CentredEdge
 
-__all__ = ["OutputNormalisation", "describe", "layer_norm_traces", "output_normalisation", "summation"]
+__all__ = [
+    "OutputNormalisation",
+    "describe",
+    "layer_norm_traces",
+    "output_normalisation",
+    "refuse_softmax",
+    "summation",
+]
 
-N_OUTPUTS = (
-    32  # outputs that batch norm of given inputs averages over, and draws of all outputs for layer norm
-)
+N_OUTPUTS = 32  # that batch norm of given inputs averages over; for layer norm draws of all outputs
 ROUNDING = 1e-12  # of eigenvalues of a kernel, relative to the largest
+N_TOPS = 8  # draws that the largest eigenvalue averages over where the mean gain is known
 TOLERANCE = 1e-4  # of a largest eigenvalue, far below its scatter over draws
 
 
@@ -117,6 +123,16 @@ def output_normalisation(net: Network) -> MeanSubtraction | BatchNorm | LayerNor
     return last if isinstance(last, MeanSubtraction | BatchNorm | LayerNorm) else None
 
 
+def refuse_softmax(net: Network) -> None:
+    """There is no theory of class probabilities behind a normalisation of the outputs."""
+    last = output_normalisation(net)
+    if last is not None:
+        raise ValueError(
+            f"`output` = softmax needs linear outputs, got {last.kind} behind them, of which there is no softmax "
+            "theory; take the network without it, or sample it (`mfdnn.ensemble`)."
+        )
+
+
 def describe(
     last: MeanSubtraction | BatchNorm,
     body: OrderParameters,
@@ -128,7 +144,7 @@ def describe(
     """What is known with `last` behind the outputs; `net` is the network without it, where inputs are exchangeable."""
     batch = isinstance(last, BatchNorm)
     scale, edge, largest = np.ones(()), None, None
-    why = "it is that of random inputs of one mean square and one correlation."
+    why = "it is known for random inputs of one mean square and one correlation only."
     if isinstance(last, BatchNorm):
         variance = body.averaged("q")[-1] - body.averaged("q_st")[-1] + last.eps
         scale = np.divide(last.gamma**2, variance, out=np.zeros_like(variance), where=variance > 0)
@@ -247,10 +263,11 @@ class _Drawn:
             pairs = np.sum(average**2, axis=(1, 2)) - own.mean(axis=1) / n
             square = float(np.mean(pairs) * two**2 + np.mean(own) * one**2 / n) / c
         off = rest * float(np.mean(trace)) / c
-        top = float(np.mean([self._top(i, one, two) for i in range(len(z))]))
+        n_tops = len(z) if c <= 5 else N_TOPS
+        top = float(np.mean([self._top(i, one, two) for i in range(n_tops)]))
         if c > 5:
             # What inputs share makes all gains of a draw large, or small: their known means take that out.
-            top *= _over(np.mean(trace * one), np.mean(drawn * one))
+            top *= _over(np.mean(trace * one), np.mean(drawn[:n_tops] * one))
             square *= _over(np.mean(exact[1] * one**2), np.mean(own * one**2))
         return Sums(diagonal, off, square, top)
 

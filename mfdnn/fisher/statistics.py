@@ -15,7 +15,7 @@ from ..network import Network
 from ..order_parameters import OrderParameters, order_parameters
 from .cross_entropy import SoftmaxStatistics, softmax_statistics
 from .kernel import first_block_edge, sums
-from .normalised import OutputNormalisation, describe, output_normalisation, summation
+from .normalised import OutputNormalisation, describe, output_normalisation, refuse_softmax, summation
 from .outlier import outlier_caution
 
 __all__ = ["BlockStatistics", "FisherStatistics", "check_correlation", "fisher_statistics"]
@@ -254,7 +254,7 @@ def fisher_statistics(
     :math:`Q_t = I - (1 1^T + z_t z_t^T)/C` the dual of F has the blocks
     :math:`Q_s Q_t \Theta_{st}/(\sigma_s \sigma_t T)`; `mean` has the factor :math:`(C - 2)\,E[\sigma^{-2}]/C`,
     :math:`E[\sigma^{-2}] = C/((C - 3)\,q^L)` without eps. The others average over 32 draws of all outputs, for C > 5
-    held to the known means of :math:`\sigma^{-2}` and :math:`\sigma^{-4}`: at C = 10 `largest` is good to 0.2 %,
+    held to the known means of :math:`\sigma^{-2}` and :math:`\sigma^{-4}`: at C = 10 `largest` is good to 0.4 %,
     `second_moment` to 3 %.
     :math:`\sigma^{-2}` is heavy-tailed for few outputs: no mean at C = 3, no variance up to C = 5.
 
@@ -283,6 +283,8 @@ def fisher_statistics(
         raise ValueError(
             "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
         )
+    if output == "softmax":
+        refuse_softmax(net)
     if net.couples_samples and op._tangents is None:
         raise ValueError(
             "`net` has layers that couple samples, of whose Fisher information there is no theory yet; sample it "

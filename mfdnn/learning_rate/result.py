@@ -111,7 +111,9 @@ class LearningRate(Result):
     @property
     def convention(self) -> str:
         """Which loss, which matrix, which statement the number belongs to."""
-        matrix = f"{self.scale:g} F" + (f" + {self.weight_decay:g} I" if self.weight_decay else "")
+        matrix = ("F" if self.scale == 1 else f"{self.scale:g} F") + (
+            f" + {self.weight_decay:g} I" if self.weight_decay else ""
+        )
         head = f"loss {self.loss} = {LOSSES[self.loss]}; F = (1/T) sum_t sum_k grad f_k grad f_k^T; "
         drawn = ""
         if self.lambda_quantile is not None:

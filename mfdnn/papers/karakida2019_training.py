@@ -8,13 +8,14 @@ approach", AISTATS 2019, arXiv:1806.01316.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import plots
-from ..datasets import digits
+from ..datasets import digits, openml
 from ..network import Network, mlp
 from ..training import LearningRateMap, learning_rate_map
 from ._style import letter, paper_style
@@ -38,9 +39,9 @@ def teacher_student(width: int, phi: str) -> Network:
     return mlp([width] * 3 + [1], phi, *NETWORKS[phi])
 
 
-def classifier(width: int, phi: str) -> Network:
-    """Three weight layers, four of relu, for the digits."""
-    return mlp([64, *[width] * (3 if phi == "relu" else 2), 10], phi, *NETWORKS[phi])
+def classifier(width: int, phi: str, n_inputs: int = 64) -> Network:
+    """Three weight layers, four of relu, for images of ten classes."""
+    return mlp([n_inputs, *[width] * (3 if phi == "relu" else 2), 10], phi, *NETWORKS[phi])
 
 
 def full_batch(phi: str, fast: bool, rng: Any, progress: bool) -> LearningRateMap:
@@ -59,16 +60,18 @@ def full_batch(phi: str, fast: bool, rng: Any, progress: bool) -> LearningRateMa
     )
 
 
-def one_epoch(phi: str, fast: bool, rng: Any, progress: bool) -> LearningRateMap:
-    """One epoch of mini-batches on the digits, squared errors."""
+def one_epoch(phi: str, fast: bool, rng: Any, progress: bool, images: str = "digits") -> LearningRateMap:
+    """One epoch of mini-batches on images, squared errors."""
     n_images = 40 if fast else N_IMAGES
     batch = 20 if fast else BATCH
+    options: dict[str, Any] = {"rng": 0, "standardise": True}
+    X, y = digits(n_images, **options) if images == "digits" else openml(images, n_images, **options)
     return learning_rate_map(
-        partial(classifier, phi=phi),
+        partial(classifier, phi=phi, n_inputs=X.shape[1]),
         WIDTHS_FAST if fast else WIDTHS,
         np.geomspace(*RATES_EPOCH, 4 if fast else N_RATES),
         n_images // batch,
-        data=digits(n_images, rng=0, standardise=True),
+        data=(X, y),
         batch_size=batch,
         n_trials=2 if fast else N_TRIALS,
         rng=rng,
@@ -77,7 +80,7 @@ def one_epoch(phi: str, fast: bool, rng: Any, progress: bool) -> LearningRateMap
 
 
 @paper_style
-def figure2(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
+def figure2(fast: bool = False, rng: Any = 0, progress: bool = False, *, images: str = "digits") -> Figure:
     r"""Training loss over width and learning rate: full batches and mini-batches, with 2/lambda_max.
 
     After the paper's maps: full-batch descent on data made by a teacher (left) and stochastic descent on images
@@ -97,6 +100,8 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     ----------
     fast, rng, progress
         As for every figure (`PaperFigure`); `fast`: two widths, four rates, two trials, few steps.
+    images : str
+        "digits", or a set of ten classes that `mfdnn.datasets.openml` can fetch: ``figure2(images="mnist")``.
 
     Returns
     -------
@@ -106,12 +111,13 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     children = iter(np.random.default_rng(rng).spawn(2 * len(NETWORKS)))
     figure, axes = pyplot.subplots(len(NETWORKS), 2, figsize=(7.0, 8.2), layout="constrained")
+    maps: tuple[Callable[..., LearningRateMap], ...] = full_batch, partial(one_epoch, images=images)
     for row, phi in zip(axes, NETWORKS, strict=True):
-        for ax, train, what in zip(row, (full_batch, one_epoch), ("teacher", "digits"), strict=True):
+        for ax, train, what in zip(row, maps, ("teacher", images), strict=True):
             found = train(phi, fast, next(children), progress)
             plots.learning_rate_map(found, ax=ax, colorbar=False, vmin=LOSSES[0], vmax=LOSSES[1])
-            layers = ", $L = 4$" if what == "digits" and phi == "relu" else ""
-            batch = "full batch, teacher" if what == "teacher" else "one epoch, digits"
+            layers = ", $L = 4$" if what != "teacher" and phi == "relu" else ""
+            batch = "full batch, teacher" if what == "teacher" else f"one epoch, {images}"
             letter(ax, "ABCDEF"[axes.ravel().tolist().index(ax)], f"{phi}{layers}: {batch}")
     share(figure, axes, "training loss at the end")
     return figure

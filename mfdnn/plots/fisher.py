@@ -163,15 +163,12 @@ def learning_rate_boundary(
     left, right = (x[0] / 1.15, x[-1] * 1.15) if x.size > 1 else (x[0] / 2, x[0] * 2)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    # The zones reach the edges of the axes: lines go on with their slope at either end.
-    ends = np.concatenate([[left], x, [right]])
-    borders = np.array([known.get(width, (limit, limit)) for width, limit in zip(x, y, strict=True)]).T
-    under, over = (_to_edges(x, border, left, right) for border in borders)
-    ax.fill_between(ends, low, under, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
-    ax.fill_between(ends, over, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
+    at, under, over = _zones(x, y, known, left, right)
+    ax.fill_between(at, low, under, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
+    ax.fill_between(at, over, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
     if known:
         text = "limits of 90 % of networks, predicted"
-        ax.fill_between(ends, under, over, color="0.8", lw=0, label=text).set_gid("band")
+        ax.fill_between(at, under, over, color="0.8", lw=0, label=text).set_gid("band")
     ax.plot(
         x,
         y,
@@ -280,7 +277,7 @@ def _predicted(statistics: Any) -> list[tuple[np.ndarray, str, str, str]]:
     name, fold = r"$\lambda_{\max}$", statistics.n_outliers
     if len(outliers) > 1:
         name = f"{fold} outliers"
-    elif fold > 1:
+    elif fold > 1 and getattr(statistics, "normalised_by", "") != "layer norm":  # whose outliers differ
         name += f" ({fold}-fold)"
     found = [
         (np.atleast_1d(mean), ":", COLOURS["black"], f"mean of all $P$: {number(mean)}"),
@@ -301,6 +298,21 @@ def _band(band: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     high = _over_widths(widths, "band", band[2])[1]
     order = np.argsort(widths)
     return widths[order], low[order], high[order]
+
+
+def _zones(
+    x: np.ndarray, y: np.ndarray, known: dict[float, tuple[float, float]], left: float, right: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Widths, and where the zones end below and above the line: at the band, which begins and ends with a step."""
+    place = np.array([0, *range(x.size), x.size - 1])  # on to the edges of the axes
+    ends, line = np.concatenate([[left], x, [right]]), _to_edges(x, y, left, right)
+    band = np.array([known.get(width, (limit, limit)) for width, limit in zip(x, y, strict=True)])
+    band = (band / y[:, None])[place]
+    inside = np.isin(x, list(known))[place]
+    step = np.flatnonzero(inside[1:] != inside[:-1])
+    index = np.insert(np.arange(place.size), step + 1, np.where(inside[step + 1], step + 1, step))
+    under, over = np.insert(band, step + 1, 1.0, axis=0).T * line[index]
+    return ends[index], under, over
 
 
 def _to_edges(x: np.ndarray, y: np.ndarray, left: float, right: float) -> np.ndarray:

@@ -55,9 +55,12 @@ def boundary(
         if not hidden or (factor * min(hidden) < NARROWEST and factor != 1):
             continue
         scaled = net if factor == 1 else scale_widths(net, factor)
+        limit = _rate(lr, float(fisher_statistics(scaled, **data).largest))
+        if np.isinf(limit):  # nothing is learnt
+            continue
         hidden = scaled.widths[1:-1]
         widths.append(float(np.mean(hidden)))
-        predicted.append(_rate(lr, float(fisher_statistics(scaled, **data).largest)))
+        predicted.append(limit)
         between, reason = outlier_band(scaled, **data)
         if between is None:  # wider ones may still have an outlier
             bands, note = [], reason

@@ -254,7 +254,7 @@ def report(
         softmax=classes,
         ensemble=ens,
         boundary=boundary(net, data, lr, children[1:], ens, run),
-        warnings=tuple(cautions(net, fp, op, fim, lr, table, ens)),
+        warnings=tuple(cautions(net, fp, op, fim, lr, table, ens, confident is not None)),
         inputs=_describe_inputs(ens),
     )
 

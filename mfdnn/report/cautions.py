@@ -22,6 +22,7 @@ def cautions(
     lr: LearningRate,
     table: Comparison,
     ens: Ensemble,
+    confident: bool,
 ) -> list[str]:
     """One sentence for everything out of the ordinary."""
     found = []
@@ -65,7 +66,7 @@ def cautions(
         why = f"the {fim.n_outliers} outliers split" if fim.n_outliers > 1 else "finite width raises it"
         found.append(
             f"the largest eigenvalue of the sampled networks is {top / fim.largest - 1:.0%} above theory ({why}): "
-            "take the smaller, sampled learning rate"
+            f"take the smaller rate, of {'95 % of draws' if confident else 'sampled networks'}"
         )
     missed = [row.quantity for row in table.rows if row.agrees is False]
     if missed:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
+ROUNDING = 1e-12  # of a mean: what scatters less does not scatter
 _PHASE_MEANING = {
     "ordered": "inputs become alike and gradients vanish with depth",
     "critical": "signals and gradients pass through; the edge of chaos",
@@ -169,6 +170,7 @@ def _layer_table(r: Report) -> list[str]:
         cells = [str(layer + 1)]
         for name in names:
             mean, error = ens.mean[name][layer], ens.standard_error[name][layer]
+            error = error if error > ROUNDING * abs(mean) else 0.0
             cells += [f"{theory[name][layer]:.4g}", f"{mean:.4g}", f"({error:.1g})"]
         rows.append(cells)
     return _align(rows, "  ")

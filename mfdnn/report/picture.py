@@ -26,49 +26,52 @@ GRID = 160  # points per axis of the phase diagram
 def picture(r: Report) -> Figure:
     """The four panels."""
     from matplotlib import pyplot
-    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 8.2), layout="constrained")
     _place_panel(r, axes[0, 0])
     plots.order_parameters(r.order_parameters, ax=axes[0, 1], ensemble=r.ensemble)
-    sampled = r.ensemble.values
-    whole = "eigenvalues" in sampled
-    plots.fisher_spectrum(
-        np.ravel(sampled["eigenvalues" if whole else "lambda_max"]),
-        r.fisher,
-        ax=axes[1, 0],
-        n_networks=r.ensemble.n_networks,
-        label="sampled eigenvalues" if whole else "largest eigenvalue of each sampled network",
-    )
-    if axes[1, 0].get_yscale() == "log":  # over less than two decades matplotlib labels every tick
-        low, high = axes[1, 0].get_ylim()
-        axes[1, 0].yaxis.set_major_formatter("{x:g}")
-        axes[1, 0].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes[1, 0].yaxis.set_minor_formatter("{x:g}" if high < 100 * low else NullFormatter())
-    cross = r.learning_rate.lambda_max_softmax
-    if cross:
-        label = rf"$\lambda_{{\max}}$ of $F_\mathrm{{cross}}$: {number(cross)}"
-        axes[1, 0].axvline(cross, color=COLOURS["blue"], ls=(0, (5, 1, 1, 1, 1, 1)), lw=1.6, label=label)
-        legend(axes[1, 0])
+    _spectrum_panel(r, axes[1, 0])
     _boundary_panel(r, axes[1, 1])
     figure.suptitle(repr(r.network)[8:-1], fontsize="medium")
     return figure
 
 
+def _spectrum_panel(r: Report, ax: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    sampled = r.ensemble.values
+    whole = "eigenvalues" in sampled
+    values = np.ravel(sampled["eigenvalues" if whole else "lambda_max"])
+    if not values.any():
+        _say(ax, "all gradients are 0: no eigenvalues")
+        return
+    plots.fisher_spectrum(
+        values,
+        r.fisher,
+        ax=ax,
+        n_networks=r.ensemble.n_networks,
+        label="sampled eigenvalues" if whole else "largest eigenvalue of each sampled network",
+    )
+    if ax.get_yscale() == "log":  # over less than two decades matplotlib labels every tick
+        low, high = ax.get_ylim()
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        ax.yaxis.set_minor_formatter("{x:g}" if high < 100 * low else NullFormatter())
+    cross = r.learning_rate.lambda_max_softmax
+    if cross:
+        label = rf"$\lambda_{{\max}}$ of $F_\mathrm{{cross}}$: {number(cross)}"
+        ax.axvline(cross, color=COLOURS["blue"], ls=(0, (5, 1, 1, 1, 1, 1)), lw=1.6, label=label)
+        legend(ax)
+
+
 def _boundary_panel(r: Report, ax: Axes) -> None:
     b = r.boundary
     if not b.widths.size:
-        ax.text(
-            0.5,
-            0.5,
-            f"no hidden layer to widen\n{r.learning_rate!r}",
-            ha="center",
-            va="center",
-            fontsize="small",
-        )
-        ax.set_axis_off()
+        why = "no hidden layer to widen" if np.isfinite(r.learning_rate.value) else "nothing is learnt"
+        _say(ax, f"{why}\n{r.learning_rate!r}")
         return
     measured, known = slice(0, len(b.measured)), len(b.band[0])
+    where = " at smaller widths:\n" if known else ": "
     plots.learning_rate_boundary(
         b.widths,
         b.predicted,
@@ -78,8 +81,14 @@ def _boundary_panel(r: Report, ax: Axes) -> None:
         label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}"
         + (", any softmax" if r.learning_rate.loss == "cross_entropy" else ""),
         band=(b.widths[len(b.widths) - known :], *b.band) if known else None,
-        note=f"{'part of the band' if known else 'no band'}: {b.band_note}" if b.band_note else None,
+        note=f"no band{where}{b.band_note}" if b.band_note else None,
     )
+
+
+def _say(ax: Axes, text: str) -> None:
+    """Instead of a panel."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize="small")
+    ax.set_axis_off()
 
 
 def _place_panel(r: Report, ax: Axes) -> None:
@@ -94,7 +103,9 @@ def _place_panel(r: Report, ax: Axes) -> None:
             ylim=(min(-0.05, correlation.min() - 0.05), 1.05),
         )
         integer_ticks(ax, layers)
-        ax.set_title("correlation over depth (no fixed variances: no phase diagram)", fontsize="small")
+        kinds = ", ".join(r.network.kinds)
+        why = f"{kinds} network" if kinds else "no hidden activation"
+        ax.set_title(f"correlation over depth ({why}: no phase diagram)", fontsize="small")
         return
     h = r.hidden
     act = h.activation

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._memory import available_memory
+from .._memory import available_memory, require_memory
 from ..activations import Activation
 from ..ensemble.checkpoint import Checkpoint
 from ..ensemble.run import check_executor, finished, n_cores
@@ -60,6 +60,8 @@ def sweep(
     OSError, TypeError, ValueError
         No such file; a key that is unknown or missing; a value that it does not take; an `executor` without
         ``.map``; a `checkpoint` of another sweep.
+    MemoryError
+        The table of all cells does not fit into memory.
     KeyboardInterrupt
         Ctrl-C: cells not yet begun are dropped; finished ones are in the checkpoint.
 
@@ -85,6 +87,10 @@ def sweep(
     spec = Spec.read(spec)
     check_executor(executor)
     n = math.prod(spec.shape)
+    columns = len(spec.axes) + 2 * len(spec.quantities) + 2  # as a grid and as a table
+    require_memory(
+        8 * n * columns, f"a sweep of {n} cells", "take fewer values, or one sweep after the other"
+    )
     values = {name: np.full(n, np.nan) for name in spec.quantities}
     done = np.zeros(n, dtype=bool)
     failures: dict[int, str] = {}

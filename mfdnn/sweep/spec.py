@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._memory import require_memory
 from .._parsing import parse_activation
 from .._validation import finite_number, one_of, positive_integer, variance
 from ..activations import Activation, activation
@@ -84,6 +86,7 @@ KEYS: dict[str, tuple[str, Callable[[str, Any], Any], Any]] = {
 }
 
 _RANGE = ("start", "stop", "points", "spacing")
+_BYTES_A_VALUE = 200  # a number of Python, and its places in a tuple and a dictionary
 
 
 @dataclass(frozen=True)
@@ -178,15 +181,19 @@ class Spec:
         """Where a cell lies in the order of `cells`."""
         if not self.axes:
             return 0
-        indices = [values.index(cell[key]) for key, values in self.axes.items()]
+        indices = [places[cell[key]] for key, places in self._places.items()]
         return int(np.ravel_multi_index(indices, self.shape))
+
+    @cached_property
+    def _places(self) -> dict[str, dict[Any, int]]:
+        return {key: {value: i for i, value in enumerate(values)} for key, values in self.axes.items()}
 
     def mismatch(self, cell: Mapping[str, Any]) -> str:
         """What makes a cell one of another sweep, in words; nothing if none."""
         for key in KEYS:
-            mine = self.axes.get(key, (self.fixed.get(key),))
+            mine = self._places.get(key) or {self.fixed.get(key): 0}
             if cell.get(key) not in mine:
-                return f"{key} = {cell.get(key)}, not {' or '.join(map(str, mine[:3]))}"
+                return f"{key} = {cell.get(key)}, not {' or '.join(map(str, islice(mine, 3)))}"
         return ""
 
 
@@ -214,6 +221,8 @@ def _parse(path: Any) -> dict[str, Any]:
 def _quantities(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
+    if value is not None and not isinstance(value, list | tuple):
+        raise TypeError(f'`quantities` must be a list of names, got {value!r}; write ["lambda_max"].')
     if not value:
         raise ValueError(
             "`quantities` is missing from the sweep; name what to measure, such as quantities = "
@@ -228,9 +237,11 @@ def _axis(key: str, value: Any, check: Callable[[str, Any], Any]) -> tuple:
     values = tuple(check(key, item) for item in (value.tolist() if isinstance(value, np.ndarray) else value))
     if not values:
         raise ValueError(f"`{key}` must have at least one value, got an empty list; give one.")
+    seen: set = set()
     for item in values:
-        if values.count(item) > 1:
+        if item in seen:
             raise ValueError(f"`{key}` must have different values, got {item} twice; drop one.")
+        seen.add(item)
     return values
 
 
@@ -244,6 +255,7 @@ def _range(key: str, value: Mapping[str, Any]) -> np.ndarray:
             )
     start, stop = (finite_number(f"{key}: {name}", value[name]) for name in ("start", "stop"))
     points = positive_integer(f"{key}: points", value["points"])
+    require_memory(_BYTES_A_VALUE * points, f"`{key}`: a range of {points} points", "take fewer")
     spacing = one_of(f"{key}: spacing", value.get("spacing", "linear"), ("linear", "log"))
     if spacing == "linear":
         return np.linspace(start, stop, points)

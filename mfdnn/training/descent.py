@@ -9,13 +9,14 @@ import numpy as np
 
 from .._memory import require_memory
 from .._validation import finite_number, input_matrix, one_of, positive_integer
-from ..learning_rate import LOSSES
+from ..learning_rate import LOSSES, loss_scale
+from ..network import Network
 from ..sampled import Linearisation, SampledNetwork
 from .curvature import LargestEigenvalue
 from .losses import checked_targets, loss_and_slope
 from .run import TrainingRun, outcome_of
 
-__all__ = ["checked_settings", "train"]
+__all__ = ["checked_settings", "train", "training_bytes"]
 
 BLOCK = 2**15  # numbers updated at a time: they stay in the cache from one operation to the next
 
@@ -73,8 +74,8 @@ def train(
         Record the largest eigenvalue of the Fisher information and the distance from initialisation every so many
         steps. Default: never, for it costs more than a step.
     diverged_at : float
-        The run stops when the loss of a step is above so many times the initial loss of all samples. The default is far
-        above a catapult, whose peak is of the order of the width.
+        The run stops when the loss of a step is above so many times the initial loss of all samples; a sum over a
+        mini-batch counts for all of them. The default is far above a catapult, whose peak is of the order of the width.
 
     Returns
     -------
@@ -114,9 +115,8 @@ def train(
     y = checked_targets(Y, loss, n_samples, net.n_outputs, dtype)
     every = None if record_every is None else positive_integer("record_every", record_every)
     size = n_samples if batch_size is None else _checked_batch(batch_size, n_samples, net.couples_samples)
-    units = sum(layer.output_width(fan_in) for layer, fan_in in net.walk())
     require_memory(
-        dtype.itemsize * (net.n_parameters * (3 + (b > 0)) + 3 * n_samples * units),
+        training_bytes(net, n_samples, dtype, b),
         f"training {net} on {n_samples} samples",
         "take fewer samples, narrower layers, or dtype='float32'",
     )
@@ -126,14 +126,19 @@ def train(
     update = _Update(running, rate, b, nesterov, w)
     watch = _Watch(one, running, x, loss)
     losses: list[float] = []
+    sizes: list[int] = []
+    scale = loss_scale(loss, net.n_outputs, n_samples)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows has diverged, and is told as that
         initial = _loss(running, x, y, loss) if size < n_samples else None
         for step, rows in zip(range(n_steps), _batches(n_samples, size, rng), strict=False):
             linear = Linearisation.of_checked(running, x[rows])
             value, slope = loss_and_slope(loss, linear.outputs, y[rows])
             losses.append(value)
+            sizes.append(len(slope))
             initial = value if initial is None else initial
-            if not value <= bound * initial:
+            # A sum over a batch is a part of the sum over all samples.
+            if _beyond(value * scale / loss_scale(loss, net.n_outputs, len(slope)), initial, bound):
+                diverged = True
                 break
             if every is not None and step % every == 0:
                 watch(step)
@@ -141,12 +146,17 @@ def train(
             update(linear.gradients(slope))
         else:
             losses.append(_loss(running, x, y, loss))
-        assert initial is not None  # of the first step, if not before
-        diverged = not losses[-1] <= bound * initial
+            sizes.append(n_samples)
+            assert initial is not None  # of the first step, if not before
+            diverged = _beyond(losses[-1], initial, bound)
         if every is not None and not diverged:
             watch(n_steps)
     told = np.where(np.isfinite(losses), losses, np.inf)
-    outcome, grew = outcome_of(told, initial, -(-n_samples // size), diverged, float(np.finfo(dtype).eps))
+    initial = initial if np.isfinite(initial) else np.inf
+    compared = told * [scale / loss_scale(loss, net.n_outputs, n) for n in sizes]
+    outcome, grew = outcome_of(
+        compared, sizes, initial, -(-n_samples // size), diverged, float(np.finfo(dtype).eps)
+    )
     finite = all(np.all(np.isfinite(a)) for a in update.parameters)
     return TrainingRun(
         losses=told,
@@ -158,6 +168,7 @@ def train(
         grew_step=grew,
         diverged_step=len(told) - 1 if diverged else None,
         initial_loss=initial,
+        peak=_ratio(float(compared.max()), initial),
         loss=loss,
         learning_rate=rate,
         momentum=b,
@@ -167,6 +178,23 @@ def train(
         diverged_at=bound,
         _trained=running if finite else None,
     )
+
+
+def training_bytes(net: Network, n_samples: int, dtype: np.dtype, momentum: float) -> int:
+    """What a run takes beside the network it is given: one to train, gradients, velocities, activations."""
+    units = sum(layer.output_width(fan_in) for layer, fan_in in net.walk())
+    return dtype.itemsize * (net.n_parameters * (3 + (momentum > 0)) + 3 * n_samples * units)
+
+
+def _beyond(value: float, initial: float, bound: float) -> bool:
+    """Whether a run has diverged; of a perfect fit, whose loss is in no units of the first, only by an overflow."""
+    return not (np.isfinite(value) and (initial == 0 or value <= bound * initial))
+
+
+def _ratio(loss: float, initial: float) -> float:
+    if loss == initial == 0:
+        return 1.0
+    return loss / initial if 0 < initial < np.inf else np.inf
 
 
 def _loss(one: SampledNetwork, x: np.ndarray, y: np.ndarray, loss: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from .._memory import available_memory
 from .._validation import finite_array, input_matrix, positive_integer, refuse_both, sample_count
 from ..datasets import gaussian_inputs
-from ..ensemble.run import Checkpoint, stack
-from ..ensemble.statistics import _describe, _streams
+from ..ensemble.run import Checkpoint, n_cores, stack
+from ..ensemble.settings import describe_arrays, describe_network, describe_stream
+from ..ensemble.streams import streams
 from ..finite_width import outlier_distribution
 from ..learning_rate import LearningRate, loss_scale, max_learning_rate, stability_limit
 from ..network import Network, scale_widths
 from ..sampled import sample
 from ..sampled.network import float_dtype
 from .curvature import LargestEigenvalue
-from .descent import checked_settings, train
+from .descent import checked_settings, train, training_bytes
 from .losses import checked_targets
 from .map_result import LearningRateMap
 from .run import OUTCOMES
@@ -79,8 +80,8 @@ def learning_rate_map(
     rng : int, numpy.random.Generator, ... , optional
         Anything `numpy.random.default_rng` takes.
     executor, checkpoint, progress : optional
-        As in `ensemble`; a task is one trial at one width. `checkpoint` needs `rng`; a resumed run may ask for more
-        trials.
+        As in `ensemble` (default: threads, fewer than cores if memory is short); a task is one trial at one width.
+        `checkpoint` needs `rng`; a resumed run may ask for more trials.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def learning_rate_map(
         "diverged_at": bound,
     }
     theory = _theory(nets, rates, n_samples, data, loss, b, bool(nesterov), w)
-    seeds = _streams(rng, n_trials * len(nets))
+    seeds = streams(rng, n_trials * len(nets))
     kept = None
     if checkpoint is not None:
         if rng is None:
@@ -150,7 +151,10 @@ def learning_rate_map(
         kept = Checkpoint(checkpoint, _settings(nets, rates, n_samples, data, kind, options, seeds[0]))
     trial = partial(_trial, rates=rates, n_samples=n_samples, data=data, dtype=kind.name, options=options)
     tasks = [(nets[i % len(nets)], seed) for i, seed in enumerate(seeds)]
-    found = stack(trial, tasks, executor=executor, checkpoint=kept, progress=progress, unit="trial")
+    workers = _workers(nets, n_samples, kind, b)
+    found = stack(
+        trial, tasks, executor=executor, workers=workers, checkpoint=kept, progress=progress, unit="trial"
+    )
     found = {name: values.reshape(n_trials, len(nets), *values.shape[1:]) for name, values in found.items()}
     codes = found["outcome"].astype(int)
     counts = np.array([(codes == code).sum(axis=0) for code in range(len(NAMES))])
@@ -234,6 +238,16 @@ def _trial(
     return numbers
 
 
+def _workers(nets: list[Network], n_samples: int, kind: np.dtype, momentum: float) -> int:
+    """One per core, fewer if as many of the largest trials at once would not fit."""
+    each = 0
+    for net in nets:
+        errors = n_samples * net.n_outputs * sum(net.widths)  # of the largest eigenvalue, and a copy
+        beside = kind.itemsize * (net.n_parameters + 2 * errors)
+        each = max(each, training_bytes(net, n_samples, kind, momentum) + beside)
+    return int(max(1, min(n_cores(), available_memory() // each)))
+
+
 def _theory(
     nets: list[Network],
     rates: np.ndarray,
@@ -289,16 +303,12 @@ def _settings(
     seed: np.random.SeedSequence,
 ) -> dict[str, str]:
     """What determines the results, in words."""
-    given = "teacher"
-    if data is not None:
-        content = b"".join(np.ascontiguousarray(array).tobytes() for array in data)
-        given = f"{data[0].shape} {hashlib.sha256(content).hexdigest()[:16]}"
-    described = [_describe(net) for net in nets]
+    described = [describe_network(net) for net in nets]
     return {
         **{name: repr([words[name] for words in described]) for name in described[0]},
         "learning_rates": repr(rates.tolist()),
-        "data": given,
-        "rng": f"seed {seed.entropy}, key {seed.spawn_key}",
+        "data": "teacher" if data is None else describe_arrays(*data),
+        "rng": describe_stream(seed),
         "n_samples": repr(n_samples),
         "dtype": kind.name,
         **{name: repr(value) for name, value in options.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,8 @@ class TrainingRun(Result):
         The step after which it was beyond `diverged_at`.
     initial_loss : float
         Of all T samples.
+    peak : float
+        The largest loss over the initial one; a sum over a mini-batch counts for all samples.
     loss : str
     learning_rate, momentum : float
     nesterov : bool
@@ -64,6 +67,7 @@ class TrainingRun(Result):
     grew_step: int | None
     diverged_step: int | None
     initial_loss: float
+    peak: float
     loss: str
     learning_rate: float
     momentum: float
@@ -83,15 +87,6 @@ class TrainingRun(Result):
         """Loss of all T samples at the end; inf after an overflow."""
         return float(self.losses[-1])
 
-    @property
-    def peak(self) -> float:
-        """The largest loss over the initial one."""
-        return (
-            float(np.max(self.losses) / self.initial_loss)
-            if self.initial_loss
-            else float(np.any(self.losses))
-        )
-
     def __repr__(self) -> str:
         when = ""
         if self.diverged_step is not None:
@@ -105,11 +100,16 @@ class TrainingRun(Result):
 
 
 def outcome_of(
-    losses: np.ndarray, initial: float, per_epoch: int, diverged: bool, eps: float
+    losses: np.ndarray, sizes: Sequence[int], initial: float, per_epoch: int, diverged: bool, eps: float
 ) -> tuple[str, int | None]:
-    """Name of the outcome and the step at which the loss grew; losses as in `TrainingRun`, all finite or diverged."""
+    """Name of the outcome and the step at which the loss grew.
+
+    Losses as in `TrainingRun`, all finite or diverged, with the number of samples of each; sums count for all samples.
+    """
     epochs = (len(losses) - 1) // per_epoch
-    means = losses[: epochs * per_epoch].reshape(epochs, per_epoch).mean(axis=1)
+    whole = slice(epochs * per_epoch)
+    shape = epochs, per_epoch
+    means = np.average(losses[whole].reshape(shape), axis=1, weights=np.reshape(sizes[whole], shape))
     # An epoch is over when its last step is made; full batches are told before the step.
     after = np.arange(1, epochs + 1) * per_epoch - (per_epoch == 1)
     means, after = np.append(means, losses[-1]), np.append(after, len(losses) - 1)
