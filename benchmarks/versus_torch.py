@@ -1,7 +1,7 @@
 """Gradient descent beside the same loop in PyTorch on the CPU: seconds a step and the losses at the end, in one run.
 
 python3 -m venv .venv-torch
-.venv-torch/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
+.venv-torch/bin/pip install torch
 .venv-torch/bin/pip install --editable .
 .venv-torch/bin/python benchmarks/versus_torch.py
 """
