@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._blas import single_blas_thread
 from .._results import Result
 from .._validation import finite_number, one_of, positive_integer, sample_count, variance
 from ..activations import Activation, activation
@@ -172,7 +173,8 @@ def centred_edge(
     hidden = [neurons(act, op.q[l], op.q_st[l]) for l, act in enumerate(activations)]
     network = Equivalent(op, sigma_w2, hidden, n_samples)
     edge = network.edge()
-    separate = outlier(network, edge.x, fluctuation)
+    with single_blas_thread():  # many small matrices, for which threads would wait
+        separate = outlier(network, edge.x, fluctuation)
     limit = max(edge.z, separate or 0.0)
     width = _width_of_edge(network, edge)
     shift = TRACY_WIDOM_MEAN * width
