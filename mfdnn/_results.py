@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-__all__ = ["GridResult", "Result", "jsonable", "unwrap"]
+__all__ = ["GridResult", "Result", "import_xarray", "jsonable", "replacing", "unwrap"]
 
 _METADATA = "mfdnn_metadata"
 
@@ -55,7 +57,7 @@ class GridResult(Result):
         arrays: dict[str, Any] = {k: v for k, v in _public(self).items() if isinstance(v, np.ndarray)}
         rest = {k: jsonable(v) for k, v in _public(self).items() if k not in arrays}
         arrays[_METADATA] = np.array(json.dumps({"class": type(self).__name__, "fields": rest}))
-        with open(path, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -88,12 +90,7 @@ class GridResult(Result):
         ImportError
             xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError:
-            raise ImportError(
-                "`to_xarray` needs xarray, which is not installed; run `pip install xarray`."
-            ) from None
+        xarray = import_xarray()
         public = _public(self)
         shape = tuple(np.size(public[axis]) for axis in self.AXES)
         return xarray.Dataset(
@@ -101,6 +98,30 @@ class GridResult(Result):
             coords={axis: public[axis] for axis in self.AXES},
             attrs={k: jsonable(v) for k, v in public.items() if not isinstance(v, np.ndarray | None)},
         )
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[str]:
+    """Where to write what takes the place of `path` once it is whole: a full disk spoils no older file."""
+    root, suffix = os.path.splitext(os.path.realpath(path))
+    temporary = f"{root}.{os.getpid()}{suffix}"
+    try:
+        yield temporary
+        os.replace(temporary, root + suffix)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def import_xarray() -> Any:
+    """The module, or an ImportError that says what to install."""
+    try:
+        import xarray
+    except ImportError:
+        raise ImportError(
+            "`to_xarray` needs xarray, which is not installed; run `pip install xarray`."
+        ) from None
+    return xarray
 
 
 def jsonable(value: Any) -> Any:

@@ -252,7 +252,7 @@ def test_result():
     assert "Nesterov momentum 0.9, weight decay 0.001" in repr(lr)
     plain = json.loads(json.dumps(lr.to_dict()))
     assert plain["value"] == lr.value
-    assert plain["zones"]["diverges"] == [lr.catapult_limit, np.inf]
+    assert plain["zones"]["unknown"] == [lr.value, np.inf]
     for word in ("torch_mse", LOSSES["torch_mse"], "0.5 F + 0.001 I", "Nesterov"):
         assert word in plain["convention"]
     assert "a bound, not an edge" in max_learning_rate(NET, 20, loss="cross_entropy").convention

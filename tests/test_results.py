@@ -10,6 +10,7 @@ import pytest
 
 from mfdnn._results import GridResult, Result
 from mfdnn.activations import activation
+from mfdnn.phase import phase_diagram
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -96,3 +97,19 @@ def test_xarray_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(ImportError, match="needs xarray"):
         grid().to_xarray()
+
+
+def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path, monkeypatch):
+    diagram = phase_diagram("tanh", [1.0, 2.0], [0.1])
+    path = tmp_path / "diagram.npz"
+    diagram.save(path)
+    before = path.read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        diagram.save(path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["diagram.npz"]

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _is_usage(error: Exception) -> bool:
     """Whether an argument is to blame: the package checks them itself, and says so with these types."""
     if isinstance(error, ArithmeticError) or not isinstance(
-        error, ValueError | TypeError | FileNotFoundError
+        error, ValueError | TypeError | FileNotFoundError | IsADirectoryError
     ):
         return False
     trace = error.__traceback__

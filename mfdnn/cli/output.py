@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .._results import replacing
+
 __all__ = ["PICTURES", "Output", "check_output", "emit", "table"]
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -37,7 +39,8 @@ class Output:
 def emit(args: argparse.Namespace, output: Output) -> None:
     """Write the file, if one is wanted, and print."""
     if args.output:
-        _write(args.output, output)
+        with replacing(args.output) as temporary:
+            _write(temporary, output)
         print(f"wrote {args.output}", file=sys.stderr)
     print(json.dumps(_plain(output.data), indent=1, allow_nan=False) if args.json else output.text)
 

@@ -83,7 +83,7 @@ def max_learning_rate(
     >>> lr = mfdnn.max_learning_rate(net, loss="torch_mse", momentum=0.9)
     >>> lr
     LearningRate(0.0275477, loss='torch_mse', heavy-ball momentum 0.9)
-    >>> lr.zone([0.01, 0.1, 1.0])
+    >>> mfdnn.max_learning_rate(net, loss="torch_mse").zone([0.01, 0.05, 1.0])
     array(['monotone', 'catapult', 'diverges'], dtype='<U8')
     >>> print(lr.table())
     loss            scale s  gradient descent  heavy ball 0.9  Nesterov 0.9

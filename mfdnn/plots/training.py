@@ -159,15 +159,15 @@ def _draw_theory(ax: Axes, found: LearningRateMap, columns: np.ndarray, width: n
     plain = found.momentum == 0 and found.weight_decay == 0
     softmax = found.loss == "cross_entropy"
     limit = r"$2/\lambda_{\max}$" if plain else "stability limit"
-    lines = [
+    lines: list[tuple[str, str, float, str | None]] = [
         ("limit", "-", 1.8, "theory, safe for any softmax" if softmax else f"theory, {limit}"),
         ("limit_low", ":", 1.4, "5-95 % of networks"),
         ("limit_high", ":", 1.4, None),
-        # Beyond a bound nothing is known.
-        ("initial_limit", "-.", 1.4, f"{limit} at the first outputs")
-        if softmax
-        else ("catapult_limit", "--", 1.4, "catapult limit"),
     ]
+    if softmax:
+        lines.append(("initial_limit", "-.", 1.4, f"{limit} at the first outputs"))
+    elif not found.momentum:  # with which nothing is known beyond the bound
+        lines.append(("catapult_limit", "--", 1.4, "catapult limit"))
     for name, dash, thick, label in lines:
         values = getattr(found, name)
         known = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._results import Result, jsonable
+from .._results import Result, import_xarray, jsonable, replacing
 
 __all__ = ["SUFFIXES", "Sweep"]
 
@@ -88,13 +88,14 @@ class Sweep(Result):
         suffix = Path(path).suffix.lower()
         if suffix == ".csv":
             columns = [(name, *_without_nan(column)) for name, column in self.columns().items()]
-            with open(path, "w", newline="", encoding="utf-8") as file:
+            with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(zip(*columns, strict=True))
         elif suffix == ".npz":
-            with open(path, "wb") as file:
+            with replacing(path) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **self.columns())  # type: ignore[arg-type]
         elif suffix == ".nc":
-            self.to_xarray().to_netcdf(path)
+            with replacing(path) as temporary:
+                self.to_xarray().to_netcdf(temporary)
         else:
             raise ValueError(
                 f"`path` must end in {', '.join(SUFFIXES)}, got {os.fspath(path)!r}; change the suffix."
@@ -108,12 +109,7 @@ class Sweep(Result):
         ImportError
             xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError:
-            raise ImportError(
-                "`to_xarray` needs xarray, which is not installed; run `pip install xarray`."
-            ) from None
+        xarray = import_xarray()
         dims = tuple(self.axes)
         fixed = {key: value for key, value in self.fixed.items() if value is not None}
         return xarray.Dataset(
