@@ -198,6 +198,7 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["report", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs or more, got 1"]),
         (["fisher", "20-24-1", "--softmax"], ["`output`", "two outputs or more, got 1"]),
         (["compare", "20-24-1", "--softmax"], ["`output`", "two outputs or more, got 1"]),
+        (["compare", "20-24-3", "--geometry", "--softmax"], ["`geometry`", "drop it"]),
         (["report", "20-24-2", "--data", "nowhere.csv"], ["nowhere.csv", "no file"]),
         (["report", "20-24-2", "--data", "digits"], ["64 features", "20"]),
         (
@@ -421,3 +422,11 @@ def test_inputs_of_ones_own(capsys, tmp_path):
         assert code == 2 and err.count("\n") == 1 and "has no line of them" in err
     (tmp_path / "ragged.csv").write_text("1,2\n3\n")
     assert run(capsys, "fisher", "2-24-2", "--data", str(tmp_path / "ragged.csv"))[0] == 2
+
+
+def test_compare_of_the_geometry(capsys):
+    _, out, _ = run(
+        capsys, "compare", "20-24-24-1", "--samples", "12", "--networks", "3", "--geometry", "--json"
+    )
+    quantities = {row["quantity"] for row in json.loads(out)["rows"]}
+    assert {"feature_mean", "ntk_outlier_mean", "squared_fisher_rao_norm"} <= quantities

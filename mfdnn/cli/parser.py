@@ -173,6 +173,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_network(sub)
     add_data(sub, 100)
     add_softmax(sub)
+    sub.add_argument(
+        "--geometry",
+        action="store_true",
+        help="also the metric of the features, the tangent kernel in NTK parameterisation, the Fisher-Rao norm",
+    )
     add_simulation(sub, 20)
     sub.add_argument(
         "--checkpoint",

@@ -179,7 +179,12 @@ def run_compare(args: argparse.Namespace) -> Output:
 
     net, data = network_and_data(args)
     found = compare(
-        net, **data, output=args.output_layer, **simulation_options(args), checkpoint=args.checkpoint
+        net,
+        **data,
+        output=args.output_layer,
+        **simulation_options(args),
+        checkpoint=args.checkpoint,
+        geometry=args.geometry,
     )
     fields = ("quantity", "theory", "simulation", "standard_error", "deviation", "allowance")
     columns = {name: np.array([getattr(row, name) for row in found.rows]) for name in fields}
