@@ -193,8 +193,8 @@ def spread_map(
         drawn = ax.contour(x, y, values, inside, colors="white", linewidths=1.3)
         handles.append(Line2D([], [], color="0.6", lw=1.3, label="equal spread"))
         if labels:
-            longest = [max(paths, key=len) for paths in drawn.allsegs if paths]
-            places = [tuple(path[len(path) // 2]) for path in longest]
+            lines = [_longest(path) for path in drawn.get_paths() if np.size(path.vertices)]
+            places = [tuple(line[len(line) // 2]) for line in lines]
             ax.clabel(drawn, fmt=lambda level: f"{100 * level:g} %", fontsize="small", manual=places)
     for ratio in constant:
         ax.plot(x, ratio * np.sqrt(x), color="black", ls="--", lw=1.0).pop().set_gid("constant ratio")
@@ -227,3 +227,8 @@ def _ticks(axis: Any, values: np.ndarray, places: list[int]) -> None:
     shown = [place for place in places if values.min() <= place <= values.max()]
     axis.set_ticks(shown, labels=[str(place) for place in shown])
     axis.set_minor_formatter(NullFormatter())
+
+
+def _longest(path: Any) -> np.ndarray:
+    """Of the lines that a path consists of."""
+    return max(np.split(path.vertices, np.flatnonzero(path.codes == path.MOVETO)[1:]), key=len)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import os
 from collections import Counter
@@ -232,7 +231,8 @@ def report(
         fp = fixed_point(hidden.activation, hidden.sigma_w2, hidden.sigma_b2, q0=first)
     run = {"executor": executor, "progress": progress, "dtype": dtype}
     whole = fim.n_samples * fim.n_outputs <= WHOLE_SPECTRA
-    same = copy.deepcopy(children[0])
+    seed: Any = children[0].bit_generator.seed_seq
+    same = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
     ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
     table = compare(net, ensemble=ens)
     classes = None
