@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         "report",
         verbs.run_report,
         "one page and one picture about a network",
-        "mfdnn report 64-60-60-10 --norm batch_norm --data digits --samples 30 --loss cross_entropy --networks 4 "
+        "mfdnn report 64-60-60-10 --norm batch_norm --samples 30 --loss cross_entropy --networks 4 "
         "-o report.png",
         (*PICTURES, ".html", ".json"),
     )
