@@ -7,7 +7,7 @@ import pytest
 
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics
-from mfdnn.layers import BatchNorm
+from mfdnn.layers import BatchNorm, MeanSubtraction
 from mfdnn.learning_rate import LOSSES, OPTIMISERS, loss_scale, max_learning_rate, stability_limit
 from mfdnn.network import Network, mlp
 
@@ -142,6 +142,15 @@ def test_zones():
         assert other.catapult_limit == pytest.approx(2 * other.value)
     one_layer = max_learning_rate(mlp([30, 4], sigma_w2=1.0))
     assert one_layer.catapult_limit == pytest.approx(2 * one_layer.value)
+
+
+@pytest.mark.parametrize("what", ["momentum", "cross-entropy", "normalised outputs"])
+def test_nothing_is_said_beyond_the_limit_where_nothing_is_known(what):
+    net = Network(30, [*NET.layers, MeanSubtraction()]) if what == "normalised outputs" else NET
+    options = {"momentum": {"momentum": 0.5}, "cross-entropy": {"loss": "cross_entropy"}}.get(what, {})
+    lr = max_learning_rate(net, 50, **options)
+    assert lr.catapult_limit is None and lr.to_dict()["catapult_limit"] is None
+    assert lr.zone([0.9 * lr.value, 1.1 * lr.value, 100 * lr.value]).tolist() == ["monotone", "unknown", "unknown"]
 
 
 def test_catapult_limit_of_the_linear_two_layer_network():

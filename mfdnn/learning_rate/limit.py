@@ -7,6 +7,7 @@ import numpy as np
 from .._validation import finite_number, one_of
 from ..finite_width.outliers import quiet_distribution
 from ..fisher import fisher_statistics, softmax_statistics
+from ..layers import BatchNorm, LayerNorm, MeanSubtraction
 from ..network import Network
 from .result import LearningRate
 from .stability import LOSSES, loss_scale, stability_limit
@@ -134,7 +135,8 @@ def max_learning_rate(
         quantile = law.quantile(confidence)
         value = stability_limit(scale * quantile + w, b, nesterov)
     deep_relu = len(net.activations) > 1 and all(act.name == "relu" for act in net.activations)
-    catapult = (CATAPULT_RELU if deep_relu else CATAPULT_LINEAR) * typical
+    catapult = max((CATAPULT_RELU if deep_relu else CATAPULT_LINEAR) * typical, value)
+    normalised = any(isinstance(layer, MeanSubtraction | BatchNorm | LayerNorm) for layer, _ in net.walk())
     return LearningRate(
         value=value,
         lambda_max=fim.largest,
@@ -143,7 +145,7 @@ def max_learning_rate(
         momentum=b,
         nesterov=bool(nesterov),
         weight_decay=w,
-        catapult_limit=max(catapult, value),
+        catapult_limit=None if b or normalised or loss == "cross_entropy" else catapult,
         n_samples=fim.n_samples,
         n_outputs=fim.n_outputs,
         caution=" ".join(filter(None, cautions)),

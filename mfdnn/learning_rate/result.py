@@ -32,10 +32,10 @@ class LearningRate(Result):
     momentum : float
     nesterov : bool
     weight_decay : float
-    catapult_limit : float
+    catapult_limit : float or None
         Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent
         settles in a flatter region. Empirical, for plain descent on squared errors: 2 `typical`, and 6 `typical` for
-        relu networks of two hidden layers or more.
+        relu networks of two hidden layers or more. None where nothing is known: cross-entropy, momentum, normalisation.
     n_samples, n_outputs : int
         T and C.
     caution : str
@@ -55,7 +55,8 @@ class LearningRate(Result):
     is derived for the linear network of two layers with plain gradient descent on a squared error; six times
     was observed for relu networks. It is taken for two hidden layers or more (with one, of M = 200, half of the runs
     were lost from 3.2 on); for other activations the smaller multiple is, on the careful side: gelu came back from
-    6. With momentum networks are lost sooner: of tanh and linear ones with b = 0.9 most at 1.5 times `value`.
+    6. With momentum networks are lost sooner, of tanh and linear ones with b = 0.9 most at 1.5 times `value`; behind
+    batch norm of the outputs the loss never grew.
 
     References
     ----------
@@ -70,7 +71,7 @@ class LearningRate(Result):
     momentum: float
     nesterov: bool
     weight_decay: float
-    catapult_limit: float
+    catapult_limit: float | None
     n_samples: int
     n_outputs: int
     caution: str
@@ -143,8 +144,8 @@ class LearningRate(Result):
 
     @property
     def zones(self) -> dict[str, tuple[float, float]]:
-        """Intervals of rates: monotone, catapult, diverges; monotone, unknown for cross-entropy or with momentum."""
-        if self.loss == "cross_entropy" or self.momentum:
+        """Intervals of rates: monotone, catapult, diverges; monotone, unknown without a `catapult_limit`."""
+        if self.catapult_limit is None:
             return {"monotone": (0.0, self.value), "unknown": (self.value, np.inf)}
         return {
             "monotone": (0.0, self.value),
@@ -164,8 +165,8 @@ class LearningRate(Result):
         -------
         str or ndarray of str
             "monotone" (up to `value`: the loss does not grow; with momentum it may ripple), "catapult" (up to
-            `catapult_limit`: it grows, then falls) or "diverges". Only the first is proved; see the class. For
-            cross-entropy, beyond whose bound nothing is known, and with momentum "monotone" or "unknown".
+            `catapult_limit`: it grows, then falls) or "diverges". Only the first is proved; see the class.
+            Without a `catapult_limit` "monotone" or "unknown".
 
         Raises
         ------

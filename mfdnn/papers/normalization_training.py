@@ -8,7 +8,6 @@ networks", NeurIPS 2019, arXiv:1906.02926.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +71,6 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
             rng=child,
             progress=progress,
         )
-        if method != "none":
-            found = replace(found, catapult_limit=None)  # derived and seen without normalisation only
         loss, grew = axes[:, column]
         plots.learning_rate_map(found, ax=loss, colorbar=False, vmin=LOSSES[0], vmax=LOSSES[1])
         plots.learning_rate_map(found, "share_grew", ax=grew, colorbar=False)

@@ -166,7 +166,7 @@ def _draw_theory(ax: Axes, found: LearningRateMap, columns: np.ndarray, width: n
     ]
     if softmax:
         lines.append(("initial_limit", "-.", 1.4, f"{limit} at the first outputs"))
-    elif not found.momentum:  # with which nothing is known beyond the bound
+    else:
         lines.append(("catapult_limit", "--", 1.4, "catapult limit"))
     for name, dash, thick, label in lines:
         values = getattr(found, name)

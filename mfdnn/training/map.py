@@ -282,10 +282,11 @@ def _theory(
             band[::-1, i] = [stability_limit(line.scale * v + w, b, nesterov) for v in law.quantile(BAND)]
     cautions += [str(warning.message) for warning in warned]
     initial = [line.initial for line in lines]
+    beyond = [line.catapult_limit for line in lines]
     return {
         "zone": np.array([line.zone(rates) for line in lines]) if lines else None,
         "limit": np.array([line.value for line in lines]) if lines else None,
-        "catapult_limit": np.array([line.catapult_limit for line in lines]) if lines else None,
+        "catapult_limit": None if not lines or None in beyond else np.array(beyond),
         "initial_limit": np.array(initial) if initial and None not in initial else None,
         "limit_low": band[0],
         "limit_high": band[1],
