@@ -16,7 +16,8 @@ settings.register_profile("mfdnn", deadline=None, derandomize=True, max_examples
 settings.register_profile("interpreted", settings.get_profile("mfdnn"), max_examples=3)
 settings.load_profile("interpreted" if numba.config.DISABLE_JIT else "mfdnn")
 
-collect_ignore = ["make_gaussian_reference.py"]  # a script, which needs mpmath
+# Scripts, of which one needs mpmath.
+collect_ignore = ["make_gaussian_reference.py", "make_public_values.py"]
 
 # NUMBA_DISABLE_JIT=1 leaves kernels to the interpreter, so that coverage sees their lines (`make coverage`). It is a
 # hundred times slower. So tables are built by array expressions, these files and tests are left out, and so is
@@ -27,6 +28,7 @@ COMPILED = {
     "test_gaussian_catalogue",
     "test_naive",
     "test_notebooks",
+    "test_public_values",
     "test_reference_values",
     "test_theory_against_simulation",
     "test_without_a_writable_cache_kernels_are_compiled_in_memory",

@@ -34,7 +34,7 @@ LEFT_OUT = {
     "residuals",
     "checkpoint",
 }
-WHOLE = 12  # arrays of up to so many entries are kept whole
+WHOLE = 10  # arrays of up to so many entries are kept whole
 SHOWN = 4  # entries, evenly spaced, that are kept of larger ones
 
 
@@ -306,9 +306,17 @@ for _name in NETWORKS:
         40,
         **without_edge(_name),
     )
+COUPLED = {
+    "batch norm",
+    "batch norm, general",
+    "batch norm of outputs, general",
+    "norms mixed",
+    "resnet, batch norm",
+}
 for _name in PER_INPUT:
-    add("given", f"order_parameters of inputs: {_name}", of_inputs, mfdnn.order_parameters, _name)
-    add("given", f"fisher_statistics of inputs: {_name}", of_inputs, mfdnn.fisher_statistics, _name)
+    _kind = "duplicates" if _name in COUPLED else "theory"
+    add(_kind, f"order_parameters of inputs: {_name}", of_inputs, mfdnn.order_parameters, _name)
+    add(_kind, f"fisher_statistics of inputs: {_name}", of_inputs, mfdnn.fisher_statistics, _name)
 
 for _name in ("relu", "mixed", "layer norm, general", "batch norm, general", "resnet, skip 0.7"):
     for _function in (mfdnn.order_parameters, mfdnn.fisher_statistics):
@@ -329,18 +337,29 @@ add("theory", "fisher_statistics, zero inputs: tanh", of_network, mfdnn.fisher_s
 add(
     "theory", "fisher_statistics, equal inputs: relu", of_network, mfdnn.fisher_statistics, "relu", 10, c0=1.0
 )
-add("given", "fisher_statistics, one input: tanh", of_inputs, mfdnn.fisher_statistics, "tanh", 1)
-add("given", "order_parameters, one input: mixed", of_inputs, mfdnn.order_parameters, "mixed", 1)
-add("given", "fisher_statistics, sixty inputs: tanh", of_inputs, mfdnn.fisher_statistics, "tanh", 60)
+add("theory", "fisher_statistics, one input: tanh", of_inputs, mfdnn.fisher_statistics, "tanh", 1)
+add("theory", "order_parameters, one input: mixed", of_inputs, mfdnn.order_parameters, "mixed", 1)
+add("theory", "fisher_statistics, sixty inputs: tanh", of_inputs, mfdnn.fisher_statistics, "tanh", 60)
+# So many that the largest eigenvalue is found by iteration.
+add("lanczos", "fisher_statistics, many inputs: erf", of_inputs, mfdnn.fisher_statistics, "erf", 520)
 add(
-    "theory",
+    "lanczos",
+    "softmax, many samples: tanh",
+    of_network,
+    mfdnn.fisher_statistics,
+    "tanh",
+    200,
+    output="softmax",
+)
+add(
+    "root",
     "edge: mean subtraction of outputs",
     of_network,
     mfdnn.fisher_statistics,
     "mean subtraction of outputs",
     60,
 )
-add("theory", "edge: batch norm of outputs", of_network, mfdnn.fisher_statistics, "batch norm of outputs", 60)
+add("root", "edge: batch norm of outputs", of_network, mfdnn.fisher_statistics, "batch norm of outputs", 60)
 
 for _name in (
     "tanh",
@@ -395,7 +414,7 @@ for _name in (
     )
 for _name in ("relu", "tanh", "mixed", "residual nested", "layer norm, general", "layer norm behind"):
     add(
-        "given",
+        "theory",
         f"feature and kernel of inputs: {_name}",
         lambda name: {
             "feature_statistics": of_inputs(mfdnn.feature_statistics, name),
@@ -466,7 +485,7 @@ add(
     lambda: mfdnn.max_learning_rate(wide("relu"), 100, confidence=0.9),
 )
 add(
-    "given",
+    "theory",
     "max_learning_rate of inputs: mixed",
     of_inputs,
     mfdnn.max_learning_rate,
@@ -499,7 +518,7 @@ for _phi in ("relu", "tanh", "gelu"):
 add("theory", "outlier_distribution, outputs: relu", lambda: law(wide("relu", 5), 100, 1.2, 0.1))
 add("theory", "outlier_distribution, uniform weights: user", lambda: law(wide(mine, weights="uniform"), 100))
 add(
-    "given",
+    "theory",
     "outlier_distribution of inputs: relu",
     lambda: law(mlp([20, 200, 150, 2], "relu", 2.0, 0.2), inputs=inputs(40)),
 )
@@ -749,10 +768,10 @@ for _name in ("tanh", "batch norm", "layer norm behind"):
     add("spectrum", f"fisher_spectrum, softmax: {_name}", spectrum, _name, output="softmax")
     add("spectrum", f"fisher_spectrum, layer 1: {_name}", spectrum, _name, layer=1)
     add("spectrum", f"fisher_spectrum, ntk: {_name}", spectrum, _name, parameterisation="ntk")
-add("lanczos", "fisher_spectrum, k = 3: tanh", spectrum, "tanh", 60, k=3)
-add("lanczos", "fisher_spectrum, k = 2, softmax: tanh", spectrum, "tanh", 60, k=2, output="softmax")
-add("lanczos", "fisher_spectrum, k = 2: batch norm", spectrum, "batch norm", 60, k=2)
-add("lanczos", "fisher_spectrum, k = 1, eigenvectors: relu", spectrum, "relu", 40, k=1, eigenvectors=True)
+add("lanczos", "fisher_spectrum, k = 3: tanh", spectrum, "tanh", 120, k=3)
+add("lanczos", "fisher_spectrum, k = 2, softmax: tanh", spectrum, "tanh", 120, k=2, output="softmax")
+add("lanczos", "fisher_spectrum, k = 2: batch norm", spectrum, "batch norm", 110, k=2)
+add("angles", "fisher_spectrum, k = 1, eigenvectors: relu", spectrum, "relu", 310, k=1, eigenvectors=True)
 for _name in ("tanh", "mixed", "layer norm of outputs", "batch norm of outputs, general"):
     add(
         "products",
@@ -800,7 +819,7 @@ add(
 
 # -- ensembles, training, sweeps, reports ---------------------------------------------------------------------------
 
-for _name in ("relu", "resnet", "batch norm", "mean subtraction of outputs"):
+for _name in ("resnet", "batch norm", "mean subtraction of outputs"):
     add("simulation", f"compare: {_name}", lambda name: mfdnn.compare(network(name), 12, 4, rng=0), _name)
 for _name in ("tanh", "norms mixed"):
     add("simulation", f"ensemble: {_name}", lambda name: mfdnn.ensemble(network(name), 10, 3, rng=1), _name)
@@ -831,16 +850,23 @@ add(
 )
 
 
-def trained(name: str, rate: float, loss: str = "half_mse", n_steps: int = 15, **options: Any) -> Any:
+def trained(
+    name: str, rate: float, loss: str = "half_mse", n_steps: int = 15, n_samples: int = 16, **options: Any
+) -> Any:
     """A short run of the named network."""
-    one, X = sampled(name), rows(network(name), 16)
+    one, X = sampled(name), rows(network(name), n_samples)
     rng = np.random.default_rng(4)
     n_outputs = one.network.n_outputs
-    Y = rng.integers(n_outputs, size=16) if loss == "cross_entropy" else rng.standard_normal((16, n_outputs))
+    Y = (
+        rng.integers(n_outputs, size=n_samples)
+        if loss == "cross_entropy"
+        else rng.standard_normal((n_samples, n_outputs))
+    )
     return mfdnn.train(one, X, Y, rate, n_steps, loss=loss, **options)
 
 
 add("training", "train, small steps: tanh", trained, "tanh", 0.003, record_every=5)
+add("training", "train, many samples: tanh", trained, "tanh", 0.003, n_samples=120, n_steps=4, record_every=2)
 add("training", "train, large steps: relu", trained, "relu", 100.0)
 add("training", "train, heavy ball: mixed", trained, "mixed", 0.002, momentum=0.9, weight_decay=0.01)
 add("training", "train, Nesterov: layer norm", trained, "layer norm", 0.002, momentum=0.9, nesterov=True)
