@@ -32,7 +32,7 @@ LEFT_OUT = {
     "trained",
     "eigenvectors",
     "residuals",
-    "checkpoint",
+    "zones",
 }
 WHOLE = 10  # arrays of up to so many entries are kept whole
 SHOWN = 4  # entries, evenly spaced, that are kept of larger ones
@@ -318,7 +318,7 @@ for _name in PER_INPUT:
     add(_kind, f"order_parameters of inputs: {_name}", of_inputs, mfdnn.order_parameters, _name)
     add(_kind, f"fisher_statistics of inputs: {_name}", of_inputs, mfdnn.fisher_statistics, _name)
 
-for _name in ("relu", "mixed", "layer norm, general", "batch norm, general", "resnet, skip 0.7"):
+for _name in ("mixed", "layer norm, general", "resnet, skip 0.7"):
     for _function in (mfdnn.order_parameters, mfdnn.fisher_statistics):
         add(
             "theory",
@@ -633,6 +633,21 @@ for _label, _phi in PHIS.items():
 add("theory", "expect: jump", lambda: [mfdnn.expect(jump, [0.5, 2.0], d) for d in (0, 1)])
 add("activation", "activation: leaky_relu", of_activation, "leaky_relu", slope=0.2)
 add("text", "activation_names", mfdnn.activation_names)
+add(
+    "theory",
+    "expect: all names",
+    lambda: {
+        name: [mfdnn.expect(name, 0.8), mfdnn.expect_product(name, 0.8, 0.3)]
+        for name in mfdnn.activation_names()
+    },
+)
+add(
+    "root",
+    "variance_fixed_points: where they lead",
+    lambda: (lambda found: [found.q, found.reached_from([0.1, 2.0, 9.0]), found.basin(0)])(
+        mfdnn.variance_fixed_points("gelu", 2.2, 0.0)
+    ),
+)
 
 CHAOS = ([0.5, 1.5, 2.0, 3.5], [0.0, 0.05, 0.64, 0.3])
 for _label, _phi in PHIS.items():
@@ -674,7 +689,7 @@ add(
     "correlation_decay",
     lambda: [
         mfdnn.correlation_decay(*setting)
-        for setting in (("tanh", 1.2, 0.1), ("relu", 2.0, 0.0), ("tanh", 3.0, 0.05))
+        for setting in (("tanh", 1.2, 0.1), ("relu", 2.0, 0.0), ("tanh", 3.0, 0.05), ("gelu", 1.2, 0.1))
     ],
 )
 add(
@@ -821,8 +836,7 @@ add(
 
 for _name in ("resnet", "batch norm", "mean subtraction of outputs"):
     add("simulation", f"compare: {_name}", lambda name: mfdnn.compare(network(name), 12, 4, rng=0), _name)
-for _name in ("tanh", "norms mixed"):
-    add("simulation", f"ensemble: {_name}", lambda name: mfdnn.ensemble(network(name), 10, 3, rng=1), _name)
+add("simulation", "ensemble: tanh", lambda: mfdnn.ensemble(network("tanh"), 10, 3, rng=1))
 add(
     "simulation",
     "compare, softmax: tanh",
@@ -949,6 +963,9 @@ def of_report(name: str, **options: Any) -> Any:
 
 
 add("simulation", "report: tanh", of_report, "tanh")
+# Numbers of a few digits, which rounding does not reach.
+add("text", "report, page: mixed", lambda: str(mfdnn.report(network("mixed"), 10, 3, rng=0)).splitlines())
+add("text", "comparison, page: user", lambda: str(mfdnn.compare(network("user"), 10, 3, rng=0)).splitlines())
 add("simulation", "report, cross-entropy: batch norm", of_report, "batch norm", loss="cross_entropy")
 
 
@@ -967,7 +984,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "order-parameters": (*SMALL, "--activation", "tanh", "--sigma-w2", "1.5", "--sigma-b2", "0.1"),
     "fisher": (*SMALL, "--init", "he", "--norm", "layer_norm", "--norm-at", "after"),
     "learning-rate": (*SMALL, "--loss", "torch_mse", "--momentum", "0.9"),
-    "compare": (*SMALL, "--networks", "3", "--seed", "0"),
     "critical-line": ("--activation", "tanh", "--sigma-b2", "0.01,0.1"),
     "phase-diagram": ("--activation", "relu", "--sigma-w2", "1:3:3", "--sigma-b2", "0,0.1"),
 }
