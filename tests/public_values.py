@@ -987,7 +987,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "critical-line": ("--activation", "tanh", "--sigma-b2", "0.01,0.1"),
     "phase-diagram": ("--activation", "relu", "--sigma-w2", "1:3:3", "--sigma-b2", "0,0.1"),
 }
-KINDS = {"compare": "simulation", "critical-line": "root", "phase-diagram": "phase"}
+KINDS = {"critical-line": "root", "phase-diagram": "phase"}
 for _verb, _words in COMMANDS.items():
     add(KINDS.get(_verb, "theory"), f"mfdnn {_verb}", command, _verb, *_words)
 
