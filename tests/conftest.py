@@ -1,8 +1,11 @@
-"""Settings of the whole suite: figures without a display, no stopwatch, kernels without a compiler."""
+"""Settings of the whole suite: figures without a display, no stopwatch, workers, kernels without a compiler."""
 
 import os
+import subprocess
+import sys
 import time
 from functools import wraps
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -60,6 +63,39 @@ def pytest_configure(config):
     for name, kernel in list(vars(_compiled).items()):
         if hasattr(kernel, "__wrapped__"):
             setattr(_compiled, name, limited(getattr(array_kernels, name, kernel), kernel))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """As many as this process may use of the processors, not as many as the machine has cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config, specs):
+    """Before the first worker starts: a fresh clone has no compiled kernels, and its workers share one compilation."""
+    if len(specs) > 1:  # else their threads fight for the cores; tests of threads set a number of their own
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+            os.environ.setdefault(name, "1")
+    if not numba.config.DISABLE_JIT:
+        script = Path(__file__).parent / "every_kernel.py"
+        subprocess.run([sys.executable, script], check=True, stdout=subprocess.DEVNULL)
+
+
+def pytest_collection_finish(session):
+    """Every worker imports every test module, whichever tests it gets: what is computed there is computed by all."""
+    from every_kernel import kernels
+
+    if any(kernel.signatures for kernel in kernels().values()):
+        raise pytest.UsageError("A test module computes while it is imported; leave that to its tests.")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, for tests with the marker of that name."""
+    return pytest.importorskip(
+        "torch", reason="left out of `make test`, for want of PyTorch: see `make test-torch`"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

@@ -144,20 +144,6 @@ def test_an_upgrade_is_not_served_from_the_old_cache(install):
 
 def test_each_kernel_is_compiled_for_one_signature():
     """Two would be compiled twice; and two cold processes may give two signatures one file (Numba numbers them)."""
-    code = """
-import numpy as np
-import mfdnn
-from mfdnn import _compiled
-
-X = np.random.default_rng(0).standard_normal((6, 10))
-for phi in ("relu", "tanh", "hard_tanh", lambda x: np.maximum(np.tanh(x), -0.3)):
-    mfdnn.phase_diagram(phi, [1.0, 2.0], [0.0, 0.1])
-    mfdnn.expect_product(phi, 1.0, 0.5)
-    net = mfdnn.mlp([10, 20, 2], phi, sigma_w2=2.0, sigma_b2=0.1)
-    mfdnn.fisher_statistics(net, n_samples=6)
-    mfdnn.fisher_statistics(net, inputs=X)
-kernels = {name: kernel for name, kernel in vars(_compiled).items() if hasattr(kernel, "signatures")}
-print({name: kernel.signatures for name, kernel in kernels.items() if len(kernel.signatures) > 1})
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    script = Path(__file__).parent / "every_kernel.py"
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "{}"

@@ -13,11 +13,6 @@ from mfdnn.finite_width import spread_map
 
 FIELDS = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase")
 SIGMA_W2, SIGMA_B2 = np.linspace(0.1, 4, 30), np.linspace(0, 0.5, 20)
-DIAGRAMS = {
-    name: mfdnn.phase_diagram(name, SIGMA_W2, SIGMA_B2) for name in ("tanh", "relu", "gelu", "sin", "sigmoid")
-}
-# small biases: at two layers no outlier, or one close to the bulk
-SPREAD = spread_map("tanh", 1.5, 0.05, [2, 4, 8], [20, 100, 400], n_samples=50)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +45,17 @@ def network(width=40, depth=4, n_outputs=2, sigma_b2=0.2):
 
 
 @cache
+def diagram_of(name):
+    return mfdnn.phase_diagram(name, SIGMA_W2, SIGMA_B2)
+
+
+@cache
+def spread():
+    """Small biases: at two layers no outlier, or one close to the bulk."""
+    return spread_map("tanh", 1.5, 0.05, [2, 4, 8], [20, 100, 400], n_samples=50)
+
+
+@cache
 def trained():
     return mfdnn.learning_rate_map(network(20, 2), [20, 40], [0.1, 1.0], 5, n_samples=10, n_trials=2, rng=0)
 
@@ -58,7 +64,7 @@ def trained():
 
 
 EVERY = {
-    "phase_diagram": lambda ax: plots.phase_diagram(DIAGRAMS["tanh"], ax=ax),
+    "phase_diagram": lambda ax: plots.phase_diagram(diagram_of("tanh"), ax=ax),
     "variance_map": lambda ax: plots.variance_map("tanh", 2.0, 0.1, ax=ax),
     "correlation_map": lambda ax: plots.correlation_map("tanh", 2.0, 0.1, ax=ax),
     "depth_scales": lambda ax: plots.depth_scales("tanh", SIGMA_W2, 0.1, ax=ax),
@@ -70,7 +76,7 @@ EVERY = {
         mfdnn.outlier_distribution(network(80), n_samples=50), [20.0, 30.0, 40.0], ax=ax
     ),
     "learning_rate_map": lambda ax: plots.learning_rate_map(trained(), ax=ax),
-    "spread_map": lambda ax: plots.spread_map(SPREAD, ax=ax, constant=[0.2, 0.4]),
+    "spread_map": lambda ax: plots.spread_map(spread(), ax=ax, constant=[0.2, 0.4]),
 }
 
 
@@ -107,10 +113,10 @@ def test_the_legend_is_not_over_the_data(name, ax):
 # -- phase diagrams ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DIAGRAMS)
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sin", "sigmoid"])
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_of_every_kind_of_activation_draws(name, field, ax):
-    plots.phase_diagram(DIAGRAMS[name], field, ax=ax, network=(2.0, 0.1))
+    plots.phase_diagram(diagram_of(name), field, ax=ax, network=(2.0, 0.1))
     render(ax)
     assert ax.get_xlabel() == r"$\sigma_w^2$" and ax.get_ylabel() == r"$\sigma_b^2$"
     assert ax.get_xlim() == (SIGMA_W2[0], SIGMA_W2[-1]) and ax.get_ylim() == (SIGMA_B2[0], SIGMA_B2[-1])
@@ -118,7 +124,7 @@ def test_every_field_of_every_kind_of_activation_draws(name, field, ax):
 
 @pytest.mark.parametrize("field", ["q", "c", "chi_c"])
 def test_heat_map_holds_the_field(field, ax):
-    diagram = DIAGRAMS["tanh"]
+    diagram = diagram_of("tanh")
     plots.phase_diagram(diagram, field, ax=ax)
     assert np.array_equal(ax.collections[0].get_array(), getattr(diagram, field).T)
 
@@ -133,7 +139,7 @@ def test_depth_scales_of_both_signs_and_infinite_ones_are_shown(ax):
 
 
 def test_grey_where_there_is_no_value_and_the_legend_says_why(ax):
-    diagram = DIAGRAMS["relu"]
+    diagram = diagram_of("relu")
     plots.phase_diagram(diagram, "q", ax=ax)
     mask = np.ma.getmaskarray(ax.collections[0].get_array())
     assert np.array_equal(mask, ~np.isfinite(diagram.q.T)) and mask.any()
@@ -141,15 +147,15 @@ def test_grey_where_there_is_no_value_and_the_legend_says_why(ax):
 
 
 def test_phases_are_categories(ax):
-    plots.phase_diagram(DIAGRAMS["tanh"], "phase", ax=ax)
+    plots.phase_diagram(diagram_of("tanh"), "phase", ax=ax)
     codes = ax.collections[0].get_array()
-    assert np.array_equal(codes == 1, (DIAGRAMS["tanh"].phase == "chaotic").T)
+    assert np.array_equal(codes == 1, (diagram_of("tanh").phase == "chaotic").T)
     ticks = [label.get_text() for label in ax.figure.axes[1].get_yticklabels()]
     assert ticks == ["ordered", "chaotic"]
 
 
 def test_edge_of_chaos_is_the_critical_line(ax):
-    plots.phase_diagram(DIAGRAMS["tanh"], ax=ax)
+    plots.phase_diagram(diagram_of("tanh"), ax=ax)
     line = mfdnn.critical_line("tanh")
     assert any(
         np.array_equal(drawn.get_xdata(), line.sigma_w2) and np.array_equal(drawn.get_ydata(), line.sigma_b2)
@@ -159,7 +165,7 @@ def test_edge_of_chaos_is_the_critical_line(ax):
 
 
 def test_unstable_part_of_the_edge_is_told_apart(ax):
-    plots.phase_diagram(DIAGRAMS["gelu"], ax=ax)
+    plots.phase_diagram(diagram_of("gelu"), ax=ax)
     line = mfdnn.critical_line("gelu")
     solid, dotted = (drawn.get_ydata() for drawn in ax.lines[:2])
     assert np.array_equal(np.isnan(solid), ~np.isnan(dotted))
@@ -170,7 +176,7 @@ def test_unstable_part_of_the_edge_is_told_apart(ax):
 
 
 def test_scale_invariant_activation_has_a_critical_point(ax):
-    plots.phase_diagram(DIAGRAMS["relu"], ax=ax)
+    plots.phase_diagram(diagram_of("relu"), ax=ax)
     assert "critical point" in legend_texts(ax)
     point = next(drawn for drawn in ax.lines if drawn.get_label() == "critical point")
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, 0.0)
@@ -188,7 +194,7 @@ def test_users_activation_gets_its_own_line_or_after_loading_a_contour(ax, tmp_p
 
 
 def test_network_marker_and_names_of_phases(ax):
-    plots.phase_diagram(DIAGRAMS["tanh"], ax=ax, network=(3.0, 0.2))
+    plots.phase_diagram(diagram_of("tanh"), ax=ax, network=(3.0, 0.2))
     star = next(drawn for drawn in ax.lines if drawn.get_label() == "network")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (3.0, 0.2)
     for text in ax.texts:
@@ -198,13 +204,13 @@ def test_network_marker_and_names_of_phases(ax):
 
 
 def test_network_outside_the_grid_is_still_seen(ax):
-    plots.phase_diagram(DIAGRAMS["tanh"], ax=ax, network=(5.0, 0.7))
+    plots.phase_diagram(diagram_of("tanh"), ax=ax, network=(5.0, 0.7))
     assert ax.get_xlim()[1] == 5.0 and ax.get_ylim()[1] == 0.7
     render(ax)
 
 
 def test_options_reach_the_heat_map_and_the_method_of_the_diagram_draws_it(ax):
-    assert DIAGRAMS["tanh"].plot("xi_c", ax=ax, vmax=30, cmap="magma", colorbar=False, labels=False) is ax
+    assert diagram_of("tanh").plot("xi_c", ax=ax, vmax=30, cmap="magma", colorbar=False, labels=False) is ax
     mesh = ax.collections[0]
     assert mesh.norm.vmax == 30 and mesh.get_cmap().name == "magma"
     assert len(ax.figure.axes) == 1 and not ax.texts
@@ -212,7 +218,7 @@ def test_options_reach_the_heat_map_and_the_method_of_the_diagram_draws_it(ax):
 
 def test_refuses_what_it_cannot_draw(ax):
     with pytest.raises(ValueError, match=r"`field` must be one of .*did you mean"):
-        plots.phase_diagram(DIAGRAMS["tanh"], "xi", ax=ax)
+        plots.phase_diagram(diagram_of("tanh"), "xi", ax=ax)
     with pytest.raises(ValueError, match="two points on each axis, got 30 x 1"):
         plots.phase_diagram(mfdnn.phase_diagram("tanh", SIGMA_W2, [0.1]), ax=ax)
 
@@ -483,14 +489,14 @@ def test_eigenvalue_scaling_shades_the_band_where_it_is_known(ax):
 
 
 def test_spread_map_holds_the_spread(ax):
-    assert SPREAD.status[0].tolist() == ["no outlier", "no outlier", "caution"]
-    assert SPREAD.plot(ax=ax, constant=[0.2, 0.4]) is ax
+    assert spread().status[0].tolist() == ["no outlier", "no outlier", "caution"]
+    assert spread().plot(ax=ax, constant=[0.2, 0.4]) is ax
     render(ax)
     mesh = ax.collections[0]
     shown = mesh.get_array()
-    known = np.isfinite(SPREAD.spread)
+    known = np.isfinite(spread().spread)
     assert np.array_equal(~np.ma.getmaskarray(shown), known)
-    assert np.array_equal(shown[known], np.clip(SPREAD.spread[known], 0.01, 1))
+    assert np.array_equal(shown[known], np.clip(spread().spread[known], 0.01, 1))
     for line, ratio in zip(by_gid(ax, "constant ratio"), (0.2, 0.4), strict=True):
         assert np.array_equal(line.get_ydata(), ratio * np.sqrt([20, 100, 400]))
     for text in ("equal spread", "law in doubt", "no outlier clear of the bulk", r"$L/\sqrt{M}$ = 0.2, 0.4"):
