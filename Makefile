@@ -7,12 +7,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Tests run at the same time in so many processes: as many as there are processors. WORKERS=0: in this one.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# PyTorch for `make test-torch`, in the words of pip, and not installed where there is one: TORCH=torch==2.13.0 for example.
+TORCH ?= torch
+
 # Figures are written to files: no display is needed anywhere.
 export MPLBACKEND = Agg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install report test test-oldest coverage lint figures bench scaling clean
+.PHONY: help install report test test-torch test-slow test-oldest coverage lint figures bench scaling clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +34,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
 	@touch $@
 
+$(VENV)/.installed-torch: $(VENV)/.installed-test
+	$(BIN)/python -c 'import torch' 2> /dev/null || $(PIP) --editable '.[torch]' '$(TORCH)'
+	$(BIN)/python -c 'import torch'
+	@touch $@
+
 $(VENV)/.installed-bench: $(VENV)/.installed-test
 	$(PIP) --editable '.[bench]'
 	@touch $@
@@ -41,11 +52,17 @@ install: $(VENV)/.installed  ## install the package into .venv
 report: $(VENV)/.installed  ## draw the one-page report of an architecture: report.png
 	$(BIN)/mfdnn report -o report.png
 
-test: $(VENV)/.installed-test  ## run every test: units, doctests, README, notebooks, command line
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test  ## run the tests: units, doctests, README, notebooks, command line
+	$(PYTEST)
+
+test-torch: $(VENV)/.installed-torch  ## run the tests that compare with PyTorch, which is installed for them
+	$(BIN)/python -m pytest -m torch
+
+test-slow: $(VENV)/.installed-test  ## run what `make test` leaves out: more draws, more cases, the longest notebooks
+	$(PYTEST) -m slow
 
 # What the old versions say about their own, newer dependencies is not for this package to mend.
-test-oldest:  ## run every test with the oldest dependencies that setup.cfg admits, in .venv-oldest
+test-oldest:  ## run `make test` with the oldest dependencies that setup.cfg admits, in .venv-oldest
 	@mkdir -p build
 	$(PYTHON) .ci/oldest.py > build/oldest.txt
 	PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt PYTEST_ADDOPTS='-W ignore::DeprecationWarning' \
@@ -53,8 +70,8 @@ test-oldest:  ## run every test with the oldest dependencies that setup.cfg admi
 
 # The figures of the papers take the interpreter too long: their lines are counted in a compiled run.
 coverage: $(VENV)/.installed-test  ## run a quick suite with every kernel interpreted, and count the lines it covers
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -r fE
-	$(BIN)/coverage run --append -m pytest tests/test_papers.py tests/test_cli.py tests/test_gaussian.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -r fE -m ''
+	$(BIN)/coverage run --append -m pytest -m '' tests/test_papers.py tests/test_cli.py tests/test_gaussian.py
 	$(BIN)/coverage report
 
 lint: $(VENV)/.installed-lint  ## check style (ruff) and types (mypy)

@@ -90,6 +90,24 @@ def pytest_collection_finish(session):
         raise pytest.UsageError("A test module computes while it is imported; leave that to its tests.")
 
 
+class Drawn(dict):
+    """The figures of the papers in small, each drawn when a test first looks at it."""
+
+    def __missing__(self, name):
+        from matplotlib import pyplot
+
+        from mfdnn import papers
+
+        self[name] = papers.FIGURES[name](fast=True, rng=0)
+        pyplot.close("all")
+        return self[name]
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    return Drawn()
+
+
 @pytest.fixture(scope="session")
 def torch():
     """PyTorch, for tests with the marker of that name."""

@@ -8,6 +8,7 @@ and the package's theory with its stated accuracy.
 
 import numpy as np
 import pytest
+from slow import slow
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
@@ -56,11 +57,11 @@ def assert_predicts(values, theory, accuracy):
 # phi, M = T, largest without and with mean subtraction (4 networks each), the lower and the upper bound at c_i = 0
 MEAN_SUBTRACTION = [
     ("tanh", 200, 50.1, 5.90, 1.674, 23.7),
-    ("tanh", 400, 97.4, 6.07, 1.674, 33.5),
+    slow("tanh", 400, 97.4, 6.07, 1.674, 33.5),
     ("relu", 200, 164, 8.69, 2.347, 33.2),
-    ("relu", 400, 336, 9.20, 2.347, 46.9),
+    slow("relu", 400, 336, 9.20, 2.347, 46.9),
     ("linear", 200, 65.1, 17.2, 3.000, 42.4),
-    ("linear", 400, 124, 17.9, 3.000, 60.0),
+    slow("linear", 400, 124, 17.9, 3.000, 60.0),
 ]
 
 
@@ -119,11 +120,11 @@ def test_mean_subtraction_of_five_samples_leaves_degenerate_eigenvalues(phi, tab
     ("phi", "width", "table"),
     [
         ("tanh", 200, 4.89),
-        ("tanh", 400, 4.94),
+        slow("tanh", 400, 4.94),
         ("relu", 200, 9.26),
-        ("relu", 400, 8.77),
+        slow("relu", 400, 8.77),
         ("linear", 200, 16.3),
-        ("linear", 400, 16.9),
+        slow("linear", 400, 16.9),
     ],
 )
 def test_batch_norm_of_the_outputs(phi, width, table):
@@ -157,10 +158,10 @@ def test_batch_norm_divides_by_what_inputs_do_not_share(phi, limit, table):
 HIDDEN = [
     ("relu", 100, mfdnn.BatchNorm(affine=False), 17.06, 16.57, 16.48),
     ("relu", 200, mfdnn.BatchNorm(affine=False), 33.48, 32.68, 32.97),
-    ("relu", 300, mfdnn.BatchNorm(affine=False), 49.74, 48.42, 49.45),
+    slow("relu", 300, mfdnn.BatchNorm(affine=False), 49.74, 48.42, 49.45),
     ("relu", 200, mfdnn.MeanSubtraction(), 45.7, 42.5, 44.95),
     ("tanh", 100, mfdnn.BatchNorm(affine=False), 7.3, None, None),
-    ("tanh", 300, mfdnn.BatchNorm(affine=False), 14.4, None, None),
+    slow("tanh", 300, mfdnn.BatchNorm(affine=False), 14.4, None, None),
 ]
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from slow import slow
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -20,7 +21,12 @@ INLINE = "module://matplotlib_inline.backend_inline"  # what a kernel sets unles
 pytestmark = pytest.mark.filterwarnings(
     r"ignore::DeprecationWarning:(zmq|jupyter_client|jupyter_core|nbclient|tornado|asyncio)(\..*)?"
 )
+SLOW = ("06", "07", "08")  # half a minute each
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_run = pytest.mark.parametrize(
+    "path",
+    [(slow if path.name[:2] in SLOW else pytest.param)(path, id=path.stem) for path in NOTEBOOKS],
+)
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def test_is_valid_and_stripped(path):
     assert "## References" in notebook.cells[-1].source
 
 
-@each_notebook
+@each_run
 def test_runs(path, kernel, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     folder = tmp_path / "work"

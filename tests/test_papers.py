@@ -22,12 +22,6 @@ def close_figures():
     pyplot.close("all")
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """Each figure once: they are looked at by several tests."""
-    return {name: figure(fast=True, rng=0) for name, figure in papers.FIGURES.items()}
-
-
 def panels(figure):
     """Axes without the colour bars."""
     return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]

@@ -11,6 +11,7 @@ import cases
 import naive
 import numpy as np
 import pytest
+from slow import slow
 
 import mfdnn
 from mfdnn.phase import PHASES, STATUS
@@ -194,7 +195,7 @@ def test_maps_never_oscillate(phi):
 
 
 @pytest.mark.parametrize("name", [*mfdnn.activation_names(), *USERS])
-@pytest.mark.parametrize("keep_rate", [1.0, 0.7])
+@pytest.mark.parametrize("keep_rate", [1.0, slow(0.7)])
 def test_every_degenerate_place_of_the_plane_has_a_name(name, keep_rate):
     phi = USERS.get(name, name)
     found = mfdnn.universality_class(phi)

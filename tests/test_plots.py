@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from slow import slow
 
 import mfdnn
 from mfdnn import plots
@@ -113,7 +114,7 @@ def test_the_legend_is_not_over_the_data(name, ax):
 # -- phase diagrams ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sin", "sigmoid"])
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", slow("sin"), slow("sigmoid")])
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_of_every_kind_of_activation_draws(name, field, ax):
     plots.phase_diagram(diagram_of(name), field, ax=ax, network=(2.0, 0.1))

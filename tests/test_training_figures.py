@@ -2,25 +2,10 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot
 
 import mfdnn
-from mfdnn import papers
 from mfdnn.datasets import digits, gaussian_inputs
 from mfdnn.papers import karakida2019_training, karakida2021_training, lewkowycz2020
-
-NAMES = (
-    "karakida2019-fig2",
-    "karakida2019-normalization-rates",
-    "karakida2021-training",
-    "lewkowycz2020-catapult",
-)
-
-
-@pytest.fixture(scope="module")
-def drawn():
-    yield {name: papers.FIGURES[name](fast=True, rng=0) for name in NAMES}
-    pyplot.close("all")
 
 
 def panels(figure):
@@ -31,12 +16,6 @@ def panels(figure):
 
 def line(ax, gid):
     return next(line for line in ax.lines if line.get_gid() == gid)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_figures_draw(name, drawn):
-    drawn[name].canvas.draw()
-    assert drawn[name].legends
 
 
 @pytest.mark.parametrize(("panel", "phi"), [("A", "tanh"), ("C", "relu"), ("E", "linear")])
