@@ -62,7 +62,7 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
     >>> import mfdnn
     >>> round(mfdnn.expect("relu", 1.0), 12)  # 1/sqrt(2 pi)
     0.398942280401
-    >>> mfdnn.expect("linear", 2.0, derivative=1)
+    >>> round(mfdnn.expect("linear", 2.0, derivative=1), 12)
     1.0
     """
     act = activation(phi)
