@@ -522,9 +522,15 @@ def test_the_catapult_model_is_gradient_descent_on_a_linear_network_of_two_layer
     path = catapult_trajectory(u @ v, u @ u + v @ v, rate, n_steps)
     n_told = min(len(path.f), len(run.losses))
     sizes = np.maximum.accumulate(path.losses[:n_told])  # rounding is of the largest loss so far
-    np.testing.assert_allclose(run.losses[:n_told] / sizes, path.losses[:n_told] / sizes, rtol=0, atol=1e-12)
+    # Every step rounds sums of n terms, and the map amplifies that like a change of its start: 2 to 9000 times.
+    moved = catapult_trajectory(u @ v, (u @ u + v @ v) * (1 + 1e-9), rate, n_steps)
+    growth = np.max(np.abs(moved.losses[:n_told] - path.losses[:n_told]) / sizes) / 1e-9
+    rounding = n_steps * n * np.finfo(float).eps * max(2.0, growth)
+    np.testing.assert_allclose(
+        run.losses[:n_told] / sizes, path.losses[:n_told] / sizes, rtol=0, atol=rounding
+    )
     n_seen = min(len(path.curvature), len(run.lambda_max))
-    np.testing.assert_allclose(run.lambda_max[:n_seen], path.curvature[:n_seen], rtol=1e-12)
+    np.testing.assert_allclose(run.lambda_max[:n_seen], path.curvature[:n_seen], rtol=2 * rounding)
     assert path.zone == ("lazy" if times < 2 else "catapult" if times < 4 else "divergent")
 
 
