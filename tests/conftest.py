@@ -39,6 +39,8 @@ COMPILED = {
 SECONDS = 1.5  # of processor time a test may take
 deadline = float("inf")
 
+called_at_import = pytest.StashKey[list[str]]()
+
 
 def limited(kernel, original):
     """The kernel, which skips the test that calls it when its time is over."""
@@ -83,11 +85,14 @@ def pytest_xdist_setupnodes(config, specs):
 
 
 def pytest_collection_finish(session):
-    """Every worker imports every test module, whichever tests it gets: what is computed there is computed by all."""
     from every_kernel import kernels
 
-    if any(kernel.signatures for kernel in kernels().values()):
-        raise pytest.UsageError("A test module computes while it is imported; leave that to its tests.")
+    session.config.stash[called_at_import] = [name for name, kernel in kernels().items() if kernel.signatures]
+
+
+@pytest.fixture
+def kernels_called_at_import(pytestconfig):
+    return pytestconfig.stash[called_at_import]
 
 
 class Drawn(dict):
