@@ -117,7 +117,7 @@ def drawn():
 def torch():
     """PyTorch, for tests with the marker of that name."""
     return pytest.importorskip(
-        "torch", reason="left out of `make test`, for want of PyTorch: see `make test-torch`"
+        "torch", reason="left out of `make test`, which does not install PyTorch; run by `make test-torch`"
     )
 
 
