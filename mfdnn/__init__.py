@@ -4,6 +4,7 @@ From an activation to order parameters, phase diagrams, Fisher statistics and a 
 sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma_b2``: arguments are always variances.
 """
 
+from ._errors import NoTheory
 from .activations import Activation, activation, activation_names
 from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .ensemble import Comparison, Ensemble, compare, ensemble
@@ -29,7 +30,7 @@ from .fisher import (
 )
 from .gaussian import expect, expect_product
 from .kernels import NTKStatistics, ntk, ntk_statistics
-from .layers import BatchNorm, Dense, Layer, LayerNorm, MeanSubtraction, Pointwise, Residual
+from .layers import BatchNorm, Dense, Flatten, Layer, LayerNorm, MeanSubtraction, Pointwise, Residual
 from .learning_rate import LearningRate, max_learning_rate
 from .natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .network import Network, mlp, resnet
@@ -97,6 +98,7 @@ __all__ = [
     "FisherSpectrum",
     "FisherStatistics",
     "FixedPoint",
+    "Flatten",
     "Layer",
     "LayerNorm",
     "LearningRate",
@@ -104,6 +106,7 @@ __all__ = [
     "MeanSubtraction",
     "NTKStatistics",
     "NaturalGradientRate",
+    "NoTheory",
     "Network",
     "OrderParameters",
     "OutlierDistribution",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 __all__ = [
     "finite_array",
     "finite_number",
+    "input_array",
     "input_matrix",
     "nonnegative_array",
     "one_of",
@@ -103,6 +105,21 @@ def input_matrix(name: str, value: Any, width: int | None = None) -> np.ndarray:
             f"{array.shape[1]} inputs or pass other data."
         )
     return array
+
+
+def input_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return inputs as a float64 array (T, *shape): as they are, or from rows (T, prod(shape)) in C order."""
+    width = prod(shape)
+    if len(shape) == 1:
+        return input_matrix(name, value, width)
+    array = finite_array(name, value, "an array of inputs")
+    if array.size == 0 or array.shape[1:] not in (shape, (width,)):
+        whole = "".join(f", {size}" for size in shape)
+        raise ValueError(
+            f"`{name}` must have shape (T{whole}), or (T, {width}) in C order, as the network takes inputs of "
+            f"{'x'.join(map(str, shape))}, got shape {array.shape}; reshape it or pass other data."
+        )
+    return array.reshape(-1, *shape)
 
 
 def refuse_both(name: str, value: Any, **others: Any) -> None:

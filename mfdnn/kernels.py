@@ -190,8 +190,8 @@ def ntk_statistics(
     found = sums_of(*_kernel(net, op, parameterisation), op.per_input, n)
     units = None
     if parameterisation == "ntk":
-        first, fan_in = net.weight_layers[0]
-        units = first.sigma_w2 / fan_in, first.sigma_b2
+        first, shape = net.weight_layers[0]
+        units = first.sigma_w2 / first.fan_in(shape), first.sigma_b2
     caution = outlier_caution(op, n) if output_normalisation(net) is None else CENTRED
     return NTKStatistics(
         mean=unwrap(found.diagonal),
@@ -232,7 +232,7 @@ def _kernel(net: Network, op: OrderParameters, parameterisation: str) -> tuple[A
     for tangent in op._tangents:
         scale = sigma_b2  # biases, of the weights before them
         if tangent.source == "weights":
-            layer, fan_in = next(layers)
-            scale, sigma_b2 = layer.sigma_w2 / fan_in, layer.sigma_b2
+            layer, shape = next(layers)
+            scale, sigma_b2 = layer.sigma_w2 / layer.fan_in(shape), layer.sigma_b2
         one, two = one + scale * tangent.one, two + scale * tangent.two
     return one, two

@@ -146,8 +146,8 @@ def _weight_shapes(net: Network) -> list[tuple[int, int]]:
             "give the normalisation affine=False."
         )
     found = []
-    for layer, fan_in in net.parameter_layers:
-        weight, bias = layer.parameter_shapes(fan_in)
+    for layer, shape in net.parameter_layers:
+        weight, bias = layer.parameter_shapes(shape)
         assert weight is not None  # only biases may be missing
         found.append((weight[0], weight[1] + (bias is not None)))
     return found

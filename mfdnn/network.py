@@ -20,17 +20,22 @@ INITIALISATIONS = ("he", "lecun", "glorot", "pytorch", "critical")
 
 
 class Network:
-    """A feed-forward network: the number of inputs and a sequence of layers.
+    """A feed-forward network: the shape of an input and a sequence of layers.
 
     Parameters
     ----------
-    n_inputs : int
-        Number of input features M_0.
+    input_shape : int or tuple of int
+        Number of input features M_0, or (channels, *sites): (3, 8, 8) for pixels in three colours.
     layers : sequence of Layer
         `Dense`, `Pointwise`, `Residual`, ... in the order in which the signal meets them.
 
     Attributes
     ----------
+    input_shape, output_shape : tuple of int
+        Of one sample: (channels, *sites), or (units,). The outputs have one site, (C,).
+    n_inputs : int
+        Numbers in an input, the product of `input_shape`. Inputs may be given as (T, *input_shape), or as (T, n_inputs)
+        in C order.
     widths : tuple of int
         Fan-in of every weight layer, in order, then the number of outputs: (M_0, ..., M_{L-1}, C) for a
         fully connected network.
@@ -44,7 +49,8 @@ class Network:
     Raises
     ------
     TypeError, ValueError
-        Something that is not a layer, no weight layer, or widths that do not fit a residual block.
+        Something that is not a layer, no weight layer, widths that do not fit a residual block, several sites where
+        one is needed: before `Dense`, and at the outputs.
 
     Examples
     --------
@@ -54,8 +60,9 @@ class Network:
     Network(784-100-10, relu, L=2, P=79510)
     """
 
-    def __init__(self, n_inputs: int, layers: Sequence[Layer]):
-        self.n_inputs = positive_integer("n_inputs", n_inputs)
+    def __init__(self, input_shape: int | Sequence[int], layers: Sequence[Layer]):
+        self.input_shape = _shape(input_shape)
+        self.n_inputs = prod(self.input_shape)
         self.layers = tuple(layers)
         for layer in self.layers:
             if not isinstance(layer, Layer):
@@ -65,29 +72,35 @@ class Network:
         self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
         if self.n_weight_layers == 0:
             raise ValueError("`layers` must contain at least one weight layer; add a `Dense` layer.")
-        width = self.n_inputs
+        shape = self.input_shape
         for layer in self.layers:
-            width = layer.output_width(width)
-        self.n_outputs = width
+            shape = layer.output_shape(shape)
+        self.output_shape = shape
+        if len(shape) != 1:
+            raise ValueError(
+                f"`layers` must end with outputs of one site, got {_times(shape)} (channels and sites); put `Flatten` "
+                "(or a pooling layer) behind them."
+            )
+        (self.n_outputs,) = shape
 
-    def walk(self) -> Iterator[tuple[Layer, int]]:
-        """Yield every layer, composites before what is inside them, with its fan-in, in order."""
-        width = self.n_inputs
+    def walk(self) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+        """Yield every layer, composites before what is inside them, with the shape that enters it, in order."""
+        shape = self.input_shape
         for layer in self.layers:
-            yield from layer.walk(width)
-            width = layer.output_width(width)
+            yield from layer.walk(shape)
+            shape = layer.output_shape(shape)
 
     @property
-    def weight_layers(self) -> tuple[tuple[Any, int], ...]:
-        """Every weight layer with its fan-in, in order."""
+    def weight_layers(self) -> tuple[tuple[Any, tuple[int, ...]], ...]:
+        """Every weight layer with the shape that enters it, in order."""
         return tuple(
-            (layer, fan_in) for layer, fan_in in self.walk() if layer.n_weight_layers and not layer.children
+            (layer, shape) for layer, shape in self.walk() if layer.n_weight_layers and not layer.children
         )
 
     @property
-    def parameter_layers(self) -> tuple[tuple[Layer, int], ...]:
-        """Every layer that has parameters of its own with its fan-in, in order."""
-        return tuple((layer, fan_in) for layer, fan_in in self.walk() if layer.parameter_shapes(fan_in))
+    def parameter_layers(self) -> tuple[tuple[Layer, tuple[int, ...]], ...]:
+        """Every layer that has parameters of its own with the shape that enters it, in order."""
+        return tuple((layer, shape) for layer, shape in self.walk() if layer.parameter_shapes(shape))
 
     @property
     def couples_samples(self) -> bool:
@@ -102,16 +115,16 @@ class Network:
     @property
     def widths(self) -> tuple[int, ...]:
         """Fan-in of every weight layer, then the number of outputs."""
-        return (*(fan_in for _, fan_in in self.weight_layers), self.n_outputs)
+        return (*(layer.fan_in(shape) for layer, shape in self.weight_layers), self.n_outputs)
 
     @property
     def n_parameters(self) -> int:
         """P, all weights and biases."""
         return sum(
-            prod(shape)
-            for layer, fan_in in self.walk()
-            for shape in layer.parameter_shapes(fan_in)
-            if shape is not None
+            prod(own)
+            for layer, shape in self.walk()
+            for own in layer.parameter_shapes(shape)
+            if own is not None
         )
 
     @property
@@ -122,6 +135,8 @@ class Network:
     def __repr__(self) -> str:
         names = list(dict.fromkeys(act.label for act in self.activations)) or ["linear"]
         widths = _abbreviate(self.widths)
+        if len(self.input_shape) > 1:
+            widths = f"{_times(self.input_shape)}: {widths}"
         kinds = ", ".join([*self.kinds, "/".join(names)])
         return f"Network({widths}, {kinds}, L={self.n_weight_layers}, P={self.n_parameters})"
 
@@ -264,10 +279,24 @@ def scale_widths(net: Network, factor: float) -> Network:
     layers = [
         layer if index == weighted[-1] else layer.scaled(factor) for index, layer in enumerate(net.layers)
     ]
-    return Network(net.n_inputs, layers)
+    return Network(net.input_shape, layers)
 
 
 _as_activation = activation  # `mlp` and `resnet` have an argument of that name
+
+
+def _shape(input_shape: Any) -> tuple[int, ...]:
+    """The shape of an input; a number stands for that many units."""
+    if isinstance(input_shape, str) or not np.iterable(input_shape):
+        return (positive_integer("input_shape", input_shape),)
+    sizes = tuple(positive_integer("input_shape", size) for size in input_shape)
+    if not sizes:
+        raise ValueError("`input_shape` must not be empty; pass a number of inputs, or (channels, *sites).")
+    return sizes
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _check_widths(widths: Sequence[int]) -> list[int]:

@@ -190,7 +190,7 @@ def _normalised(net: Any, kind: str, place: str) -> Any:
     layers = (MeanSubtraction, BatchNorm, LayerNorm)
     norm = dict(zip(NORMS, layers, strict=True))[one_of("--norm", kind, NORMS)]
     if one_of("--norm-at", place, NORM_PLACES) == "last":
-        return Network(net.n_inputs, [*net.layers, norm()])
+        return Network(net.input_shape, [*net.layers, norm()])
     found: list[Any] = []
     for layer in net.layers:
         pair = [norm(), layer] if place == "hidden" else [layer, norm()]
@@ -199,7 +199,7 @@ def _normalised(net: Any, kind: str, place: str) -> Any:
         raise ValueError(
             f"`--norm-at` {place} needs a hidden layer, got {net!r}; add one, or say --norm-at last."
         )
-    return Network(net.n_inputs, found)
+    return Network(net.input_shape, found)
 
 
 def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .._memory import available_memory
 from .._results import Result
 from .._validation import (
     finite_number,
-    input_matrix,
+    input_array,
     one_of,
     positive_integer,
     refuse_both,
@@ -52,10 +53,10 @@ class Ensemble(Result):
     outlier_mean            mean of the C largest (softmax, or layer norm of the outputs: C - 1)
     mean, second_moment     tr F / P, tr F^2 / P
     q, q_st                 :math:`u_i^2` and :math:`u_i(s) u_i(t)` of every weight layer l = 1..L, averaged
-                            over units and inputs (pairs of different inputs)
+                            over units, sites and inputs (pairs of different inputs)
     q_hat, q_hat_st         the same of what enters the layer, l = 0..L-1
     q_tilde, q_tilde_st     :math:`\sum_i \delta_i^2` and :math:`\sum_i \delta_i(s) \delta_i(t)`, l = 1..L,
-                            summed over units, averaged over inputs (pairs) and outputs
+                            summed over units and sites, averaged over inputs (pairs) and outputs
     eigenvalues             on request: the min(TC, P) that can be non-zero, descending (softmax: T (C - 1))
     feature_mean, ...       with ``geometry=True``: mean, second_moment and outlier_mean of the metric of the
                             features (`mfdnn.feature_spectrum`)
@@ -202,7 +203,7 @@ def ensemble(
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp.")
     refuse_both("inputs", inputs, q0=q0, c0=c0)
     if inputs is not None:
-        inputs = input_matrix("inputs", inputs, net.n_inputs)
+        inputs = input_array("inputs", inputs, net.input_shape)
     n_samples = sample_count(n_samples, inputs)
     n_networks = positive_integer("n_networks", n_networks)
     q0 = 1.0 if q0 is None else variance("q0", q0)
@@ -313,9 +314,9 @@ def _geometry(one: SampledNetwork, X: np.ndarray) -> dict[str, float]:
 def _order_parameters(layers: Sequence[LayerActivity]) -> dict[str, list[float]]:
     """Averages of squares and of products at two inputs, per weight layer."""
     moments = {
-        "q": [_second_moments(layer.u) / layer.u.shape[-1] for layer in layers],
-        "q_hat": [_second_moments(layer.h) / layer.h.shape[-1] for layer in layers],
-        "q_tilde": [_second_moments(layer.delta) for layer in layers],
+        "q": [_second_moments(layer.u) / prod(layer.u.shape[1:]) for layer in layers],
+        "q_hat": [_second_moments(layer.h) / prod(layer.h.shape[1:]) for layer in layers],
+        "q_tilde": [_second_moments(layer.delta, leading=1) for layer in layers],
     }
     named = {}
     for name, pairs in moments.items():
@@ -325,15 +326,15 @@ def _order_parameters(layers: Sequence[LayerActivity]) -> dict[str, list[float]]
     return named
 
 
-def _second_moments(x: np.ndarray) -> np.ndarray:
-    """Sums over units of x(t)^2 and of x(s) x(t), averaged over inputs, pairs s != t, and leading axes.
+def _second_moments(x: np.ndarray, leading: int = 0) -> np.ndarray:
+    """Sums over units and sites of x(t)^2 and of x(s) x(t), averaged over inputs, pairs s != t, and leading axes.
 
-    x (..., T, units); the sum over pairs is the square of the sum without the squares, in float64.
+    x (T, *shape) behind the leading axes; the sum over pairs is the square of the sum without the squares, in float64.
     """
-    n = x.shape[-2]
-    outputs = int(np.prod(x.shape[:-2]))
+    n = x.shape[leading]
+    outputs = prod(x.shape[:leading])
     squares = np.sum(np.square(x, dtype=np.float64)) / outputs
-    products = np.sum(np.square(x.sum(axis=-2, dtype=np.float64))) / outputs - squares
+    products = np.sum(np.square(x.sum(axis=leading, dtype=np.float64))) / outputs - squares
     return np.array([squares / n, products / (n * (n - 1)) if n > 1 else 0.0])
 
 
@@ -348,7 +349,7 @@ def _standard_error(values: np.ndarray) -> np.ndarray:
 def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) -> int:
     """One per core, fewer if as many networks at once would not fit."""
     rows = n_samples * net.n_outputs
-    errors = rows * sum(layer.output_width(fan_in) for layer, fan_in in net.parameter_layers)
+    errors = rows * sum(prod(layer.output_shape(shape)) for layer, shape in net.parameter_layers)
     each = kind.itemsize * (2 * net.n_parameters + 2 * errors)
     # The dual matrix, and what its eigenvalues take; or vectors of Lanczos.
     each += 8 * rows * (6 * rows if eigenvalues or rows <= EXACT else 200)

@@ -293,7 +293,7 @@ def fisher_statistics(
     last = output_normalisation(net)
     body = op
     if last is not None:
-        without = Network(net.n_inputs, net.layers[:-1])
+        without = Network(net.input_shape, net.layers[:-1])
         body = order_parameters(without, q0, c0, inputs=inputs, n_samples=n_samples)
     n_samples = n_samples or op.q.shape[1]
     depth, n_outputs = len(op.q), net.n_outputs

@@ -2,6 +2,7 @@
 
 from .base import Factors, Layer, ParameterRecord, State, Tangent, WeightRecord
 from .dense import WEIGHT_ENSEMBLES, Dense
+from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
 from .residual import Residual
@@ -11,6 +12,7 @@ __all__ = [
     "BatchNorm",
     "Dense",
     "Factors",
+    "Flatten",
     "Layer",
     "LayerNorm",
     "MeanSubtraction",

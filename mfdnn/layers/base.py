@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._errors import NoTheory
 from ..activations import Activation
 
-__all__ = ["Factors", "Layer", "ParameterRecord", "State", "Tangent", "WeightRecord"]
+__all__ = ["Factors", "Layer", "ParameterRecord", "State", "Tangent", "WeightRecord", "one_site"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Factors(NamedTuple):
     """Derivatives of the outputs by a layer's parameters, where samples pass one by one: outer products.
 
     Those of sample t are delta_t h_t^T and sqrt(bias) delta_t, so that their Gram matrix over the samples is the
-    entrywise product (h h^T + bias) * (delta delta^T).
+    entrywise product (h h^T + bias) * (delta delta^T). With parameters in other units h belongs to the first array of
+    them and `bias` to the last.
     """
 
     h: np.ndarray  # (T, n)
@@ -113,12 +116,16 @@ class Layer:
     `WeightRecord` or `ParameterRecord` says what the layer's parameters add to the Fisher information. A layer
     that couples samples also says how tangent kernels pass: `propagate_tangents`.
 
-    Finite width: `initialise` draws parameters of the shapes `parameter_shapes`, `forward` maps (T, fan_in) to
-    (T, fan_out) and appends one record to `trace`, `pushforward` is the Jacobian-vector product and `backward`
-    the vector-Jacobian product. All samples pass at once, so a layer may couple them.
+    Finite width: a shape is that of one sample, (channels, \*sites), or (units,) where there is one site.
+    `output_shape` maps the shape that enters to the one that leaves, `initialise` draws parameters of the shapes
+    `parameter_shapes`, `forward` maps arrays (T, \*shape) and appends records to `trace`, `pushforward` is the
+    Jacobian-vector product and `backward` the vector-Jacobian product. All samples pass at once, so a layer may couple
+    them. A layer of one's own needs `output_shape` if the shape changes, `forward`, `pushforward` and `backward`; with
+    parameters also `parameter_shapes`, `initialise` and `gradient`. The rest saves time.
 
     Composite layers traverse their `children`: records and parameters are consumed from iterators, in order on
-    the way forward and in reverse on the way back, so nesting needs no bookkeeping.
+    the way forward and in reverse on the way back, so nesting needs no bookkeeping. A layer takes from each what it
+    put there: one group of parameters if it has some, as many records as it appended.
 
     Attributes
     ----------
@@ -132,6 +139,22 @@ class Layer:
         Whether an output at one sample depends on the others, as in batch normalisation.
     kind : str
         What the shape does not tell, for the description of a network ("residual").
+    homogeneous : bool
+        Whether a positive factor passes through, f(a x) = a f(x) for a > 0, if biases are zero.
+    no_theory : str
+        Why there is no law of the layer at infinite width, in one sentence; "" where there is one.
+    keeps_units : bool
+        Whether it acts on units or samples in place: the shape stays, and each array of parameters, if any, holds one
+        number a unit, which moves that unit alone. The dual of coupled outputs is quick behind such layers.
+    batches_errors : bool
+        Whether `pushforward` and `backward` take leading axes, (..., T, \*shape), for many tangents or errors at once.
+    fully_connected : bool
+        Whether every unit that leaves reads all that enter, each through a weight of its own.
+    normalises : str
+        "mean" if the mean over samples is taken away, "samples" if the variance over samples becomes one too, "units"
+        if mean and variance over the units of a sample do; else "".
+    parameter_roles : tuple of str
+        "weights", "biases" or "others" for each array of parameters; those not named are others.
     """
 
     children: tuple[Layer, ...] = ()
@@ -139,13 +162,20 @@ class Layer:
     n_weight_layers = 0
     couples_samples = False
     kind = ""
+    homogeneous = False
+    no_theory = ""
+    keeps_units = False
+    batches_errors = False
+    fully_connected = False
+    normalises = ""
+    parameter_roles: tuple[str, ...] = ()
 
-    def walk(self, fan_in: int) -> Iterator[tuple[Layer, int]]:
-        """Yield the layer, then all layers inside it in the order of the signal, each with its fan-in."""
-        yield self, fan_in
+    def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+        """Yield the layer, then all layers inside it in the order of the signal, each with the shape that enters."""
+        yield self, shape
         for child in self.children:
-            yield from child.walk(fan_in)
-            fan_in = child.output_width(fan_in)
+            yield from child.walk(shape)
+            shape = child.output_shape(shape)
 
     def scaled(self, factor: float) -> Layer:
         """The layer of a network whose hidden widths are multiplied by `factor`."""
@@ -174,20 +204,40 @@ class Layer:
         return pushed + (record.tangents() if isinstance(record, WeightRecord | ParameterRecord) else [])
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_width(self, fan_in: int) -> int:
-        """Number of units that leave the layer when `fan_in` enter."""
-        return fan_in
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape (channels, *sites) of what leaves the layer when `shape` enters."""
+        return shape
 
-    def parameter_shapes(self, fan_in: int) -> tuple[tuple[int, ...] | None, ...]:
+    def fan_in(self, shape: tuple[int, ...]) -> int:
+        """How many numbers a unit that leaves reads, its taps among them; of weight layers."""
+        return prod(shape)
+
+    def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
         """Shapes of the layer's own parameters, children apart; () if it has none, None for an absent bias."""
         return ()
 
-    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> tuple:
+    def ntk_units(self, shape: tuple[int, ...]) -> tuple[float, ...]:
+        """Units s of each array of parameters in NTK parameterisation, theta = s psi with psi of variance 1.
+
+        1 for what is no weight and no bias, such as a gain.
+        """
+        if self.n_weight_layers:
+            raise NoTheory(
+                f"`parameterisation` = ntk needs weight layers that know their units, got {self!r} without "
+                "`ntk_units`; take standard."
+            )
+        return (1.0,) * len(self.parameter_shapes(shape))
+
+    def n_free_outputs(self, n_outputs: int) -> int:
+        """How many of the outputs are free if this layer is the last: fewer where it takes away what all share."""
+        return n_outputs
+
+    def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
         """Draw the layer's own parameters, arrays of `parameter_shapes`."""
         return ()
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        """Map activations (T, fan_in) to (T, fan_out)."""
+        """Map activations (T, *shape) to (T, *output_shape)."""
         raise NotImplementedError
 
     def pushforward(
@@ -199,7 +249,7 @@ class Layer:
     def backward(
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
     ) -> np.ndarray:
-        """Vector-Jacobian product for errors (..., T, fan_out).
+        """Vector-Jacobian product for errors (T, *output_shape), with leading axes if the layer `batches_errors`.
 
         A layer with parameters appends one pair ``(h, delta)`` to `collected`: what it needs for `gradient` and
         `factors`. Of a weight layer these are its input and the errors at its output.
@@ -210,10 +260,31 @@ class Layer:
         """`backward` of a network's first layer: nobody reads the errors at its inputs."""
         self.backward(delta, parameters, trace, collected)
 
+    def errors_below(self, h: np.ndarray, delta: np.ndarray, parameters: tuple) -> np.ndarray:
+        """Errors (T, *shape) at the input h of a weight layer, from a collected pair and its own parameters."""
+        trace: list = []
+        self.forward(h, iter([parameters]), trace)
+        return self.backward(delta, iter([parameters]), reversed(trace), [])
+
     def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
-        """Derivatives by the layer's own parameters, summed over samples, of a collected pair, delta (T, m)."""
+        """Derivatives by the layer's own parameters, summed over samples, of a collected pair, delta (T, ...)."""
         raise NotImplementedError
 
-    def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors:
-        """The same sample by sample; only where no layer of the network couples samples."""
-        raise NotImplementedError
+    def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors | None:
+        """The same sample by sample, where no layer of the network couples samples; None: no such form is known."""
+        return None
+
+    @property
+    def has_factors(self) -> bool:
+        """Whether `factors` knows the form; else Gram matrices come from Jacobian products."""
+        return type(self).factors is not Layer.factors
+
+
+def one_site(layer: str, shape: tuple[int, ...]) -> int:
+    """The number of units where there is one site; a ValueError where there are more."""
+    if len(shape) != 1:
+        raise ValueError(
+            f"`{layer}` takes units of one site, but {'x'.join(map(str, shape))} enter (channels and sites); put "
+            "`Flatten` (or a pooling layer) before it."
+        )
+    return shape[0]

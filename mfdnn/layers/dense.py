@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .._validation import one_of, positive_integer, variance
-from .base import Factors, Layer, State, WeightRecord
+from .base import Factors, Layer, State, WeightRecord, one_site
 
 __all__ = ["WEIGHT_ENSEMBLES", "Dense"]
 
@@ -41,6 +41,8 @@ class Dense(Layer):
     """
 
     n_weight_layers = 1
+    homogeneous = batches_errors = fully_connected = True
+    parameter_roles = ("weights", "biases")
 
     def __init__(
         self,
@@ -87,13 +89,18 @@ class Dense(Layer):
         return self.sigma_w2 * gradient[0], self.sigma_w2 * gradient[1]
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_width(self, fan_in: int) -> int:
-        return self.units
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        one_site("Dense", shape)
+        return (self.units,)
 
-    def parameter_shapes(self, fan_in: int) -> tuple[tuple[int, ...] | None, ...]:
-        return (self.units, fan_in), (self.units,) if self.bias else None
+    def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
+        return (self.units, *shape), (self.units,) if self.bias else None
 
-    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> tuple:
+    def ntk_units(self, shape: tuple[int, ...]) -> tuple[float, ...]:
+        return float(np.sqrt(self.sigma_w2 / self.fan_in(shape))), float(np.sqrt(self.sigma_b2))
+
+    def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
+        (fan_in,) = shape
         shape = (self.units, fan_in)
         scale = np.sqrt(self.sigma_w2 / fan_in)
         if self.weights == "gaussian":
@@ -143,6 +150,9 @@ class Dense(Layer):
         next(parameters)
         collected.append((next(trace), delta))  # without the last and widest product
 
+    def errors_below(self, h: np.ndarray, delta: np.ndarray, parameters: tuple) -> np.ndarray:
+        return delta @ parameters[0]
+
     def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
         return delta.T @ h, delta.sum(axis=0) if self.bias else None
 
@@ -150,7 +160,7 @@ class Dense(Layer):
         return Factors(h, delta, self.bias)
 
 
-def _haar(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def _haar(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Haar-distributed matrix with orthonormal rows or columns, whichever are fewer."""
     tall = shape if shape[0] >= shape[1] else shape[::-1]
     q, r = np.linalg.qr(rng.standard_normal(tall))

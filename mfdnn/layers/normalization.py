@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._validation import finite_number, variance
-from .base import Factors, Layer, ParameterRecord, State, Tangent
+from .base import Factors, Layer, ParameterRecord, State, Tangent, one_site
 
 __all__ = ["BatchNorm", "LayerNorm", "MeanSubtraction"]
 
@@ -30,7 +30,8 @@ class MeanSubtraction(Layer):
     neural networks", arXiv:1906.02926.
     """
 
-    kind, couples_samples = "mean subtraction", True
+    kind, couples_samples, normalises = "mean subtraction", True, "mean"
+    homogeneous = keeps_units = batches_errors = True
 
     def __repr__(self) -> str:
         return "MeanSubtraction()"
@@ -54,6 +55,10 @@ class MeanSubtraction(Layer):
         return [Tangent(source, *_centred(one, two, n_samples)) for source, one, two in tangents]
 
     # -- finite width -----------------------------------------------------------------------------------------
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        one_site("MeanSubtraction", shape)
+        return shape
+
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         _check_samples(x.shape[SAMPLES], 2, self.kind)
         return _less_mean(x, SAMPLES)
@@ -82,6 +87,7 @@ class _Normalisation(Layer):
     """y = gamma z + beta with z = (x - mean) / sqrt(variance + eps) along AXIS."""
 
     AXIS: int
+    keeps_units = batches_errors = True
 
     def __init__(self, gamma: float = 1.0, beta: float = 0.0, eps: float = 0.0, affine: bool = True):
         self.gamma, self.beta = finite_number("gamma", gamma), finite_number("beta", beta)
@@ -110,11 +116,15 @@ class _Normalisation(Layer):
         return record.own[0] * gradient[0], record.own[1] * gradient[1]
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def parameter_shapes(self, fan_in: int) -> tuple[tuple[int, ...] | None, ...]:
-        return ((fan_in,), (fan_in,)) if self.affine else ()
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        one_site(type(self).__name__, shape)
+        return shape
 
-    def initialise(self, rng: np.random.Generator, fan_in: int, dtype: np.dtype) -> tuple:
-        return np.full(fan_in, self.gamma, dtype), np.full(fan_in, self.beta, dtype)
+    def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
+        return (shape, shape) if self.affine else ()
+
+    def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
+        return np.full(shape, self.gamma, dtype), np.full(shape, self.beta, dtype)
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         gamma, beta = self._gains(parameters, x.dtype)
@@ -211,7 +221,7 @@ class BatchNorm(_Normalisation):
     for this package.
     """
 
-    kind, couples_samples, AXIS = "batch norm", True, SAMPLES
+    kind, couples_samples, normalises, AXIS = "batch norm", True, "samples", SAMPLES
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:
@@ -292,7 +302,7 @@ class LayerNorm(_Normalisation):
     arXiv:1906.02926.
     """
 
-    kind, AXIS = "layer norm", UNITS
+    kind, normalises, AXIS = "layer norm", "units", UNITS
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:
@@ -306,13 +316,16 @@ class LayerNorm(_Normalisation):
         return self._output(state, one, two, _Record((0.0, 0.0), own=own), trace)
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_width(self, fan_in: int) -> int:
-        if fan_in < 3:
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if (units := one_site("LayerNorm", shape)) < 3:
             raise ValueError(
-                f"`LayerNorm` needs three units or more, got {fan_in}: its output would not depend on its input but "
+                f"`LayerNorm` needs three units or more, got {units}: its output would not depend on its input but "
                 "for a sign; make the layer before it wider."
             )
-        return fan_in
+        return shape
+
+    def n_free_outputs(self, n_outputs: int) -> int:
+        return n_outputs - 1  # their mean is taken away
 
     def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors:
         return Factors(h[:, :0], np.concatenate([delta * h, delta], axis=-1), True)

@@ -26,11 +26,17 @@ class Pointwise(Layer):
         What `mfdnn.activation` accepts.
     """
 
+    keeps_units = batches_errors = True
+
     def __init__(self, phi: str | Callable | Activation):
         self.activation: Activation = activation(phi)
 
     def __repr__(self) -> str:
         return f"Pointwise({self.activation.label!r})"
+
+    @property
+    def homogeneous(self) -> bool:  # type: ignore[override]
+        return self.activation.homogeneous is not None
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate_state(self, state: State, trace: list) -> State:

@@ -38,11 +38,16 @@ class Residual(Layer):
         self.skip = finite_number("skip", skip)
         self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
         self.couples_samples = any(layer.couples_samples for layer in self.layers)
+        self.batches_errors = all(layer.batches_errors for layer in self.layers)
         if self.n_weight_layers == 0:
             raise ValueError("`layers` of a Residual block must contain a weight layer; add a `Dense` layer.")
 
     def __repr__(self) -> str:
         return f"Residual([{', '.join(map(repr, self.layers))}]{'' if self.skip == 1 else f', skip={self.skip:g}'})"
+
+    @property
+    def homogeneous(self) -> bool:  # type: ignore[override]
+        return all(layer.homogeneous for layer in self.layers)
 
     def scaled(self, factor: float) -> Residual:
         return Residual([layer.scaled(factor) for layer in self.layers], self.skip)
@@ -86,16 +91,20 @@ class Residual(Layer):
         return both + branch[len(tangents) :]
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_width(self, fan_in: int) -> int:
-        width = fan_in
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        found = shape
         for layer in self.layers:
-            width = layer.output_width(width)
-        if width != fan_in:
+            found = layer.output_shape(found)
+        if found != shape:
+            enter, leave = ("x".join(map(str, sizes)) for sizes in (shape, found))
             raise ValueError(
-                f"`Residual` must keep the width: {fan_in} units enter and {width} leave; make the last `Dense` "
-                f"layer of the block {fan_in} wide."
+                f"`Residual` must keep the width: {enter} units enter and {leave} leave; make the last `Dense` "
+                f"layer of the block {enter} wide."
+                if len(shape) == len(found) == 1
+                else f"`Residual` must keep channels and sites: {enter} enter and {leave} leave; choose the layers of "
+                "the block so."
             )
-        return width
+        return shape
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         branch = x

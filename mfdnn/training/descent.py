@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .._memory import require_memory
-from .._validation import finite_number, input_matrix, one_of, positive_integer
+from .._validation import finite_number, input_array, one_of, positive_integer
 from ..learning_rate import LOSSES, loss_scale
 from ..network import Network
 from ..sampled import Linearisation, SampledNetwork
@@ -50,7 +51,7 @@ def train(
     ----------
     one : SampledNetwork
         Stays as it is; the trained one is in the result. Its dtype is that of the computation.
-    X : array (T, M_0)
+    X : array (T, M_0), or (T, *input_shape)
     Y : array (T, C), or (T,) of int
         Targets, probabilities for cross-entropy; or labels 0..C-1, which stand for unit vectors.
     learning_rate : float
@@ -109,7 +110,7 @@ def train(
             f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample(net)."
         )
     net, dtype = one.network, one.dtype
-    x = input_matrix("X", X, net.n_inputs).astype(dtype)
+    x = input_array("X", X, net.input_shape).astype(dtype)
     rate, b, w, bound = checked_settings(loss, learning_rate, momentum, weight_decay, diverged_at)
     n_samples, n_steps = len(x), positive_integer("n_steps", n_steps)
     y = checked_targets(Y, loss, n_samples, net.n_outputs, dtype)
@@ -182,7 +183,7 @@ def train(
 
 def training_bytes(net: Network, n_samples: int, dtype: np.dtype, momentum: float) -> int:
     """What a run takes beside the network it is given: one to train, gradients, velocities, activations."""
-    units = sum(layer.output_width(fan_in) for layer, fan_in in net.walk())
+    units = sum(prod(layer.output_shape(shape)) for layer, shape in net.walk())
     return dtype.itemsize * (net.n_parameters * (3 + (momentum > 0)) + 3 * n_samples * units)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._memory import available_memory
-from .._validation import finite_array, input_matrix, positive_integer, refuse_both, sample_count
+from .._validation import finite_array, input_array, positive_integer, refuse_both, sample_count
 from ..datasets import gaussian_inputs
 from ..ensemble.run import Checkpoint, n_cores, stack
 from ..ensemble.settings import describe_arrays, describe_network, describe_stream
@@ -130,7 +130,7 @@ def learning_rate_map(
     refuse_both("data", data, n_samples=n_samples)
     if data is not None:
         X, Y = data
-        data = input_matrix("data", X, nets[0].n_inputs), np.asarray(Y)
+        data = input_array("data", X, nets[0].input_shape), np.asarray(Y)
         checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)
     n_samples = sample_count(n_samples, None if data is None else data[0], default=100)
     options: dict[str, Any] = {

@@ -257,7 +257,7 @@ def _trace_claims(
 
 def _mean_subtracted(net: Network, inputs: np.ndarray) -> FisherStatistics:
     """The same with mean subtraction in place of batch norm of the outputs."""
-    return fisher_statistics(Network(net.n_inputs, [*net.layers[:-1], MeanSubtraction()]), inputs=inputs)
+    return fisher_statistics(Network(net.input_shape, [*net.layers[:-1], MeanSubtraction()]), inputs=inputs)
 
 
 def _unless(heavy: bool, allowance: float) -> tuple[float, str]:
@@ -266,7 +266,7 @@ def _unless(heavy: bool, allowance: float) -> tuple[float, str]:
 
 def traces_of(net: Network, fim: FisherStatistics, ens: Ensemble) -> Traces | None:
     """Traces at this width; None where they are not derived."""
-    body = net if fim.output_normalisation is None else Network(net.n_inputs, net.layers[:-1])
+    body = net if fim.output_normalisation is None else Network(net.input_shape, net.layers[:-1])
     try:
         return fisher_traces(
             body,

@@ -1,0 +1,51 @@
+"""All sites side by side: (channels, *sites) becomes one row of units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+
+from .base import Layer
+
+__all__ = ["Flatten"]
+
+
+class Flatten(Layer):
+    """Every channel at every site becomes a unit of its own, in C order: (T, c, *sites) to (T, c prod(sites)).
+
+    What `Dense` and the outputs need, which have one site.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> mfdnn.Network((3, 8, 8), [mfdnn.Flatten(), mfdnn.Dense(10)])
+    Network(3x8x8: 192-10, linear, L=1, P=1930)
+    """
+
+    homogeneous = batches_errors = True
+
+    def __repr__(self) -> str:
+        return "Flatten()"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (prod(shape),)
+
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        trace.append(x.shape[1:])
+        return x.reshape(len(x), -1)
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        shape = next(trace)
+        return None if dx is None else dx.reshape(*dx.shape[: dx.ndim - len(shape)], -1)
+
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
+        return delta.reshape(*delta.shape[:-1], *next(trace))
