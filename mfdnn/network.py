@@ -108,6 +108,11 @@ class Network:
         return any(layer.couples_samples for layer in self.layers)
 
     @property
+    def n_free_outputs(self) -> int:
+        """C, or fewer where the last layer takes away what all outputs share."""
+        return self.layers[-1].n_free_outputs(self.n_outputs)
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """What the widths do not tell of the layers, such as "residual"."""
         return tuple(dict.fromkeys(layer.kind for layer, _ in self.walk() if layer.kind))

@@ -4,13 +4,16 @@ from .feature import FeatureSpectrum, feature_spectrum
 from .network import LayerActivity, Linearisation, SampledNetwork, sample
 from .norm import squared_fisher_rao_norm
 from .ntk import empirical_ntk, fisher_from_ntk, ntk_from_fisher
+from .operator import Linear, Operator
 from .spectrum import FisherSpectrum, fisher_spectrum
 
 __all__ = [
     "FeatureSpectrum",
     "FisherSpectrum",
     "LayerActivity",
+    "Linear",
     "Linearisation",
+    "Operator",
     "SampledNetwork",
     "empirical_ntk",
     "feature_spectrum",

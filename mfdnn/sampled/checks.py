@@ -9,30 +9,34 @@ import numpy as np
 from .._errors import OutOfRange
 from .._validation import one_of
 from ..softmax import SoftmaxRoot
-from .network import Linearisation, SampledNetwork
+from .network import Linearisation
+from .operator import Served, serves
 
 __all__ = ["OUTPUTS", "linearised", "require_finite_gradients", "softmax_root"]
 
 OUTPUTS = ("linear", "softmax")
 
 
-def linearised(one: Any, X: Any) -> Linearisation:
+def linearised(one: Any, X: Any) -> Linearisation | Served:
     """The linearisation of `one` at X, with finite outputs."""
-    if not isinstance(one, SampledNetwork):
+    if not serves(one):
         raise TypeError(
-            f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample(net)."
+            "`one` must be a SampledNetwork, or serve its protocol (`mfdnn.sampled.Operator`), got "
+            f"{type(one).__name__}; draw one with mfdnn.sample(net)."
         )
     with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, in one sentence
         linear = one.linearise(X)
+        if not isinstance(linear, Linearisation):
+            linear = Served(linear, one, X)
     if not np.all(np.isfinite(linear.outputs)):
         raise OutOfRange(
-            f"The outputs of `one` overflow {one.dtype} at these inputs; take smaller weights or fewer layers"
-            + (", or dtype='float64'." if one.dtype == np.float32 else ".")
+            f"The outputs of `one` overflow {linear.dtype} at these inputs; take smaller weights or fewer layers"
+            + (", or dtype='float64'." if linear.dtype == np.float32 else ".")
         )
     return linear
 
 
-def softmax_root(output: Any, linear: Linearisation) -> SoftmaxRoot | None:
+def softmax_root(output: Any, linear: Linearisation | Served) -> SoftmaxRoot | None:
     """The root of the softmax of the outputs; None for `output` linear."""
     if one_of("output", output, OUTPUTS) == "linear":
         return None

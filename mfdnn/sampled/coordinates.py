@@ -12,13 +12,48 @@ from typing import Any
 import numpy as np
 
 from .._validation import one_of
-from ..layers import Dense, Factors
+from ..layers import Factors
 from ..network import Network
-from .network import Parameters
+from .network import Linearisation, Parameters, SampledNetwork
+from .operator import Linear
 
-__all__ = ["PARAMETERISATIONS", "Coordinates"]
+__all__ = ["PARAMETERISATIONS", "Coordinates", "Plain", "coordinates_of"]
 
 PARAMETERISATIONS = ("standard", "ntk")
+
+
+def coordinates_of(one: Any, parameterisation: str = "standard", layer: Any = None) -> Coordinates | Plain:
+    """Of the layers of a sampled network; of anything else that serves the protocol, the parameters as they are."""
+    if isinstance(one, SampledNetwork):
+        return Coordinates(one.network, parameterisation, layer)
+    ntk = one_of("parameterisation", parameterisation, PARAMETERISATIONS) == "ntk"
+    if ntk or layer is not None:
+        raise ValueError(
+            f"{'`layer`' if layer is not None else '`parameterisation` = ntk'} needs the layers of a SampledNetwork, "
+            f"got {type(one).__name__}, which serves Jacobian products alone; drop it."
+        )
+    return Plain(getattr(one, "n_parameters", 0))
+
+
+class Plain:
+    """All parameters, in the units in which they come."""
+
+    layer = None
+
+    def __init__(self, n_parameters: int):
+        self.n_parameters = n_parameters
+
+    def pull(self, linear: Linear, u: np.ndarray) -> np.ndarray:
+        """J^T u (P,) for u (T, C)."""
+        return linear.vjp(u)
+
+    def push(self, linear: Linear, v: np.ndarray) -> np.ndarray:
+        """J v (T, C) for v (P,)."""
+        return linear.jvp(v)
+
+    def pull_and_push(self, linear: Linear, u: np.ndarray) -> np.ndarray:
+        """J J^T u (T, C)."""
+        return linear.jvp(linear.vjp(u))
 
 
 class Coordinates:
@@ -45,7 +80,7 @@ class Coordinates:
 
     def __init__(self, network: Network, parameterisation: str = "standard", layer: Any = None):
         ntk = one_of("parameterisation", parameterisation, PARAMETERISATIONS) == "ntk"
-        groups = [(one, fan_in, one.parameter_shapes(fan_in)) for one, fan_in in network.parameter_layers]
+        groups = [(one, shape, one.parameter_shapes(shape)) for one, shape in network.parameter_layers]
         chosen = range(len(groups))
         self.layer: int | None = None
         if layer is not None:
@@ -54,17 +89,12 @@ class Coordinates:
             only = weight_layers[self.layer]
             chosen = range(only, only + 1)
         self.factors: list[tuple[float, ...]] = []
-        for i, (one, fan_in, shapes) in enumerate(groups):
+        for i, (one, shape, shapes) in enumerate(groups):
             if i not in chosen:
                 self.factors.append((0.0,) * len(shapes))
-            elif ntk and one.n_weight_layers:
-                if not isinstance(one, Dense):
-                    raise ValueError(
-                        f"`parameterisation` = ntk is known of `Dense` layers only, got {one!r}; take standard."
-                    )
-                self.factors.append((float(np.sqrt(one.sigma_w2 / fan_in)), float(np.sqrt(one.sigma_b2))))
             else:
-                self.factors.append((1.0,) * len(shapes))
+                self.factors.append(one.ntk_units(shape) if ntk else (1.0,) * len(shapes))
+        self._roles = [one.parameter_roles for one, _, _ in groups]
         sizes = [sum(prod(shape) for shape in shapes if shape is not None) for _, _, shapes in groups]
         ends = [0, *accumulate(sizes)]
         self._part = slice(ends[chosen[0]], ends[chosen[-1] + 1])
@@ -75,11 +105,29 @@ class Coordinates:
         """Whether S is the identity."""
         return all(factor == 1 for group in self.factors for factor in group)
 
+    @property
+    def separable(self) -> bool:
+        """Whether `of_factors` knows the units: one for all of a layer, or one of weights and one of biases."""
+        pairs = zip(self.factors, self._roles, strict=True)
+        return all(len(set(units)) == 1 or roles == ("weights", "biases") for units, roles in pairs)
+
     def of_first(self, n: int) -> Coordinates:
         """Of the first n layers that have parameters, as of a network that ends with them."""
         part = copy.copy(self)
-        part.factors = self.factors[:n]
+        part.factors, part._roles = self.factors[:n], self._roles[:n]
         return part
+
+    def pull(self, linear: Linearisation, u: np.ndarray) -> np.ndarray:
+        """S J^T u, a vector of the parameters that count, for u (T, C)."""
+        return self.vector(linear.gradients(u))
+
+    def push(self, linear: Linearisation, v: np.ndarray) -> np.ndarray:
+        """J S v (T, C) for v (P,); where all parameters count."""
+        return linear.push(self.scaled(linear.one.unflatten(v)))
+
+    def pull_and_push(self, linear: Linearisation, u: np.ndarray) -> np.ndarray:
+        """J S^2 J^T u (T, C)."""
+        return linear.push(self.scaled(linear.gradients(u), 2))
 
     def scaled(self, pairs: Sequence[Sequence[np.ndarray | None]], power: int = 1) -> Parameters:
         """S, or S^2, times parameters."""
@@ -100,7 +148,8 @@ class Coordinates:
         if self.trivial:
             return factors
         scaled = []
-        for (weight, bias), (h, delta, has_bias) in zip(self.factors, factors, strict=True):
+        for units, (h, delta, has_bias) in zip(self.factors, factors, strict=True):
+            weight, bias = units[0], units[-1]
             if weight or bias:
                 scaled.append(Factors(h * weight, delta, has_bias * bias**2))
         return scaled

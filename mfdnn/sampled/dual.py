@@ -2,18 +2,19 @@ r"""The dual of the Fisher information, :math:`F^* = J J^T/T`: products, blocks,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._lanczos import basis_size
 from .._memory import require_memory
-from ..layers import BatchNorm, Factors, LayerNorm, MeanSubtraction, Pointwise
+from ..layers import Factors, Layer
 from ..network import Network
 from ..softmax import SoftmaxRoot
-from .coordinates import Coordinates
+from .coordinates import Coordinates, Plain, coordinates_of
 from .network import Linearisation, SampledNetwork
+from .operator import Served
 
 __all__ = ["Dual", "HadamardDual", "dual"]
 
@@ -22,44 +23,48 @@ STORED_ERRORS = 2**30  # bytes; above, back-propagated errors are computed again
 WORTH_STORING = 30  # outputs for each eigenvalue wanted; above, few products do not repay storing them
 ROWS = 2048  # samples in a block
 MATRIX = 2**13  # T C up to which `BehindDual` keeps its matrix (0.5 GiB)
-BEHIND = (MeanSubtraction, BatchNorm, LayerNorm, Pointwise)  # a parameter, if any, acts on its own unit
 
 
 def dual(
-    linear: Linearisation,
+    linear: Linearisation | Served,
     k: int | None,
     root: SoftmaxRoot | None = None,
-    coordinates: Coordinates | None = None,
+    coordinates: Coordinates | Plain | None = None,
 ) -> Dual:
-    """The dual of a network at its inputs, for the k largest eigenvalues or all of them."""
-    if not linear.one.network.couples_samples:
+    """The dual of an operator at its inputs, for the k largest eigenvalues or all of them."""
+    if isinstance(linear, Served):
+        return (GramDual if k is None and linear.has_gram else Dual)(linear, k, root, coordinates)
+    if coordinates is None:
+        coordinates = Coordinates(linear.one.network)
+    assert isinstance(coordinates, Coordinates)  # of a network
+    if _one_by_one(linear.one.network.layers, linear.one.network.input_shape) and coordinates.separable:
         return HadamardDual(linear, k, root, coordinates)
-    return (BehindDual if _coupled_behind(linear) else Dual)(linear, k, root, coordinates)
+    return (BehindDual if _coupled_behind(linear, coordinates) else Dual)(linear, k, root, coordinates)
 
 
 class Dual:
-    """F* = J J^T / T, its rows ordered output by output, from Jacobian products alone: for any layer.
+    """F* = J J^T / T, its rows ordered output by output, from Jacobian products alone: for any operator and layer.
 
     With the root R of a softmax, R J takes the place of J; with `coordinates` S, J S.
 
     Parameters
     ----------
-    linear : Linearisation
+    linear : Linearisation or Served
     k : int or None
         How many eigenvalues will be asked for (None: all of them, from `matrix`).
     root : SoftmaxRoot, optional
-    coordinates : Coordinates, optional
+    coordinates : Coordinates or Plain, optional
     """
 
     def __init__(
         self,
-        linear: Linearisation,
+        linear: Any,
         k: int | None,
         root: SoftmaxRoot | None = None,
-        coordinates: Coordinates | None = None,
+        coordinates: Any = None,
     ):
         self.linear, self.root = linear, root
-        self.coordinates = coordinates or Coordinates(linear.one.network)
+        self.coordinates: Any = coordinates or coordinates_of(linear.one)
         self.n_samples, self.n_outputs = linear.outputs.shape
         self.size = self.n_samples * self.n_outputs
         if k is None:
@@ -80,10 +85,9 @@ class Dual:
         if self.root is not None:
             V = self.root.columns(V, transpose=True)
         columns = []
-        for v in V.T.astype(self.linear.one.dtype):
+        for v in V.T.astype(self.linear.dtype):
             u = v.reshape(self.n_outputs, self.n_samples).T
-            pairs = self.coordinates.scaled(self.linear.gradients(u), 2)
-            columns.append(self.linear.push(pairs).T.ravel())
+            columns.append(self.coordinates.pull_and_push(self.linear, u).T.ravel())
         images = np.array(columns, dtype=np.float64).T / self.n_samples
         return images if self.root is None else self.root.columns(images)
 
@@ -132,6 +136,42 @@ class Dual:
                 yield rows, columns, matrix[rows, columns]
 
 
+class StoredDual(Dual):
+    """F* where all of it is there, as `_matrix`, which who inherits this computes."""
+
+    _matrix: np.ndarray
+
+    def _beside(self, k: int | None) -> int:
+        return 16 * self.size**2 + super()._beside(k)
+
+    def product(self, V: np.ndarray) -> np.ndarray:
+        """F* V."""
+        return self._matrix @ V
+
+    def matrix(self) -> np.ndarray:
+        """F* (TC, TC)."""
+        return self._matrix
+
+    def blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Of the matrix that is there."""
+        return self._blocks_of(self._matrix)
+
+
+class GramDual(StoredDual):
+    """F* = R G R^T / T of an operator that knows its Gram matrix G = J J^T."""
+
+    def __init__(
+        self,
+        linear: Served,
+        k: int | None,
+        root: SoftmaxRoot | None = None,
+        coordinates: Any = None,
+    ):
+        super().__init__(linear, k, root, coordinates)
+        matrix = linear.gram() / self.n_samples
+        self._matrix = matrix if root is None else root.columns(root.columns(matrix).T)
+
+
 class HadamardDual(Dual):
     """The same where no layer couples samples, from Gram matrices: (h h^T + 1) * (delta delta^T), summed."""
 
@@ -152,7 +192,7 @@ class HadamardDual(Dual):
             self.grams = [] if k is None else [_gram(h, bias) for h, _, bias in self.layers]
 
     def _beside(self, k: int | None) -> int:
-        itemsize, parameters = self.linear.one.dtype.itemsize, self.linear.one.parameters
+        itemsize, parameters = self.linear.dtype.itemsize, self.linear.one.parameters
         errors = self.stored * self.linear.error_bytes
         if k is None:
             return errors + 32 * self.n_samples * min(ROWS, self.n_samples)
@@ -163,7 +203,7 @@ class HadamardDual(Dual):
         if not self.stored:
             return super().product(V)
         b = V.shape[1]
-        mix = V.astype(self.linear.one.dtype).reshape(self.n_outputs, self.n_samples, b).transpose(1, 2, 0)
+        mix = V.astype(self.linear.dtype).reshape(self.n_outputs, self.n_samples, b).transpose(1, 2, 0)
         total = np.zeros((self.n_samples, b, self.n_outputs), dtype=mix.dtype)
         for (_, delta, _), gram in zip(self.layers, self.grams, strict=True):
             mixed = np.matmul(mix, delta)  # (T, b, fan_out)
@@ -181,7 +221,7 @@ class HadamardDual(Dual):
                 grams = grams or [h[part] @ h.T + h.dtype.type(bias) for h, _, bias in here]
                 rows = slice(k * self.n_samples + part.start, k * self.n_samples + part.stop)
                 for j in range(k + 1):
-                    block = np.zeros((part.stop - part.start, self.n_samples), self.linear.one.dtype)
+                    block = np.zeros((part.stop - part.start, self.n_samples), self.linear.dtype)
                     for gram, (_, delta, _), (_, other, _) in zip(grams, here, self._errors(j), strict=True):
                         block += gram * (delta[part] @ other.T)
                     yield rows, slice(j * self.n_samples, (j + 1) * self.n_samples), block / self.n_samples
@@ -210,7 +250,7 @@ class HadamardDual(Dual):
         return u if self.root is None else self.root.transpose(u).astype(u.dtype)
 
 
-class BehindDual(Dual):
+class BehindDual(StoredDual):
     r"""F* = R J J^T R^T / T, the dual of the body by Hadamard products, R the derivative of the layers behind it.
 
     For samples coupled behind the last weight layer alone, as by batch norm of the outputs: up to T times faster than
@@ -225,19 +265,21 @@ class BehindDual(Dual):
         coordinates: Coordinates | None = None,
     ):
         super().__init__(linear, None, root, coordinates)
-        network = linear.one.network
+        network, outputs = linear.one.network, linear.one.network.output_shape
         body, behind = _split(network)
         parameters = linear.one.parameters
-        n_own = sum(bool(layer.parameter_shapes(self.n_outputs)) for layer in behind)
+        n_own = sum(bool(layer.parameter_shapes(outputs)) for layer in behind)
         n_body = len(parameters) - n_own
-        inner = SampledNetwork(Network(network.n_inputs, body), parameters[:n_body]).linearise(linear.inputs)
+        inner = SampledNetwork(Network(network.input_shape, body), parameters[:n_body]).linearise(
+            linear.inputs
+        )
         matrix = HadamardDual(inner, None, None, self.coordinates.of_first(n_body)).matrix()
         matrix = np.tril(matrix) + np.tril(matrix, -1).T
 
         x = inner.outputs
         own = iter(zip(parameters[n_body:], self.coordinates.factors[n_body:], strict=True))
         for layer in behind:
-            shapes = layer.parameter_shapes(self.n_outputs)
+            shapes = layer.parameter_shapes(outputs)
             gains, factors = next(own) if shapes else ((), ())
             group = [gains] if shapes else []
             trace: list = []
@@ -250,6 +292,8 @@ class BehindDual(Dual):
                 group: list = group,
                 trace: list = trace,
             ) -> np.ndarray:
+                if dx is not None and dx.ndim > 2 and not layer.batches_errors:
+                    return np.stack([push(row, tangent) for row in dx])
                 return layer.pushforward(dx, iter(group), iter([tangent]), iter(trace))
 
             still = tuple(np.zeros(shape) for shape in shapes)
@@ -265,30 +309,27 @@ class BehindDual(Dual):
             matrix = root.columns(root.columns(matrix).T)
         self._matrix = matrix
 
-    def _beside(self, k: int | None) -> int:
-        return 16 * self.size**2 + super()._beside(k)
 
-    def product(self, V: np.ndarray) -> np.ndarray:
-        """F* V."""
-        return self._matrix @ V
-
-    def matrix(self) -> np.ndarray:
-        """F* (TC, TC)."""
-        return self._matrix
-
-    def blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Of the matrix that is there."""
-        return self._blocks_of(self._matrix)
+def _one_by_one(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
+    """Whether no layer couples samples and all gradients are outer products sample by sample."""
+    for layer in layers:
+        if layer.couples_samples:
+            return False
+        if not all(own.has_factors for own, entering in layer.walk(shape) if own.parameter_shapes(entering)):
+            return False
+        shape = layer.output_shape(shape)
+    return True
 
 
-def _coupled_behind(linear: Linearisation) -> bool:
+def _coupled_behind(linear: Linearisation, coordinates: Coordinates) -> bool:
     """Whether `BehindDual` serves the network at its inputs."""
     network = linear.one.network
     body, behind = _split(network)
     return (
         linear.outputs.size <= MATRIX
-        and all(isinstance(layer, BEHIND) for layer in behind)
-        and not any(layer.couples_samples for layer in body)
+        and all(layer.keeps_units for layer in behind)
+        and _one_by_one(body, network.input_shape)
+        and coordinates.separable
     )
 
 

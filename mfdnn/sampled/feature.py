@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class FeatureSpectrum(Result):
     n_outliers
         C, or C - 1 (softmax).
     n_features, n_samples, n_outputs
-        :math:`H = \sum_{l<L} M_l`, T and C.
+        :math:`H = \sum_{l<L} M_l` (units at all sites), T and C.
     output
         "linear" or "softmax".
     """
@@ -71,7 +72,7 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
     Parameters
     ----------
     one : SampledNetwork
-    X : array (T, M_0)
+    X : array (T, M_0), or (T, *input_shape)
     output : {"linear", "softmax"}
         What the loss makes of the outputs.
 
@@ -108,6 +109,11 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
     True
     """
     linear = linearised(one, X)
+    if not isinstance(linear, Linearisation):
+        raise TypeError(
+            f"`one` must be a SampledNetwork, whose weight layers have features, got {type(one).__name__}; draw one "
+            "with mfdnn.sample(net)."
+        )
     if one.network.couples_samples:
         raise ValueError(
             "`one` must treat samples one by one, but has layers that couple them (batch norm, mean subtraction): its "
@@ -115,7 +121,7 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
         )
     root = softmax_root(output, linear)
     n_samples, n_outputs = linear.outputs.shape
-    n_features = sum(one.network.widths[:-1])
+    n_features = sum(prod(shape) for _, shape in one.network.weight_layers)
     rows, small = n_samples * n_outputs, min(n_samples * n_outputs, n_features)
     by_features = n_features <= rows
     stored = n_samples if by_features else rows
@@ -155,4 +161,9 @@ def _gradients(linear: Linearisation, root: SoftmaxRoot | None, k: int) -> np.nd
         u = root.transpose(u).astype(u.dtype)
     one = linear.one
     found = zip(one.network.parameter_layers, one.parameters, linear.pull(u), strict=True)
-    return np.hstack([delta @ group[0] for (layer, _), group, (_, delta) in found if layer.n_weight_layers])
+    below = [
+        layer.errors_below(h, delta, group)
+        for (layer, _), group, (h, delta) in found
+        if layer.n_weight_layers
+    ]
+    return np.hstack([errors.reshape(len(errors), -1) for errors in below])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._memory import require_memory
-from .._validation import finite_array, input_matrix, one_of
-from ..layers import Factors
+from .._validation import finite_array, input_array, one_of
+from ..layers import Factors, Layer
 from ..network import Network
 
 __all__ = ["LayerActivity", "Linearisation", "SampledNetwork", "sample"]
@@ -64,7 +66,7 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
     )
     seed = np.random.SeedSequence(rng).spawn(1)[0] if isinstance(rng, int | np.integer) else rng
     generator = np.random.default_rng(seed)
-    parameters = [layer.initialise(generator, fan_in, kind) for layer, fan_in in net.parameter_layers]
+    parameters = [layer.initialise(generator, shape, kind) for layer, shape in net.parameter_layers]
     return SampledNetwork(net, parameters)
 
 
@@ -74,11 +76,11 @@ class LayerActivity(NamedTuple):
     Attributes
     ----------
     h
-        Input of the layer, shape (T, fan_in).
+        Input of the layer, shape (T, fan_in), or (T, channels, \*sites).
     u
-        Pre-activation, shape (T, fan_out).
+        Pre-activation, shape (T, fan_out), or (T, channels, \*sites).
     delta
-        Back-propagated errors :math:`\partial f_k/\partial u_i` of every output k, shape (C, T, fan_out).
+        Back-propagated errors :math:`\partial f_k/\partial u_i` of every output k, shape (C, \*u.shape).
     """
 
     h: np.ndarray
@@ -88,6 +90,8 @@ class LayerActivity(NamedTuple):
 
 class SampledNetwork:
     r"""A network with numbers for its parameters; ``one(X)`` maps inputs (T, M_0) to outputs (T, C).
+
+    Where the inputs have sites, X is (T, channels, \*sites), or (T, M_0) in C order.
 
     Parameters
     ----------
@@ -142,6 +146,11 @@ class SampledNetwork:
     def n_parameters(self) -> int:
         """P, the number of parameters."""
         return self.network.n_parameters
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether an output at one sample depends on the others, as in batch normalisation."""
+        return self.network.couples_samples
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Outputs (T, C) for inputs (T, M_0)."""
@@ -217,11 +226,11 @@ class Linearisation:
     Attributes
     ----------
     inputs, outputs
-        X, shape (T, M_0), and f(X), shape (T, C).
+        X, shape (T, M_0), or (T, channels, *sites), and f(X), shape (T, C).
     """
 
     def __init__(self, one: SampledNetwork, X: np.ndarray):
-        self._pass(one, input_matrix("X", X, one.network.n_inputs).astype(one.dtype))
+        self._pass(one, input_array("X", X, one.network.input_shape).astype(one.dtype))
 
     @classmethod
     def of_checked(cls, one: SampledNetwork, x: np.ndarray) -> Linearisation:
@@ -238,6 +247,17 @@ class Linearisation:
         for layer in one.network.layers:
             x = layer.forward(x, parameters, self._trace)
         self.outputs: np.ndarray = x
+        if x.shape != (len(self.inputs), one.network.n_outputs):
+            raise ValueError(
+                f"The layers of {one.network} must map inputs {self.inputs.shape} to outputs "
+                f"{(len(self.inputs), one.network.n_outputs)}, got {x.shape}; `forward` of one of them returns another "
+                "shape than its `output_shape` says."
+            )
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64."""
+        return self.one.dtype
 
     def jvp(self, v: np.ndarray | Sequence) -> np.ndarray:
         """J v (T, C) for a vector (P,) or a list of (weight, bias) pairs."""
@@ -263,13 +283,17 @@ class Linearisation:
         return du
 
     def pull(self, u: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(h, delta) of every layer with parameters, in order, for errors u (..., T, C) at the outputs."""
+        """(h, delta) of every layer with parameters, in order, for errors u (T, C) at the outputs, or (n, T, C)."""
+        stacked = u.ndim > self.outputs.ndim
         first, *others = self.one.network.layers
         parameters, trace = reversed(self._parameters), reversed(self._trace)
         collected: list = []
         for layer in reversed(others):
-            u = layer.backward(u, parameters, trace, collected)
-        first.collect(u, parameters, trace, collected)
+            u = _backward(layer, u, parameters, trace, collected, stacked)
+        if stacked and not first.batches_errors:
+            _backward(first, u, parameters, trace, collected, stacked)
+        else:
+            first.collect(u, parameters, trace, collected)
         return collected[::-1]
 
     def gradients(self, u: np.ndarray) -> Parameters:
@@ -278,14 +302,15 @@ class Linearisation:
         return [layer.gradient(*pair) for (layer, _), pair in zip(layers, self.pull(u), strict=True)]
 
     def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
-        """Derivatives sample by sample of what `pull` or `errors` returned."""
+        """Derivatives sample by sample of what `pull` or `errors` returned; where all layers know them."""
         layers = self.one.network.parameter_layers
-        return [layer.factors(*pair) for (layer, _), pair in zip(layers, pairs, strict=True)]
+        found = [layer.factors(*pair) for (layer, _), pair in zip(layers, pairs, strict=True)]
+        return [factors for factors in found if factors is not None]
 
     @property
     def error_bytes(self) -> int:
         """What `errors` would take."""
-        units = sum(layer.output_width(fan_in) for layer, fan_in in self.one.network.parameter_layers)
+        units = sum(prod(layer.output_shape(shape)) for layer, shape in self.one.network.parameter_layers)
         return self.outputs.size * units * self.one.dtype.itemsize
 
     def errors(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -309,7 +334,7 @@ class Linearisation:
             collected: list = []
             u = one_hot * (np.arange(n_samples) == t)[:, None]
             for layer in reversed(layers[coupled:]):
-                u = layer.backward(u, parameters, trace, collected)
+                u = _backward(layer, u, parameters, trace, collected, stacked=True)
             of_each.append(u[:, t])
             found = found or [(h, np.empty_like(delta)) for h, delta in collected]
             for (_, own), (_, delta) in zip(found, collected, strict=True):
@@ -317,8 +342,26 @@ class Linearisation:
         u = np.stack(of_each, axis=1)
         # The iterators of the last sample stand where these layers begin.
         for layer in reversed(layers[:coupled]):
-            u = layer.backward(u, parameters, trace, found)
+            u = _backward(layer, u, parameters, trace, found, stacked=True)
         return found[::-1]
+
+
+def _backward(
+    layer: Layer, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list, stacked: bool
+) -> np.ndarray:
+    """`layer.backward`, one by one for errors stacked along a leading axis where the layer does not take them so."""
+    if not stacked or layer.batches_errors:
+        return layer.backward(delta, parameters, trace, collected)
+    passes: list[list] = []
+    below = []
+    # All pass through the same parameters and records; the last moves the iterators on.
+    ahead = [(copy.copy(parameters), copy.copy(trace)) for _ in delta[1:]]
+    for one, iterators in zip(delta, [*ahead, (parameters, trace)], strict=True):
+        passes.append([])
+        below.append(layer.backward(one, *iterators, passes[-1]))
+    for pairs in zip(*passes, strict=True):
+        collected.append((pairs[0][0], np.stack([own for _, own in pairs])))
+    return np.stack(below)
 
 
 def float_dtype(dtype: Any) -> np.dtype:
@@ -331,7 +374,7 @@ def float_dtype(dtype: Any) -> np.dtype:
 
 def _check_parameters(name: str, groups: Any, network: Network, dtype: np.dtype | None = None) -> Parameters:
     """Parameters that fit the network, as arrays of one float dtype."""
-    shapes = [layer.parameter_shapes(fan_in) for layer, fan_in in network.parameter_layers]
+    shapes = [layer.parameter_shapes(shape) for layer, shape in network.parameter_layers]
     try:
         found = [tuple(None if a is None else np.asarray(a) for a in group) for group in groups]
         fits = [tuple(None if a is None else a.shape for a in group) for group in found] == shapes

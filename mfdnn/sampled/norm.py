@@ -2,22 +2,25 @@ r"""The Fisher-Rao norm of the parameters of a sampled network."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .checks import linearised, require_finite_gradients, softmax_root
-from .network import SampledNetwork
+from .network import Linearisation
+from .operator import Operator
 
 __all__ = ["squared_fisher_rao_norm"]
 
 
-def squared_fisher_rao_norm(one: SampledNetwork, X: np.ndarray, *, output: str = "linear") -> float:
+def squared_fisher_rao_norm(one: Operator, X: Any, *, output: str = "linear") -> float:
     r"""Squared Fisher-Rao norm of the parameters, exact: :math:`\theta^T F(\theta)\,\theta = \frac1T |J \theta|^2`.
 
     Parameters
     ----------
-    one : SampledNetwork
-        With the parameters :math:`\theta`.
-    X : array (T, M_0)
+    one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
+        With the parameters :math:`\theta`; those of one's own as ``one.parameters``, a vector (P,).
+    X : array (T, M_0), or (T, *input_shape)
     output : {"linear", "softmax"}
         Whose Fisher information: of outputs with Gaussian noise, or of class probabilities,
         :math:`\frac1T \sum_t (J_t \theta)^T Q_t\, J_t \theta`.
@@ -28,8 +31,9 @@ def squared_fisher_rao_norm(one: SampledNetwork, X: np.ndarray, *, output: str =
 
     Raises
     ------
-    ValueError
-        X is not a finite (T, M_0) matrix; an unknown `output`; a softmax of one output.
+    TypeError, ValueError
+        `one` does not say its parameters; X is not a finite (T, M_0) matrix; an unknown `output`; a softmax of one
+        output.
 
     Notes
     -----
@@ -53,7 +57,14 @@ def squared_fisher_rao_norm(one: SampledNetwork, X: np.ndarray, *, output: str =
     """
     linear = linearised(one, X)
     root = softmax_root(output, linear)
-    along = linear.push(one.parameters).astype(np.float64)
+    if isinstance(linear, Linearisation):
+        along = linear.push(linear.one.parameters).astype(np.float64)
+    elif np.shape(theta := getattr(one, "parameters", ())) == (one.n_parameters,):
+        along = linear.jvp(np.asarray(theta, linear.dtype)).astype(np.float64)
+    else:
+        raise TypeError(
+            f"`one` must have `parameters`, a vector ({one.n_parameters},), got {type(one).__name__} without; add them."
+        )
     require_finite_gradients(along)
     if root is not None:
         along = root.apply(along)

@@ -9,16 +9,16 @@ import numpy as np
 from .._memory import require_memory
 from .._validation import finite_array
 from .checks import linearised, require_finite_gradients
-from .coordinates import Coordinates
+from .coordinates import coordinates_of
 from .dual import dual
-from .network import SampledNetwork
+from .operator import Operator
 from .vectors import in_parameters, require_vectors
 
 __all__ = ["empirical_ntk", "fisher_from_ntk", "ntk_from_fisher"]
 
 
 def empirical_ntk(
-    one: SampledNetwork, X: np.ndarray, *, parameterisation: str = "standard", layer: int | None = None
+    one: Operator, X: np.ndarray, *, parameterisation: str = "standard", layer: int | None = None
 ) -> np.ndarray:
     r"""Neural tangent kernel of a sampled network: products of the gradients of its outputs.
 
@@ -29,8 +29,8 @@ def empirical_ntk(
 
     Parameters
     ----------
-    one : SampledNetwork
-    X : array (T, M_0)
+    one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
+    X : array (T, M_0), or (T, *input_shape)
     parameterisation : {"standard", "ntk"}
         Derivatives by W and b, or by w and :math:`\beta` of :math:`W = \sigma_w w/\sqrt{M_{in}}`,
         :math:`b = \sigma_b \beta`, which gives a kernel that does not depend on the width in the limit.
@@ -76,7 +76,7 @@ def empirical_ntk(
         f"the tangent kernel of {n_outputs} outputs at {n_samples} samples",
         "pass fewer samples, or ask `fisher_spectrum` for the largest eigenvalues",
     )
-    theta = dual(linear, None, None, Coordinates(one.network, parameterisation, layer)).matrix()
+    theta = dual(linear, None, None, coordinates_of(one, parameterisation, layer)).matrix()
     require_finite_gradients(np.diagonal(theta))
     for k in range(n_outputs):
         rows = slice(k * n_samples, (k + 1) * n_samples)
@@ -85,7 +85,7 @@ def empirical_ntk(
 
 
 def fisher_from_ntk(
-    one: SampledNetwork,
+    one: Operator,
     X: np.ndarray,
     eigenvalues: np.ndarray,
     eigenvectors: np.ndarray,
@@ -98,8 +98,8 @@ def fisher_from_ntk(
 
     Parameters
     ----------
-    one : SampledNetwork
-    X : array (T, M_0)
+    one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
+    X : array (T, M_0), or (T, *input_shape)
     eigenvalues, eigenvectors : array (k,), array (TC, k)
         Of `empirical_ntk`, as from `numpy.linalg.eigh`: all of them or some, not zero, unit vectors in columns.
     parameterisation : {"standard", "ntk"}
@@ -130,7 +130,7 @@ def fisher_from_ntk(
     ((1152, 10), True, True)
     """
     linear = linearised(one, X)
-    coordinates = Coordinates(one.network, parameterisation)
+    coordinates: Any = coordinates_of(one, parameterisation)
     mu, U = _pairs(eigenvalues, eigenvectors, linear.outputs.size, "T C")
     require_vectors(linear, coordinates.n_parameters, len(mu))
     V = in_parameters(linear, coordinates, U)
@@ -140,7 +140,7 @@ def fisher_from_ntk(
 
 
 def ntk_from_fisher(
-    one: SampledNetwork,
+    one: Operator,
     X: np.ndarray,
     eigenvalues: np.ndarray,
     eigenvectors: np.ndarray,
@@ -153,8 +153,8 @@ def ntk_from_fisher(
 
     Parameters
     ----------
-    one : SampledNetwork
-    X : array (T, M_0)
+    one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
+    X : array (T, M_0), or (T, *input_shape)
     eigenvalues, eigenvectors : array (k,), array (P, k)
         Of F, as from ``fisher_spectrum(one, X, k, eigenvectors=True)``: some or all that are not zero.
     parameterisation : {"standard", "ntk"}
@@ -184,12 +184,12 @@ def ntk_from_fisher(
     True
     """
     linear = linearised(one, X)
-    coordinates = Coordinates(one.network, parameterisation)
+    coordinates: Any = coordinates_of(one, parameterisation)
     values, V = _pairs(eigenvalues, eigenvectors, coordinates.n_parameters, "P")
     require_memory(
         8 * linear.outputs.size * len(values), f"{len(values)} vectors of the kernel", "pass fewer"
     )
-    columns = [linear.push(coordinates.scaled(one.unflatten(v))).T.ravel() for v in V.T]
+    columns = [coordinates.push(linear, v).T.ravel() for v in V.T.astype(linear.dtype)]
     U, mu = np.array(columns, dtype=np.float64).T, len(linear.outputs) * values
     _require_eigenpairs("T lambda = |J v|^2", U, mu)
     return mu, U / np.sqrt(mu)

@@ -3,6 +3,7 @@ r"""Eigenvalues of the Fisher information of a sampled network."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import numpy as np
 from .._lanczos import largest_eigenpairs
 from .._results import Result
 from .._validation import positive_integer
-from ..layers import LayerNorm
 from ..softmax import SoftmaxRoot
 from .checks import OUTPUTS, linearised, require_finite_gradients, softmax_root
-from .coordinates import Coordinates
+from .coordinates import coordinates_of
 from .dual import Dual, dual
 from .network import Linearisation, SampledNetwork
+from .operator import Operator, Served
 from .vectors import angles_to_mean_gradients, orthonormal_eigenvectors, require_vectors
 
 __all__ = ["OUTPUTS", "FisherSpectrum", "fisher_spectrum", "starting_block"]
@@ -147,8 +148,8 @@ class FisherSpectrum(Result):
 
 
 def fisher_spectrum(
-    one: SampledNetwork,
-    X: np.ndarray,
+    one: Operator,
+    X: Any,
     k: int | None = None,
     *,
     output: str = "linear",
@@ -171,8 +172,9 @@ def fisher_spectrum(
 
     Parameters
     ----------
-    one : SampledNetwork
-    X : array (T, M_0)
+    one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
+        `layer` and "ntk" need the layers of a SampledNetwork.
+    X : array (T, M_0), or (T, *input_shape)
     k : int, optional
         How many of the largest eigenvalues, found iteratively. Default: all, from the dense dual matrix.
     output : {"linear", "softmax"}
@@ -199,7 +201,7 @@ def fisher_spectrum(
     Raises
     ------
     TypeError, ValueError
-        `one` is not a sampled network; X is not a finite (T, M_0) matrix; `k` is not in 1..min(TC, P)
+        `one` serves no Jacobian products; X is not a finite (T, M_0) matrix; `k` is not in 1..min(TC, P)
         (softmax: T(C - 1) for TC); `layer` is not the index of a weight layer; `tol` is not positive; a softmax of one
         output; outputs overflow (an OverflowError too).
     MemoryError
@@ -256,7 +258,7 @@ def fisher_spectrum(
     linear = linearised(one, X)
     root = softmax_root(output, linear)
     n_samples, n_outputs = linear.outputs.shape
-    coordinates = Coordinates(one.network, parameterisation, layer)
+    coordinates: Any = coordinates_of(one, parameterisation, layer)
     n_parameters = coordinates.n_parameters
     free, rank = ("C", n_outputs) if root is None else ("(C - 1)", n_outputs - 1)  # Q 1 = 0
     possible = min(n_samples * rank, n_parameters)
@@ -267,18 +269,18 @@ def fisher_spectrum(
 
     known: dict[str, Any] = {"n_parameters": n_parameters, "n_samples": n_samples, "n_outputs": n_outputs}
     known |= {"output": output, "layer": coordinates.layer, "parameterisation": parameterisation}
-    known["_common"] = isinstance(one.network.layers[-1], LayerNorm)
+    known["_common"] = isinstance(one, SampledNetwork) and one.network.n_free_outputs < n_outputs
     n_wanted = possible if k is None else k
     n_outliers = n_outputs - (output == "softmax" or known["_common"])
     n_angles = n_outliers if eigenvectors and n_wanted >= n_outliers else 0
     if eigenvectors:
         require_vectors(linear, n_parameters, n_wanted, n_angles, k is None)
-    eps = float(np.finfo(one.dtype).eps)
+    eps = float(np.finfo(linear.dtype).eps)
     norms: Any
     if k is None or n_samples * n_outputs <= SMALL:
         values, vectors, norms = _all(dual(linear, None, root, coordinates), eigenvectors)
         # Backward error of the solver, and of the scalar products that fill the matrix.
-        longest = max(max(a.shape) for group in one.parameters for a in group if a is not None)
+        longest = _longest_sum(one)
         residuals = np.full(n_wanted, eps * (len(values) + longest) * max(values[0], 0.0))
         mean = float(values.sum() / n_parameters)
     else:
@@ -298,6 +300,14 @@ def fisher_spectrum(
     return FisherSpectrum(values, residuals, mean, _norms=norms, **known)
 
 
+def _longest_sum(one: Operator) -> int:
+    """How many products the scalar products of two gradients add up, at most: units of one layer, where there are."""
+    if not isinstance(one, SampledNetwork):
+        return one.n_parameters
+    arrays = [a for group in one.parameters for a in group if a is not None]
+    return max(max(1, *a.shape, prod(a.shape[1:])) for a in arrays)
+
+
 def _all(whole: Dual, eigenvectors: bool) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """All eigenvalues, descending, their vectors (none of them unless wanted), and the squared norms of the dual."""
     matrix = whole.matrix()
@@ -310,7 +320,7 @@ def _all(whole: Dual, eigenvectors: bool) -> tuple[np.ndarray, np.ndarray, tuple
     return values[::-1], vectors[:, ::-1], norms
 
 
-def starting_block(linear: Linearisation, b: int, root: SoftmaxRoot | None) -> np.ndarray:
+def starting_block(linear: Linearisation | Served, b: int, root: SoftmaxRoot | None) -> np.ndarray:
     """Starting block (TC, b): most of it in the span of the C constants (or R of them), some of it anywhere."""
     n_samples, n_outputs = linear.outputs.shape
     rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it

@@ -2,12 +2,14 @@ r"""Vectors of the dual, in the space of parameters: :math:`v = J^T u/\sqrt{T \l
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .._memory import require_memory
 from ..softmax import SoftmaxRoot
-from .coordinates import Coordinates
 from .network import Linearisation
+from .operator import Served
 
 __all__ = [
     "angles_to_mean_gradients",
@@ -19,13 +21,13 @@ __all__ = [
 
 
 def require_vectors(
-    linear: Linearisation, n_parameters: int, k: int, n_angles: int = 0, whole: bool = False
+    linear: Linearisation | Served, n_parameters: int, k: int, n_angles: int = 0, whole: bool = False
 ) -> None:
     """Raise a MemoryError where k vectors of the parameters, or what `n_angles` angles of them take, do not fit."""
     n_samples, n_outputs = linear.outputs.shape
     # k of them and a copy, or `subspace_angles` (measured); and the one that is being computed, in pieces.
     beside = max(k, 5 * n_outputs) if n_angles else k
-    n_bytes = linear.one.dtype.itemsize * n_parameters * (k + beside + 3)
+    n_bytes = linear.dtype.itemsize * n_parameters * (k + beside + 3)
     if whole:  # the dual, its vectors, and the work space of the solver
         n_bytes += 40 * (n_samples * n_outputs) ** 2
     what = f"{k} eigenvectors of {n_parameters} parameters"
@@ -33,21 +35,21 @@ def require_vectors(
 
 
 def in_parameters(
-    linear: Linearisation, coordinates: Coordinates, U: np.ndarray, root: SoftmaxRoot | None = None
+    linear: Linearisation | Served, coordinates: Any, U: np.ndarray, root: SoftmaxRoot | None = None
 ) -> np.ndarray:
     """J^T U (P, k) for vectors U (TC, k) of the dual, whose rows go output by output."""
     n_samples, n_outputs = linear.outputs.shape
     if root is not None:
         U = root.columns(U, transpose=True)
-    V = np.empty((U.shape[1], coordinates.n_parameters), linear.one.dtype)
-    for v, u in zip(V, U.T.astype(linear.one.dtype), strict=True):
-        v[:] = coordinates.vector(linear.gradients(u.reshape(n_outputs, n_samples).T))
+    V = np.empty((U.shape[1], coordinates.n_parameters), linear.dtype)
+    for v, u in zip(V, U.T.astype(linear.dtype), strict=True):
+        v[:] = coordinates.pull(linear, u.reshape(n_outputs, n_samples).T)
     return V.T
 
 
 def orthonormal_eigenvectors(
-    linear: Linearisation,
-    coordinates: Coordinates,
+    linear: Linearisation | Served,
+    coordinates: Any,
     root: SoftmaxRoot | None,
     values: np.ndarray,
     residuals: np.ndarray,
@@ -68,14 +70,14 @@ def orthonormal_eigenvectors(
     return V @ np.linalg.inv(np.linalg.cholesky(V.T @ V)).T
 
 
-def mean_gradients(linear: Linearisation, coordinates: Coordinates) -> np.ndarray:
+def mean_gradients(linear: Linearisation | Served, coordinates: Any) -> np.ndarray:
     """E_t[grad f_k], the mean over samples, for every output: (P, C)."""
     n_samples, n_outputs = linear.outputs.shape
     return in_parameters(linear, coordinates, np.repeat(np.eye(n_outputs), n_samples, axis=0)) / n_samples
 
 
 def angles_to_mean_gradients(
-    linear: Linearisation, coordinates: Coordinates, V: np.ndarray, trace: float
+    linear: Linearisation | Served, coordinates: Any, V: np.ndarray, trace: float
 ) -> np.ndarray | None:
     """Principal angles, descending, between orthonormal V (P, n) and the span of the mean gradients.
 

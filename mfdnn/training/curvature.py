@@ -7,6 +7,7 @@ import numpy as np
 from .._lanczos import largest_eigenpairs
 from ..sampled.dual import dual
 from ..sampled.network import Linearisation
+from ..sampled.operator import Linear, Served
 from ..sampled.spectrum import SMALL, starting_block
 from ..softmax import SoftmaxRoot
 
@@ -37,8 +38,10 @@ class LargestEigenvalue:
         self._vectors: np.ndarray | None = None
         self._rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
 
-    def __call__(self, linear: Linearisation) -> float:
-        """The eigenvalue of the network and the inputs of `linear`."""
+    def __call__(self, linear: Linearisation | Linear) -> float:
+        """The eigenvalue of the network, or of what serves its protocol, and the inputs of `linear`."""
+        if not isinstance(linear, Linearisation | Served):
+            linear = Served(linear)
         softmax = self.output == "softmax"
         root = SoftmaxRoot(linear.outputs) if softmax else None
         size, n_outputs = linear.outputs.size, linear.outputs.shape[1]
@@ -49,7 +52,7 @@ class LargestEigenvalue:
         else:
             noise = self._rng.standard_normal(self._vectors.shape)
             start = self._vectors + NOISE / np.sqrt(size) * noise
-        eps = float(np.finfo(linear.one.dtype).eps)
+        eps = float(np.finfo(linear.dtype).eps)
         values, _, self._vectors = largest_eigenpairs(
             dual(linear, 1, root).product, start, 1, TOLERANCE, MAX_PRODUCTS, rounding=10 * eps
         )

@@ -1,0 +1,145 @@
+"""What spectra, kernels and curvatures need of a function of its parameters: the protocol, and its first check."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Linear", "Operator", "Served", "serves"]
+
+
+class Linear(Protocol):
+    """A function of P parameters at a batch of T inputs, to first order in the parameters.
+
+    Attributes
+    ----------
+    inputs
+        The batch, as it came.
+    outputs : array (T, C)
+        What the function makes of it.
+    """
+
+    @property
+    def inputs(self) -> Any:
+        """The batch."""
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """The outputs (T, C) there."""
+
+    def jvp(self, v: np.ndarray) -> np.ndarray:
+        """J v (T, C), the change of the outputs along v (P,)."""
+
+    def vjp(self, u: np.ndarray) -> np.ndarray:
+        """J^T u (P,), the gradient of ``sum(u * outputs)`` for u (T, C)."""
+
+
+class Operator(Protocol):
+    """What can have a Fisher spectrum and a tangent kernel: a `SampledNetwork`, or one's own.
+
+    Two more members are optional: ``gram(X)``, J J^T as an array (T C, T C) whose rows go output by output, from which
+    dense spectra and kernels are then taken; and ``dtype``, "float32" or "float64" (the default), in which vectors
+    come and go.
+
+    Attributes
+    ----------
+    n_parameters : int
+        P.
+    couples_samples : bool
+        Whether an output at one sample depends on the others.
+
+    Examples
+    --------
+    Features of the inputs, weighted by the parameters:
+
+    >>> import mfdnn, numpy as np
+    >>> class Cubic:
+    ...     n_parameters, couples_samples = 4, False
+    ...     def __call__(self, X):
+    ...         return self.linearise(X).outputs
+    ...     def linearise(self, X):
+    ...         return Weighted(X)
+    >>> class Weighted:
+    ...     def __init__(self, X):
+    ...         self.inputs, self.features = X, X[:, None] ** np.arange(4)
+    ...         self.outputs = self.jvp(np.ones(4))
+    ...     def jvp(self, v):
+    ...         return self.features @ v[:, None]
+    ...     def vjp(self, u):
+    ...         return self.features.T @ u[:, 0]
+    >>> X = np.linspace(-1, 1, 9)
+    >>> F = Weighted(X).features.T @ Weighted(X).features / 9
+    >>> bool(np.isclose(mfdnn.fisher_spectrum(Cubic(), X, k=1).largest, np.linalg.eigvalsh(F)[-1]))
+    True
+    """
+
+    @property
+    def n_parameters(self) -> int:
+        """P."""
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether an output at one sample depends on the others."""
+
+    def __call__(self, X: Any) -> np.ndarray:
+        """Outputs (T, C)."""
+
+    def linearise(self, X: Any) -> Linear:
+        """The function at X, kept for any number of Jacobian products."""
+
+
+class Served:
+    """A `Linear` that is not ours, with arrays of one dtype and of the shapes they must have.
+
+    Parameters
+    ----------
+    linear : Linear
+    one, X : Operator and its inputs, optional
+        What it is the linearisation of, for the number of parameters and the Gram matrix.
+    """
+
+    def __init__(self, linear: Any, one: Any = None, X: Any = None):
+        self.linear, self.one, self.inputs = linear, one, X
+        self.dtype = np.dtype(getattr(one, "dtype", np.float64))
+        self.outputs = np.asarray(linear.outputs, self.dtype)
+        if self.outputs.ndim != 2 or self.outputs.size == 0:
+            raise ValueError(
+                f"`one` must have outputs of shape (T, C), got {self.outputs.shape}; return a row for every sample."
+            )
+
+    def jvp(self, v: np.ndarray) -> np.ndarray:
+        """J v (T, C)."""
+        return self._of_shape("jvp", self.linear.jvp(v), self.outputs.shape)
+
+    def vjp(self, u: np.ndarray) -> np.ndarray:
+        """J^T u (P,)."""
+        return self._of_shape(
+            "vjp", self.linear.vjp(u), None if self.one is None else (self.one.n_parameters,)
+        )
+
+    @property
+    def has_gram(self) -> bool:
+        """Whether J J^T comes at once."""
+        return callable(getattr(self.one, "gram", None))
+
+    def gram(self) -> np.ndarray:
+        """J J^T (T C, T C) in float64."""
+        return self._of_shape("gram", self.one.gram(self.inputs), (self.outputs.size,) * 2, np.float64)
+
+    def _of_shape(
+        self, name: str, value: Any, shape: tuple[int, ...] | None, dtype: Any = None
+    ) -> np.ndarray:
+        array = np.asarray(value, dtype or self.dtype)
+        if shape is not None and array.shape != shape:
+            raise ValueError(
+                f"`{name}` of `one` must return an array of shape {shape}, got {array.shape}; see "
+                "`mfdnn.sampled.Operator`."
+            )
+        return array
+
+
+def serves(one: Any) -> bool:
+    """Whether `one` has the members of `Operator`."""
+    members = ("n_parameters", "couples_samples", "linearise", "__call__")
+    return not isinstance(one, type) and all(hasattr(one, name) for name in members)
