@@ -242,8 +242,10 @@ def test_every_path_through_the_dual_knows_blocks_and_units(name, iterate):
     linear, J = one.linearise(X), jacobian(one, X)
     rows = J.reshape(n, net.n_outputs, -1).swapaxes(0, 1).reshape(n * net.n_outputs, -1)
     scales = [
-        (np.sqrt(layer.sigma_w2 / fan_in), np.sqrt(layer.sigma_b2)) if layer.n_weight_layers else (1.0, 1.0)
-        for layer, fan_in in net.parameter_layers
+        (np.sqrt(layer.sigma_w2 / layer.fan_in(shape)), np.sqrt(layer.sigma_b2))
+        if layer.n_weight_layers
+        else (1.0, 1.0)
+        for layer, shape in net.parameter_layers
     ]
     ntk = one.flatten(
         [
@@ -332,8 +334,8 @@ def test_other_weight_layers_have_no_ntk_units():
     class Gain(Layer):
         n_weight_layers = 1
 
-        def parameter_shapes(self, fan_in):
-            return ((fan_in,),)
+        def parameter_shapes(self, shape):
+            return (shape,)
 
-    with pytest.raises(ValueError, match="known of `Dense` layers only"):
+    with pytest.raises(ValueError, match="needs weight layers that know their units"):
         Coordinates(Network(3, [Gain()]), "ntk")

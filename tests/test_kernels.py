@@ -56,7 +56,9 @@ def test_ntk_parameterisation_is_the_chain_rule():
     net = mlp([5, 8, 7, 2], "tanh", [1.5, 2.0, 0.5], [0.1, 0.0, 0.3])
     one, X, _ = draw(net)
     layers = net.weight_layers
-    units = [(np.sqrt(layer.sigma_w2 / fan_in), np.sqrt(layer.sigma_b2)) for layer, fan_in in layers]
+    units = [
+        (np.sqrt(layer.sigma_w2 / layer.fan_in(shape)), np.sqrt(layer.sigma_b2)) for layer, shape in layers
+    ]
     # beta of layers without bias variance has no units: start from zero.
     own = [(w / s, b / t if t else b) for (w, b), (s, t) in zip(one.parameters, units, strict=True)]
     psi = one.flatten(own)

@@ -25,11 +25,11 @@ class Gains(Layer):
         next(trace).gradient = gradient
         return gradient
 
-    def parameter_shapes(self, fan_in):
-        return (fan_in,), (fan_in,)
+    def parameter_shapes(self, shape):
+        return shape, shape
 
-    def initialise(self, rng, fan_in, dtype):
-        return np.ones(fan_in, dtype), np.zeros(fan_in, dtype)
+    def initialise(self, rng, shape, dtype):
+        return np.ones(shape, dtype), np.zeros(shape, dtype)
 
     def forward(self, x, parameters, trace):
         gamma, beta = next(parameters)
@@ -134,8 +134,8 @@ def test_activity_is_that_of_weight_layers_and_own_samples(net):
     layers = one.activity(X)
     assert len(layers) == net.n_weight_layers
     position, found = 0, iter(layers)
-    for layer, fan_in in net.parameter_layers:
-        shapes = layer.parameter_shapes(fan_in)
+    for layer, shape in net.parameter_layers:
+        shapes = layer.parameter_shapes(shape)
         position += sum(int(np.prod(shape)) for shape in shapes)
         if layer.n_weight_layers and not net.couples_samples:
             activity = next(found)  # derivatives by the bias are the errors, for each output and sample
