@@ -1,5 +1,8 @@
 """Layers of a user's own, on sites: products, Gram matrices and spectra against a Jacobian by differences."""
 
+import ast
+from pathlib import Path
+
 import naive
 import numpy as np
 import pytest
@@ -119,22 +122,17 @@ def test_errors_of_own_samples_make_the_gradients(case):
 def test_features_are_what_enters_weight_layers():
     one = mfdnn.sample(mfdnn.Network(*NETS["convolution"]), rng=0)
     X = np.random.default_rng(3).standard_normal((T, *one.network.input_shape))
-    columns, start = [], 0
-    for i, (layer, shape) in enumerate(one.network.weight_layers):
+    columns = []
+    for i, ((_, shape), activity) in enumerate(zip(one.network.weight_layers, one.activity(X), strict=True)):
         rest = one.network.layers[2 * i + (i == 2) :]  # the third stands behind Flatten
         tail = mfdnn.SampledNetwork(mfdnn.Network(shape, rest), one.parameters[i:])
-        h = one.activity(X)[i].h
         columns.append(
             [
-                naive.finite_difference_jacobian(lambda x, tail=tail: tail(x[None])[0], h[t].ravel()).T
-                if h.ndim == 2
-                else naive.finite_difference_jacobian(
-                    lambda x, tail=tail, shape=shape: tail(x.reshape(1, *shape))[0], h[t].ravel()
-                ).T
-                for t in range(T)
+                naive.finite_difference_jacobian(lambda x, tail=tail: tail(x[None])[0], h.ravel())
+                for h in activity.h
             ]
         )
-    G = np.concatenate([np.array(c).swapaxes(1, 2) for c in columns], axis=2).reshape(T * C, -1)
+    G = np.concatenate(columns, axis=2).reshape(T * C, -1)
     found = mfdnn.feature_spectrum(one, X)
     assert found.n_features == G.shape[1] == 2 * 4 + 3 * 4 + 2 * 4
     expected = np.linalg.eigvalsh(G @ G.T / T)[::-1]
@@ -215,6 +213,26 @@ def test_a_weight_layer_without_units_has_no_ntk_parameterisation():
     )
     J = np.array([one.jvp(X, s * e).T.ravel() for s, e in zip(scale, np.eye(len(scale)), strict=True)]).T
     np.testing.assert_allclose(mfdnn.empirical_ntk(one, X, parameterisation="ntk"), J @ J.T, atol=1e-12)
+
+
+def test_factors_that_were_promised_and_do_not_come_are_named():
+    class Promises(RMSNorm):
+        def factors(self, h, delta):
+            return None
+
+    one = mfdnn.sample(mfdnn.Network(4, [dense(), Promises()]), rng=0)
+    with pytest.raises(
+        ValueError, match=r"`factors` of RMSNorm\(\) must return factors where `has_factors` is true"
+    ):
+        mfdnn.fisher_spectrum(one, np.ones((T, 4)))
+
+
+def test_what_finite_networks_do_asks_no_layer_for_its_class():
+    root = Path(mfdnn.__file__).parent
+    for path in [*root.glob("sampled/*.py"), *root.glob("training/*.py"), *root.glob("ensemble/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "layers":
+                assert {alias.name for alias in node.names} <= {"Factors", "Layer"}, path
 
 
 def test_a_layer_that_breaks_its_word_is_named():

@@ -296,12 +296,14 @@ class BehindDual(StoredDual):
                     return np.stack([push(row, tangent) for row in dx])
                 return layer.pushforward(dx, iter(group), iter([tangent]), iter(trace))
 
-            still = tuple(np.zeros(shape) for shape in shapes)
+            still = tuple(None if shape is None else np.zeros(shape) for shape in shapes)
             for _ in range(2):  # the rows, and the rows of the transpose
                 rows = np.swapaxes(matrix.reshape(self.size, self.n_outputs, self.n_samples), 1, 2)
                 matrix = np.swapaxes(push(rows, still), 1, 2).reshape(self.size, self.size).T
             for i, factor in enumerate(factors):
-                one = tuple(np.full(shape, factor * (i == j)) for j, shape in enumerate(shapes))
+                if shapes[i] is None:
+                    continue
+                one = tuple(None if z is None else z + factor * (i == j) for j, z in enumerate(still))
                 for k_, dy in enumerate(push(None, one).T.astype(float)):
                     rows_k = slice(k_ * self.n_samples, (k_ + 1) * self.n_samples)
                     matrix[rows_k, rows_k] += np.multiply.outer(dy, dy) / self.n_samples

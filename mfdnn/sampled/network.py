@@ -304,8 +304,16 @@ class Linearisation:
     def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
         """Derivatives sample by sample of what `pull` or `errors` returned; where all layers know them."""
         layers = self.one.network.parameter_layers
-        found = [layer.factors(*pair) for (layer, _), pair in zip(layers, pairs, strict=True)]
-        return [factors for factors in found if factors is not None]
+        found = []
+        for (layer, _), pair in zip(layers, pairs, strict=True):
+            factors = layer.factors(*pair)
+            if factors is None:
+                raise ValueError(
+                    f"`factors` of {layer!r} must return factors where `has_factors` is true, got None; set that to "
+                    "false."
+                )
+            found.append(factors)
+        return found
 
     @property
     def error_bytes(self) -> int:

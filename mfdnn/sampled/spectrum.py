@@ -222,6 +222,10 @@ def fisher_spectrum(
     computed once (unless they take more than 1 GiB); then a product costs
     :math:`2 T \sum_l M_l \min(T, 2 M_{l-1})` operations.
 
+    Where a layer couples samples or does not know its gradients as outer products (`Layer.factors`), and for what
+    serves Jacobian products alone, a product is one of each, J (J^T u), and the whole dual takes TC of them, as do
+    `mean` and `second_moment`; a Gram matrix that comes at once saves these where the spectrum is dense.
+
     Eigenvectors: k P numbers, a backward pass each; like all vectors they turn into their neighbours by residual/gap.
     The outliers lie in the span of the mean gradients to leading order in M, at angles of order :math:`M^{-1/2}`
     (three layers, C = 2, M = T = 100: 0.04 for relu (2, 0.1) and tanh (3, 0.64), 0.12 for linear (1, 0.1)). Those of a
