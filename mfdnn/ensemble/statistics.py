@@ -80,7 +80,7 @@ class Ensemble(Result):
     q0, c0
         Mean square and correlation of the Gaussian inputs (1 and 0 if inputs were given).
     inputs
-        The given inputs (T, M_0), or None.
+        The given inputs (T, M_0), or (T, *input_shape), or None.
     output
         "linear" or "softmax": what the loss makes of the outputs.
     dtype
@@ -101,7 +101,7 @@ class Ensemble(Result):
 
     @property
     def inputs(self) -> np.ndarray | None:
-        """The given inputs (T, M_0), or None."""
+        """The given inputs (T, M_0), or (T, *input_shape), or None."""
         return self._inputs
 
     def __repr__(self) -> str:
@@ -140,7 +140,7 @@ def ensemble(
     q0, c0 : float, optional
         Mean square of the Gaussian inputs and correlation of two of them; every network draws its own
         (`mfdnn.datasets.gaussian_inputs`). Default: 1 and 0.
-    inputs : array (T, M_0), optional
+    inputs : array (T, M_0), or (T, *input_shape), optional
         Given inputs, the same for all networks. They determine T, and exclude `q0` and `c0`.
     output : {"linear", "softmax"}
         Whose Fisher information: that of squared errors, or of class probabilities (cross-entropy), as in
