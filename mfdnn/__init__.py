@@ -32,9 +32,10 @@ from .gaussian import expect, expect_product
 from .kernels import NTKStatistics, ntk, ntk_statistics
 from .layers import BatchNorm, Dense, Flatten, Layer, LayerNorm, MeanSubtraction, Pointwise, Residual
 from .learning_rate import LearningRate, max_learning_rate
+from .mean_field import MeanField, order_parameters
 from .natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .network import Network, mlp, resnet
-from .order_parameters import OrderParameters, order_parameters
+from .order_parameters import OrderParameters
 from .phase import (
     CorrelationDecay,
     CriticalLine,
@@ -103,6 +104,7 @@ __all__ = [
     "LayerNorm",
     "LearningRate",
     "LearningRateMap",
+    "MeanField",
     "MeanSubtraction",
     "NTKStatistics",
     "NaturalGradientRate",

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ._pairs import expectation, products
+from ._results import unwrap
 from ._tables import check_range
 from ._validation import finite_array, nonnegative_array
 from .activations import Activation, activation
@@ -71,7 +72,7 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
     check_range(act, variance)
     distinct, inverse = np.unique(variance, return_inverse=True)
     result = np.array([expectation(act, v, order) for v in distinct])
-    return _unwrap(result[inverse].reshape(variance.shape))
+    return unwrap(result[inverse].reshape(variance.shape))
 
 
 def expect_product(
@@ -153,7 +154,7 @@ def expect_product(
     check_range(act, np.maximum(q1, second))
     shape = q1.shape
     value, error = products(act, q1.ravel(), second.ravel(), corr.ravel(), order)
-    value, error = _unwrap(value.reshape(shape)), _unwrap(error.reshape(shape))
+    value, error = unwrap(value.reshape(shape)), unwrap(error.reshape(shape))
     return (value, error) if return_error else value
 
 
@@ -166,7 +167,3 @@ def _derivative_order(derivative: Any) -> int:
             f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative."
         )
     return int(derivative)
-
-
-def _unwrap(array: np.ndarray) -> Any:
-    return float(array) if array.ndim == 0 else array

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ._errors import NoTheory, OutOfRange
 from ._results import Result, unwrap
-from ._validation import one_of, sample_count
-from .fisher.kernel import first_block_edge, kernel, sums_of
-from .fisher.normalised import output_normalisation
+from ._validation import one_of
+from .fisher.kernel import first_block_edge, kernel_of
 from .fisher.outlier import outlier_caution
-from .fisher.statistics import check_correlation
-from .layers import LayerNorm
+from .layers import Keep, Pairs
+from .mean_field import MeanField, as_mean_field, refuse_data
 from .network import Network
-from .order_parameters import OrderParameters, order_parameters
 
 __all__ = ["NTKStatistics", "ntk", "ntk_statistics"]
 
@@ -63,7 +62,7 @@ class NTKStatistics(Result):
     caution: str
 
 
-def ntk(net: Network, inputs: Any, *, parameterisation: str = "standard") -> np.ndarray:
+def ntk(net: Network | MeanField, inputs: Any = None, *, parameterisation: str = "standard") -> np.ndarray:
     r"""Neural tangent kernel of one output of an infinitely wide network, at given inputs.
 
     .. math::
@@ -74,7 +73,7 @@ def ntk(net: Network, inputs: Any, *, parameterisation: str = "standard") -> np.
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         With linear outputs.
     inputs : array_like, shape (T, M_0)
     parameterisation : {"standard", "ntk"}
@@ -90,8 +89,8 @@ def ntk(net: Network, inputs: Any, *, parameterisation: str = "standard") -> np.
     ------
     ValueError
         `inputs` that are not a finite (T, M_0) matrix; layer norm of the outputs; in NTK parameterisation,
-        normalisation layers with trained gains; layers of one's own that couple samples without
-        `propagate_tangents`; and what `order_parameters` raises.
+        normalisation layers with trained gains; layers of one's own without a law (`NoTheory`); and what
+        `order_parameters` raises.
     MemoryError
         The kernels do not fit.
 
@@ -115,11 +114,24 @@ def ntk(net: Network, inputs: Any, *, parameterisation: str = "standard") -> np.
            [1.371417, 6.      ]])
     """
     one_of("parameterisation", parameterisation, PARAMETERISATIONS)
-    return _kernel(net, order_parameters(net, inputs=inputs), parameterisation)[1]
+    if isinstance(net, MeanField):
+        refuse_data(net, inputs=inputs)
+        if not net.given:
+            raise ValueError(
+                "`net` must have given inputs for a kernel of them, got random ones; pass MeanField(net, inputs=X)."
+            )
+        wide = net
+    elif inputs is None:
+        raise ValueError("`inputs` must be a (T, M_0) matrix of inputs, got None; pass the data.")
+    else:
+        wide = MeanField.partial(
+            net, None, None, None, inputs, Keep(shares=False, errors=False, signal=False)
+        )
+    return np.array(_kernel(wide, parameterisation).at_two)
 
 
 def ntk_statistics(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: Any = None,
     c0: Any = None,
@@ -138,7 +150,7 @@ def ntk_statistics(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         With linear outputs.
     n_samples : int, optional
         T. Default: 1000.
@@ -182,22 +194,21 @@ def ntk_statistics(
     (6.6, 1.800137, 184.814)
     """
     one_of("parameterisation", parameterisation, PARAMETERISATIONS)
-    if inputs is None:
-        n_samples = sample_count(n_samples, None)
-        check_correlation(0.0 if c0 is None else c0, n_samples)
-    op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
-    n = n_samples or op.q.shape[1]
-    found = sums_of(*_kernel(net, op, parameterisation), op.per_input, n)
-    units = None
-    if parameterisation == "ntk":
-        first, shape = net.weight_layers[0]
-        units = first.sigma_w2 / first.fan_in(shape), first.sigma_b2
-    caution = outlier_caution(op, n) if output_normalisation(net) is None else CENTRED
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+    theta, n = _kernel(wide, parameterisation), wide.n_samples
+    net, op, found = wide.network, wide.order_parameters, theta.sums()
+    first, _ = net.weight_layers[0]
+    largest, units = found.top, None
+    if first.fully_connected:
+        if parameterisation == "ntk":
+            units = first.sigma_w2 / op.fan_in[0], first.sigma_b2
+        largest = first_block_edge(op, found, n, net.couples_samples, units)
+    caution = outlier_caution(op, n) if wide.last is None else CENTRED
     return NTKStatistics(
         mean=unwrap(found.diagonal),
         second_moment=unwrap(n * found.square),
         off_diagonal=unwrap(found.off_diagonal),
-        largest=unwrap(n * first_block_edge(op, found, n, net.couples_samples, units)),
+        largest=unwrap(n * largest),
         rest=unwrap(n * np.maximum(found.diagonal - found.top, 0.0) / max(n - 1, 1)),
         n_samples=n,
         n_outputs=net.n_outputs,
@@ -206,33 +217,25 @@ def ntk_statistics(
     )
 
 
-def _kernel(net: Network, op: OrderParameters, parameterisation: str) -> tuple[Any, Any]:
-    """The kernel of one output at one input and at two: (T,) and (T, T) for given inputs."""
-    if isinstance(output_normalisation(net), LayerNorm):
-        raise ValueError(
+def _kernel(wide: MeanField, parameterisation: str) -> Pairs:
+    """The kernel of one output."""
+    net, law = wide.network, wide.output_law
+    if law is not None and not law.edge:
+        raise NoTheory(
             "`net` must have outputs that are not coupled, but ends in layer norm; drop it, or take "
             "`mfdnn.empirical_ntk`."
         )
-    if net.couples_samples and op._tangents is None:
-        raise ValueError(
-            "`net` has layers that couple samples, of whose tangent kernel there is no theory yet; sample it "
-            "(`mfdnn.empirical_ntk`), or drop them."
-        )
     if parameterisation == "standard":
-        return kernel(op, None)
+        return _finite(kernel_of(wide.tangents))
     if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
-        raise ValueError(
+        raise NoTheory(
             "`parameterisation` = ntk has no theory of trained gains and offsets, whose derivatives and errors are not "
             "independent, got a normalisation layer with some; give it affine=False, or take standard."
         )
-    if op._tangents is None:
-        return (op.q_tilde * op.q).sum(axis=0), (op.q_tilde_st * op.q_st).sum(axis=0)
-    layers = iter(net.weight_layers)
-    one, two, sigma_b2 = np.zeros_like(op.q[0]), np.zeros_like(op.q_st[0]), 0.0
-    for tangent in op._tangents:
-        scale = sigma_b2  # biases, of the weights before them
-        if tangent.source == "weights":
-            layer, shape = next(layers)
-            scale, sigma_b2 = layer.sigma_w2 / layer.fan_in(shape), layer.sigma_b2
-        one, two = one + scale * tangent.one, two + scale * tangent.two
-    return one, two
+    return _finite(wide.tangents[("ntk",)])
+
+
+def _finite(theta: Pairs) -> Pairs:
+    if not theta.finite:
+        raise OutOfRange("The tangent kernel is infinite; lower `sigma_w2` or the depth.")
+    return theta

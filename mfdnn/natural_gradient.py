@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ._errors import NoTheory
 from ._results import Result
 from ._validation import finite_array, one_of, positive_integer
-from .fisher.normalised import output_normalisation
+from .mean_field import MeanField, output_normalisation, refuse_data
 from .network import Network
 
 __all__ = ["APPROXIMATIONS", "NaturalGradientRate", "natural_gradient_rate"]
@@ -49,7 +50,7 @@ class NaturalGradientRate(Result):
 
 
 def natural_gradient_rate(
-    net: Network, approximation: Any = "exact", n_samples: int | None = None
+    net: Network | MeanField, approximation: Any = "exact", n_samples: int | None = None
 ) -> NaturalGradientRate:
     r"""Learning rate of natural gradient descent with an approximate Fisher information.
 
@@ -75,7 +76,7 @@ def natural_gradient_rate(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         With linear outputs, and no parameters but those of its weight layers.
     approximation : str or array_like, shape (L, L)
     n_samples : int, optional
@@ -116,6 +117,9 @@ def natural_gradient_rate(
     >>> mfdnn.natural_gradient_rate(net, "kfac", n_samples=1000).caution
     'Weight layer 0 has 784 features for 1000 samples: A is singular.'
     """
+    if isinstance(net, MeanField):
+        refuse_data(net, n_samples=n_samples)
+        n_samples, net = net.n_samples, net.network
     shapes = _weight_shapes(net)
     n = None if n_samples is None else positive_integer("n_samples", n_samples)
     if isinstance(approximation, str):
@@ -136,12 +140,17 @@ def _weight_shapes(net: Network) -> list[tuple[int, int]]:
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
     if net.couples_samples or output_normalisation(net) is not None:
-        raise ValueError(
+        raise NoTheory(
             "`net` must treat samples one by one and have outputs that are not normalised, or J lacks rank; drop the "
             "normalisation."
         )
+    if any(not layer.fully_connected for layer, _ in net.weight_layers):
+        raise NoTheory(
+            "`net` must have fully connected weight layers: of these approximations there is no theory for shared "
+            "weights."
+        )
     if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
-        raise ValueError(
+        raise NoTheory(
             "`net` must have parameters in weight layers only, got trained gains, which would be blocks of their own; "
             "give the normalisation affine=False."
         )

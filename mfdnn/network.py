@@ -69,7 +69,7 @@ class Network:
                 raise TypeError(
                     f"`layers` must contain layers, got {layer!r}; wrap activations as Pointwise({layer!r})."
                 )
-        self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
+        self.n_weight_layers = sum(layer.total_weight_layers for layer in self.layers)
         if self.n_weight_layers == 0:
             raise ValueError("`layers` must contain at least one weight layer; add a `Dense` layer.")
         shape = self.input_shape
@@ -105,7 +105,7 @@ class Network:
     @property
     def couples_samples(self) -> bool:
         """Whether an output at one sample depends on the others, as in batch normalisation."""
-        return any(layer.couples_samples for layer in self.layers)
+        return any(layer.mixes_samples for layer in self.layers)
 
     @property
     def n_free_outputs(self) -> int:
@@ -275,7 +275,7 @@ def scale_widths(net: Network, factor: float) -> Network:
     if finite_number("factor", factor) <= 0:
         raise ValueError(f"`factor` must be > 0, got {factor:g}; pass 0.5 for half the width.")
 
-    weighted = [index for index, layer in enumerate(net.layers) if layer.n_weight_layers]
+    weighted = [index for index, layer in enumerate(net.layers) if layer.total_weight_layers]
     if any(net.layers[index].children for index in (weighted[0], weighted[-1])):
         raise ValueError(
             "`net` has a residual block at its inputs or outputs, which ties its width to theirs; "

@@ -68,7 +68,7 @@ def test_mean_subtraction_is_exact_at_infinite_width_and_any_number_of_samples()
     """In the constant direction, that of relu's outlier: what simulations have more is pushed there by the bulk."""
     net = network((300, 300, 300, 1), "relu", before=[Mean()])
     for n in (5, 40):
-        one, two = kernel(mfdnn.fisher_statistics(net, n).order_parameters, None)
+        one, two = kernel(mfdnn.fisher_statistics(net, n).order_parameters).averages()
         along, error = squared_mean_gradient(net, n)
         assert abs(along - (one + (n - 1) * two) / n) < 4 * error
 
@@ -78,7 +78,7 @@ def test_batch_norm_takes_some_of_the_outlier_unevenly():
     net, n = network((200, 200, 200, 1), "relu", before=[Batch()]), 30
     row = mfdnn.compare(net, n, 2, rng=0).row("outlier_mean")
     op = mfdnn.fisher_statistics(net, n).order_parameters
-    one, two = kernel(op, [0, 1])
+    one, two = kernel(op, [0, 1]).averages()
     assert (row.theory - row.predicted) == pytest.approx(2 / np.pi * (one + (n - 1) * two) / n, rel=1e-9)
     along, error = squared_mean_gradient(net, n)
     assert abs(along - row.predicted) < 4 * error + row.predicted / n**2  # 1/T^2 is left

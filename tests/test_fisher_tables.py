@@ -211,7 +211,7 @@ def test_layer_norm_of_the_outputs(phi, width, n_samples, n_outputs, simulation,
     net = network(phi, width, n_outputs, last=[mfdnn.LayerNorm(affine=False)])
     body = network(phi, width, n_outputs)
     fim = mfdnn.fisher_statistics(body, n_samples)
-    one_sample, two_samples = kernel(fim.order_parameters, None)
+    one_sample, two_samples = kernel(fim.order_parameters).averages()
 
     def measure(one, X):
         plain = mfdnn.SampledNetwork(body, one.parameters)

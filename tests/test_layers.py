@@ -5,7 +5,7 @@ import pytest
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.layers import Factors, Layer, ParameterRecord
+from mfdnn.layers import Factors, Layer
 from mfdnn.network import scale_widths
 
 
@@ -17,13 +17,8 @@ class Gains(Layer):
     def __repr__(self):
         return "Gains()"
 
-    def propagate_state(self, state, trace):
-        trace.append(ParameterRecord((state.variance + 1, state.covariance + 1)))
-        return state
-
-    def backpropagate_state(self, gradient, trace):
-        next(trace).gradient = gradient
-        return gradient
+    def propagate(self, state):
+        return state.trained(state.moments + 1.0)
 
     def parameter_shapes(self, shape):
         return shape, shape
@@ -58,13 +53,10 @@ class Centre(Layer):
 
     kind, couples_samples = "centred", True
 
-    def propagate_state(self, state, trace):
-        variance = state.variance - state.covariance
-        shared = 0.0 if state.n_samples is None else -variance / state.n_samples
-        return state.replace(variance=variance + shared, covariance=np.zeros_like(variance) + shared)
-
-    def backpropagate_state(self, gradient, trace):
-        return gradient
+    def propagate(self, state):
+        return state.mapped(
+            state.moments.centred(), lambda kernel: kernel.centred(), mean=0 * state.mean, errors=lambda kernel: kernel
+        )
 
     def forward(self, x, parameters, trace):
         return x - x.mean(axis=-2, keepdims=True)
@@ -210,5 +202,6 @@ def test_layers_that_couple_samples_know_how_many_there_are():
     for name in ("q_hat", "q_hat_st"):
         assert abs(ens.mean[name][1] - getattr(op, name)[1]) < 4 * ens.standard_error[name][1]
     assert mfdnn.order_parameters(net).q_hat_st[1] == pytest.approx(0, abs=1e-15)  # infinitely many
-    with pytest.raises(ValueError, match="couple samples, of whose Fisher information there is no theory"):
-        mfdnn.fisher_statistics(net, 5)
+    own = mfdnn.fisher_statistics(net, 5)
+    known = mfdnn.Network(300, [mfdnn.Dense(300), mfdnn.MeanSubtraction(), tanh(), mfdnn.Dense(1)])
+    assert own.largest == mfdnn.fisher_statistics(known, 5).largest

@@ -377,10 +377,10 @@ def test_axes_in_any_order_are_drawn_in_order(found):
 
 
 def test_the_band_is_drawn_where_it_is_known(monkeypatch):
-    def law(net, **options):
-        if net.widths[1] == 10:
-            raise ValueError("too narrow.")
-        return mfdnn.outlier_distribution(net, **options)
+    def law(wide):
+        if wide.network.widths[1] == 10:
+            raise mfdnn.NoTheory("too narrow.")
+        return mfdnn.outlier_distribution(wide)
 
     monkeypatch.setattr("mfdnn.training.map.outlier_distribution", law)
     result = mfdnn.learning_rate_map(tanh, [10, 40, 80], RATES, 2, n_samples=40, n_trials=1, rng=0)

@@ -6,9 +6,10 @@ from test_normalization import VARIANCES, Batch, LayerN, Mean, error_of, network
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.fisher import cross_entropy
-from mfdnn.fisher.kernel import kernel
-from mfdnn.fisher.normalised import layer_norm_traces, summation
+from mfdnn.fisher import softmax_statistics
+from mfdnn.fisher.kernel import kernel_of
+from mfdnn.layers import Exchangeable, Given
+from mfdnn.layers.output_laws import layer_norm_traces
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_the_edge_of_many_samples_against_simulation(act, last):
 def test_softmax_behind_a_normalisation_is_refused():
     fim = mfdnn.fisher_statistics(network(20, "relu", last=[LayerN()], n_outputs=6), 10)
     with pytest.raises(ValueError, match="`fim` must be of linear outputs, got layer norm behind them"):
-        cross_entropy.softmax_statistics(fim)
+        softmax_statistics(fim)
     for refuse in (mfdnn.fisher_statistics, mfdnn.compare):
         with pytest.raises(
             ValueError, match="`output` = softmax needs linear outputs, got batch norm behind"
@@ -135,10 +136,19 @@ def test_layer_norm_of_outputs_is_not_alleviated():
     assert wider.largest / fim.largest == pytest.approx(2, rel=0.03)  # order M
 
 
+def other_draws(monkeypatch):
+    """Outputs are drawn from another seed."""
+    for kind in (Exchangeable, Given):
+        draw = kind.draw
+        monkeypatch.setattr(
+            kind, "draw", lambda self, *args, rng, draw=draw, **more: draw(self, *args, rng=rng + 1, **more)
+        )
+
+
 @pytest.mark.parametrize(("n_outputs", "eps"), [(3, 0.1), (6, 0.0), (10, 0.5), (400, 0.0)])
 def test_layer_norm_has_the_means_of_drawn_outputs(n_outputs, eps):
     q, last = 2.0, LayerN(1.5, eps=eps)
-    trace, square = layer_norm_traces(last, [0.0, q], n_outputs).T[1]
+    trace, square = layer_norm_traces(last.gamma, last.eps, [0.0, q], n_outputs).T[1]
     variance = q * np.random.default_rng(0).chisquare(n_outputs - 1, 200_000) / n_outputs
     gain, lost = 1.5**2 / (variance + eps), 1 - (eps / (variance + eps)) ** 2
     drawn = gain * (n_outputs - 1 - lost)
@@ -162,14 +172,18 @@ def test_layer_norm_of_outputs_is_continuous_in_eps_and_hardly_depends_on_the_dr
         assert getattr(mfdnn.fisher_statistics(near, 30), name) == pytest.approx(
             getattr(found, name), rel=1e-7
         )
-    draws = cross_entropy.mean_field_logits
-    monkeypatch.setattr(
-        cross_entropy, "mean_field_logits", lambda *args, rng, **more: draws(*args, rng=rng + 1, **more)
-    )
+    other_draws(monkeypatch)
     other = mfdnn.fisher_statistics(net, 30)
     assert other.mean == found.mean
     assert other.largest == pytest.approx(found.largest, rel=0.02)  # without known means 7 %
     assert other.second_moment == pytest.approx(found.second_moment, rel=0.15)  # without 15 %, each
+
+
+def derivative(last, drawn, i, v):
+    """R v of draw i, by the Jacobian of its normalisation."""
+    z = drawn.z[i]
+    v = v - v.mean(axis=last.AXIS, keepdims=True) - z * np.mean(z * v, axis=last.AXIS, keepdims=True)
+    return drawn.inverse[i] * v
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -179,19 +193,17 @@ def test_drawn_outputs_against_dense_matrices(kind, eps, given):
     last = kind(1.3, eps=eps, affine=False)
     net = network(20, "relu", last=[last], n_outputs=4)
     data = {"inputs": gaussian_inputs(6, 20, c0=0.3, rng=0)} if given else {"n_samples": 6}
-    op, body = (
-        mfdnn.order_parameters(net, **data),
-        mfdnn.order_parameters(network(20, "relu", n_outputs=4), **data),
-    )
     if kind is Batch and not given:
         return  # in closed form
-    drawn = summation(last, op, body, 6)
-    found, (one, two) = drawn(None), kernel(body, None)
+    wide = mfdnn.MeanField(net, **data)
+    drawn, before = wide.output_law, kernel_of(wide.tangents_before)
+    found = drawn.sums(before, kernel_of(wide.tangents), leading=False, own=True)
+    one, two = before.at_one, before.at_two
     theta = two if given else (one - two) * np.eye(6) + two
     dual = np.kron(theta, np.eye(4)) / 6
     traces, squares, tops = [], [], []
     for i in range(len(drawn.z)):
-        R = np.array([drawn._apply(i, e.reshape(6, 4)).ravel() for e in np.eye(24)])
+        R = np.array([derivative(last, drawn, i, e.reshape(6, 4)).ravel() for e in np.eye(24)])
         np.testing.assert_allclose(R, R.T, atol=1e-12)
         values = np.linalg.eigvalsh(R @ dual @ R)
         traces.append(values.sum()), squares.append(values @ values), tops.append(values[-1])
@@ -206,10 +218,7 @@ def test_batch_norm_of_given_outputs_hardly_depends_on_the_draws(monkeypatch):
     X = gaussian_inputs(30, 20, c0=0.3, rng=4) * np.arange(20, 0, -1) / 12
     net = network(20, "relu", last=[Batch()])
     found = mfdnn.fisher_statistics(net, inputs=X)
-    draws = cross_entropy.mean_field_logits
-    monkeypatch.setattr(
-        cross_entropy, "mean_field_logits", lambda *args, rng, **more: draws(*args, rng=rng + 1, **more)
-    )
+    other_draws(monkeypatch)
     other = mfdnn.fisher_statistics(net, inputs=X)
     # Without the known means of 1/sigma^2 and its square 8, 7 and 17 %.
     assert other.mean == pytest.approx(found.mean, rel=0.015)

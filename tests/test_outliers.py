@@ -10,7 +10,7 @@ import mfdnn
 from mfdnn import Dense, Network, ensemble, fisher_statistics, mlp
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.finite_width.conditional import conditional
-from mfdnn.finite_width.outliers import quiet_distribution
+from mfdnn.finite_width.outliers import law_of
 
 # Numbers of a separate code, derived for this project (another quadrature, another arrangement of the same
 # recursion): (activation, widths, sigma_w2, sigma_b2, n_samples), values there, and values at T = 1e8. At finite T
@@ -395,7 +395,7 @@ def test_quiet_in_threads():
     """Cautions reach results, not the warnings (here errors), whichever thread asks."""
     net = mlp([40] * 6 + [1], "relu", 2.0, 0.1)
     with ThreadPoolExecutor(4) as pool:
-        laws = list(pool.map(lambda T: quiet_distribution(net, T), [100, 120, 140, 160]))
+        laws = list(pool.map(lambda T: law_of(mfdnn.MeanField(net, T)), [100, 120, 140, 160]))
         rates = list(pool.map(lambda T: mfdnn.max_learning_rate(net, T, confidence=0.95), [100, 120]))
     assert all("relative spread" in found.caution for found in [*laws, *rates])
 
@@ -423,7 +423,7 @@ def test_refused_arguments():
         outlier_distribution("relu")
     with pytest.raises(ValueError, match="`c0` must be at least"):
         outlier_distribution(net, 10, c0=-0.5)
-    with pytest.raises(ValueError, match="and at most 1, got 2"):
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\], got 2"):
         outlier_distribution(net, 10, c0=2.0)
     with pytest.raises(ValueError, match="`inputs` excludes"):
         outlier_distribution(net, q0=2.0, inputs=np.ones((3, 50)))

@@ -8,8 +8,8 @@ import pytest
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.fisher import cross_entropy, fisher_statistics
 from mfdnn.fisher.cross_entropy import mean_field_logits, softmax_statistics
+from mfdnn.mean_field import order_parameters
 from mfdnn.network import mlp
-from mfdnn.order_parameters import order_parameters
 from mfdnn.sampled import SampledNetwork, fisher_spectrum, sample
 from mfdnn.softmax import SoftmaxRoot, softmax, softmax_coefficients
 

@@ -10,7 +10,7 @@ import mfdnn
 from mfdnn import mlp
 from mfdnn.finite_width import outlier_distribution, spread_map, width_for_spread
 from mfdnn.finite_width.band import outlier_band
-from mfdnn.finite_width.outliers import quiet_distribution
+from mfdnn.finite_width.outliers import law_of
 
 
 @pytest.mark.parametrize("spread", [0.08, 0.3])
@@ -20,7 +20,7 @@ def test_width_for_spread(spread):
     assert found.spread <= spread
     assert found.network.widths == found.widths
     assert found.widths[0] == 500
-    law = quiet_distribution(mfdnn.network.scale_widths(net, 0.97 * found.factor), 100)
+    law = law_of(mfdnn.MeanField(mfdnn.network.scale_widths(net, 0.97 * found.factor), 100))
     assert law.largest_standard_deviation / law.largest_mean > 0.99 * spread
 
 
@@ -48,7 +48,7 @@ def test_spread_map_is_the_law_at_every_point(tmp_path):
     found = spread_map("relu", 2.0, 0.1, [3, 6], [30, 300], n_samples=40, n_outputs=2)
     for i, depth in enumerate(found.depths):
         for j, width in enumerate(found.widths):
-            law = quiet_distribution(mlp([width] * depth + [2], "relu", 2.0, 0.1), 40)
+            law = law_of(mfdnn.MeanField(mlp([width] * depth + [2], "relu", 2.0, 0.1), 40))
             assert found.spread[i, j] == law.largest_standard_deviation / law.largest_mean
             assert found.status[i, j] == ("caution" if law.caution else "ok")
     assert found.status.tolist() == [["ok", "ok"], ["caution", "ok"]]
@@ -86,7 +86,8 @@ def test_band_or_the_reason_why_there_is_none():
         None,
         "the 40 outputs are too many for these widths",
     )
-    assert outlier_band(mfdnn.resnet([50, 50, 1], 2), 50) == (None, "the law is not derived for these layers")
+    _, reason = outlier_band(mfdnn.resnet([50, 50, 1], 2), 50)
+    assert "the law is derived for Dense and Pointwise layers only" in reason
 
 
 @pytest.mark.parametrize("phi, variances", [("relu", (2.0, 0.0)), ("tanh", (1.5, 0.05))])

@@ -1,4 +1,4 @@
-"""Layers as a user would write them, from the contract alone: the finite half, one stack of samples at a time."""
+"""Layers as a user would write them, from the contract alone: one class each, one stack of samples at a time."""
 
 import numpy as np
 
@@ -16,6 +16,22 @@ class CircularConv(Layer):
 
     def __repr__(self):
         return f"CircularConv({self.channels}, {self.taps})"
+
+    def scaled(self, factor):
+        channels = max(1, round(self.channels * factor))
+        return type(self)(channels, self.taps, self.sigma_w2, self.sigma_b2)
+
+    def propagate(self, state):
+        return state.weighted(
+            self.output_shape(state.shape),
+            fan_in=self.fan_in(state.shape),
+            sigma_w2=self.sigma_w2,
+            sigma_b2=self.sigma_b2,
+            sees=lambda pairs: pairs.over_sites(self.average_over_taps),
+        )
+
+    def average_over_taps(self, k):
+        return sum(np.roll(k, (-s, -s), axis=(-2, -1)) for s in range(self.taps)) / self.taps
 
     def output_shape(self, shape):
         return self.channels, shape[1]
@@ -67,6 +83,12 @@ class RMSNorm(Layer):
     def __repr__(self):
         return "RMSNorm()"
 
+    def propagate(self, state):
+        factors = state.moments.outer(1 / np.sqrt(state.moments.variance))
+        z = state.moments * factors
+        mean = state.mean / np.sqrt(state.moments.variance)
+        return state.mapped(z, lambda kernel: kernel * factors, mean=mean).trained(z)
+
     def parameter_shapes(self, shape):
         return (shape[:1],)
 
@@ -103,6 +125,18 @@ class RMSNorm(Layer):
 
 class SiteMean(Layer):
     """The mean of every channel over its sites."""
+
+    homogeneous = True  # linear: outputs that it makes are Gaussian as those before
+
+    def __repr__(self):
+        return "SiteMean()"
+
+    def propagate(self, state):
+        def mean_of_all(pairs):
+            return pairs.over_sites(lambda k: k.mean(axis=(-2, -1), keepdims=True))
+
+        mean = state.mean.mean(axis=-1, keepdims=True)
+        return state.mapped(mean_of_all(state.moments), mean_of_all, mean=mean, shape=state.shape[:1])
 
     def output_shape(self, shape):
         return shape[:1]

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from .._errors import NoTheory
 from .output import check_output, emit
 from .parser import build_parser
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _is_usage(error: Exception) -> bool:
     """Whether an argument is to blame: the package checks them itself, and says so with these types."""
-    if isinstance(error, ArithmeticError) or not isinstance(
+    if isinstance(error, ArithmeticError | NoTheory) or not isinstance(
         error, ValueError | TypeError | FileNotFoundError | IsADirectoryError
     ):
         return False

@@ -184,7 +184,7 @@ def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
 
 def _normalised(net: Any, kind: str, place: str) -> Any:
     """The network with that normalisation before or behind every hidden activation, or behind the outputs."""
-    from ..layers import BatchNorm, LayerNorm, MeanSubtraction, Pointwise
+    from ..layers import BatchNorm, LayerNorm, MeanSubtraction
     from ..network import Network
 
     layers = (MeanSubtraction, BatchNorm, LayerNorm)
@@ -194,7 +194,7 @@ def _normalised(net: Any, kind: str, place: str) -> Any:
     found: list[Any] = []
     for layer in net.layers:
         pair = [norm(), layer] if place == "hidden" else [layer, norm()]
-        found += pair if isinstance(layer, Pointwise) else [layer]
+        found += [layer] if layer.activation is None else pair
     if len(found) == len(net.layers):
         raise ValueError(
             f"`--norm-at` {place} needs a hidden layer, got {net!r}; add one, or say --norm-at last."

@@ -72,7 +72,7 @@ def run_critical_line(args: argparse.Namespace) -> Output:
 
 def run_order_parameters(args: argparse.Namespace) -> Output:
     """Layer by layer."""
-    from ..order_parameters import order_parameters
+    from ..mean_field import order_parameters
 
     net, data = network_and_data(args)
     op = order_parameters(net, **data)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._blas import single_blas_thread
 from .._memory import available_memory
-from .._results import Result
+from .._results import Result, unwrap
 from .._validation import (
     finite_number,
     input_array,
@@ -245,8 +245,8 @@ def ensemble(
         progress=progress,
     )
     return Ensemble(
-        mean={name: _unwrap(array.mean(axis=0)) for name, array in values.items()},
-        standard_error={name: _unwrap(_standard_error(array)) for name, array in values.items()},
+        mean={name: unwrap(array.mean(axis=0)) for name, array in values.items()},
+        standard_error={name: unwrap(_standard_error(array)) for name, array in values.items()},
         values=values,
         network=net,
         n_samples=n_samples,
@@ -368,7 +368,3 @@ def _settings(keywords: dict[str, Any], seed: np.random.SeedSequence) -> dict[st
         **({"output": keywords["output"]} if keywords["output"] != "linear" else {}),
         **({"geometry": "True"} if keywords["geometry"] else {}),
     }
-
-
-def _unwrap(value: np.ndarray) -> Any:
-    return float(value) if np.ndim(value) == 0 else value

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._errors import NoTheory, OutOfRange
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
-from .outliers import NoOutlier, quiet_distribution
+from .outliers import NoOutlier, law_of
 
 __all__ = ["Band", "outlier_band"]
 
@@ -20,7 +22,7 @@ class Band(NamedTuple):
 
 
 def outlier_band(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: float | None = None,
     c0: float | None = None,
@@ -49,9 +51,9 @@ def outlier_band(
     Band(quantiles=None, reason='no eigenvalue stands clear of the bulk')
     """
     try:
-        low, high = quiet_distribution(net, n_samples, q0, c0, inputs=inputs).quantile(p)
+        low, high = law_of(as_mean_field(net, n_samples, q0, c0, inputs=inputs)).quantile(p)
     except NoOutlier as error:
         return Band(None, error.reason)
-    except ValueError:
-        return Band(None, "the law is not derived for these layers")
+    except (NoTheory, OutOfRange) as error:
+        return Band(None, str(error).partition("; ")[0].rstrip("."))
     return Band((float(low), float(high)), "")

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._blas import single_blas_thread
+from .._errors import NoTheory
 from .._results import Result
-from .._validation import finite_number, one_of, positive_integer, sample_count, variance
+from .._validation import one_of, sample_count, variance
 from ..activations import Activation, activation
-from ..layers import Dense, Pointwise
+from ..layers import Keep, read_chain
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
-from ..order_parameters import OrderParameters, order_parameters
+from ..order_parameters import OrderParameters
 from .equivalent import Equivalent, Point, neurons
 from .modes import outlier
 
-__all__ = ["CentredEdge", "centred_edge"]
+__all__ = ["CentredEdge", "centred_edge", "edge_of"]
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065336, 1.2680340  # of the top of real symmetric matrices (beta = 1)
 # Mean top eigenvalue of a C x C Gaussian orthogonal matrix with off-diagonal entries of variance 1, by sampling;
@@ -26,6 +28,10 @@ GOE_TOP = {1: 0.0, 2: np.sqrt(np.pi / 2), 3: 2.072, 4: 2.718, 5: 3.265}
 RATIOS = {"mean": (1 / 8, 80.0), "batch": (1 / 2, 4.0)}
 OUTPUTS, WIDTH_PER_OUTPUT, DEPTH = 3, 30, 10
 LEAST_SAMPLES = {"mean": 2, "batch": 51}  # batch: sigma_k^2 of 50 samples scatters too much
+REFUSAL = (
+    "`net` must alternate `Dense` and `Pointwise` layers, got {layer}; the largest eigenvalue of other networks is "
+    "known from simulation only (`mfdnn.ensemble`)."
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -88,10 +94,10 @@ class CentredEdge(Result):
 
 
 def centred_edge(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
-    q0: float = 1.0,
-    c0: float = 0.0,
+    q0: float | None = None,
+    c0: float | None = None,
     norm: str = "mean",
     *,
     norm_variance: float = 2.0,
@@ -108,12 +114,12 @@ def centred_edge(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         Fully connected, two weight layers or more, without the normalisation itself.
     n_samples : int, optional
         T, also the size of the batch. Default: 1000.
     q0, c0 : float
-        Mean square of the inputs and correlation of two of them, in [0, 1).
+        Mean square of the inputs and correlation of two of them, in [0, 1). Default: 1 and 0.
     norm : {"mean", "batch"}
         Subtract the mean only, or divide by the standard deviation too (gamma = 1, beta = 0).
     norm_variance : float
@@ -163,12 +169,29 @@ def centred_edge(
     its special case for centred activations: Fan & Wang 2020, arXiv:2005.11879.
     """
     norm = one_of("norm", norm, RATIOS)
-    n_samples = positive_integer("n_samples", sample_count(n_samples, None), LEAST_SAMPLES[norm])
-    mean_square, correlation = finite_number("q0", q0), finite_number("c0", c0)
     fluctuation = variance("norm_variance", norm_variance)
+    if not isinstance(net, MeanField):
+        n_samples = sample_count(n_samples, None)
+    wide = as_mean_field(net, n_samples, q0, c0, keep=Keep(shares=False))
+    if wide.given:
+        raise NoTheory(
+            "`net` must have random inputs of one mean square and one correlation: of given ones no law of the "
+            "edge is known; pass MeanField(net, n_samples)."
+        )
+    return edge_of(wide, norm, fluctuation)
+
+
+def edge_of(wide: MeanField, norm: str, fluctuation: float = 2.0) -> CentredEdge:
+    """`centred_edge` of a network on its inputs, which are random; what stands against the law is `NoTheory`."""
+    net, n_samples = wide.network, wide.n_samples
+    wide.require_single()
+    if n_samples < LEAST_SAMPLES[norm]:
+        raise NoTheory(
+            f"`n_samples` must be an integer >= {LEAST_SAMPLES[norm]}, got {n_samples}; pass a larger whole number."
+        )
     sigma_w2, activations, gaussian = _fully_connected(net)
-    op = order_parameters(net, mean_square, correlation)
-    _check_inputs(op, correlation)
+    op = wide.order_parameters
+    _check_inputs(op, float(wide.c0))
 
     hidden = [neurons(act, op.q[l], op.q_st[l]) for l, act in enumerate(activations)]
     network = Equivalent(op, sigma_w2, hidden, n_samples)
@@ -205,36 +228,20 @@ def centred_edge(
 
 def _fully_connected(net: Network) -> tuple[list[float], list[Activation], bool]:
     """Variances of the weights, activations between them (linear if none), and whether weights are Gaussian."""
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp.")
-    variances: list[float] = []
-    activations: list[Activation] = []
-    gaussian = True
-    for layer in net.layers:
-        if isinstance(layer, Dense):
-            if len(activations) < len(variances):
-                activations.append(activation("linear"))
-            variances.append(layer.sigma_w2)
-            gaussian &= layer.weights == "gaussian"
-        elif isinstance(layer, Pointwise) and len(activations) == len(variances) - 1:
-            activations.append(layer.activation)
-        else:
-            raise ValueError(
-                f"`net` must alternate `Dense` and `Pointwise` layers, got {layer!r}; the largest eigenvalue of other "
-                "networks is known from simulation only (`mfdnn.ensemble`)."
-            )
-    if len(variances) < 2 or len(activations) == len(variances):
-        raise ValueError(f"`net` must have two `Dense` layers or more and end in one, got {net!r}; add one.")
-    return variances, activations, gaussian
+    weights, between = read_chain(net.layers, REFUSAL)
+    if len(weights) < 2:
+        raise NoTheory(f"`net` must have two `Dense` layers or more and end in one, got {net!r}; add one.")
+    activations = [act or activation("linear") for act in between]
+    return [layer.sigma_w2 for layer in weights], activations, all(w.weights == "gaussian" for w in weights)
 
 
 def _check_inputs(op: OrderParameters, c0: float) -> None:
     if min(op.q_st.min(), op.q_hat_st.min()) < 0:
-        raise ValueError(
+        raise NoTheory(
             f"`c0` must not make any covariance negative, got {c0:g}, but inputs share nothing then; pass 0 or more."
         )
     if np.any(op.q <= op.q_st):
-        raise ValueError(
+        raise NoTheory(
             "`q0` and `c0` make all outputs equal, so that nothing is left after their mean; pass q0 > 0 and c0 < 1, "
             "and an activation that is not constant."
         )

@@ -16,12 +16,13 @@ from math import comb
 
 import numpy as np
 
+from .._errors import NoTheory
 from .._quadrature import GAUSS_W, GAUSS_X, REACH, breaks, nodes, values
 from .._tables import check_range
 from .._validation import finite_number, variance
 from ..activations import Activation, activation
 
-__all__ = ["Conditional", "conditional", "inaccuracy", "quiet_conditional"]
+__all__ = ["Conditional", "conditional", "inaccuracy"]
 
 # Sixteen nodes resolve to rounding: a Gaussian on panels of that many of its standard deviations,
 GAUSSIAN_PANEL = 3.0
@@ -48,6 +49,18 @@ class Conditional:
     """
 
     def __init__(self, act: Activation, q: float, q_st: float):
+        total, shared = variance("q", q), finite_number("q_st", q_st)
+        if total == 0 or not 0 <= shared <= total:
+            raise ValueError(
+                f"`q_st` must lie in [0, q] and `q` be > 0, got q = {total:g}, q_st = {shared:g}; only inputs that are "
+                "not negatively correlated share a factor."
+            )
+        if np.any(act.pieces.jumps[:, 0]):
+            raise NoTheory(
+                f"activation {act.label!r} jumps, so that its squared slope has no expectation; use a continuous one."
+            )
+        check_range(act, np.array(total))
+        q, q_st = total, shared
         self.q, self.q_st, self._act = q, q_st, act
         self._own = np.sqrt(q - q_st)  # standard deviation of what is not shared
         edges = act.pieces.edges
@@ -146,7 +159,7 @@ class Conditional:
                 integrand = weight * values(self._act, np.sqrt(self.q) * z, order) ** power
                 exact = integrand.sum()
                 if integrand[[0, -1]].max() > CUT * exact:
-                    raise ValueError(
+                    raise NoTheory(
                         f"`q` = {self.q:g} is too large for fourth moments of {self._act.label!r}, which outgrows the "
                         "Gaussian weight; use smaller variances."
                     )
@@ -202,27 +215,11 @@ def conditional(phi: str | Callable | Activation, q: float, q_st: float) -> Cond
     0.333333333333
     """
     act = activation(phi)
-    result = quiet_conditional(act, q, q_st)
+    result = Conditional(act, q, q_st)
     said = inaccuracy(act, result.q, result.q_st, result.error)
     if said:
         warnings.warn(said, RuntimeWarning, stacklevel=2)
     return result
-
-
-def quiet_conditional(act: Activation, q: float, q_st: float) -> Conditional:
-    """`conditional` without its warning (a filter is not safe in threads): callers pass `Conditional.error` on."""
-    total, shared = variance("q", q), finite_number("q_st", q_st)
-    if total == 0 or not 0 <= shared <= total:
-        raise ValueError(
-            f"`q_st` must lie in [0, q] and `q` be > 0, got q = {total:g}, q_st = {shared:g}; only inputs that are not "
-            "negatively correlated share a factor."
-        )
-    if np.any(act.pieces.jumps[:, 0]):
-        raise ValueError(
-            f"activation {act.label!r} jumps, so that its squared slope has no expectation; use a continuous one."
-        )
-    check_range(act, np.array(total))
-    return Conditional(act, total, shared)
 
 
 def inaccuracy(act: Activation, q: float, q_st: float, error: float) -> str:

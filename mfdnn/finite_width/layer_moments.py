@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..activations import Activation
-from .conditional import Conditional, quiet_conditional
+from .conditional import Conditional
 
 __all__ = ["LayerMoments", "layer_moments"]
 
@@ -70,7 +70,7 @@ class LayerMoments(NamedTuple):
 @lru_cache(maxsize=64)  # widths do not enter: a search over them integrates once
 def layer_moments(act: Activation, q: float, q_st: float) -> LayerMoments:
     """Integrate: pre-activations of variance q > 0 and of covariance q_st in [0, q) at two inputs."""
-    given = quiet_conditional(act, q, q_st)
+    given = Conditional(act, q, q_st)
     average, single, product = given.average, given.single, given.product
     c = {(j, k): given.moment(j, k) for j in range(5) for k in range(5 - j)}
     m0, m1 = given.derivative(0), given.derivative(1)

@@ -6,20 +6,27 @@ import warnings
 
 import numpy as np
 
-from .._validation import finite_number, input_matrix, refuse_both, sample_count, variance
+from .._errors import NoTheory
 from ..activations import Activation, activation
-from ..datasets import lowest_correlation
 from ..fisher import fisher_statistics
-from ..layers import Dense, Pointwise
+from ..layers import Dense, read_chain
+from ..mean_field import MeanField, as_mean_field, order_parameters
 from ..network import Network
-from ..order_parameters import order_parameters
+from ..order_parameters import OrderParameters
 from .conditional import inaccuracy
 from .distribution import OutlierDistribution
 from .input_moments import drawn_inputs, given_inputs
 from .layer_moments import LayerMoments, layer_moments
 from .recursion import InputMoments, Law, WeightLayer, propagate
 
-__all__ = ["NoOutlier", "architecture", "chain", "outlier_distribution", "quiet_distribution"]
+__all__ = [
+    "NoOutlier",
+    "architecture",
+    "chain",
+    "input_moments",
+    "law_of",
+    "outlier_distribution",
+]
 
 EXCESS = {"gaussian": 0.0, "uniform": -1.2}  # fourth cumulant over the squared variance
 SAME = 1 - 1e-8  # largest correlation of inputs; closer ones, told apart by rounding alone, are taken for it
@@ -28,10 +35,14 @@ UNIFORM_BIAS = 0.3  # largest share of a variance: at 0.4 what enters to first o
 REFUSED_MARGIN, DOUBTFUL_MARGIN, DOUBTFUL_SPREAD = 2.0, 4.0, 0.35
 # Outliers spread over 1 - 2 sqrt(x) to 1 + 2 sqrt(x) with x = C B / lambda_0^2: at 1/4 down to zero.
 REFUSED_OVERLAP, DOUBTFUL_OVERLAP = 0.25, 0.1
+REFUSAL = (
+    "`net` contains {layer}, but the law is derived for Dense and Pointwise layers only; measure the spread with "
+    "mfdnn.ensemble."
+)
 
 
 def outlier_distribution(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: float | None = None,
     c0: float | None = None,
@@ -55,7 +66,7 @@ def outlier_distribution(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         `Dense` and `Pointwise` layers, with a hidden layer or more; Gaussian or uniform weights.
     n_samples : int, optional
         T, the number of inputs. Default: 1000, or the rows of `inputs`.
@@ -126,13 +137,14 @@ def outlier_distribution(
     Cost: one set of Gaussian integrals per hidden layer, about 5 ms, and microseconds of algebra; quantiles
     draw small matrices, 0.1 s for C = 10. Accuracy of A, B, `shift`, `push` as the leading order: 1e-10.
     """
-    result = quiet_distribution(net, n_samples, q0, c0, inputs=inputs)
+    architecture(net.network if isinstance(net, MeanField) else net)
+    result = law_of(as_mean_field(net, n_samples, q0, c0, inputs=inputs))
     if result.caution:
         warnings.warn(result.caution, RuntimeWarning, stacklevel=2)
     return result
 
 
-class NoOutlier(ValueError):
+class NoOutlier(NoTheory):
     """At these widths the largest eigenvalue belongs to the bulk; `reason` says why in a few words."""
 
     def __init__(self, reason: str, more: str):
@@ -143,85 +155,59 @@ class NoOutlier(ValueError):
         return " ".join(self.args)
 
 
-def quiet_distribution(
-    net: Network,
-    n_samples: int | None = None,
-    q0: float | None = None,
-    c0: float | None = None,
-    *,
-    inputs: np.ndarray | None = None,
-) -> OutlierDistribution:
-    """`outlier_distribution` without its warning (a filter is not safe in threads): callers pass `caution` on."""
-    architecture(net)
-    refuse_both("inputs", inputs, q0=q0, c0=c0)
-    if inputs is None:
-        n_samples = sample_count(n_samples, None)
-        q0, c0 = (1.0 if q0 is None else variance("q0", q0)), (0.0 if c0 is None else finite_number("c0", c0))
-        if not lowest_correlation(n_samples) <= c0 <= 1:
-            raise ValueError(
-                f"`c0` must be at least -1/(n_samples - 1) and at most 1, got {c0:g} for {n_samples} samples; pass the "
-                "correlation of two of the inputs."
-            )
-        moments = drawn_inputs(net.n_inputs, q0, c0)
-    else:
-        inputs = input_matrix("inputs", inputs, net.n_inputs)
-        n_samples = sample_count(n_samples, inputs)
-        moments = given_inputs(inputs)
-    law, doubts = _law(net, moments, n_samples)
-    _refuse(law, net.n_outputs)
-    lambda_0 = law.leading
-    if inputs is not None:
-        lambda_0 = float(fisher_statistics(net, inputs=inputs).largest)
-    elif moments.q_st < 0:  # which the recursion takes for 0
-        lambda_0 = float(fisher_statistics(net, n_samples, q0, c0).largest)
-    return _distribution(net, law, n_samples, lambda_0, doubts)
+def law_of(wide: MeanField) -> OutlierDistribution:
+    """`outlier_distribution` of a network on its data, without a warning: callers pass its `caution` on."""
+    architecture(wide.network)
+    wide.require_single()
+    return wide.once("law", lambda: _law(wide))
 
 
 # -- implementation ------------------------------------------------------------------------------------------
+
+
+def _law(wide: MeanField) -> OutlierDistribution:
+    net, n_samples = wide.network, wide.n_samples
+    moments = input_moments(wide)
+    weights, layers, doubts = chain(wide, moments)
+    law = propagate(moments, weights, layers, n_samples, net.n_outputs)
+    _refuse(law, net.n_outputs)
+    lambda_0 = law.leading
+    if wide.given or moments.q_st < 0:  # which the recursion takes for 0
+        lambda_0 = float(fisher_statistics(wide).largest)
+    return _distribution(net, law, n_samples, lambda_0, doubts)
+
+
+def input_moments(wide: MeanField) -> InputMoments:
+    """Of given inputs, or of Gaussian ones of one mean square and one correlation."""
+    if wide.inputs is not None:
+        return given_inputs(wide.inputs.reshape(wide.n_samples, -1))
+    return drawn_inputs(wide.network.n_inputs, float(wide.q0), float(wide.c0))
 
 
 def architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
     """The L weight layers and the L - 1 activations between them."""
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
-    weights: list[Dense] = []
-    between: list[Activation] = []
-    for layer in net.layers:
-        if type(layer) is Dense:
-            if layer.weights not in EXCESS:
-                raise ValueError(
-                    f"`net` has {layer.weights} weights, for which the law is not derived; use gaussian or uniform "
-                    "ones, or measure the spread with mfdnn.ensemble."
-                )
-            weights.append(layer)
-            between.append(activation("linear"))
-        elif type(layer) is Pointwise:
-            between[-1:] = [layer.activation]
-        else:
-            raise ValueError(
-                f"`net` contains {layer!r}, but the law is derived for Dense and Pointwise layers only; measure the "
-                "spread with mfdnn.ensemble."
+    weights, between = read_chain(net.layers, REFUSAL)
+    for layer in weights:
+        if layer.weights not in EXCESS:
+            raise NoTheory(
+                f"`net` has {layer.weights} weights, for which the law is not derived; use gaussian or uniform "
+                "ones, or measure the spread with mfdnn.ensemble."
             )
     if len(weights) < 2:
-        raise ValueError(
+        raise NoTheory(
             "`net` must have a hidden layer: a single weight layer is linear regression, whose largest eigenvalue "
             "does not depend on the weights."
         )
-    return weights, between[:-1]
+    return weights, [act or activation("linear") for act in between]
 
 
-def _law(net: Network, moments: InputMoments, n_samples: int) -> tuple[Law, list[str]]:
-    """The law, and doubts about the integrals behind it."""
-    weights, layers, doubts = chain(net, moments, n_samples)
-    return propagate(moments, weights, layers, n_samples, net.n_outputs), doubts
-
-
-def chain(
-    net: Network, moments: InputMoments, n_samples: int
-) -> tuple[list[WeightLayer], list[LayerMoments], list[str]]:
+def chain(wide: MeanField, moments: InputMoments) -> tuple[list[WeightLayer], list[LayerMoments], list[str]]:
     """What the recursion takes, for exchangeable inputs with these moments, and doubts about integrals."""
+    net, n_samples = wide.network, wide.n_samples
     dense, activations = architecture(net)
-    op = order_parameters(net, moments.q, np.clip(moments.q_st / moments.q, -1.0, 1.0) if moments.q else 0.0)
+    op = wide.once("order parameters of exchangeable inputs", lambda: _exchangeable(wide, moments))
     weights = [
         WeightLayer(fan_in, layer.sigma_w2, layer.sigma_b2, layer.bias, EXCESS[layer.weights])
         for layer, fan_in in zip(dense, net.widths[:-1], strict=True)
@@ -237,13 +223,21 @@ def chain(
     return weights, layers, doubts
 
 
+def _exchangeable(wide: MeanField, moments: InputMoments) -> OrderParameters:
+    """Of inputs with these moments."""
+    if not wide.given and moments.q_st >= 0:
+        return wide.order_parameters
+    c0 = np.clip(moments.q_st / moments.q, -1.0, 1.0) if moments.q else 0.0
+    return order_parameters(wide.network, moments.q, c0)
+
+
 def _check_layer(number: int, q: float, weight: WeightLayer) -> None:
     if q == 0:
-        raise ValueError(
+        raise NoTheory(
             f"`net` has no signal at weight layer {number}: it vanishes there; give it inputs, weights or biases."
         )
     if weight.excess and weight.sigma_b2 > UNIFORM_BIAS * q:
-        raise ValueError(
+        raise NoTheory(
             f"`net` has uniform biases that make up {weight.sigma_b2 / q:.0%} of the variance at weight layer "
             f"{number}: its units are not Gaussian; use gaussian weights, or smaller biases."
         )

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._errors import NoTheory
 from .._results import Result
 from .._validation import finite_number
+from ..mean_field import MeanField, refuse_data
 from ..network import Network, scale_widths
 from .distribution import OutlierDistribution
-from .outliers import NoOutlier, architecture, quiet_distribution
+from .outliers import NoOutlier, architecture, law_of
 
 __all__ = ["RequiredWidth", "width_for_spread"]
 
@@ -49,7 +51,7 @@ class RequiredWidth(Result):
 
 
 def width_for_spread(
-    net: Network,
+    net: Network | MeanField,
     spread: float,
     n_samples: int | None = None,
     q0: float | None = None,
@@ -65,7 +67,7 @@ def width_for_spread(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         Its depth, activations and variances, and the proportions of its hidden widths.
     spread : float
         Relative standard deviation > 0.
@@ -93,6 +95,10 @@ def width_for_spread(
     target = finite_number("spread", spread)
     if target <= 0:
         raise ValueError(f"`spread` must be > 0, got {spread}; 0.1 means a standard deviation of 10 %.")
+    if isinstance(net, MeanField):
+        refuse_data(net, n_samples=n_samples, q0=q0, c0=c0, inputs=inputs)
+        data, net = net.data, net.network
+        n_samples, q0, c0, inputs = (data.get(name) for name in ("n_samples", "q0", "c0", "inputs"))
     architecture(net)
     widest = max(net.widths[1:-1])
     tried: dict[int, RequiredWidth | NoOutlier] = {}
@@ -106,7 +112,7 @@ def width_for_spread(
     high = widest
     while not enough(high):
         if high > MAX_FACTOR * widest:
-            raise ValueError(
+            raise NoTheory(
                 f"`spread` = {target:g} is not reached by any width: {_reason(tried[high])}; take more samples, larger "
                 "inputs, or a larger spread."
             )
@@ -131,7 +137,7 @@ def _evaluate(
     """The law at `factor` times the hidden widths, or why there is none."""
     scaled = scale_widths(net, factor)
     try:
-        law = quiet_distribution(scaled, n_samples, q0, c0, inputs=inputs)
+        law = law_of(MeanField(scaled, n_samples, q0, c0, inputs=inputs))
     except NoOutlier as error:
         return error
     spread = law.largest_standard_deviation / law.largest_mean

@@ -11,8 +11,9 @@ import numpy as np
 from .._results import GridResult
 from .._validation import positive_integer, variance
 from ..activations import Activation, activation
+from ..mean_field import MeanField
 from ..network import mlp
-from .outliers import NoOutlier, quiet_distribution
+from .outliers import NoOutlier, law_of
 
 __all__ = ["SpreadMap", "spread_map"]
 
@@ -119,7 +120,7 @@ def spread_map(
         for j, width in enumerate(columns):
             net = mlp([width] * depth + [n_outputs], act, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
             try:
-                law = quiet_distribution(net, n_samples)
+                law = law_of(MeanField(net, n_samples))
             except NoOutlier:
                 continue
             spread[i, j] = law.largest_standard_deviation / law.largest_mean

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
-from .input_moments import drawn_inputs, given_inputs
-from .outliers import chain
+from .outliers import chain, input_moments
 from .recursion import _Kernel
 
 __all__ = ["Products", "Traces", "fisher_traces"]
@@ -45,10 +45,10 @@ class Traces(NamedTuple):
 
 
 def fisher_traces(
-    net: Network,
-    n_samples: int,
-    q0: float = 1.0,
-    c0: float = 0.0,
+    net: Network | MeanField,
+    n_samples: int | None = None,
+    q0: float | None = None,
+    c0: float | None = None,
     *,
     inputs: np.ndarray | None = None,
     centred: bool = False,
@@ -66,12 +66,12 @@ def fisher_traces(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         As in `outlier_distribution`, without a normalisation of the outputs.
     n_samples : int
-        T.
+        T. Default: 1000, or the rows of `inputs`.
     q0, c0 : float
-        Mean square of the inputs and correlation of two of them.
+        Mean square of the inputs and correlation of two of them. Default: 1 and 0.
     inputs : array (T, M_0), optional
         Given inputs, which enter by means and variances of their products, and do not scatter.
     centred : bool
@@ -100,8 +100,10 @@ def fisher_traces(
     100, C = 1 and 3, plain and centred: within 3 % where infinite width is 20 to 137 % too low.
     Cost: that of `outlier_distribution`, without its draws.
     """
-    moments = drawn_inputs(net.n_inputs, q0, c0) if inputs is None else given_inputs(inputs)
-    weights, layers, _ = chain(net, moments, n_samples)
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+    wide.require_single()
+    net, n_samples, moments = wide.network, wide.n_samples, input_moments(wide)
+    weights, layers, _ = chain(wide, moments)
     kernel = _Kernel(moments, weights[0], len(weights))
     for layer, (moment, weight) in enumerate(zip(layers, weights[1:], strict=True), start=1):
         kernel.advance(layer, moment, weight)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._blas import single_blas_thread
+from .._errors import NoTheory
 from .._lanczos import largest_eigenvalues
-from .._results import Result
+from .._results import Result, unwrap
 from .._validation import positive_integer
+from ..layers import Pairs
 from ..order_parameters import OrderParameters
 from ..softmax import SoftmaxRoot, logit_matrix, softmax_coefficients
 from .kernel import kernel
@@ -178,7 +180,7 @@ def softmax_statistics(
             f"`fim` must be of one `q0` and one `c0`, got an array of shape {np.shape(fim.largest)}; call for each."
         )
     if fim.normalised_by:
-        raise ValueError(
+        raise NoTheory(
             f"`fim` must be of linear outputs, got {fim.normalised_by} behind them, for which there is no softmax "
             "theory; take the network without it."
         )
@@ -195,17 +197,17 @@ def softmax_statistics(
             raise ValueError(
                 f"`logits` must have shape {shape}, got {draws.shape[1:]}; pass all outputs at all inputs of `fim`."
             )
-    theta = _Kernel(op, fim.n_samples)
+    theta = kernel(op)
     with (
         single_blas_thread()
     ):  # many products and eigenvalue problems of some hundred rows, which threads slow down
         found = [_of_outputs(theta, draw, fim.n_parameters) for draw in draws]
     names = list(found[0])
     return SoftmaxStatistics(
-        **{name: _unwrap(np.mean([one[name] for one in found], axis=0)) for name in names},
+        **{name: unwrap(np.mean([one[name] for one in found], axis=0)) for name in names},
         largest_regression=fim.largest,
         spread={
-            n: _unwrap(np.std([one[n] for one in found], axis=0, ddof=1)) for n in names if len(found) > 1
+            n: unwrap(np.std([one[n] for one in found], axis=0, ddof=1)) for n in names if len(found) > 1
         },
         n_outliers=fim.n_outputs - 1,
         n_parameters=fim.n_parameters,
@@ -240,51 +242,23 @@ def mean_field_logits(
     >>> mean_field_logits(op, 1000, 3, rng=0).shape
     (1, 1000, 3)
     """
-    z = np.random.default_rng(rng).standard_normal((n_draws, n_samples, n_outputs))
-    if op.per_input:
-        with single_blas_thread():  # several wait for each other as soon as a core is busy
-            values, vectors = np.linalg.eigh(op.q_st[-1])  # not Cholesky: inputs may repeat
-        return (vectors * np.sqrt(np.maximum(values, 0.0))) @ z
-    own = op.q[-1] - op.q_st[-1]
-    # The mean over samples has variance own/T + q_st, also where q_st < 0.
-    mean = z.mean(axis=1, keepdims=True)
-    common = max(own / n_samples + op.q_st[-1], 0.0)
-    return np.sqrt(own) * (z - mean) + np.sqrt(n_samples * common) * mean
+    assert op._outputs is not None  # a private field: all that make order parameters set it
+    return op._outputs.draw(n_samples, n_outputs, n_draws, rng)
 
 
-class _Kernel:
-    """Theta (T, T) of one output, written out for given inputs only."""
-
-    def __init__(self, op: OrderParameters, n_samples: int):
-        self.dense, self.n = op.per_input, n_samples
-        self.one, self.two = kernel(op, None)
-
-    @property
-    def pairs(self) -> float:
-        """A_2, the mean of what is not on the diagonal."""
-        if not self.dense:
-            return float(self.two)
-        return float(self.two.sum() - self.one.sum()) / max(self.n * (self.n - 1), 1)
-
-    def product(self, v: np.ndarray) -> np.ndarray:
-        """Theta v over the samples of v (b, T, C)."""
-        if self.dense:
-            return np.moveaxis(np.tensordot(self.two, v, (1, 1)), 0, 1)  # one matrix product
-        return (self.one - self.two) * v + self.two * v.sum(axis=1, keepdims=True)
-
-
-def _of_outputs(theta: _Kernel, logits: np.ndarray, n_parameters: int) -> dict[str, Any]:
+def _of_outputs(theta: Pairs, logits: np.ndarray, n_parameters: int) -> dict[str, Any]:
     """What `SoftmaxStatistics` averages over draws, of one of them."""
     beta, root = softmax_coefficients(logits), SoftmaxRoot(logits)
-    n, p = theta.n, root.p
-    if theta.dense:
+    p = root.p
+    n, one, two = len(p), theta.at_one, theta.at_two
+    if theta.given:
         g, cross = p @ p.T, p @ (p**2).T
-        square = np.sum(theta.two**2 * (g + g**2 - cross - cross.T)) / n**2
+        square = np.sum(two**2 * (g + g**2 - cross - cross.T)) / n**2
     else:
-        square = (beta.beta_3 * theta.one**2 + beta.beta_2 * (n - 1) * theta.two**2) / n
-    trace = np.mean(theta.one * (1 - (p**2).sum(axis=1)))
+        square = (beta.beta_3 * one**2 + beta.beta_2 * (n - 1) * two**2) / n
+    trace = np.mean(one * (1 - (p**2).sum(axis=1)))
     # Along the mean gradient of output k, whose product with that of sample t is `row`.
-    row = theta.product(np.ones((1, n, 1)))[0] / n
+    row = theta.apply(np.ones((1, n, 1)))[0] / n
     along = np.mean(p * (1 - p) * row**2, axis=0).max() / row.mean() if row.mean() > 0 else 0.0
     outliers = _outliers(theta, root)
     average = np.diag(p.mean(axis=0)) - p.T @ p / n
@@ -296,22 +270,27 @@ def _of_outputs(theta: _Kernel, logits: np.ndarray, n_parameters: int) -> dict[s
         "largest": outliers[0],
         "lower": along,
         "upper": np.sqrt(square),
-        "limit": theta.pairs * np.linalg.eigvalsh(average)[:0:-1],
+        "limit": _shared(theta) * np.linalg.eigvalsh(average)[:0:-1],
     }
 
 
-def _outliers(theta: _Kernel, root: SoftmaxRoot) -> np.ndarray:
+def _shared(theta: Pairs) -> float:
+    """A_2, the mean of what is not on the diagonal; 0 for one given input, which has no pair."""
+    return 0.0 if theta.given and theta.n_samples == 1 else float(theta.averages()[1])
+
+
+def _outliers(theta: Pairs, root: SoftmaxRoot) -> np.ndarray:
     """The C - 1 largest eigenvalues of R (Theta x I_C) R^T / T; of exchangeable inputs none below the bulk's edge."""
     n, c = root.p.shape
 
     def product(v: np.ndarray) -> np.ndarray:
-        w = theta.product(root.transpose(v.T.reshape(-1, n, c)))
+        w = theta.apply(root.transpose(v.T.reshape(-1, n, c)))
         return root.apply(w).reshape(len(w), -1).T / n
 
     if n * c <= DENSE_UP_TO:
         return np.linalg.eigvalsh(product(np.eye(n * c)))[:-c:-1]
-    if not theta.dense:
-        return _secular_roots(root.p, theta.pairs, (float(theta.one) - theta.pairs) / n)
+    if not theta.given:
+        return _secular_roots(root.p, float(theta.at_two), float(theta.at_one - theta.at_two) / n)
     rng = np.random.default_rng(0)  # a start, not a sample: mostly constants over samples, where outliers are
     start = root.apply(np.broadcast_to(rng.standard_normal((c - 1, 1, c)), (c - 1, n, c)))
     start = start.reshape(c - 1, -1).T + 0.1 * rng.standard_normal((n * c, c - 1)) / np.sqrt(c)
@@ -348,7 +327,3 @@ def _largest_of_q(p: np.ndarray) -> np.ndarray:
             above = np.nansum(p**2 / (p - x[:, None]), axis=1) > 1
         low, high = np.where(above, low, x), np.where(above, x, high)
     return high
-
-
-def _unwrap(value: Any) -> Any:
-    return float(value) if np.ndim(value) == 0 else value

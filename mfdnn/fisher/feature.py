@@ -3,19 +3,19 @@ r"""Eigenvalue statistics of the feature-space metric: how the outputs of a wide
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .._blas import single_blas_thread
+from .._errors import NoTheory
 from .._results import Result, unwrap
-from .._validation import one_of, sample_count
+from .._validation import one_of
+from ..layers import Pairs
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
-from ..order_parameters import OrderParameters, order_parameters
-from .cross_entropy import _Kernel, _of_outputs, mean_field_logits
-from .kernel import sums_of
-from .normalised import output_normalisation
-from .statistics import check_correlation
+from .cross_entropy import _of_outputs
 
 __all__ = ["FeatureStatistics", "feature_statistics"]
 
@@ -68,7 +68,7 @@ class FeatureStatistics(Result):
 
 
 def feature_statistics(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: Any = None,
     c0: Any = None,
@@ -92,7 +92,7 @@ def feature_statistics(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         With linear outputs. Layer norm and residual blocks are allowed; layers that couple samples, and any
         normalisation of the outputs, are not.
     n_samples : int, optional
@@ -139,21 +139,20 @@ def feature_statistics(
     True
     """
     one_of("output", output, ("linear", "softmax"))
-    if inputs is None:
-        n_samples = sample_count(n_samples, None)
-        check_correlation(0.0 if c0 is None else c0, n_samples)
-    op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
-    if net.couples_samples or output_normalisation(net) is not None:
-        raise ValueError(
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+    net, op = wide.network, wide.order_parameters
+    if net.couples_samples or wide.last is not None:
+        raise NoTheory(
             "`net` must treat samples one by one and outputs that are not normalised; of others there is no theory "
             "of the feature metric; drop the normalisation, or take `LayerNorm` in hidden layers."
         )
-    n_samples, n_outputs = n_samples or op.q.shape[1], net.n_outputs
-    n_features, width = int(op.fan_in.sum()), float(op.fan_in.mean())
-    one, two = _kernel(net, op)
-    plain = sums_of(one, two, op.per_input, n_samples)
+    n_samples, n_outputs = wide.n_samples, net.n_outputs
+    n_features = sum(prod(shape) for _, shape in net.weight_layers)  # no taps: each is counted once
+    width = float(op.fan_in.mean())
+    theta = feature_kernel(wide)
+    plain = theta.sums()
     if output == "softmax":
-        found = _softmax(op, one, two, n_samples, n_outputs)
+        found = _softmax(wide, theta)
     else:
         found = {
             "mean": n_outputs * plain.diagonal,
@@ -177,31 +176,29 @@ def feature_statistics(
     )
 
 
-def _kernel(net: Network, op: OrderParameters) -> tuple[Any, Any]:
-    """Products of the derivatives of one output by the features, at one input and at two."""
-    sigma_w2 = np.array([layer.sigma_w2 for layer, _ in net.weight_layers])
-    return np.tensordot(sigma_w2, op.q_tilde, 1), np.tensordot(sigma_w2, op.q_tilde_st, 1)
+def feature_kernel(wide: MeanField) -> Pairs:
+    """Products of the derivatives of one output by the features, one site and unit after the other, summed."""
+    tangents = wide.tangents
+    parts = []
+    for l, record in enumerate(wide.records):
+        several = ("features", l)  # with one site, errors times the squared norm of a unit's weights
+        parts.append(tangents[several] if several in tangents else record.sigma_w2 * tangents[("errors", l)])
+    return sum(parts[1:], start=parts[0])
 
 
-class _FeatureKernel(_Kernel):
-    """The kernel of the features in place of that of the parameters."""
-
-    def __init__(self, op: OrderParameters, one: Any, two: Any, n_samples: int):
-        self.dense, self.n, self.one, self.two = op.per_input, n_samples, one, two
-
-
-def _softmax(op: OrderParameters, one: Any, two: Any, n_samples: int, n_outputs: int) -> dict[str, Any]:
+def _softmax(wide: MeanField, theta: Pairs) -> dict[str, Any]:
     """Trace, squared norm and outliers behind a softmax, averaged over draws of the outputs."""
+    n_samples, n_outputs = wide.n_samples, wide.network.n_outputs
     if n_outputs == 1:
         raise ValueError(
             "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
         )
-    if np.ndim(one) and not op.per_input:
+    if theta.leading_shape:
         raise ValueError(
-            f"`output` = softmax takes one `q0` and one `c0`, got an array of shape {np.shape(one)}; call for each."
+            f"`output` = softmax takes one `q0` and one `c0`, got an array of shape {theta.leading_shape}; "
+            "call for each."
         )
-    theta = _FeatureKernel(op, one, two, n_samples)
-    draws = mean_field_logits(op, n_samples, n_outputs, N_DRAWS, rng=0)
+    draws = wide.outputs.draw(n_samples, n_outputs, N_DRAWS, rng=0)
     with single_blas_thread():  # as in `softmax_statistics`
         found = [_of_outputs(theta, draw, 1) for draw in draws]
     return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}

@@ -2,71 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..layers import Tangent
+from ..layers import Pairs, Sums, Tangents
+from ..layers.pairs import DENSE_UP_TO
 from ..order_parameters import OrderParameters
 
-__all__ = ["DENSE_UP_TO", "Sums", "first_block_edge", "kernel", "sums", "sums_of", "top_eigenvalue"]
+__all__ = ["DENSE_UP_TO", "Sums", "first_block_edge", "kernel", "kernel_of"]
 
-DENSE_UP_TO = 512  # inputs: above, Lanczos for the top eigenvalue beats a full eigenvalue decomposition
-
-
-class Sums(NamedTuple):
-    """What the statistics need of a kernel Theta (T x T)."""
-
-    diagonal: Any  # mean of its diagonal: A_1
-    off_diagonal: Any  # mean of the rest: A_2
-    square: Any  # ||Theta||_F^2 / T^2
-    top: Any  # largest eigenvalue of Theta / T
+PARTS = ("weights",), ("biases",), ("others",)
 
 
-def sums(op: OrderParameters, layers: Any, n_samples: int, leading: bool = False) -> Sums:
-    """Of some weight layers, or of everything (`layers` None); `leading`: without bias gradients and eigenvalues."""
-    return sums_of(*kernel(op, layers, bias=not leading), op.per_input, n_samples, leading)
+def kernel(op: OrderParameters, layers: Any = None, leading: bool = False) -> Pairs:
+    """Theta of one output: of all parameters, of some weight `layers`, or of all weights without biases (`leading`)."""
+    assert op._tangents is not None  # a private field: all that make order parameters set it
+    return kernel_of(op._tangents, layers, leading)
 
 
-def sums_of(one: Any, two: Any, per_input: bool, n_samples: int, leading: bool = False) -> Sums:
-    """Of a kernel at one input and at two: (T,) and (T, T) if `per_input`."""
-    if per_input:
-        total = two.sum()
-        diagonal = one.mean()
-        rest = (total - one.sum()) / (n_samples * (n_samples - 1)) if n_samples > 1 else diagonal
-        largest = total / n_samples**2 if leading else top_eigenvalue(two) / n_samples
-        return Sums(diagonal, rest, np.vdot(two, two) / n_samples**2, largest)
-    # Two different eigenvalues: of the constant vector, and of everything orthogonal to it.
-    common, others = (one + (n_samples - 1) * two) / n_samples, (one - two) / n_samples
-    largest = np.maximum(common, others) if n_samples > 1 else one
-    return Sums(one, two, (one**2 + (n_samples - 1) * two**2) / n_samples, largest)
-
-
-def kernel(op: OrderParameters, layers: Any, bias: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Theta of one output at one input and at two, summed over `layers`: (T,) and (T, T) for given inputs."""
-    one, two = np.zeros(op.q.shape[1:]), np.zeros(op.q_st.shape[1:])
-    if op._tangents is not None:
-        for tangent in _selected(op._tangents, layers, bias):
-            one, two = one + tangent.one, two + tangent.two
-        return one, two
-    if layers is None and bias:
-        one, two = one + op._others[0], two + op._others[1]
-    for l in range(len(op.q)) if layers is None else layers:
-        extra = float(bias and op.bias[l])
-        one = one + op.q_tilde[l] * (op.fan_in[l] * op.q_hat[l] + extra)
-        two += op.q_tilde_st[l] * (op.fan_in[l] * op.q_hat_st[l] + extra)
-    return one, two
-
-
-def _selected(tangents: Sequence[Tangent], layers: Any, bias: bool) -> Iterator[Tangent]:
-    """Those of weights, with or without biases, of some weight layers, or of all and whatever else there is."""
-    layer = -1
-    for tangent in tangents:
-        layer += tangent.source == "weights"
-        wanted = layers is None if tangent.source == "others" else layers is None or layer in layers
-        if wanted and (bias or tangent.source == "weights"):
-            yield tangent
+def kernel_of(tangents: Tangents, layers: Any = None, leading: bool = False) -> Pairs:
+    """The same of tangents at the outputs."""
+    names = PARTS[: 1 if leading else 3] if layers is None else [("layer", l) for l in layers]
+    found = tangents.total(*names)
+    assert found is not None  # there are weights
+    return found
 
 
 def first_block_edge(
@@ -105,17 +65,3 @@ def first_block_edge(
     z = np.where(outside, inverse + ratio * noise * inverse / gap, noise * (1 + np.sqrt(ratio)) ** 2)
     diagonal = (op.q_tilde[0] - op.q_tilde_st[0]) * (weight * op.fan_in[0] * op.q_hat[0] + bias) / n_samples
     return np.maximum(block.top, op.q_tilde_st[0] * z + diagonal)
-
-
-def top_eigenvalue(matrix: np.ndarray) -> np.ndarray:
-    """The largest eigenvalue of a symmetric matrix."""
-    n = len(matrix)
-    if n <= DENSE_UP_TO:
-        from scipy.linalg import eigvalsh
-
-        return eigvalsh(matrix, subset_by_index=[n - 1, n - 1])[0]
-    from scipy.sparse.linalg import eigsh
-
-    # A fixed start makes the result reproducible; a random one has a component along the top eigenvector.
-    start = np.random.default_rng(0).standard_normal(n)
-    return eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)[0]

@@ -8,13 +8,17 @@ import numpy as np
 
 from .._quadrature import breaks, nodes
 from .._results import Result
-from .._validation import finite_number, refuse_both
 from ..activations import Activation
-from ..layers import Dense, Pointwise
+from ..layers import Dense, Keep, read_chain
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
-from ..order_parameters import order_parameters
 
 __all__ = ["FisherRaoStatistics", "fisher_rao_statistics"]
+
+REFUSAL = (
+    "`net` must be fully connected, of `Dense` layers and at most one activation between two, got {layer}; sample it "
+    "instead (`mfdnn.squared_fisher_rao_norm`)."
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -38,7 +42,7 @@ class FisherRaoStatistics(Result):
 
 
 def fisher_rao_statistics(
-    net: Network, q0: float | None = None, *, inputs: np.ndarray | None = None
+    net: Network | MeanField, q0: float | None = None, *, inputs: np.ndarray | None = None
 ) -> FisherRaoStatistics:
     r"""Mean squared Fisher-Rao norm of the parameters of a wide random network.
 
@@ -55,7 +59,7 @@ def fisher_rao_statistics(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
         Fully connected: `Dense` and `Pointwise` layers, linear outputs.
     q0 : float, optional
         Mean square of the inputs. Default: 1.
@@ -93,12 +97,10 @@ def fisher_rao_statistics(
     >>> round(norm.squared_norm, 9), round(norm.squared_norm_of_a_fresh_draw, 9)  # L^2 q^L and L q^L, q^L = 2
     (18.0, 6.0)
     """
-    refuse_both("inputs", inputs, q0=q0)
-    one_input = 1.0 if q0 is None and inputs is None else q0
-    if one_input is not None:
-        one_input = finite_number("q0", one_input)
-    op = order_parameters(net, one_input, inputs=inputs)
-    weights, activations = _layers(net)
+    wide = as_mean_field(net, q0=q0, inputs=inputs, keep=Keep(shares=False))
+    wide.require_single()
+    net, op = wide.network, wide.order_parameters
+    weights, activations = read_chain(net.layers, REFUSAL)
     distinct, inverse = np.unique(op.q_hat[0], return_inverse=True)
     along = np.array([_along(weights, activations, float(q)) for q in distinct])[inverse]
     independent = (op.q_tilde * op.q).sum(axis=0)
@@ -107,27 +109,6 @@ def fisher_rao_statistics(
         squared_norm_of_a_fresh_draw=float(net.n_outputs * independent.mean()),
         n_outputs=net.n_outputs,
     )
-
-
-def _layers(net: Network) -> tuple[list[Dense], list[Activation | None]]:
-    """Weight layers, and the activation in front of each but the first."""
-    weights: list[Dense] = []
-    activations: list[Activation | None] = []
-    before: Activation | None = None
-    for layer in net.layers:
-        if isinstance(layer, Dense):
-            if weights:
-                activations.append(before)
-            weights.append(layer)
-            before = None
-        elif isinstance(layer, Pointwise) and before is None:
-            before = layer.activation
-        else:
-            raise ValueError(
-                f"`net` must be fully connected, of `Dense` layers and at most one activation between two, got "
-                f"{layer!r}; sample it instead (`mfdnn.squared_fisher_rao_norm`)."
-            )
-    return weights, activations
 
 
 def _along(weights: list[Dense], activations: list[Activation | None], q0: float) -> float:

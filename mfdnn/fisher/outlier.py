@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..order_parameters import OrderParameters
-from .kernel import sums
+from .kernel import kernel
 
 __all__ = ["OutlierCriterion", "outlier_caution", "outlier_criterion", "smallest_width"]
 
@@ -42,12 +42,14 @@ def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
     M is the smallest width that theory takes for infinite. The form of c is that of the 1/M expansion; its
     numbers, and the third, are round ones that cover the simulations behind `mfdnn.compare`.
     """
-    fan_in = op.fan_in.reshape(-1, *[1] * (op.averaged("q").ndim - 1))
-    one = np.sum(fan_in * op.averaged("q_hat") * op.averaged("q_tilde"), axis=0)
-    two = np.sum(fan_in * op.averaged("q_hat_st") * op.averaged("q_tilde_st"), axis=0)
-    if op._tangents is not None:
-        of_all = sums(op, None, n_samples, leading=True)
-        one, two = of_all.diagonal, of_all.off_diagonal
+    one, two = kernel(op, leading=True).averages()
+    if (
+        op.per_input and op._products
+    ):  # averages of products, which the simulations took for products of averages
+        one, two = (
+            np.sum(op.fan_in * op.averaged(f"q_hat{pair}") * op.averaged(f"q_tilde{pair}"))
+            for pair in ("", "_st")
+        )
     if n_samples == 1:  # the kernel is its diagonal
         two = one
     ratio = np.divide(one, two, out=np.full(np.shape(one), np.inf), where=two > 0)

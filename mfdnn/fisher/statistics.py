@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from .._results import Result, unwrap
-from .._validation import finite_array, one_of, sample_count
-from ..datasets import lowest_correlation
-from ..layers import BatchNorm, LayerNorm
+from .._validation import one_of
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
-from ..order_parameters import OrderParameters, order_parameters
+from ..order_parameters import OrderParameters
 from .cross_entropy import SoftmaxStatistics, softmax_statistics
-from .kernel import first_block_edge, sums
-from .normalised import OutputNormalisation, describe, output_normalisation, refuse_softmax, summation
+from .kernel import Sums, first_block_edge, kernel, kernel_of
+from .normalised import OutputNormalisation, describe, refuse_softmax
 from .outlier import outlier_caution
 
-__all__ = ["BlockStatistics", "FisherStatistics", "check_correlation", "fisher_statistics"]
+__all__ = ["BlockStatistics", "FisherStatistics", "fisher_statistics"]
 
 # Gaussian integrals are good to 1e-10; below ten times that, kappa_2 / kappa_1 is zero for all we know.
 CENTRED_BELOW = 1e-9
@@ -116,7 +116,8 @@ class FisherStatistics(Result):
     order_parameters: OrderParameters
     output_normalisation: OutputNormalisation | None = None
     normalised_by: str = ""
-    _batch_norm_inside: bool = False
+    _uneven: bool = False
+    _heavy: bool = False
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={_short(getattr(self, k))}" for k in ("mean", "second_moment", "largest"))
@@ -137,8 +138,8 @@ class FisherStatistics(Result):
         if self.output_normalisation is not None:
             return self.output_normalisation.caution
         if self.normalised_by:
-            return _HEAVY if self.n_outputs <= 5 else ""
-        uneven = _UNEVEN if self._batch_norm_inside and self.order_parameters.per_input else ""
+            return _HEAVY if self._heavy else ""
+        uneven = _UNEVEN if self._uneven else ""
         return " ".join(filter(None, (outlier_caution(self.order_parameters, self.n_samples), uneven)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class FisherStatistics(Result):
 
 @overload
 def fisher_statistics(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: Any = None,
     c0: Any = None,
@@ -159,7 +160,7 @@ def fisher_statistics(
 ) -> FisherStatistics: ...
 @overload
 def fisher_statistics(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: Any = None,
     c0: Any = None,
@@ -168,7 +169,7 @@ def fisher_statistics(
     output: Literal["softmax"],
 ) -> SoftmaxStatistics: ...
 def fisher_statistics(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: Any = None,
     c0: Any = None,
@@ -191,8 +192,8 @@ def fisher_statistics(
 
     Parameters
     ----------
-    net : Network
-        With linear outputs.
+    net : Network or MeanField
+        With linear outputs. Or one with its data, without others.
     n_samples : int, optional
         T, the number of inputs. Default: 1000.
     q0, c0 : float or array_like, optional
@@ -213,7 +214,7 @@ def fisher_statistics(
     ------
     ValueError
         `n_samples` < 1, or another than the rows of `inputs`; `c0` < -1/(T - 1), which no T inputs have; layers
-        of one's own that couple samples without `propagate_tangents`; two normalisations of the outputs; a softmax
+        of one's own without a law (`NoTheory`); two normalisations of the outputs; a softmax
         of one output, of normalised ones, or for several `q0` or `c0`; and what `order_parameters` raises.
     TypeError
         `n_samples` is not an integer, `net` not a network.
@@ -263,7 +264,7 @@ def fisher_statistics(
     `largest` is never below that of a block (interlacing); for one weight layer, linear regression, it is
     this edge. `second_moment` leaves out the chance overlaps of random inputs: for one layer, T/M_0 of it.
 
-    Cost: milliseconds; for T given inputs O(L T^2) for the kernels and O(T^2) per Lanczos step and layer.
+    Cost: milliseconds; for T given inputs that of `order_parameters`, and O(T^2) per Lanczos step and layer.
 
     References
     ----------
@@ -275,43 +276,43 @@ def fisher_statistics(
     neural networks", arXiv:1906.02926; its finite-T forms are derived for this package.
     """
     one_of("output", output, ("linear", "softmax"))
-    if inputs is None:
-        n_samples = sample_count(n_samples, None)
-        check_correlation(0.0 if c0 is None else c0, n_samples)
-    op = order_parameters(net, q0, c0, inputs=inputs, n_samples=n_samples)
-    if output == "softmax" and net.n_outputs == 1:
-        raise ValueError(
-            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
-        )
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
     if output == "softmax":
-        refuse_softmax(net)
-    if net.couples_samples and op._tangents is None:
-        raise ValueError(
-            "`net` has layers that couple samples, of whose Fisher information there is no theory yet; sample it "
-            "(`mfdnn.ensemble`), or drop them."
-        )
-    last = output_normalisation(net)
-    body = op
-    if last is not None:
-        without = Network(net.input_shape, net.layers[:-1])
-        body = order_parameters(without, q0, c0, inputs=inputs, n_samples=n_samples)
-    n_samples = n_samples or op.q.shape[1]
-    depth, n_outputs = len(op.q), net.n_outputs
-    sums_of = summation(last, op, body, n_samples)
+        if wide.network.n_outputs == 1:
+            raise ValueError(
+                "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
+            )
+        refuse_softmax(wide.network)
+    found = wide.once("fisher", lambda: _statistics(wide))
+    return wide.once("softmax", lambda: softmax_statistics(found)) if output == "softmax" else found
+
+
+def _statistics(wide: MeanField) -> FisherStatistics:
+    net, law = wide.network, wide.output_law
+    op, n_samples = wide.order_parameters, wide.n_samples
+    n_outputs = net.n_outputs
+
+    def sums_of(layers: Any = None, leading: bool = False) -> Sums:
+        behind = kernel(op, layers, leading)
+        if law is None:
+            return behind.sums(leading)
+        before = kernel_of(wide.tangents_before, layers, leading)
+        return law.sums(before, behind, leading, own=layers is None and not leading)
 
     width = float(op.fan_in.mean())
     hidden_weights = int((op.fan_in[:-1] * op.fan_out[:-1]).sum())
     leading_size = hidden_weights or int(op.fan_in[0] * op.fan_out[0])
-    leading = sums_of(None, leading=True)
-    refined = sums_of(None)
+    leading = sums_of(leading=True)
+    refined = sums_of()
     # Of the kernel before the outputs are normalised.
-    before = sums(body, None, n_samples, leading=True)
+    before = leading if law is None else kernel_of(wide.tangents_before, leading=True).sums(leading=True)
     blocks = []
-    for layer in range(depth):
+    for layer, (weights, shape) in enumerate(net.weight_layers):
         block = sums_of([layer])
-        first = layer == 0 and not isinstance(last, LayerNorm)
+        # The edge is that of outputs which no layer mixes.
+        first = layer == 0 and weights.fully_connected and (law is None or bool(law.edge))
         largest = first_block_edge(op, block, n_samples, net.couples_samples) if first else block.top
-        size = int(op.fan_out[layer] * (op.fan_in[layer] + op.bias[layer]))
+        size = sum(prod(own) for own in weights.parameter_shapes(shape) if own is not None)
         blocks.append(
             BlockStatistics(
                 mean=unwrap(n_outputs * block.diagonal / size),
@@ -323,21 +324,16 @@ def fisher_statistics(
             )
         )
     largest = np.max([refined.top, *(block.largest for block in blocks)], axis=0)
+    n_outliers, normalised = n_outputs, None
     bulk = np.maximum(refined.diagonal - refined.top, 0.0) / max(n_samples - 1, 1)
-    n_outliers = n_outputs
-    normalised: OutputNormalisation | None = None
-    if isinstance(last, LayerNorm):
-        n_outliers = n_outputs - 1  # what all units share is subtracted
-        shared = refined.off_diagonal * (n_samples - 1) / n_samples
-        bulk = np.maximum(refined.diagonal - shared, 0.0) / n_samples
-    elif last is not None:
-        sharp = inputs is None and not np.ndim(largest)
-        normalised = describe(last, body, without if sharp else None, before, n_samples, width)
-        n_outliers, bulk = 0, refined.diagonal / n_samples
-        if normalised.edge_largest is not None:  # the gains of batch norm add eigenvalues 1
-            largest = max(normalised.edge_largest, float(isinstance(last, BatchNorm) and last.affine))
+    if law is not None:
+        n_outliers, bulk = law.n_outliers(n_outputs), law.bulk(refined, n_samples)
+        if law.edge:
+            normalised = describe(law, wide, before, width, sharp=not wide.given and not np.shape(largest))
+            if normalised.edge_largest is not None:  # the gains of batch norm add eigenvalues 1
+                largest = max(normalised.edge_largest, law.own_eigenvalue)
     scale = 1.0 if normalised is None else normalised.scale
-    found = FisherStatistics(
+    return FisherStatistics(
         kappa_1=unwrap(_kappa(scale * before.diagonal, width, hidden_weights)),
         kappa_2=unwrap(_kappa(scale * before.off_diagonal, width, hidden_weights)),
         alpha=hidden_weights / width**2,
@@ -356,26 +352,16 @@ def fisher_statistics(
         n_outputs=n_outputs,
         order_parameters=op,
         output_normalisation=normalised,
-        normalised_by="" if last is None else last.kind,
-        _batch_norm_inside=any(isinstance(layer, BatchNorm) for layer, _ in net.walk()),
+        normalised_by="" if law is None else law.kind,
+        _uneven=wide.given and any(layer.normalises == "samples" for layer, _ in net.walk()),
+        _heavy=law is not None and law.heavy,
     )
-    return softmax_statistics(found) if output == "softmax" else found
 
 
 def _kappa(total: np.ndarray, width: float, hidden_weights: int) -> np.ndarray:
     if hidden_weights:
         return total * width / hidden_weights
     return np.where(total != 0, np.copysign(np.inf, total), 0.0)
-
-
-def check_correlation(c0: Any, n_samples: int) -> None:
-    """Raise a ValueError for correlations that no `n_samples` inputs can have."""
-    lowest = finite_array("c0", c0).min(initial=1.0)
-    if lowest < lowest_correlation(n_samples):
-        raise ValueError(
-            f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
-            f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."
-        )
 
 
 def _short(value: Any) -> str:

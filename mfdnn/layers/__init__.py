@@ -1,25 +1,36 @@
 """Layers, each written twice: mean-field algebra and finite-width arithmetic side by side."""
 
-from .base import Factors, Layer, ParameterRecord, State, Tangent, WeightRecord
+from .base import Factors, Layer
+from .chain import Chain, read_chain
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
+from .output_laws import OutputLaw
+from .pairs import Exchangeable, Given, Pairs, Sums
 from .pointwise import Pointwise
 from .residual import Residual
+from .state import Keep, State, Tangents, WeightRecord
 
 __all__ = [
     "WEIGHT_ENSEMBLES",
     "BatchNorm",
+    "Chain",
     "Dense",
+    "Exchangeable",
     "Factors",
+    "Given",
+    "Keep",
     "Flatten",
     "Layer",
     "LayerNorm",
     "MeanSubtraction",
-    "ParameterRecord",
+    "OutputLaw",
+    "Pairs",
     "Pointwise",
     "Residual",
     "State",
-    "Tangent",
+    "Sums",
+    "Tangents",
     "WeightRecord",
+    "read_chain",
 ]

@@ -3,95 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .._errors import NoTheory
 from ..activations import Activation
+from .pairs import Pairs
+from .state import State
 
-__all__ = ["Factors", "Layer", "ParameterRecord", "State", "Tangent", "WeightRecord", "one_site"]
+if TYPE_CHECKING:
+    from .output_laws import OutputLaw
 
-
-@dataclass(frozen=True)
-class State:
-    r"""Second moments of the units of an infinitely wide layer.
-
-    All fields are means over units. Two numbers describe exchangeable inputs; a vector and a matrix
-    describe T given inputs. The same algebra serves both by broadcasting.
-
-    Attributes
-    ----------
-    variance
-        Mean square of a unit, shape ``S`` (any) for exchangeable inputs, ``(T,)`` for given inputs.
-    covariance
-        Mean product of the values at two inputs, shape ``S`` (two different inputs) or ``(T, T)``.
-    mean
-        Mean over units, shape of `variance`. It matters where a skip connection adds two signals.
-    width
-        Number of units of the finite layer (it enters sizes of the Fisher information only).
-    gaussian
-        Whether the units are Gaussian over the draw of the weights, as `Pointwise` requires.
-    n_samples
-        T, how many inputs there are, for layers that couple them; None: infinitely many.
-    """
-
-    variance: np.ndarray
-    covariance: np.ndarray
-    mean: np.ndarray
-    width: int
-    gaussian: bool
-    n_samples: int | None = None
-
-    def replace(self, **changes: Any) -> State:
-        """The state with some fields changed."""
-        return replace(self, **changes)
-
-
-class Tangent(NamedTuple):
-    """The tangent kernel of some parameters: products of a unit's derivatives, at one input and at two."""
-
-    source: str  # "weights", "biases" or "others"
-    one: Any
-    two: Any
-
-
-@dataclass
-class WeightRecord:
-    """One weight layer of an infinitely wide network: what enters, what leaves, what comes back."""
-
-    input: State
-    output: State
-    sigma_w2: float
-    bias: bool
-    gradient: tuple[Any, Any] = (np.nan, np.nan)  # (q_tilde, q_tilde_st), set on the way back
-
-    def tangents(self) -> list[Tangent]:
-        """The tangent kernels of weights and biases at this layer's own output."""
-        one, two = self.input.variance, self.input.covariance
-        bias = float(self.bias)
-        return [
-            Tangent("weights", self.input.width * one, self.input.width * two),
-            Tangent("biases", np.full_like(one, bias), np.full_like(two, bias)),
-        ]
-
-
-@dataclass
-class ParameterRecord:
-    """Parameters of an infinitely wide layer that are no weights: gains and offsets of its units, for example.
-
-    `features` are, at one input and at two, the products of a unit's derivatives by its own parameters, summed
-    over these: (variance + 1, covariance + 1) for a gain and an offset of each unit.
-    """
-
-    features: tuple[Any, Any]
-    gradient: tuple[Any, Any] = (np.nan, np.nan)  # (q_tilde, q_tilde_st) of the units, set on the way back
-
-    def tangents(self) -> list[Tangent]:
-        """The tangent kernel of these parameters at this layer's own output."""
-        return [Tangent("others", *self.features)]
+__all__ = ["Factors", "Layer", "one_site"]
 
 
 class Factors(NamedTuple):
@@ -107,14 +32,17 @@ class Factors(NamedTuple):
     bias: float  # 1, or 0 without one; times its squared unit
 
 
+# What a layer computes, and what follows from it.
+_ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
+_DERIVED = ("propagate", "factors", "collect", "errors_below", "fully_connected")
+
+
 class Layer:
     r"""A layer, written twice, and a few words on what it is.
 
-    Infinite width: `propagate_state` maps the second moments of a layer's input to those of its output and
-    appends one record to `trace`; `backpropagate_state` takes that record and multiplies the backward order
-    parameters :math:`(\tilde q, \tilde q_{st})` (sums over units of products of back-propagated errors). A
-    `WeightRecord` or `ParameterRecord` says what the layer's parameters add to the Fisher information. A layer
-    that couples samples also says how tangent kernels pass: `propagate_tangents`.
+    Infinite width: `propagate` maps the moments of the units and the tangent kernels of the parameters met so far,
+    both in a `State`, and adds those of the layer's own parameters. All else follows: order parameters, Fisher
+    information, kernels, learning rates.
 
     Finite width: a shape is that of one sample, (channels, \*sites), or (units,) where there is one site.
     `output_shape` maps the shape that enters to the one that leaves, `initialise` draws parameters of the shapes
@@ -134,9 +62,10 @@ class Layer:
     activation : Activation or None
         The nonlinearity, if the layer is one.
     n_weight_layers : int
-        1 for a weight layer, which appends a `WeightRecord`; how many there are inside a composite.
+        1 for a weight layer; a composite has those of its children.
     couples_samples : bool
-        Whether an output at one sample depends on the others, as in batch normalisation.
+        Whether an output at one sample depends on the others, as in batch normalisation; a composite
+        does if a child does.
     kind : str
         What the shape does not tell, for the description of a network ("residual").
     homogeneous : bool
@@ -146,6 +75,8 @@ class Layer:
     keeps_units : bool
         Whether it acts on units or samples in place: the shape stays, and each array of parameters, if any, holds one
         number a unit, which moves that unit alone. The dual of coupled outputs is quick behind such layers.
+    relabels : bool
+        Whether it gives what enters another shape and nothing else.
     batches_errors : bool
         Whether `pushforward` and `backward` take leading axes, (..., T, \*shape), for many tangents or errors at once.
     fully_connected : bool
@@ -165,10 +96,35 @@ class Layer:
     homogeneous = False
     no_theory = ""
     keeps_units = False
+    relabels = False
     batches_errors = False
     fully_connected = False
     normalises = ""
     parameter_roles: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        # What is derived from another arithmetic than its own no longer holds: a Dense with another `forward` is none.
+        if any(name in cls.__dict__ for name in _ARITHMETIC):
+            for name in _DERIVED:
+                if name not in cls.__dict__:
+                    setattr(cls, name, getattr(Layer, name))
+
+    @property
+    def mixes_samples(self) -> bool:
+        """Whether it, or a layer inside, couples samples."""
+        return self.couples_samples or any(child.mixes_samples for child in self.children)
+
+    @property
+    def total_weight_layers(self) -> int:
+        """How many weight layers it is, or has inside."""
+        inside = sum(child.total_weight_layers for child in self.children)
+        return inside if self.children else self.n_weight_layers
+
+    def __repr__(self) -> str:
+        # What a layer of one's own was made of, without its address: the description of a network names checkpoints.
+        made_of = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({made_of})"
 
     def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
         """Yield the layer, then all layers inside it in the order of the signal, each with the shape that enters."""
@@ -182,26 +138,37 @@ class Layer:
         return self
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
-        raise NotImplementedError
+    def propagate(self, state: State) -> State:
+        """The signal and its tangents behind an infinitely wide layer.
 
-    def backpropagate_state(
-        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        raise NotImplementedError
-
-    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
-        """Map tangent kernels at the layer's input to those at its output, and append those of its own parameters.
-
-        `trace` holds the records of `propagate_state`, first to last. What errors are multiplied by on their way back,
-        kernels are on their way forward, except where samples are coupled: such layers say it themselves.
+        Write it with `State.weighted`, `State.mapped` and `State.trained`. A layer without a law leaves it out, and
+        says why in `no_theory`: such networks are sampled, and theory refuses them with that reason.
         """
-        if self.couples_samples:
-            raise NotImplementedError
-        record = next(trace)
-        one, two = self.backpropagate_state((np.ones(()), np.ones(())), iter([record]))
-        pushed = [Tangent(t.source, one * t.one, two * t.two) for t in tangents]
-        return pushed + (record.tangents() if isinstance(record, WeightRecord | ParameterRecord) else [])
+        raise NoTheory(
+            self.no_theory
+            or f"`{self!r}` has no law of infinite width (`propagate`); sample such networks (`mfdnn.ensemble`)."
+        )
+
+    def unit(self, g: np.ndarray) -> np.ndarray:
+        """Values of S units with the fields g, (S, T, *sites), in front of a layer that maps one unit's field."""
+        raise NotImplementedError
+
+    def unit_jvp(self, g: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Derivative of `unit` at g along z, both (S, T, *sites)."""
+        raise NotImplementedError
+
+    def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw | None:
+        """What changes in the Fisher information if this layer stands behind the last weights; None: nothing.
+
+        `outputs` are the moments of the `n_outputs` outputs in front of it. The law of a layer takes the units for
+        infinitely many, which outputs are not: by default a layer that is linear may stand there (`homogeneous`).
+        """
+        if self.homogeneous:
+            return None
+        raise NoTheory(
+            f"{self!r} stands behind the last weights, and there is no theory of what it makes of a few outputs "
+            "(`Layer.as_outputs`); put a weight layer behind it, or sample such networks (`mfdnn.ensemble`)."
+        )
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from .._validation import one_of, positive_integer, variance
-from .base import Factors, Layer, State, WeightRecord, one_site
+from .base import Factors, Layer, one_site
+from .state import State
 
 __all__ = ["WEIGHT_ENSEMBLES", "Dense"]
 
@@ -63,30 +64,21 @@ class Dense(Layer):
     def __repr__(self) -> str:
         extra = "" if self.weights == "gaussian" else f", weights={self.weights!r}"
         extra += "" if self.bias else ", bias=False"
-        return f"Dense({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra})"
+        return f"{type(self).__name__}({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra})"
 
     def scaled(self, factor: float) -> Dense:
         units = max(1, round(self.units * factor))
         return Dense(units, self.sigma_w2, self.sigma_b2, self.weights, self.bias)
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
-        output = state.replace(
-            variance=self.sigma_w2 * state.variance + self.sigma_b2,
-            covariance=self.sigma_w2 * state.covariance + self.sigma_b2,
-            mean=np.zeros_like(state.mean),
-            width=self.units,
-            gaussian=True,
+    def propagate(self, state: State) -> State:
+        return state.weighted(
+            (self.units,),
+            fan_in=state.shape[0],
+            sigma_w2=self.sigma_w2,
+            sigma_b2=self.sigma_b2,
+            bias=self.bias,
         )
-        trace.append(WeightRecord(state, output, self.sigma_w2, self.bias))
-        return output
-
-    def backpropagate_state(
-        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        record = next(trace)
-        record.gradient = gradient
-        return self.sigma_w2 * gradient[0], self.sigma_w2 * gradient[1]
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

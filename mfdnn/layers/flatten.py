@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from .base import Layer
+from .state import State
 
 __all__ = ["Flatten"]
 
@@ -15,7 +16,8 @@ __all__ = ["Flatten"]
 class Flatten(Layer):
     """Every channel at every site becomes a unit of its own, in C order: (T, c, *sites) to (T, c prod(sites)).
 
-    What `Dense` and the outputs need, which have one site.
+    What `Dense` and the outputs need, which have one site. Infinite width: means over the sites of the products at the
+    same site.
 
     Examples
     --------
@@ -24,12 +26,21 @@ class Flatten(Layer):
     Network(3x8x8: 192-10, linear, L=1, P=1930)
     """
 
-    homogeneous = batches_errors = True
+    homogeneous = batches_errors = relabels = True
 
     def __repr__(self) -> str:
         return "Flatten()"
 
     # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate(self, state: State) -> State:
+        one_site = state.moments.n_sites == 1
+        return state.mapped(
+            state.moments.site_mean(),
+            lambda kernel: kernel.site_mean(),
+            mean=state.mean.mean(axis=-1, keepdims=True),
+            shape=self.output_shape(state.shape),
+            gaussian=state.gaussian and one_site,  # else a mixture of the laws at several sites
+        )
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

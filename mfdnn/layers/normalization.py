@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from .._errors import NoTheory
 from .._validation import finite_number, variance
-from .base import Factors, Layer, ParameterRecord, State, Tangent, one_site
+from .base import Factors, Layer, one_site
+from .inverse_variance import ratios
+from .output_laws import CentredOutputs, FewerOutputs, MixedOutputs, OutputLaw, StandardisedOutputs
+from .pairs import Exchangeable, Given, Pairs
+from .state import State
 
 __all__ = ["BatchNorm", "LayerNorm", "MeanSubtraction"]
 
@@ -37,22 +41,19 @@ class MeanSubtraction(Layer):
         return "MeanSubtraction()"
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
+    def propagate(self, state: State) -> State:
         _check_samples(state.n_samples, 2, self.kind)
-        trace.append(state.n_samples)
-        one, two = _centred(state.variance, state.covariance, state.n_samples)
-        mean = state.mean - state.mean.mean() if _given(state) else np.zeros_like(state.mean)
-        return state.replace(variance=one, covariance=two, mean=mean)
+        mean = state.mean - state.mean.mean(axis=0) if state.moments.given else np.zeros_like(state.mean)
+        own = (1 - _inverse(state.n_samples)) ** 2  # of the error of a sample at its own units
+        return state.mapped(
+            state.moments.centred(),
+            lambda kernel: kernel.centred(),
+            mean=mean,
+            errors=lambda kernel: own * kernel,
+        )
 
-    def backpropagate_state(
-        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        own = (1 - _inverse(next(trace))) ** 2
-        return own * gradient[0], own * gradient[1]
-
-    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
-        n_samples = next(trace)
-        return [Tangent(source, *_centred(one, two, n_samples)) for source, one, two in tangents]
+    def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
+        return CentredOutputs(self.kind)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -74,15 +75,6 @@ class MeanSubtraction(Layer):
         return _less_mean(delta, SAMPLES)
 
 
-@dataclass
-class _Record(ParameterRecord):
-    """What the way back needs of a normalisation."""
-
-    own: tuple[Any, Any] = (1.0, 1.0)  # factors of the errors of a sample at its own units
-    scale: Any = 1.0  # of the centred tangent kernel
-    n_samples: int | None = None
-
-
 class _Normalisation(Layer):
     """y = gamma z + beta with z = (x - mean) / sqrt(variance + eps) along AXIS."""
 
@@ -99,21 +91,18 @@ class _Normalisation(Layer):
         return f"{type(self).__name__}({self.gamma:g}, {self.beta:g}{extra})"
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def _output(self, state: State, one: Any, two: Any, record: _Record, trace: list) -> State:
-        """The state of gamma z + beta for moments `one` and `two` of z; the record with the features of the gains."""
-        if self.affine:
-            record.features = (one + 1, two + 1)
-        trace.append(record)
-        scale, shift = self.gamma**2, self.beta**2
+    def _behind(
+        self,
+        state: State,
+        z: Pairs,
+        tangents: Callable[[Pairs], Pairs],
+        errors: Callable[[Pairs], Pairs] | None = None,
+    ) -> State:
+        """The state of gamma z + beta for moments of z, with the tangents of gains and offsets."""
         mean = np.full_like(state.mean, self.beta)
-        return state.replace(variance=scale * one + shift, covariance=scale * two + shift, mean=mean)
-
-    def backpropagate_state(
-        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        record = next(trace)
-        record.gradient = gradient
-        return record.own[0] * gradient[0], record.own[1] * gradient[1]
+        moments = self.gamma**2 * z + self.beta**2
+        behind = state.mapped(moments, tangents, mean=mean, errors=errors)
+        return behind.trained(z + 1.0) if self.affine else behind
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -224,43 +213,45 @@ class BatchNorm(_Normalisation):
     kind, couples_samples, normalises, AXIS = "batch norm", True, "samples", SAMPLES
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
-        n_samples, given = state.n_samples, _given(state)
-        _check_samples(n_samples, 4, f"the theory of {self.kind}")
-        if not state.gaussian and (given or trace):
-            raise ValueError(
+    def propagate(self, state: State) -> State:
+        n_samples, given = state.n_samples, state.moments.given
+        _check_samples(n_samples, 3, self.kind)
+        if n_samples == 3:  # E[1/sigma^2] is infinite
+            raise NoTheory(
+                f"`n_samples` must be 4 or more for the theory of {self.kind}, got {n_samples}; pass more samples."
+            )
+        if not state.gaussian and (given or state.tangents.names):
+            raise NoTheory(
                 "`BatchNorm` needs Gaussian units in theory, but its input does not come from a weight layer; put it "
                 "before the activation, or sample such networks (`mfdnn.ensemble`)."
             )
-        one, two = _centred(state.variance, state.covariance, n_samples)
-        share, least = _inverse(n_samples), ROUNDING * np.finfo(float).eps
+        centred, share, least = state.moments.centred(), _inverse(n_samples), ROUNDING * np.finfo(float).eps
         inverse: Any
         kept: Any
         if given:
-            values, vectors = np.linalg.eigh(two)
-            values = np.where(values > least * len(values) * state.variance.max(), values, 0.0)
-            inverse, squares = _ratios(values / len(values), self.eps)
-            two = (vectors * (len(values) * squares)) @ vectors.T
-            one = np.diagonal(two).copy()
-            kept = one.mean()
+            values, vectors = np.linalg.eigh(centred.at_two)
+            values = np.where(values > least * len(values) * state.moments.at_one.max(), values, 0.0)
+            inverse, squares = ratios(values / len(values), self.eps)
+            z: Pairs = Given(((vectors * (len(values) * squares)) @ vectors.T)[..., None, None])
+            kept = z.at_one.mean()
         else:
-            one = np.where(one > least * np.abs(state.variance), one, 0.0)
+            one = np.where(centred.at_one > least * np.abs(state.moments.at_one), centred.at_one, 0.0)
             # sigma^2 is `one` T/(T - 1) chi^2_{T-1}/T, and E[1/chi^2_{T-1}] = 1/(T - 3).
             inverse = _reciprocal(one * (1 - 3 * share) / (1 - share) + self.eps)
             kept = one * _reciprocal(one + self.eps)  # 1 for eps = 0
-            one, two = kept, -kept * share / (1 - share)
-        own = self.gamma**2 * inverse * (1 - (1 + kept) * share) ** 2
+            two = -kept * share / (1 - share)
+            z = Exchangeable(kept[..., None, None], two[..., None, None], n_samples)
+        own = (
+            self.gamma**2 * inverse * (1 - (1 + kept) * share) ** 2
+        )  # of the error of a sample at its own units
         scale = self.gamma**2 * inverse * (1 - kept * share / (1 - share))
-        record = _Record((0.0, 0.0), own=(own, own), scale=scale, n_samples=n_samples)
-        return self._output(state, one, two, record, trace)
+        return self._behind(
+            state, z, lambda kernel: kernel.centred().times(scale), lambda kernel: kernel.times(own)
+        )
 
-    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
-        record = next(trace)
-        pushed = []
-        for source, one, two in tangents:
-            one, two = _centred(one, two, record.n_samples)
-            pushed.append(Tangent(source, record.scale * one, record.scale * two))
-        return pushed + record.tangents()
+    def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
+        law = StandardisedOutputs if outputs.given else FewerOutputs
+        return law(self.kind, self.gamma, self.eps, self.affine, outputs, n_outputs)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
@@ -305,15 +296,17 @@ class LayerNorm(_Normalisation):
     kind, normalises, AXIS = "layer norm", "units", UNITS
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
-        given = _given(state)
-        outer = np.multiply.outer if given else np.multiply
-        spread = state.variance - state.mean**2
-        root = np.sqrt(_reciprocal(spread + self.eps))
-        inverse = root**2, outer(root, root)
-        one, two = spread * inverse[0], (state.covariance - outer(state.mean, state.mean)) * inverse[1]
-        own = tuple(self.gamma**2 * factor for factor in inverse)
-        return self._output(state, one, two, _Record((0.0, 0.0), own=own), trace)
+    def propagate(self, state: State) -> State:
+        moments, mean = state.moments, state.mean
+        inverse = moments.outer(np.sqrt(_reciprocal(moments.variance - mean**2 + self.eps)))
+        return self._behind(
+            state,
+            (moments - moments.outer(mean)) * inverse,
+            lambda kernel: kernel * (self.gamma**2 * inverse),
+        )
+
+    def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
+        return MixedOutputs(self.kind, self.gamma, self.eps, self.affine, outputs, n_outputs)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -331,55 +324,9 @@ class LayerNorm(_Normalisation):
         return Factors(h[:, :0], np.concatenate([delta * h, delta], axis=-1), True)
 
 
-def _given(state: State) -> bool:
-    return state.covariance.ndim == state.variance.ndim + 1
-
-
 def _inverse(n_samples: int | None) -> float:
     """1/T."""
     return 0.0 if n_samples is None else 1 / n_samples
-
-
-def _centred(one: Any, two: Any, n_samples: int | None) -> tuple[Any, Any]:
-    """Diagonal and rest of P_0 K P_0."""
-    if np.ndim(two) == np.ndim(one) + 1:
-        two = _less_mean(_less_mean(two, -1), -2)
-        return np.diagonal(two).copy(), two
-    difference, share = one - two, _inverse(n_samples)
-    return (1 - share) * difference, -share * difference
-
-
-def _ratios(values: np.ndarray, eps: float) -> tuple[float, np.ndarray]:
-    r"""E[1/(S + eps)] and E[v_a g_a^2/(S + eps)] for S = sum_a v_a g_a^2 with independent standard normal g.
-
-    As :math:`1/x = \int_0^\infty e^{-xs} ds`, the first is the integral of
-    :math:`e^{-\epsilon s} \prod_a (1 + 2 v_a s)^{-1/2}`, the second has another factor :math:`v_a/(1 + 2 v_a s)`.
-    """
-    if eps == 0 and np.count_nonzero(values) < 3:
-        raise ValueError(
-            f"`inputs` differ in {np.count_nonzero(values)} directions only, and batch norm needs three for a finite "
-            "mean of 1/variance; pass more inputs, or a positive `eps`."
-        )
-    s, decay = _laplace(values, eps)
-    return decay.sum(), np.array([v * np.sum(decay / (1 + 2 * v * s)) for v in values])
-
-
-def inverse_moments(values: np.ndarray, eps: float) -> tuple[float, float]:
-    """E[1/(S + eps)] and E[1/(S + eps)^2] of the S of `_ratios`; inf where they are infinite."""
-    s, decay = _laplace(values, eps)
-    directions = np.inf if eps else np.count_nonzero(values)
-    return (
-        float(decay.sum()) if directions > 2 else np.inf,
-        float(s @ decay) if directions > 4 else np.inf,
-    )
-
-
-def _laplace(values: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes s, and the Laplace transform of S + eps there times their weights."""
-    # In log s the trapezoid rule converges exponentially; the integrand falls at least as s and s^-1/2 at the ends.
-    x = np.linspace(-40, 90, 1301)
-    s = np.exp(x) / max(values.sum(), eps)
-    return s, np.exp(-eps * s - 0.5 * sum(np.log1p(2 * v * s) for v in values)) * s * (x[1] - x[0])
 
 
 def _less_mean(x: np.ndarray, axis: int) -> np.ndarray:

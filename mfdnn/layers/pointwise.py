@@ -7,11 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from .._matrices import covariances, moments
+from .._errors import NoTheory
 from ..activations import Activation, activation
-from .base import Layer, State
+from .base import Layer
+from .state import State
 
 __all__ = ["Pointwise"]
+
+ROUNDING = 1e-13  # of a mean, in standard deviations
 
 
 class Pointwise(Layer):
@@ -39,26 +42,34 @@ class Pointwise(Layer):
         return self.activation.homogeneous is not None
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
+    def propagate(self, state: State) -> State:
         if not state.gaussian:
-            raise ValueError(
+            raise NoTheory(
                 f"`Pointwise({self.activation.label!r})` needs Gaussian pre-activations, but its input does not "
                 "come from a weight layer; put a `Dense` layer before it."
             )
-        act, square = self.activation, 0.0
-        if np.any(state.mean):  # the offset of a normalisation, the same for all
-            offset = float(np.ravel(state.mean)[0])
-            act, square = _shifted(act, offset), offset**2
-        mean, second, slope2 = moments(act, state.variance - square)
-        product, slope_product = covariances(act, state.variance - square, state.covariance - square)
-        trace.append((slope2, slope_product))
-        return state.replace(variance=second, covariance=product, mean=mean, gaussian=False)
+        act, moments = self.activation, state.moments
+        if state.tangents.names and np.any(act.pieces.jumps[:, 0]):
+            raise NoTheory(
+                f"activation {act.label!r} jumps, so that its squared slope has no expectation and the squared error "
+                "sent back is infinite; use a continuous one."
+            )
+        offset = self._offset(state)
+        if offset:
+            act, moments = _shifted(act, offset), moments - offset**2
+        mean, values, slopes = moments.expect(act)
+        return state.mapped(values, lambda kernel: kernel * slopes, mean=mean, gaussian=False)
 
-    def backpropagate_state(
-        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        slope2, slope_product = next(trace)
-        return slope2 * gradient[0], slope_product * gradient[1]
+    def _offset(self, state: State) -> float:
+        """Mean of the units, of a normalisation's offset: the same for all inputs."""
+        mean = np.ravel(state.mean)
+        rounding = ROUNDING * np.sqrt(np.max(state.moments.variance, initial=0.0))
+        if np.ptp(mean) > rounding:
+            raise NoTheory(
+                f"`Pointwise({self.activation.label!r})` has a theory of units with one mean for all inputs, but they "
+                f"have means from {mean.min():.3g} to {mean.max():.3g}; put `Dense` or a normalisation before it."
+            )
+        return float(mean[0]) if abs(mean[0]) > rounding else 0.0
 
     # -- finite width -----------------------------------------------------------------------------------------
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:

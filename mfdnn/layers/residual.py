@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._validation import finite_number
-from .base import Layer, State, Tangent
+from .base import Layer
+from .state import State
 
 __all__ = ["Residual"]
 
@@ -53,42 +54,11 @@ class Residual(Layer):
         return Residual([layer.scaled(factor) for layer in self.layers], self.skip)
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate_state(self, state: State, trace: list) -> State:
+    def propagate(self, state: State) -> State:
         branch = state
         for layer in self.layers:
-            branch = layer.propagate_state(branch, trace)
-        s = self.skip
-        # Means over units of two different inputs: rows and columns for given inputs, equal for exchangeable ones.
-        matrix = state.covariance.ndim == state.variance.ndim + 1
-        row = (lambda m: m[..., :, None]) if matrix else (lambda m: m)
-        column = (lambda m: m[..., None, :]) if matrix else (lambda m: m)
-        cross = row(state.mean) * column(branch.mean) + row(branch.mean) * column(state.mean)
-        return state.replace(
-            variance=s**2 * state.variance + branch.variance + 2 * s * state.mean * branch.mean,
-            covariance=s**2 * state.covariance + branch.covariance + s * cross,
-            mean=s * state.mean + branch.mean,
-            width=branch.width,
-            gaussian=state.gaussian and branch.gaussian,
-        )
-
-    def backpropagate_state(
-        self, gradient: tuple[np.ndarray, np.ndarray], trace: Iterator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        branch = gradient
-        for layer in reversed(self.layers):
-            branch = layer.backpropagate_state(branch, trace)
-        return self.skip**2 * gradient[0] + branch[0], self.skip**2 * gradient[1] + branch[1]
-
-    def propagate_tangents(self, tangents: list[Tangent], trace: Iterator) -> list[Tangent]:
-        branch = tangents
-        for layer in self.layers:
-            branch = layer.propagate_tangents(branch, trace)
-        s2 = self.skip**2
-        both = [
-            Tangent(t.source, s2 * t.one + b.one, s2 * t.two + b.two)
-            for t, b in zip(tangents, branch, strict=False)  # the branch has those of its own parameters too
-        ]
-        return both + branch[len(tangents) :]
+            branch = layer.propagate(branch)
+        return state.joined(branch, self.skip)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

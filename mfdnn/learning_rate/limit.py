@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .._validation import finite_number, one_of
-from ..finite_width.outliers import quiet_distribution
-from ..fisher import fisher_statistics, softmax_statistics
-from ..layers import BatchNorm, LayerNorm, MeanSubtraction
+from ..finite_width.outliers import law_of
+from ..fisher import fisher_statistics
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .result import LearningRate
 from .stability import LOSSES, loss_scale, stability_limit
@@ -19,7 +19,7 @@ CATAPULT_LINEAR, CATAPULT_RELU = 2.0, 6.0
 
 
 def max_learning_rate(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     q0: float | None = None,
     c0: float | None = None,
@@ -47,7 +47,7 @@ def max_learning_rate(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
     n_samples, q0, c0, inputs
         Number of inputs (default 1000) and their statistics (1 and 0), or the inputs themselves, as in
         `fisher_statistics`.
@@ -118,10 +118,9 @@ def max_learning_rate(
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
     if confidence is not None and not 0 < finite_number("confidence", confidence) < 1:
         raise ValueError(f"`confidence` must be a probability in (0, 1), got {confidence:g}; 0.95 is usual.")
-    for name, number in (("q0", q0), ("c0", c0)):  # `fisher_statistics` takes arrays too
-        if number is not None:
-            finite_number(name, number)
-    fim = fisher_statistics(net, n_samples, q0, c0, inputs=inputs)
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+    wide.require_single()
+    net, fim = wide.network, fisher_statistics(wide)
     if loss == "cross_entropy" and fim.n_outputs == 1:
         raise ValueError(
             "`loss` = cross_entropy needs two outputs or more, got 1: a softmax of one output is constant."
@@ -130,13 +129,13 @@ def max_learning_rate(
     typical = value = stability_limit(scale * fim.largest + w, b, nesterov)
     cautions, quantile = [fim.caution], None
     if confidence is not None:
-        law = quiet_distribution(net, fim.n_samples if inputs is None else None, q0, c0, inputs=inputs)
+        law = law_of(wide)
         cautions.append(law.caution)
         quantile = law.quantile(confidence)
         value = stability_limit(scale * quantile + w, b, nesterov)
     deep_relu = len(net.activations) > 1 and all(act.name == "relu" for act in net.activations)
     catapult = max((CATAPULT_RELU if deep_relu else CATAPULT_LINEAR) * typical, value)
-    normalised = any(isinstance(layer, MeanSubtraction | BatchNorm | LayerNorm) for layer, _ in net.walk())
+    normalised = any(layer.normalises for layer, _ in net.walk())
     return LearningRate(
         value=value,
         lambda_max=fim.largest,
@@ -151,7 +150,7 @@ def max_learning_rate(
         caution=" ".join(filter(None, cautions)),
         confidence=None if confidence is None else float(confidence),
         lambda_quantile=quantile,
-        lambda_max_softmax=softmax_statistics(fim).largest
+        lambda_max_softmax=fisher_statistics(wide, output="softmax").largest
         if loss == "cross_entropy" and not fim.normalised_by
         else None,
     )

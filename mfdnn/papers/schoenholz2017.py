@@ -21,8 +21,8 @@ import numpy as np
 
 from .. import phase, plots
 from ..ensemble import ensemble
+from ..mean_field import order_parameters
 from ..network import mlp
-from ..order_parameters import order_parameters
 from ._style import letter, paper_style
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _compiled
 from .._quadrature import breaks, nodes
-from .._results import Result
+from .._results import Result, unwrap
 from .._tables import check_range, tables
 from .._validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
@@ -22,7 +22,6 @@ from .variances import (
     has_jumps,
     keep_probability,
     slopes_at_zero,
-    unwrap,
     variance_fixed_points,
 )
 

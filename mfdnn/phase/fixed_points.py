@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _compiled
-from .._results import Result
+from .._results import Result, unwrap
 from .._tables import tables
 from ..activations import Activation, activation
 from .variances import (
@@ -20,7 +20,6 @@ from .variances import (
     reached,
     slopes_at_zero,
     starting_variances,
-    unwrap,
 )
 
 __all__ = ["PHASES", "STATUS", "FixedPoint", "asymptotic_slopes", "fixed_point", "solve"]

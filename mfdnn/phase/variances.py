@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _compiled
 from .._compiled import Moments
-from .._results import Result
+from .._results import Result, unwrap
 from .._tables import tables
 from .._validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
@@ -26,7 +26,6 @@ __all__ = [
     "reached",
     "slopes_at_zero",
     "starting_variances",
-    "unwrap",
     "variance_fixed_points",
 ]
 
@@ -236,12 +235,6 @@ def reached(table: Moments, gain: Any, b2: Any, q0: Any) -> tuple[np.ndarray, np
             rows[:, at] = touched[at], slope2, gain[at] * rate, mean, gain[at]
             codes[at] = _compiled.SEVERAL
     return rows, codes
-
-
-def unwrap(array: Any) -> Any:
-    """Return the number if the array holds a single one without axes."""
-    array = np.asarray(array)
-    return array.item() if array.ndim == 0 else array
 
 
 def keep_probability(keep_rate: Any) -> float:

@@ -11,7 +11,8 @@ from ..ensemble import Ensemble, ensemble
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
 from ..learning_rate import LearningRate, stability_limit
-from ..network import Network, scale_widths
+from ..mean_field import MeanField
+from ..network import scale_widths
 
 __all__ = ["WIDTH_FACTORS", "Boundary", "boundary", "sampled_rates"]
 
@@ -38,15 +39,13 @@ class Boundary(Result):
     band_note: str
 
 
-def boundary(
-    net: Network, data: dict, lr: LearningRate, children: list, ens: Ensemble, run: dict
-) -> Boundary:
+def boundary(wide: MeanField, lr: LearningRate, children: list, ens: Ensemble, run: dict) -> Boundary:
     """The limits of a network with its hidden widths scaled; `ens` are samples of the network itself."""
-    n_networks = min(ens.n_networks, NETWORKS_PER_WIDTH)
+    net, data, n_networks = wide.network, wide.data, min(ens.n_networks, NETWORKS_PER_WIDTH)
     widths, predicted, measured, errors = [], [], [], []
     bands: list[tuple[float, float]] = []
     note = ""
-    weighted = [layer for layer in net.layers if layer.n_weight_layers]
+    weighted = [layer for layer in net.layers if layer.total_weight_layers]
     tied = weighted[0].children or weighted[-1].children
     for factor, child in zip(WIDTH_FACTORS, children, strict=True):
         if tied and factor != 1:  # the width is that of the inputs or outputs
@@ -54,14 +53,15 @@ def boundary(
         hidden = net.widths[1:-1]
         if not hidden or (factor * min(hidden) < NARROWEST and factor != 1):
             continue
-        scaled = net if factor == 1 else scale_widths(net, factor)
-        limit = _rate(lr, float(fisher_statistics(scaled, **data).largest))
+        other = wide if factor == 1 else MeanField(scale_widths(net, factor), **data)
+        scaled = other.network
+        limit = _rate(lr, float(fisher_statistics(other).largest))
         if np.isinf(limit):  # nothing is learnt
             continue
         hidden = scaled.widths[1:-1]
         widths.append(float(np.mean(hidden)))
         predicted.append(limit)
-        between, reason = outlier_band(scaled, **data)
+        between, reason = outlier_band(other)
         if between is None:  # wider ones may still have an outlier
             bands, note = [], reason
         else:

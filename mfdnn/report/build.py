@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import NoTheory, OutOfRange
 from .._results import Result
 from .._validation import positive_integer
 from ..activations import Activation
 from ..ensemble import Comparison, Ensemble, compare, ensemble
 from ..fisher import FisherStatistics, fisher_statistics
-from ..layers import Dense
 from ..learning_rate import LearningRate, max_learning_rate
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from ..order_parameters import OrderParameters
 from ..phase import FixedPoint, fixed_point
@@ -153,7 +154,7 @@ class Report(Result):
 
 
 def report(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     n_networks: int = 20,
     *,
@@ -219,11 +220,13 @@ def report(
         "nesterov": nesterov,
         "weight_decay": weight_decay,
     }
-    if inputs is None and n_samples is None:
+    if not isinstance(net, MeanField) and inputs is None and n_samples is None:
         n_samples = 100
-    data: dict[str, Any] = {"n_samples": n_samples, "q0": q0, "c0": c0, "inputs": inputs}
-    lr = max_learning_rate(net, **data, **limits)
-    fim = fisher_statistics(net, **data)
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+    wide.require_single()
+    net, data = wide.network, wide.data
+    lr = max_learning_rate(wide, **limits)
+    fim = fisher_statistics(wide)
     hidden = hidden_layer(net)
     first = float(fim.order_parameters.averaged("q")[0])
     fp = None
@@ -234,12 +237,12 @@ def report(
     seed: Any = children[0].bit_generator.seed_seq
     same = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
     ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
-    table = compare(net, ensemble=ens)
+    table = compare(wide, ensemble=ens)
     classes = None
     if lr.lambda_max_softmax is not None:  # of the same networks
         again = ensemble(net, n_networks=n_networks, rng=same, output="softmax", **data, **run)
-        classes = compare(net, ensemble=again)
-    confident, why_not = _confident(net, data, limits)
+        classes = compare(wide, ensemble=again)
+    confident, why_not = _confident(wide, limits)
     op = fim.order_parameters
     return Report(
         network=net,
@@ -253,29 +256,31 @@ def report(
         comparison=table,
         softmax=classes,
         ensemble=ens,
-        boundary=boundary(net, data, lr, children[1:], ens, run),
+        boundary=boundary(wide, lr, children[1:], ens, run),
         warnings=tuple(cautions(net, fp, op, fim, lr, table, ens, confident is not None)),
         inputs=_describe_inputs(ens),
     )
 
 
-def _confident(net: Network, data: dict[str, Any], limits: dict[str, Any]) -> tuple[LearningRate | None, str]:
+def _confident(wide: MeanField, limits: dict[str, Any]) -> tuple[LearningRate | None, str]:
     try:
-        return max_learning_rate(net, **data, **limits, confidence=CONFIDENCE), ""
-    except ValueError as error:  # what else is wrong with the arguments the plain one has said
+        return max_learning_rate(wide, **limits, confidence=CONFIDENCE), ""
+    except (NoTheory, OutOfRange) as error:
         return None, str(error)
 
 
 def hidden_layer(net: Network) -> HiddenLayer | None:
     """What the phase of a network is that of; None for networks without a single one."""
-    last = max(i for i, layer in enumerate(net.layers) if layer.n_weight_layers)
-    layers = net.layers[: last + 1]  # what stands behind the outputs does not repeat with depth
+    last = max(i for i, layer in enumerate(net.layers) if layer.total_weight_layers)
+    layers: tuple[Any, ...] = net.layers[
+        : last + 1
+    ]  # what stands behind the outputs does not repeat with depth
     if any(layer.children or not (layer.n_weight_layers or layer.activation) for layer in layers):
         return None  # blocks, normalisation: not the map of a plain network
     pairs = [
         (layer.activation, weights.sigma_w2, weights.sigma_b2)
         for layer, weights in pairwise(layers)
-        if layer.activation is not None and isinstance(weights, Dense)
+        if layer.activation is not None and weights.fully_connected
     ]
     if not pairs:
         return None
@@ -287,7 +292,7 @@ def _describe_inputs(ens: Ensemble) -> str:
     n = ens.n_samples
     if ens.inputs is None:
         return f"{n} Gaussian samples, mean square {ens.q0:g}, correlation {ens.c0:g}"
-    x = ens.inputs
+    x = ens.inputs.reshape(n, -1)
     square = np.mean(x**2)
     gram = x @ x.T / x.shape[1]
     pairs = (gram.sum() - np.trace(gram)) / max(n * (n - 1), 1)

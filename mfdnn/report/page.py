@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..batch_norm import batch_norm_fixed_point
-from ..layers import BatchNorm
 from ..phase import STATUS
 from .boundary import sampled_rates
 
@@ -32,7 +31,8 @@ _PHASE_MEANING = {
 def page(r: Report) -> list[str]:
     """The lines of the page."""
     net, fim, lr = r.network, r.fisher, r.learning_rate
-    ensembles = sorted({layer.weights for layer, _ in net.weight_layers})
+    # Other weight layers may not name a law of their weights.
+    ensembles = sorted({layer.weights for layer, _ in net.weight_layers if layer.fully_connected})
     lines = [
         _entry("Network", f"{repr(net)[8:-1]}; {'/'.join(ensembles)} weights"),
         _entry("Inputs", r.inputs),
@@ -89,11 +89,14 @@ def page(r: Report) -> list[str]:
 
 def _batch_norm_growth(net: Network) -> list[str]:
     """How fast gradients explode where batch norm stands before every hidden activation, all of them alike."""
-    pairs = list(pairwise(net.layers))
+    layers: tuple[Any, ...] = net.layers
+    pairs = list(pairwise(layers))
     norms = {
-        (b.activation, a.gamma, a.beta): a for a, b in pairs if isinstance(a, BatchNorm) and b.activation
+        (b.activation, getattr(a, "gamma", None), getattr(a, "beta", None)): a
+        for a, b in pairs
+        if a.normalises == "samples" and b.activation
     }
-    count = sum(isinstance(a, BatchNorm) and b.activation is not None for a, b in pairs)
+    count = sum(a.normalises == "samples" and b.activation is not None for a, b in pairs)
     if len(norms) != 1 or count != len(net.activations) or next(iter(norms))[1:] != (1.0, 0.0):
         return []
     growth = batch_norm_fixed_point(next(iter(norms))[0]).gradient_growth

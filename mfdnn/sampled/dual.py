@@ -315,7 +315,7 @@ class BehindDual(StoredDual):
 def _one_by_one(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
     """Whether no layer couples samples and all gradients are outer products sample by sample."""
     for layer in layers:
-        if layer.couples_samples:
+        if layer.mixes_samples:
             return False
         if not all(own.has_factors for own, entering in layer.walk(shape) if own.parameter_shapes(entering)):
             return False
@@ -337,7 +337,7 @@ def _coupled_behind(linear: Linearisation, coordinates: Coordinates) -> bool:
 
 def _split(network: Network) -> tuple[list, list]:
     """Layers up to the last weight layer, and behind it."""
-    last = max(i for i, layer in enumerate(network.layers) if layer.n_weight_layers)
+    last = max(i for i, layer in enumerate(network.layers) if layer.total_weight_layers)
     return list(network.layers[: last + 1]), list(network.layers[last + 1 :])
 
 

@@ -334,7 +334,7 @@ class Linearisation:
             return self.pull(np.broadcast_to(one_hot, (n_outputs, n_samples, n_outputs)))
         # One sample at a time down to the first layer that couples them, or the outputs at all others would count too.
         layers = self.one.network.layers
-        coupled = next(i for i, layer in enumerate(layers) if layer.couples_samples)
+        coupled = next(i for i, layer in enumerate(layers) if layer.mixes_samples)
         of_each: list[np.ndarray] = []
         found: list[tuple[np.ndarray, np.ndarray]] = []
         for t in range(n_samples):

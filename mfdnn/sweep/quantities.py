@@ -14,6 +14,7 @@ from ..datasets import gaussian_inputs
 from ..ensemble.statistics import EXACT
 from ..fisher import FisherStatistics, fisher_statistics
 from ..learning_rate import max_learning_rate
+from ..mean_field import MeanField
 from ..network import Network, mlp
 from ..phase import FixedPoint, fixed_point
 from ..sampled import FisherSpectrum, SampledNetwork, fisher_spectrum, sample
@@ -62,14 +63,19 @@ class Cell:
         return fixed_point(self.activation, layer.sigma_w2, layer.sigma_b2)
 
     @cached_property
+    def wide(self) -> MeanField:
+        """The network on its data."""
+        return MeanField(self.network, **self._options(*DATA))
+
+    @cached_property
     def fisher(self) -> FisherStatistics:
         """At infinite width."""
-        return fisher_statistics(self.network, **self._options(*DATA))
+        return fisher_statistics(self.wide)
 
     @cached_property
     def learning_rate(self) -> float:
         """The largest stable one, at infinite width."""
-        return float(max_learning_rate(self.network, **self._options(*DATA, *OPTIMISER)))
+        return float(max_learning_rate(self.wide, **self._options(*OPTIMISER)))
 
     @cached_property
     def rng(self) -> np.random.Generator:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import NoTheory, OutOfRange
 from .._memory import available_memory
 from .._validation import finite_array, input_array, positive_integer, refuse_both, sample_count
 from ..datasets import gaussian_inputs
@@ -18,6 +19,7 @@ from ..ensemble.settings import describe_arrays, describe_network, describe_stre
 from ..ensemble.streams import streams
 from ..finite_width import outlier_distribution
 from ..learning_rate import LearningRate, loss_scale, max_learning_rate, stability_limit
+from ..mean_field import MeanField
 from ..network import Network, scale_widths
 from ..sampled import sample
 from ..sampled.network import float_dtype
@@ -267,14 +269,15 @@ def _theory(
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", RuntimeWarning)
         try:
-            lines = [max_learning_rate(net, loss=loss, **optimiser, **given) for net in nets]  # type: ignore[arg-type]
-        except (ValueError, MemoryError) as error:  # no theory, or too many inputs for their kernel
+            wide = [MeanField(net, **given) for net in nets]
+            lines = [max_learning_rate(one, loss=loss, **optimiser) for one in wide]  # type: ignore[arg-type]
+        except (NoTheory, OutOfRange, MemoryError) as error:  # no theory, or too many inputs for their kernel
             cautions.append(f"No limit: {error}")
         for i, (net, line) in enumerate(zip(nets, lines, strict=False)):
             cautions.append(line.caution)
             try:
-                law = outlier_distribution(net, **given)
-            except (ValueError, MemoryError) as error:
+                law = outlier_distribution(wide[i])
+            except (NoTheory, OutOfRange, MemoryError) as error:
                 cautions.append(f"No band at width {net.widths[1]}: {error}")
                 continue
             cautions.append(law.caution)

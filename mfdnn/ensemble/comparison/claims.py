@@ -7,16 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..._errors import NoTheory, OutOfRange
 from ...finite_width.distribution import OutlierDistribution
-from ...finite_width.outliers import NoOutlier, quiet_distribution
+from ...finite_width.outliers import NoOutlier, law_of
 from ...finite_width.traces import Traces, fisher_traces
-from ...fisher import FisherStatistics, fisher_statistics, outlier_criterion, smallest_width
-from ...fisher.kernel import kernel, sums
-from ...fisher.normalised import layer_norm_traces
-from ...layers import LayerNorm, MeanSubtraction
-from ...network import Network
+from ...fisher import FisherStatistics, outlier_criterion, smallest_width
+from ...fisher.kernel import kernel, kernel_of
+from ...mean_field import MeanField
 from ...order_parameters import OrderParameters
-from ..statistics import Ensemble
 from .places import UNITS, Places, places
 
 __all__ = ["Claim", "Scales", "layer_claims", "scales", "spectrum_claims", "traces_of"]
@@ -32,6 +30,7 @@ NO_OUTLIER = "no eigenvalue stands out at this size: theory has only the leading
 EDGE_ONLY = "no outliers: theory has the edge of the bulk, the largest eigenvalue"
 TOP_ONLY = "theory has the largest eigenvalue, not how the others spread below it"
 TOO_NARROW = "finite width may change it by more than a third: theory makes no claim at this width and depth"
+SITES = "what finite width changes is not known of networks with several sites: theory makes no claim"
 HEAVY = "1/sigma^2 of so few samples or outputs scatters without bound: theory makes no claim"
 
 
@@ -60,6 +59,7 @@ class Scales(NamedTuple):
     b: float
     chance: float  # B
     clear: bool  # whether an outlier stands clear of the bulk
+    sites: bool  # whether there are several sites
     places: Places
 
     @property
@@ -78,13 +78,18 @@ class Scales(NamedTuple):
         return (2 * np.sqrt(n) - 1.2 * n ** (-1 / 6)) * np.sqrt(self.b) * largest
 
 
-def scales(net: Network, fim: FisherStatistics) -> Scales:
+def scales(wide: MeanField, fim: FisherStatistics) -> Scales:
     """Of a network, from its order parameters and its kernel."""
-    op, n_samples = fim.order_parameters, fim.n_samples
+    net, op, n_samples = wide.network, fim.order_parameters, fim.n_samples
     one, two = averages(op)
     two = two if n_samples > 1 else one  # at one input the kernel is its diagonal
     depth, width = len(op.q), smallest_width(op)
     layers_1, layers_2 = ((op.fan_in * x["q_hat"] + op.bias) * x["q_tilde"] for x in (one, two))
+    if not (
+        op._products or net.couples_samples
+    ):  # several sites: kernels of layers are no products of averages
+        shares = [kernel(op, [l]).averages() for l in range(depth)]
+        layers_1, layers_2 = (np.array(x, dtype=float) for x in zip(*shares, strict=True))
     later = np.cumsum((op.fan_in * one["q_hat"] * two["q_tilde"])[::-1])[::-1]
     chance = later**2 / op.fan_in * (n_samples > 1)
     if op.per_input:
@@ -93,9 +98,8 @@ def scales(net: Network, fim: FisherStatistics) -> Scales:
     parts = np.cumsum(layers_1 / n_samples + layers_2 * (1 - 1 / n_samples))
     b = 1.5 * float(np.sum((parts[:-1] / parts[-1]) ** 2)) / width if parts[-1] else 0.0  # 0: all is 0
     a1, a2 = layers_1.sum(), layers_2.sum()
-    if net.couples_samples:  # of which it is no sum of products
-        total = sums(op, None, n_samples)
-        a1, a2 = total.diagonal, total.off_diagonal
+    if not op._products:
+        a1, a2 = kernel(op).averages()
     return Scales(
         depth=depth,
         width=width,
@@ -105,21 +109,20 @@ def scales(net: Network, fim: FisherStatistics) -> Scales:
         b=b,
         chance=float(chance.sum()),
         clear=bool(criterion.clear),
+        sites=not (op._products or net.couples_samples),
         places=places(net),
     )
 
 
-def spectrum_claims(
-    net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales, rounding: float
-) -> Iterator[Claim]:
+def spectrum_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
     """Of the eigenvalues of F."""
     if fim.output_normalisation and fim.output_normalisation.edge:
         yield from _edge_claims(fim)
-    elif isinstance(net.layers[-1], LayerNorm):
-        yield from _layer_norm_claims(fim, s)
+    elif fim.normalised_by and fim.output_normalisation is None:
+        yield from _mixed_claims(fim, s)
     else:
-        yield from _outlier_claims(net, fim, ens, s)
-    yield from _trace_claims(net, fim, ens, s, rounding)
+        yield from _outlier_claims(wide, fim, s)
+    yield from _trace_claims(wide, fim, s, rounding)
 
 
 def _edge_claims(fim: FisherStatistics) -> Iterator[Claim]:
@@ -133,8 +136,8 @@ def _edge_claims(fim: FisherStatistics) -> Iterator[Claim]:
     yield Claim("outlier_mean", largest, largest, *others, predicted=largest)
 
 
-def _layer_norm_claims(fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
-    """The largest of C - 1 that differ in the limit already."""
+def _mixed_claims(fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
+    """The largest of C - 1 that differ in the limit already, as behind layer norm."""
     largest, note = fim.largest, SPLIT
     allowance = largest * s.c / s.width + s.split(fim.n_outputs, largest)
     if fim.caution or not s.clear or allowance > THIRD * largest:
@@ -143,18 +146,18 @@ def _layer_norm_claims(fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
     yield Claim("outlier_mean", largest, largest, np.inf, TOP_ONLY)
 
 
-def _outlier_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
     """By the law of the outliers where it covers the network, else by infinite width and a round correction."""
     largest, n = fim.largest, fim.n_outputs
     try:
-        law = _law(net, ens)
+        law = law_of(wide)
     except NoOutlier as error:
         reason = f"{error.reason}: theory has only the leading value"
         for name in ("lambda_max", "outlier_mean"):
             yield Claim(name, largest, largest, np.inf, reason)
         return
-    except ValueError:  # not derived for these layers
-        law = None
+    except (NoTheory, OutOfRange) as error:  # not derived for these layers
+        law, why = None, fallback(error)
     if law is not None:
         yield from _law_claims(law, largest, s)
         return
@@ -172,17 +175,12 @@ def _outlier_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scale
             predicted = largest - s.places.uneven * below
         if allowance > THIRD * largest:
             allowance, note = np.inf, TOO_NARROW
-    top, said = allowance + s.split(n, largest), note or (SPLIT if n > 1 else "")
+    note = note or why
+    top, said = allowance + s.split(n, largest), "; ".join([*[SPLIT] * (n > 1 and note == why), note])
     if HALF * largest < top < np.inf:
         top, said = np.inf, TOO_NARROW
     yield Claim("lambda_max", largest, largest, top, said, predicted)
     yield Claim("outlier_mean", largest, largest, allowance, note, predicted)
-
-
-def _law(net: Network, ens: Ensemble) -> OutlierDistribution:
-    if ens.inputs is None:
-        return quiet_distribution(net, ens.n_samples, ens.q0, ens.c0)
-    return quiet_distribution(net, inputs=ens.inputs)
 
 
 def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator[Claim]:
@@ -203,47 +201,38 @@ def _below(fim: FisherStatistics, s: Scales) -> float:
     if not s.places.below:
         return 0.0
     n = fim.n_samples
-    one, two = kernel(fim.order_parameters, s.places.below)
-    return max(float(np.mean(one) + (n - 1) * averaged_pairs(two, n)) / n, 0.0)
+    one, two = kernel(fim.order_parameters, s.places.below).averages()
+    return max(float(np.mean(one) + (n - 1) * two) / n, 0.0)
 
 
-def averaged_pairs(two: np.ndarray, n: int) -> float:
-    """Mean over pairs of different inputs."""
-    if np.ndim(two) == 0:
-        return float(two)
-    return float(two.sum() - np.trace(two)) / max(n * (n - 1), 1)
-
-
-def _trace_claims(
-    net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales, rounding: float
-) -> Iterator[Claim]:
+def _trace_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
     """Mean and second moment."""
     first, second = fim.mean, fim.second_moment
-    batch, layer_norm = fim.normalised_by == "batch norm", fim.normalised_by == "layer norm"
+    law = wide.output_law
+    batch = law is not None and law.edge == "batch"
     n, c = fim.n_samples, fim.n_outputs
-    traces = traces_of(net, fim, ens)
-    heavy = (batch and n < FEWEST) or (layer_norm and c <= 5)
+    traces, why = traces_of(wide, fim)
+    heavy = (batch and n < FEWEST) or (law is not None and law.heavy)
     if traces is not None:
         mean = first * traces.trace / traces.trace_wide if traces.trace_wide > 0 else first
         left = s.next_order + 2 * batch * traces.output_scatter
         yield Claim("mean", first, first, *_unless(heavy, left * mean), predicted=mean)
-        if (
-            ens.inputs is not None
-        ):  # whose kernel at infinite width is not of one number on and one off the diagonal
-            plain = fim if not batch else _mean_subtracted(net, ens.inputs)
-            wide = plain.second_moment * plain.n_parameters
-            square = second * (1 + (traces.square - traces.square_wide) / wide) if wide > 0 else second
+        if wide.given:  # whose kernel at infinite width is not of one number on and one off the diagonal
+            total = second * fim.n_parameters
+            if batch:  # with mean subtraction in place of batch norm of the outputs
+                total = c * float(kernel_of(wide.tangents_before).centred().sums().square)
+            square = second * (1 + (traces.square - traces.square_wide) / total) if total > 0 else second
         else:
             square = second * traces.square / traces.square_wide if traces.square_wide > 0 else second
         # 1/sigma^4 of T samples has the mean (T - 3)/(T - 5) times the squared mean of 1/sigma^2.
-        square *= (n - 3) / (n - 5) if batch and not heavy and ens.inputs is None else 1.0
+        square *= (n - 3) / (n - 5) if batch and not heavy and not wide.given else 1.0
         left = 0.3 * s.depth**2 * s.next_order + (c / s.width) ** 2 + 8 * batch * traces.output_scatter
         yield Claim("second_moment", second, second, *_unless(heavy, left * square), predicted=square)
         return
     norms = s.places.errors(0, n, s.width) / 2  # to which the last layer does not add
     left = 0.75 * (s.depth - 1) / s.width + norms
-    mean_claim = (np.inf, HEAVY) if heavy else claim(first, first, left, rounding)
-    yield Claim("mean", first, first, *mean_claim)
+    allowance, note = (np.inf, HEAVY) if heavy else claim(first, first, left, rounding)
+    yield Claim("mean", first, first, allowance, note or why)
     total = fim.second_moment * fim.n_parameters / c
     spread = (2 * min(s.c, s.width) + s.depth**2 / 4 + 1) / s.width + (c + 1) * s.b
     square = s.chance * s.overlap(c) + fim.largest**2 * spread
@@ -252,35 +241,31 @@ def _trace_claims(
     if relative > WHOLE:
         yield Claim("second_moment", second, second, np.inf, TOO_NARROW)
     else:
-        yield Claim("second_moment", second, second, *_unless(heavy, relative * second))
-
-
-def _mean_subtracted(net: Network, inputs: np.ndarray) -> FisherStatistics:
-    """The same with mean subtraction in place of batch norm of the outputs."""
-    return fisher_statistics(Network(net.input_shape, [*net.layers[:-1], MeanSubtraction()]), inputs=inputs)
+        allowance, note = _unless(heavy, relative * second)
+        yield Claim("second_moment", second, second, allowance, note or why)
 
 
 def _unless(heavy: bool, allowance: float) -> tuple[float, str]:
     return (np.inf, HEAVY) if heavy else (allowance, "")
 
 
-def traces_of(net: Network, fim: FisherStatistics, ens: Ensemble) -> Traces | None:
-    """Traces at this width; None where they are not derived."""
-    body = net if fim.output_normalisation is None else Network(net.input_shape, net.layers[:-1])
+def traces_of(wide: MeanField, fim: FisherStatistics) -> tuple[Traces | None, str]:
+    """Traces at this width, or None and a note where they are not derived."""
+    centred = fim.output_normalisation is not None
     try:
-        return fisher_traces(
-            body,
-            ens.n_samples,
-            ens.q0,
-            ens.c0,
-            inputs=ens.inputs,
-            centred=fim.output_normalisation is not None,
-        )
-    except ValueError:
-        return None
+        return wide.once(
+            "traces", lambda: fisher_traces(wide.body() if centred else wide, centred=centred)
+        ), ""
+    except (NoTheory, OutOfRange) as error:
+        return None, fallback(error)
 
 
-def layer_claims(net: Network, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
+def fallback(error: Exception) -> str:
+    """The note of a row for which infinite width and a round correction are all there is."""
+    return f"by infinite width: {str(error).partition('; ')[0].rstrip('.')}"
+
+
+def layer_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
     """Of the order parameters of every layer; products at two inputs are measured on the scale of the squares."""
     op = fim.order_parameters
     one, two = averages(op)
@@ -294,24 +279,23 @@ def layer_claims(net: Network, fim: FisherStatistics, s: Scales, rounding: float
                     left += s.places.signals(l, fim.n_samples)
                 else:
                     left += s.places.errors(l, fim.n_samples, s.width)
-                    predicted, few = _layer_norm_errors(net, op, value, bool(suffix))
+                    predicted, few = _mixed_errors(wide, op, value, bool(suffix))
                     left += few
                 allowance, note = claim(value, scale, left, rounding)
                 yield Claim(f"{name}{suffix}[{l + first}]", value, scale, allowance, note, predicted)
 
 
-def _layer_norm_errors(
-    net: Network, op: OrderParameters, value: float, pair: bool
+def _mixed_errors(
+    wide: MeanField, op: OrderParameters, value: float, pair: bool
 ) -> tuple[float | None, float]:
-    """Behind layer norm of C outputs, of which theory takes many: without eps times (C - 2)/(C - 3)."""
-    last, c = net.layers[-1], net.n_outputs
-    if not isinstance(last, LayerNorm):
+    """Behind layer norm of C outputs, of which its law takes many: without eps times (C - 2)/(C - 3)."""
+    law, c = wide.output_law, wide.network.n_outputs
+    if law is None or law.edge:
         return None, 0.0
-    if c <= 5:
+    if law.heavy:
         return None, np.inf
     many = op.averaged("q_tilde")[-1]
-    few = np.mean(layer_norm_traces(last, op.q[-1], c)[0]) / c
-    return (None, 1 / (c - 3)) if pair or many == 0 else (value * float(few / many), 0.0)
+    return (None, 1 / (c - 3)) if pair or many == 0 else (value * float(law.mean_gain / many), 0.0)
 
 
 def _passed(name: str, l: int, depth: int) -> int:

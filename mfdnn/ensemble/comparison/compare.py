@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..._validation import positive_integer
+from ..._validation import input_array, positive_integer
 from ...fisher import fisher_statistics
 from ...fisher.normalised import refuse_softmax
+from ...mean_field import MeanField, refuse_data
 from ...network import Network
 from ..statistics import Ensemble, same_network
 from ..statistics import ensemble as draw
@@ -24,7 +25,7 @@ THEORY_ERROR = 1e-9  # of the Gaussian integrals, as a fraction of q or of E[phi
 
 
 def compare(
-    net: Network,
+    net: Network | MeanField,
     n_samples: int | None = None,
     n_networks: int = 20,
     *,
@@ -153,10 +154,21 @@ def compare(
     >>> print(f"{row.theory:.1f} at infinite width, {row.predicted:.1f} at this one, {row.simulation:.1f} simulated")
     29.0 at infinite width, 29.9 at this one, 29.6 simulated
     """
+    known: MeanField | None = None
+    if isinstance(net, MeanField):
+        known = net
+        refuse_data(known, n_samples=n_samples, q0=q0, c0=c0, inputs=inputs)
+        known.require_single()
+        net, data = known.network, known.data
+        n_samples, q0, c0, inputs = (data.get(name) for name in ("n_samples", "q0", "c0", "inputs"))
     if "softmax" in (output, getattr(ensemble, "output", None)) and isinstance(net, Network):
         refuse_softmax(net)  # before networks are drawn
     if ensemble is None:
         n_networks = positive_integer("n_networks", n_networks, minimum=2)
+        if known is None and isinstance(net, Network):
+            known = MeanField(net, n_samples, q0, c0, inputs=inputs)
+            known.require_single()
+            fisher_statistics(known)  # what has no theory is refused before networks are drawn
         ensemble = draw(
             net,
             n_samples,
@@ -174,21 +186,23 @@ def compare(
         )
     else:
         _check_ensemble(ensemble, net, n_samples, q0, c0, inputs, output)
-    given = ensemble.inputs
-    if given is None:
-        fim = fisher_statistics(net, ensemble.n_samples, ensemble.q0, ensemble.c0)
+    if known is not None:
+        wide = known
+    elif ensemble.inputs is None:
+        wide = MeanField(net, ensemble.n_samples, ensemble.q0, ensemble.c0)
     else:
-        fim = fisher_statistics(net, inputs=given)
+        wide = MeanField(net, inputs=ensemble.inputs)
+    fim = fisher_statistics(wide)
     rounding = max(THEORY_ERROR, 1e3 * float(np.finfo(ensemble.dtype).eps))
-    sizes = scales(net, fim)
+    sizes = scales(wide, fim)
     if ensemble.output == "softmax":
-        spectrum = softmax_claims(net, fim, ensemble, sizes)
+        spectrum = softmax_claims(wide, fim, ensemble, sizes)
     else:
-        spectrum = spectrum_claims(net, fim, ensemble, sizes, rounding)
-    metrics = geometry_claims(net, fim, ensemble, sizes) if "feature_mean" in ensemble.mean else ()
+        spectrum = spectrum_claims(wide, fim, sizes, rounding)
+    metrics = geometry_claims(wide, fim, ensemble, sizes) if "feature_mean" in ensemble.mean else ()
     rows = [
         _row(ensemble, claim, rounding)
-        for claim in (*spectrum, *metrics, *layer_claims(net, fim, sizes, rounding))
+        for claim in (*spectrum, *metrics, *layer_claims(wide, fim, sizes, rounding))
         if claim.quantity.split("[")[0] in ensemble.mean  # products at two inputs need two inputs
     ]
     return Comparison(tuple(rows), net, ensemble.n_samples, ensemble.n_networks, ensemble.output)
@@ -254,6 +268,7 @@ def _check_ensemble(
         )
     same = n_samples in (None, ensemble.n_samples) and q0 in (None, ensemble.q0) and c0 in (None, ensemble.c0)
     if inputs is not None:
+        inputs = input_array("inputs", inputs, net.input_shape)
         same = same and ensemble.inputs is not None and np.array_equal(inputs, ensemble.inputs)
     if not same:
         raise ValueError(

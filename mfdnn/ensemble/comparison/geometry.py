@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from ..._errors import NoTheory
 from ...fisher import FisherStatistics, feature_statistics, fisher_rao_statistics
 from ...kernels import ntk_statistics
-from ...network import Network
+from ...mean_field import MeanField
 from ..statistics import Ensemble
-from .claims import NO_OUTLIER, THIRD, TOO_NARROW, WHOLE, Claim, Scales, averages
+from .claims import NO_OUTLIER, SITES, THIRD, TOO_NARROW, WHOLE, Claim, Scales, averages
 
 __all__ = ["geometry_claims"]
 
 
-def geometry_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+def geometry_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
     """Of what `geometry=True` measures; of what has no theory, nothing."""
-    given: dict[str, Any] = {"n_samples": ens.n_samples, "q0": ens.q0, "c0": ens.c0}
-    if ens.inputs is not None:
-        given = {"inputs": ens.inputs}
+    yield from _feature_claims(wide, fim, ens, s)
+    yield from _kernel_claims(wide, fim, ens, s)
+    try:
+        norm = fisher_rao_statistics(wide)
+    except NoTheory:
+        return
+    value = norm.squared_norm
+    yield Claim("squared_fisher_rao_norm", value, value, 1.5 * s.depth / s.width * value)
+
+
+def _feature_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+    """Of the metric of the features."""
+    net = wide.network
     one, two = averages(fim.order_parameters)
     two = two if ens.n_samples > 1 else one
-    sigma_w2 = np.array([layer.sigma_w2 for layer, _ in net.weight_layers])
+    sigma_w2 = np.array([record.sigma_w2 for record in wide.records])
     try:
-        metric = feature_statistics(net, **given)
-    except ValueError:
+        metric = feature_statistics(wide)
+    except NoTheory:
         return
     parts = _Parts(sigma_w2 * one["q_tilde"], sigma_w2 * two["q_tilde"], s, ens.n_samples, net.n_outputs)
     yield from parts.claims("feature_", metric.mean, metric.second_moment, metric.largest, 0.0)
 
-    kernel = ntk_statistics(net, parameterisation="ntk", **given)
+
+def _kernel_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+    """Of the tangent kernel."""
+    net = wide.network
+    one, two = averages(fim.order_parameters)
+    two = two if ens.n_samples > 1 else one
+    sigma_w2 = np.array([record.sigma_w2 for record in wide.records])
+    try:
+        kernel = ntk_statistics(wide, parameterisation="ntk")
+    except NoTheory:
+        return
     later = np.cumsum((sigma_w2 * one["q_hat"] * two["q_tilde"])[::-1])[::-1]
     chance = later**2 / fim.order_parameters.fan_in * (ens.n_samples > 1)
     if ens.inputs is not None:
@@ -40,13 +60,6 @@ def geometry_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scale
     yield from parts.claims(
         "ntk_", kernel.mean, kernel.second_moment, kernel.largest, ens.n_samples * float(chance.sum())
     )
-
-    try:
-        norm = fisher_rao_statistics(net, **({"q0": ens.q0} if ens.inputs is None else given))
-    except ValueError:
-        return
-    value = norm.squared_norm
-    yield Claim("squared_fisher_rao_norm", value, value, 1.5 * s.depth / s.width * value)
 
 
 class _Parts:
@@ -64,6 +77,10 @@ class _Parts:
     ) -> Iterator[Claim]:
         """Of mean, second moment, and mean of the outliers; `chance` is what overlaps of inputs add to squares."""
         s = self.s
+        if s.sites:
+            for name, value in (("mean", mean), ("second_moment", second), ("outlier_mean", largest)):
+                yield Claim(f"{prefix}{name}", value, value, np.inf, SITES)
+            return
         yield Claim(f"{prefix}mean", mean, mean, 0.75 * (s.depth - 1) / s.width * mean)
         if self.n > 1 and self.n * self.two <= self.one:
             yield Claim(f"{prefix}outlier_mean", largest, largest, np.inf, NO_OUTLIER)

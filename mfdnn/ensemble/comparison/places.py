@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ...gaussian import expect, expect_product
-from ...layers import BatchNorm, Layer, LayerNorm, Pointwise
+from ...layers import Layer
 from ...network import Network
 
 __all__ = ["Places", "places"]
@@ -41,13 +41,13 @@ def places(net: Network) -> Places:
     layers = [layer for layer, _ in net.walk() if not layer.children]
     weighted = [i for i, layer in enumerate(layers) if layer.n_weight_layers]
     ends = [*weighted, len(layers)]
-    batch = [sum(isinstance(layer, BatchNorm) for layer in layers[:end]) for end in ends]
+    batch = [sum(layer.normalises == "samples" for layer in layers[:end]) for end in ends]
     by_units = [
-        sum(isinstance(a, Pointwise) and isinstance(b, LayerNorm) for a, b in pairwise(layers[:end]))
+        sum(a.activation is not None and b.normalises == "units" for a, b in pairwise(layers[:end]))
         for end in ends
     ]
     hidden = batch[-2]
-    norms = [(a, b) for a, b in pairwise(layers[: weighted[-1] + 1]) if isinstance(a, BatchNorm)]
+    norms = [(a, b) for a, b in pairwise(layers[: weighted[-1] + 1]) if a.normalises == "samples"]
     return Places(
         batch_before=tuple(batch[:-1]),
         batch_behind=tuple(batch[-1] - count for count in batch[:-1]),
@@ -63,8 +63,9 @@ def _uneven(norm: Any, behind: Layer) -> float | None:
     The parameters below add :math:`|P \phi'(z)|^2` to it, which is :math:`T\,\mathrm{Var}\,\phi'` less
     :math:`(z \cdot \phi')^2/T = T (E\,\phi'')^2`: a share :math:`(E\,\phi'')^2 / \mathrm{Var}\,\phi'`.
     """
-    if not isinstance(behind, Pointwise) or norm.beta != 0 or norm.gamma == 0:
+    act, gamma = behind.activation, getattr(norm, "gamma", 0.0)  # of one's own: not known
+    if act is None or gamma == 0 or norm.beta != 0:
         return None
-    act, q = behind.activation, norm.gamma**2
+    q = gamma**2
     slopes = float(expect_product(act, q, derivative=1)) - float(expect(act, q, derivative=1)) ** 2
     return q * float(expect(act, q, derivative=2)) ** 2 / slopes if slopes > 0 else 0.0

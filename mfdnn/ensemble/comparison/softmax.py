@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...finite_width.traces import Traces
-from ...fisher import FisherStatistics, SoftmaxStatistics, softmax_statistics
-from ...network import Network
+from ...fisher import FisherStatistics, SoftmaxStatistics, fisher_statistics
+from ...mean_field import MeanField
 from ..statistics import Ensemble
 from .claims import HALF, NO_OUTLIER, SPLIT, THIRD, TOO_NARROW, Claim, Scales, traces_of
 
 __all__ = ["softmax_claims"]
 
 
-def softmax_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
+def softmax_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Scales) -> Iterator[Claim]:
     """Of the eigenvalues of F_cross; what `outlier_mean` averages are C - 1."""
-    found = softmax_statistics(fim)
+    found = fisher_statistics(wide, output="softmax")
     errors = {name: np.asarray(value) / np.sqrt(found.n_draws) for name, value in found.spread.items()}
     n = found.n_outliers
     moved = found.largest * s.c / s.width
@@ -31,7 +31,7 @@ def softmax_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales
             allowance, note = np.inf, TOO_NARROW if s.clear else NO_OUTLIER
         yield Claim(name, value, value, allowance, note, theory_error=float(error))
     left = 1.5 * s.depth / s.width
-    traces = traces_of(net, fim, ens)
+    traces, why = traces_of(wide, fim)
     for name, relative in (("mean", left), ("second_moment", 2 * left)):
         value, predicted = getattr(found, name), None
         if traces is not None:
@@ -41,7 +41,7 @@ def softmax_claims(net: Network, fim: FisherStatistics, ens: Ensemble, s: Scales
                 (s.chance + 7 * s.a1**2 / fim.n_samples * s.depth / s.width) / s.a2**2 if s.a2 > 0 else np.inf
             )
         allowance = relative * (value if predicted is None else predicted)
-        yield Claim(name, value, value, allowance, "", predicted, theory_error=float(errors[name]))
+        yield Claim(name, value, value, allowance, why, predicted, theory_error=float(errors[name]))
 
 
 def _factor(name: str, found: SoftmaxStatistics, traces: Traces) -> float:

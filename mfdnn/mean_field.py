@@ -1,0 +1,462 @@
+r"""A network on data, as an object: inputs checked once, the recursion over its layers run once, read by all theory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from threading import RLock
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ._errors import NoTheory
+from ._memory import require_memory
+from ._results import unwrap
+from ._validation import (
+    finite_array,
+    finite_number,
+    input_array,
+    nonnegative_array,
+    positive_integer,
+    refuse_both,
+    sample_count,
+)
+from .datasets import lowest_correlation
+from .layers import Exchangeable, Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
+from .layers.state import given_moments
+from .network import Network
+from .order_parameters import OrderParameters, gathered
+
+__all__ = ["MeanField", "as_mean_field", "check_correlation", "order_parameters", "output_normalisation"]
+
+Found = TypeVar("Found")
+
+
+class MeanField:
+    r"""A network of infinite width on its data: every function of theory takes it in place of a network and data.
+
+    Parameters
+    ----------
+    net : Network
+        With linear outputs, or a normalisation behind them.
+    n_samples : int, optional
+        T, the number of inputs. Default: 1000, or the rows of `inputs`.
+    q0, c0 : float or array_like, optional
+        Mean square of an input unit, and correlation of two inputs, as in `order_parameters`. Default: 1 and 0.
+    inputs : array_like, shape (T, M_0) or (T, *input_shape), optional
+        Given inputs instead of exchangeable random ones. They determine, and so exclude, `q0` and `c0`.
+    rng, n_units
+        Of sampled units: a seed, and how many. No layer of today samples them.
+
+    Attributes
+    ----------
+    network : Network
+    inputs : ndarray, shape (T, *input_shape), or None
+        Read-only.
+    q0, c0 : ndarray or None
+        Of one shape; None for given inputs.
+    n_samples : int
+        T.
+    order_parameters : OrderParameters
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `order_parameters`, and `c0` below -1/(T - 1), which no T inputs have. Whatever goes wrong in the recursion
+        over the layers is raised when it is first needed.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> wide = mfdnn.MeanField(mfdnn.mlp([784, 1000, 1000, 10], "relu", init="he"), n_samples=100)
+    >>> wide
+    MeanField(Network(784-1000-1000-10, relu, L=3, P=1796010), T=100)
+    >>> lr, fim = mfdnn.max_learning_rate(wide), mfdnn.fisher_statistics(wide)
+    >>> lr.value == 2 / fim.largest
+    True
+
+    Notes
+    -----
+    The recursion runs once, with the tangents of every weight layer; what is computed from it is kept. Of T given
+    inputs it holds :math:`4 L + 4` matrices of T x T floats, about twice as many while it runs. Threads may share it; a
+    pickle holds the network and its data alone.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        n_samples: int | None = None,
+        q0: Any = None,
+        c0: Any = None,
+        *,
+        inputs: Any = None,
+        rng: Any = 0,
+        n_units: int | None = None,
+    ):
+        _check_network(net)
+        refuse_both("inputs", inputs, q0=q0, c0=c0)
+        if inputs is None:
+            n_samples = sample_count(n_samples, None)
+            check_correlation(0.0 if c0 is None else c0, n_samples)
+        self._set(net, n_samples, q0, c0, inputs, Keep())
+        np.random.default_rng(rng)  # which says what is wrong with it
+        self.rng, self.n_units = rng, None if n_units is None else positive_integer("n_units", n_units)
+
+    @classmethod
+    def partial(
+        cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep
+    ) -> MeanField:
+        """The same with less kept, and infinitely many exchangeable inputs for `n_samples` None."""
+        _check_network(net)
+        refuse_both("inputs", inputs, q0=q0, c0=c0)
+        self = cls.__new__(cls)
+        self._set(net, n_samples, q0, c0, inputs, keep)
+        self.rng, self.n_units = 0, None
+        return self
+
+    def _set(self, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> None:
+        self.network, self._keep = net, keep
+        self._known: dict[str, Any] = {}
+        self._lock = RLock()
+        self.inputs: np.ndarray | None = None
+        self.q0: Any = None
+        self.c0: Any = None
+        if inputs is not None:
+            self.inputs = input_array("inputs", inputs, net.input_shape)
+            self.inputs.setflags(write=False)  # what is kept belongs to them
+            n_samples = sample_count(n_samples, self.inputs)
+            _require_memory(net, n_samples, keep)
+        else:
+            self.q0, self.c0 = _statistics(1.0 if q0 is None else q0, 0.0 if c0 is None else c0)
+            n_samples = None if n_samples is None else positive_integer("n_samples", n_samples)
+        self._n_samples = n_samples
+
+    def __repr__(self) -> str:
+        return f"MeanField({self.network}, T={self.n_samples})"
+
+    @property
+    def n_samples(self) -> int:
+        """T."""
+        assert self._n_samples is not None  # infinitely many only inside `order_parameters`
+        return self._n_samples
+
+    @property
+    def given(self) -> bool:
+        """Whether there are given inputs."""
+        return self.inputs is not None
+
+    def require_single(self) -> None:
+        """Raise a TypeError for several mean squares or correlations at once."""
+        if not self.given:
+            for name, value in (("q0", self.q0), ("c0", self.c0)):
+                finite_number(name, value)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data as arguments of the functions that take a network."""
+        if self.given:
+            return {"inputs": self.inputs}
+        return {"n_samples": self._n_samples, "q0": unwrap(self.q0), "c0": unwrap(self.c0)}
+
+    # -- the recursion ----------------------------------------------------------------------------------------
+
+    def once(self, name: str, compute: Callable[[], Found]) -> Found:
+        """What `compute` returns, computed at the first call of that name."""
+        with self._lock:  # threads that share the object wait for one of them
+            if name not in self._known:
+                self._known[name] = compute()
+            return self._known[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": {}, "_lock": None}  # what was computed is computed again
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=RLock())
+
+    @property
+    def last(self) -> Layer | None:
+        """The normalisation behind the last weight layer, or None."""
+        return output_normalisation(self.network)
+
+    @property
+    def _states(self) -> tuple[State, State]:
+        """In front of the normalisation of the outputs (or the outputs themselves), and at the outputs."""
+        return self.once("states", self._propagate)
+
+    def _propagate(self) -> tuple[State, State]:
+        last, n_behind = self.last, len(layers_behind(self.network))
+        state = _inputs(self.network, self._n_samples, self.q0, self.c0, self.inputs, self._keep)
+        layers = self.network.layers[_n_relabelling(self.network) :]
+        before = state
+        # Overflow is reported by `gathered`, in one sentence that names the layer.
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            for i, layer in enumerate(layers):
+                if i >= len(layers) - n_behind and layer is not last:
+                    layer.as_outputs(state.moments, state.shape[0])  # or there is no theory
+                state = layer.propagate(state)
+                before = before if layer is last else state
+        return before, state
+
+    @property
+    def order_parameters(self) -> OrderParameters:
+        """Order parameters, as of `mfdnn.order_parameters`."""
+        return self.once("order_parameters", lambda: gathered(self._states[1], self.network.couples_samples))
+
+    @property
+    def records(self) -> tuple[WeightRecord, ...]:
+        """What was met at every weight layer."""
+        return self._states[1].records
+
+    @property
+    def tangents(self) -> Tangents:
+        """Tangent kernels at the outputs, by groups of parameters."""
+        return self._states[1].tangents
+
+    @property
+    def tangents_before(self) -> Tangents:
+        """The same in front of a normalisation of the outputs."""
+        return self._states[0].tangents
+
+    @property
+    def outputs(self) -> Pairs:
+        """Moments of the outputs, before they are normalised."""
+        return self._states[0].moments
+
+    @property
+    def output_law(self) -> OutputLaw | None:
+        """What the normalisation of the outputs makes of the Fisher information; None without one."""
+        last = self.last
+        if last is None:
+            return None
+        return self.once("output_law", lambda: last.as_outputs(self.outputs, self.network.n_outputs))
+
+    def body(self) -> MeanField:
+        """The network without the normalisation of its outputs, on the same data; nothing is computed again."""
+        return self if self.last is None else self.once("body", self._body)
+
+    def _body(self) -> MeanField:
+        other = MeanField.__new__(MeanField)
+        other.__setstate__(self.__getstate__())
+        other.network = Network(self.network.input_shape, self.network.layers[:-1])
+        before, _ = self._states
+        other._known = {"states": (before, before)}
+        return other
+
+
+def as_mean_field(
+    net: Network | MeanField,
+    n_samples: int | None = None,
+    q0: Any = None,
+    c0: Any = None,
+    *,
+    inputs: Any = None,
+    keep: Keep | None = None,
+) -> MeanField:
+    """A network and its data as a `MeanField`, with `keep` a partial one; beside one that is there data are refused."""
+    if not isinstance(net, MeanField):
+        if keep is not None:
+            return MeanField.partial(net, n_samples, q0, c0, inputs, keep)
+        return MeanField(net, n_samples, q0, c0, inputs=inputs)
+    refuse_data(net, n_samples=n_samples, q0=q0, c0=c0, inputs=inputs)
+    return net
+
+
+def refuse_data(known: MeanField, **data: Any) -> None:
+    """Raise a ValueError for data beside a `MeanField`, which has its own."""
+    given = [f"`{name}`" for name, value in data.items() if value is not None]
+    if given:
+        them = "it" if len(given) == 1 else "them"
+        raise ValueError(
+            f"`net` is {known!r}, which has its own data, got {' and '.join(given)} too; drop {them}."
+        )
+
+
+def order_parameters(
+    net: Network | MeanField,
+    q0: Any = None,
+    c0: Any = None,
+    *,
+    inputs: np.ndarray | None = None,
+    n_samples: int | None = None,
+) -> OrderParameters:
+    r"""Order parameters of an infinitely wide random network.
+
+    In a fully connected network, for :math:`l = 1, \dots, L` (the hats for the layer's input),
+
+    .. math::
+        q^l &= \sigma_w^2 \hat q^{l-1} + \sigma_b^2, & \hat q^l &= E[\phi(u)^2],
+        \\
+        q_{st}^l &= \sigma_w^2 \hat q_{st}^{l-1} + \sigma_b^2, & \hat q_{st}^l &= E[\phi(u)\,\phi(v)],
+        \\
+        \tilde q^l &= \sigma_w^2 \tilde q^{l+1} E[\phi'(u)^2], &
+        \tilde q_{st}^l &= \sigma_w^2 \tilde q_{st}^{l+1} E[\phi'(u)\,\phi'(v)],
+
+    with (u, v) Gaussian of variance :math:`q^l` and covariance :math:`q_{st}^l`, and
+    :math:`\tilde q^L = \tilde q_{st}^L = 1`. Other layers follow their own algebra (`mfdnn.layers`).
+
+    Parameters
+    ----------
+    net : Network or MeanField
+        A network with linear outputs: its last layer is a weight layer. Or one with its data, without others.
+    q0 : float or array_like, optional
+        Mean square of an input unit, :math:`\hat q^0 \ge 0`. Default: 1.
+    c0 : float or array_like, optional
+        Correlation of two inputs, :math:`\hat q_{st}^0 / \hat q^0`, in [-1, 1]. Broadcasts with `q0` to shape
+        S. Default: 0.
+    inputs : array_like, shape (T, M_0) or (T, *input_shape), optional
+        Given inputs instead of exchangeable random ones: one entry per input, and per pair. They determine,
+        and so exclude, `q0` and `c0`.
+    n_samples : int, optional
+        T, which matters to layers that couple samples. Default: infinitely many, or the rows of `inputs`.
+
+    Returns
+    -------
+    OrderParameters
+
+    Raises
+    ------
+    ValueError
+        Outputs that are not linear, negative `q0`, `c0` outside [-1, 1], `inputs` of another width than the
+        network's, both `inputs` and `q0` or `c0`, or values beyond the range of floating-point numbers (an
+        OverflowError too). `NoTheory`, a ValueError too: a layer without a law, an activation that jumps.
+    MemoryError
+        The (L, T, T) fields of given inputs do not fit.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([784, 1000, 1000, 10], "relu", sigma_w2=2.0, sigma_b2=0.1)
+    >>> op = mfdnn.order_parameters(net)
+    >>> op.q
+    array([2.1, 2.2, 2.3])
+    >>> op.chi
+    array([1., 1., 1.])
+    >>> op.c.round(4)
+    array([0.0476, 0.3724, 0.5474])
+
+    Notes
+    -----
+    Accuracy: that of the Gaussian integrals, 1e-10 relative to :math:`E[\phi^2]` and :math:`E[\phi'^2]` in
+    each layer. `q0` = 0 is allowed: two zero inputs coincide, so that c = 1 in every layer. Uniform biases (those of
+    uniform weights) count by their variance, as if they were Gaussian: where they make up half of q, q_hat of tanh is
+    5 % low and that of relu and gelu right within 2 %; PyTorch's, a share of 1/fan_in, do not matter.
+
+    Cost: milliseconds for exchangeable inputs. The fields of T given inputs are 3 L T^2 floats; O(L T^2) time for
+    integrals, and O(L^2 T^2) for products of numbers, which take longer from some forty layers on.
+
+    References
+    ----------
+    Poole et al. 2016, "Exponential expressivity in deep neural networks through transient chaos",
+    arXiv:1606.05340. Schoenholz et al. 2017, "Deep information propagation", arXiv:1611.01232. Karakida,
+    Akaho & Amari 2019, "Universal statistics of Fisher information in deep neural networks: mean field
+    approach", arXiv:1806.01316 (whose notation this is).
+    """
+    return as_mean_field(net, n_samples, q0, c0, inputs=inputs, keep=Keep(shares=False)).order_parameters
+
+
+def layers_behind(net: Network) -> list[Layer]:
+    """The layers behind the last one that has weights."""
+    last = max(i for i, layer in enumerate(net.layers) if layer.total_weight_layers)
+    return list(net.layers[last + 1 :])
+
+
+def output_normalisation(net: Network) -> Layer | None:
+    """The normalisation behind the last weight layer, or None."""
+    behind = layers_behind(net)
+    norms = [layer for layer in behind if layer.normalises]
+    if len(norms) > 1:
+        raise NoTheory(
+            f"`net` may have one normalisation behind its last weight layer, got {behind}; keep one of them."
+        )
+    if norms and norms[0] is not behind[-1]:
+        raise NoTheory(
+            f"`net` may have a normalisation of its outputs as its last layer only, got {behind}; put it last."
+        )
+    return norms[0] if norms else None
+
+
+def check_correlation(c0: Any, n_samples: int) -> None:
+    """Raise a ValueError for correlations that no `n_samples` inputs can have."""
+    lowest = finite_array("c0", c0).min(initial=1.0)
+    if lowest < lowest_correlation(n_samples):
+        raise ValueError(
+            f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
+            f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."
+        )
+
+
+def _check_network(net: Any) -> None:
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
+    last = net.layers[-1]
+    while last.children:
+        last = last.children[-1]
+    if last.activation is not None:
+        raise NoTheory(
+            f"`net` must have linear outputs for now, but it ends in {last!r}; end it with a `Dense` layer."
+        )
+    weights, shape = net.weight_layers[-1]
+    if (channels := weights.output_shape(shape)[0]) < net.n_outputs:
+        raise NoTheory(
+            f"`net` has {net.n_outputs} outputs at the sites of {channels} channels, which share weights, while theory "
+            "is of outputs that do not; end it with a `Dense` layer, or with a mean over sites."
+        )
+
+
+def _statistics(q0: Any, c0: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean square and correlation of exchangeable inputs, of one shape."""
+    variance, correlation = nonnegative_array("q0", q0), finite_array("c0", c0)
+    if np.any(np.abs(correlation) > 1):
+        worst = correlation.ravel()[np.argmax(np.abs(correlation))]
+        raise ValueError(
+            f"`c0` is a correlation and must lie in [-1, 1], got {worst:g}; divide the covariance by `q0`."
+        )
+    try:
+        variance, correlation = np.broadcast_arrays(variance, correlation)
+    except ValueError:
+        raise ValueError(
+            f"`q0` and `c0` must broadcast, got shapes {variance.shape} and {correlation.shape}; reshape one."
+        ) from None
+    return variance, correlation
+
+
+def _n_relabelling(net: Network) -> int:
+    """How many layers at its inputs give them another shape alone, as `Flatten` does."""
+    return next(i for i, layer in enumerate(net.layers) if not layer.relabels)
+
+
+def _shape_behind(net: Network, n: int) -> tuple[int, ...]:
+    """The shape behind n layers."""
+    shape = net.input_shape
+    for layer in net.layers[:n]:
+        shape = layer.output_shape(shape)
+    return shape
+
+
+def _inputs(
+    net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: np.ndarray | None, keep: Keep
+) -> State:
+    """The state that enters the first layer that does not just give them another shape."""
+    shape = _shape_behind(net, _n_relabelling(net))
+    if inputs is not None:
+        x = inputs.reshape(len(inputs), shape[0], -1)
+        return State(given_moments(x), x.mean(axis=1), shape, False, Tangents(keep))
+    n_sites = prod(shape[1:])
+    require_memory(
+        8.0 * q0.size * n_sites**2 * (20 + 2 * net.n_weight_layers),
+        f"the order parameters of inputs with {n_sites} sites",
+        "take smaller inputs",
+    )
+    sites = np.eye(n_sites)
+    one = q0[..., None, None] * sites
+    moments = Exchangeable(one, (q0 * c0)[..., None, None] * sites, n_samples)
+    return State(moments, np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep))
+
+
+def _require_memory(net: Network, n: int, keep: Keep) -> None:
+    # Measured: moments on both sides of every weight layer; its errors, and its share if that is kept, both of them
+    # twice while a layer maps them; 14 more are work space of one layer, or what `fisher_statistics` adds.
+    matrices = (3 * keep.signal + 4 * keep.errors + 2 * keep.shares) * net.n_weight_layers + 14
+    sites = prod(_shape_behind(net, _n_relabelling(net))[1:])
+    job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
+    require_memory(8.0 * (n * sites) ** 2 * matrices, job, "take fewer `inputs`")
