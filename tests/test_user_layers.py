@@ -9,7 +9,8 @@ import pytest
 from user_layers import CircularConv, RMSNorm, SiteMean
 
 import mfdnn
-from mfdnn.layers import BatchNorm, Dense, Flatten, MeanSubtraction, Pointwise, Residual
+from mfdnn.datasets import gaussian_inputs
+from mfdnn.layers import BatchNorm, Dense, Flatten, Layer, MeanSubtraction, Pointwise, Residual
 from mfdnn.sampled import dual
 from mfdnn.sampled.coordinates import Coordinates
 from mfdnn.training.curvature import LargestEigenvalue
@@ -254,3 +255,287 @@ def test_float32_stays_float32():
     single, exact = mfdnn.fisher_spectrum(one, X), mfdnn.fisher_spectrum(double, X)
     assert one(X).dtype == one.vjp(X, np.ones((T, C))).dtype == np.float32
     assert np.abs(single.eigenvalues - exact.eigenvalues).max() < 1e-5 * exact.largest
+
+
+# -- theory -------------------------------------------------------------------------------------------------------
+# Derived for this project: independent N(0, 1) pixels in three colours, two circular convolutions of 3 taps and 128
+# channels, a readout; all layers with the same variances. Kernel of a sample with itself, and of two.
+KNOWN = [
+    ("relu", 2.0, 0.1, 8, Flatten, 1541.6, 681.1761),
+    ("relu", 2.0, 0.1, 32, Flatten, 4920.8, 2461.4335),
+    ("relu", 2.0, 0.1, 8, SiteMean, 211.1926, 161.9343810051),
+    ("relu", 2.0, 0.1, 64, SiteMean, 168.0917, 161.9343810051),
+    ("erf", 3.0, 0.64, 8, Flatten, 959.4846, 219.7929),
+    ("erf", 3.0, 0.64, 8, SiteMean, 92.0791, 49.9341250065),
+]
+
+
+def convolutional(phi, sigma_w2, sigma_b2, n, last, channels=128, n_outputs=1, behind=(), conv=CircularConv):
+    """Two convolutions, on a ring of n sites and three colours, with layers behind the first."""
+    layers = [conv(channels, 3, sigma_w2, sigma_b2), *behind, Pointwise(phi)]
+    layers += [conv(channels, 3, sigma_w2, sigma_b2), Pointwise(phi), last()]
+    return mfdnn.Network((3, n), [*layers, Dense(n_outputs, sigma_w2, sigma_b2)])
+
+
+@pytest.mark.parametrize(("phi", "w", "b", "n", "last", "one", "two"), KNOWN)
+def test_kernels_of_convolutions(phi, w, b, n, last, one, two):
+    net = convolutional(phi, w, b, n, last)
+    found = mfdnn.ntk_statistics(net, 100)
+    digits = [f"{value:.10f}".rstrip("0") for value in (one, two)]
+    for value, text in zip((found.mean, found.off_diagonal), digits, strict=True):
+        assert abs(value - float(text)) <= 0.6 * 10.0 ** -len(text.split(".")[1])  # as many as are known
+    fim = mfdnn.fisher_statistics(net, 100)
+    assert fim.mean == pytest.approx(found.mean / net.n_parameters, rel=1e-14)
+    assert fim.largest == pytest.approx((found.mean + 99 * found.off_diagonal) / 100, rel=1e-14)
+    assert fim.second_moment == pytest.approx(
+        (found.mean**2 + 99 * found.off_diagonal**2) / (100 * net.n_parameters), rel=1e-14
+    )
+
+
+@pytest.mark.parametrize("phi", ["relu", "erf"])
+def test_circular_convolutions_of_independent_pixels_are_fully_connected(phi):
+    """Every site sees the same: what matters are fan-ins, taps and sites counted."""
+    net, plain = convolutional(phi, 2.0, 0.1, 8, Flatten), mfdnn.mlp([9, 384, 128 * 8, 1], phi, 2.0, 0.1)
+    for parameterisation in ("standard", "ntk"):
+        found, expected = (
+            mfdnn.ntk_statistics(which, 50, parameterisation=parameterisation) for which in (net, plain)
+        )
+        assert found.mean == pytest.approx(expected.mean, rel=1e-13)
+        assert found.off_diagonal == pytest.approx(expected.off_diagonal, rel=1e-13)
+    op, of_plain = mfdnn.order_parameters(net), mfdnn.order_parameters(plain)
+    for name in ("q", "q_st", "q_hat", "q_hat_st", "q_tilde", "q_tilde_st"):
+        np.testing.assert_allclose(getattr(op, name), getattr(of_plain, name), rtol=1e-13)
+
+
+def test_kernel_of_given_images():
+    """Of neural-tangents 0.6.5, whose relu is good to 4e-9 of a sample with itself."""
+    X = np.random.default_rng(0).standard_normal((4, 8, 3)).swapaxes(1, 2)
+    relu = Pointwise("relu")
+    layers = [
+        CircularConv(64, 3, 2.0, 0.1),
+        relu,
+        CircularConv(32, 3, 2.0, 0.1),
+        relu,
+        Flatten(),
+        Dense(1, 2.0, 0.1),
+    ]
+    theta = mfdnn.ntk(mfdnn.Network((3, 8), layers), X, parameterisation="ntk")
+    assert theta[0, 0] == pytest.approx(5.000165383113328, rel=4e-9)
+    assert theta[0, 1] == pytest.approx(1.2762300947433822, rel=1e-13)
+    # relu halves what He weights double, so that q grows by the bias variance and errors do not change.
+    expected = 6 * np.mean(X**2, axis=(1, 2)) + 0.1 + 0.2 + 0.3
+    np.testing.assert_allclose(np.diagonal(theta), expected, rtol=1e-14)
+
+
+class KnownUnits(CircularConv):
+    def ntk_units(self, shape):
+        return float(np.sqrt(self.sigma_w2 / self.fan_in(shape))), float(np.sqrt(self.sigma_b2))
+
+
+OF_THEORY = {
+    "flattened": lambda: convolutional("relu", 2.0, 0.1, 4, Flatten, 40),
+    "mean over sites": lambda: convolutional("tanh", 2.0, 0.1, 4, SiteMean, 40, 2),
+    "normalised sites": lambda: convolutional("tanh", 2.0, 0.1, 4, Flatten, 40, behind=[RMSNorm()]),
+    "normalised units": lambda: mfdnn.Network(
+        30, [Dense(50, 1.5, 0.1), RMSNorm(), tanh(), Dense(50, 1.5, 0.1), tanh(), dense(2)]
+    ),
+    "in a block": lambda: mfdnn.Network(
+        (3, 4), [CircularConv(40, 3), Residual([tanh(), CircularConv(40, 3)], 0.7), SiteMean(), dense(1)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_THEORY)
+def test_theory_and_simulation_are_one_call_apart(name):
+    net = OF_THEORY[name]()
+    X = np.random.default_rng(0).standard_normal((12, *net.input_shape))
+    wide = mfdnn.MeanField(net, inputs=X)
+    fim = mfdnn.fisher_statistics(wide)
+    assert mfdnn.fisher_statistics(net, inputs=X.reshape(12, -1)).to_dict() == fim.to_dict()
+    assert mfdnn.max_learning_rate(wide).value == 2 / fim.largest
+    theta = mfdnn.ntk(wide)
+    assert fim.largest == pytest.approx(np.linalg.eigvalsh(theta)[-1] / 12, rel=1e-13)
+    assert fim.mean == pytest.approx(net.n_outputs * np.trace(theta) / 12 / net.n_parameters, rel=1e-13)
+    table = mfdnn.compare(wide, n_networks=10, rng=0)
+    assert [row for row in table.rows if row.agrees is False] == []
+    assert sum(row.agrees is True for row in table.rows) >= 18
+    random = mfdnn.compare(net, 12, n_networks=10, rng=0)
+    outputs = f"[{net.n_weight_layers}]"  # few, hence far from normal over networks
+    refuted = [row for row in random.rows if row.agrees is False]
+    assert [row for row in refuted if not row.quantity.endswith(outputs)] == []
+    assert random.row("mean").agrees
+
+
+@pytest.mark.parametrize("last", [Flatten, SiteMean])
+def test_metrics_of_features_and_kernels_in_other_units(last):
+    net = convolutional("tanh", 2.0, 0.1, 4, last, 40, 2, conv=KnownUnits)
+    X = np.random.default_rng(0).standard_normal((10, 3, 4))
+    metric, theta = mfdnn.feature_statistics(net, inputs=X), mfdnn.ntk(net, X, parameterisation="ntk")
+    assert metric.n_features == 3 * 4 + 40 * 4 + (40 * 4 if last is Flatten else 40)
+    values, kernels = [], []
+    for one in (mfdnn.sample(net, rng=i) for i in range(12)):
+        found = mfdnn.feature_spectrum(one, X)
+        assert found.n_features == metric.n_features
+        values.append([found.mean, found.largest])
+        whole = mfdnn.empirical_ntk(one, X, parameterisation="ntk").reshape(2, 10, 2, 10)
+        kernels.append((whole[0, :, 0] + whole[1, :, 1]) / 2)
+    # Four standard errors, and relative O(1/M): 3/40.
+    for found, expected in ((values, np.array([metric.mean, metric.largest])), (kernels, theta)):
+        error = np.std(found, axis=0, ddof=1) / np.sqrt(12)
+        size = np.diagonal(expected).max() if expected.ndim == 2 else expected
+        spread = (
+            np.array([1.0, 2.0]) if expected.ndim == 1 else 1.0
+        )  # two outliers split: the larger lies above
+        assert np.all(np.abs(np.mean(found, axis=0) - expected) < 4 * error + 3 / 40 * spread * size)
+
+
+class Unknown(RMSNorm):
+    no_theory = "`Unknown` has no law of infinite width: nobody has found it."
+    propagate = Layer.propagate
+
+
+def test_without_a_law_networks_are_sampled_and_theory_says_why(monkeypatch):
+    net = convolutional("tanh", 2.0, 0.1, 4, Flatten, 6, behind=[Unknown()])
+    X = np.random.default_rng(0).standard_normal((8, 3, 4))
+    spectrum = mfdnn.fisher_spectrum(mfdnn.sample(net, rng=0), X)
+    assert spectrum.largest > spectrum.mean > 0
+    ens = mfdnn.ensemble(net, inputs=X, n_networks=2, rng=0)
+    assert ens.values["lambda_max"].shape == (2,)
+
+    def never(*args, **options):
+        raise AssertionError("a network was drawn")
+
+    monkeypatch.setattr("mfdnn.sampled.network.SampledNetwork.__init__", never)
+    for theory in (
+        mfdnn.order_parameters,
+        mfdnn.fisher_statistics,
+        mfdnn.feature_statistics,
+        mfdnn.max_learning_rate,
+        mfdnn.ntk_statistics,
+        mfdnn.compare,
+        mfdnn.report,
+        lambda net: mfdnn.ntk(net, X),
+        lambda net: mfdnn.compare(net, inputs=X),
+        lambda net: mfdnn.report(net, inputs=X),
+        lambda net: mfdnn.fisher_statistics(mfdnn.MeanField(net, inputs=X)),
+    ):
+        with pytest.raises(mfdnn.NoTheory) as reason:
+            theory(net)
+        assert str(reason.value) == Unknown.no_theory
+    plain = mfdnn.Network(5, [dense(), tanh(), Bare(), dense()])
+    with pytest.raises(
+        mfdnn.NoTheory, match=r"`Bare\(\)` has no law of infinite width \(`propagate`\); sample such"
+    ):
+        mfdnn.fisher_statistics(plain)
+
+
+class Bare(Layer):
+    def __repr__(self):
+        return "Bare()"
+
+
+def test_outputs_that_share_weights_have_no_theory():
+    net = mfdnn.Network((3, 4), [CircularConv(8, 2), tanh(), CircularConv(2, 2), Flatten()])
+    with pytest.raises(mfdnn.NoTheory, match="has 8 outputs at the sites of 2 channels, which share weights"):
+        mfdnn.fisher_statistics(net)
+    assert mfdnn.fisher_spectrum(mfdnn.sample(net, rng=0), np.ones((5, 12))).n_outputs == 8
+
+
+# -- what could be silently wrong --------------------------------------------------------------------------------
+
+
+class Halved(mfdnn.Dense):
+    """A dense layer with another arithmetic: W x / 2 + b."""
+
+    def forward(self, x, parameters, trace):
+        return super().forward(x / 2, parameters, trace)
+
+    def backward(self, delta, parameters, trace, collected):
+        return super().backward(delta, parameters, trace, collected) / 2
+
+
+class Sequence(Layer):
+    """Layers one after the other."""
+
+    def __init__(self, *layers):
+        self.children = layers
+
+    def output_shape(self, shape):
+        for layer in self.children:
+            shape = layer.output_shape(shape)
+        return shape
+
+    def propagate(self, state):
+        for layer in self.children:
+            state = layer.propagate(state)
+        return state
+
+    def forward(self, x, parameters, trace):
+        for layer in self.children:
+            x = layer.forward(x, parameters, trace)
+        return x
+
+    def pushforward(self, dx, parameters, tangents, trace):
+        for layer in self.children:
+            dx = layer.pushforward(dx, parameters, tangents, trace)
+        return dx
+
+    def backward(self, delta, parameters, trace, collected):
+        for layer in reversed(self.children):
+            delta = layer.backward(delta, parameters, trace, collected)
+        return delta
+
+
+def test_another_arithmetic_inherits_no_law_and_no_gram():
+    one = mfdnn.sample(mfdnn.Network(5, [Halved(20, 2.0), mfdnn.Pointwise("tanh"), mfdnn.Dense(2)]), rng=0)
+    X = gaussian_inputs(6, 5, rng=1)
+    J = np.array([one.vjp(X, e.reshape(6, 2)) for e in np.eye(12)])
+    largest = np.linalg.eigvalsh(J @ J.T / 6)[-1]
+    assert mfdnn.fisher_spectrum(one, X).largest == pytest.approx(largest, rel=1e-12)
+    with pytest.raises(mfdnn.NoTheory, match=r"Halved.* has no law of infinite width"):
+        mfdnn.fisher_statistics(one.network)
+
+
+def test_a_composite_has_the_traits_of_its_children():
+    norm, phi = mfdnn.BatchNorm(affine=False), mfdnn.Pointwise("tanh")
+    plain = [mfdnn.Dense(20, 2.0), norm, phi, mfdnn.Dense(2)]
+    composite = mfdnn.Network(5, [Sequence(mfdnn.Dense(20, 2.0), norm, phi), mfdnn.Dense(2)])
+    assert composite.couples_samples and composite.n_weight_layers == 2
+    X = gaussian_inputs(6, 5, rng=1)
+    found, expected = (
+        mfdnn.fisher_spectrum(mfdnn.sample(net, rng=0), X).largest
+        for net in (composite, mfdnn.Network(5, plain))
+    )
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert (
+        mfdnn.fisher_statistics(composite, 9).largest
+        == mfdnn.fisher_statistics(mfdnn.Network(5, plain), 9).largest
+    )
+
+
+def test_what_a_layer_makes_of_few_outputs_it_says_itself():
+    net = mfdnn.Network(5, [mfdnn.Dense(20), mfdnn.Pointwise("tanh"), mfdnn.Dense(3), RMSNorm()])
+    with pytest.raises(mfdnn.NoTheory, match=r"RMSNorm\(\) stands behind the last weights"):
+        mfdnn.fisher_statistics(net)
+    assert mfdnn.fisher_spectrum(mfdnn.sample(net, rng=0), np.eye(5)).largest > 0
+
+
+def test_units_whose_means_differ_between_inputs_are_refused():
+    layers = [mfdnn.Dense(30), mfdnn.BatchNorm(1, 1), mfdnn.Residual([mfdnn.Dense(30)]), RMSNorm()]
+    net = mfdnn.Network(5, [*layers, mfdnn.Pointwise("relu"), mfdnn.Dense(2)])
+    with pytest.raises(mfdnn.NoTheory, match="one mean for all inputs, but they have means from"):
+        mfdnn.order_parameters(net, inputs=gaussian_inputs(9, 5, rng=0))
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_report_of_images(rows):
+    conv = CircularConv(12, 3)
+    net = mfdnn.Network((3, 4), [conv, mfdnn.Pointwise("relu"), mfdnn.Flatten(), mfdnn.Dense(2)])
+    X = np.random.default_rng(0).standard_normal((7, 3, 4))
+    page = mfdnn.report(net, n_networks=2, inputs=X.reshape(7, 12) if rows else X, rng=0)
+    assert "12" in str(page)
+    ens = mfdnn.ensemble(net, n_networks=2, inputs=X, rng=0)
+    assert (
+        mfdnn.compare(net, inputs=X.reshape(7, 12), ensemble=ens).to_dict()
+        == mfdnn.compare(net, ensemble=ens).to_dict()
+    )

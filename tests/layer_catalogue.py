@@ -1,0 +1,146 @@
+"""All layers in all placements: a new class joins by one line of `LAYERS`.
+
+An entry makes a layer that n units or channels leave (only weight layers and blocks ask), names its placements, and
+says where theory refuses it: at all inputs ("always"), or at given ones alone ("given").
+"""
+
+from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from user_layers import CircularConv, RMSNorm, SiteMean
+
+import mfdnn
+from mfdnn.layers import BatchNorm, Dense, Flatten, LayerNorm, MeanSubtraction, Pointwise, Residual
+
+SITES = 3
+
+
+def swish(x):
+    """A user's own activation."""
+    return x / (1 + np.exp(-x))
+
+
+def dense(n):
+    return Dense(n, 1.5, 0.1)
+
+
+def conv(n):
+    return CircularConv(n, 2, 1.5, 0.1)
+
+
+def tanh():
+    return Pointwise("tanh")
+
+
+# Each takes a maker of layers, the width n and the number c of outputs; the networks are as wide as their inputs.
+PLACEMENTS = {
+    "first": lambda make, n, c: (n, [make(n), dense(n), tanh(), dense(c)]),
+    "between weights": lambda make, n, c: (n, [dense(n), make(n), dense(c)]),
+    "before activation": lambda make, n, c: (n, [dense(n), make(n), tanh(), dense(c)]),
+    "after activation": lambda make, n, c: (n, [dense(n), tanh(), make(n), dense(c)]),
+    "first in a block": lambda make, n, c: (
+        n,
+        [dense(n), Residual([make(n), dense(n), tanh()], 0.7), dense(c)],
+    ),
+    "last in a block": lambda make, n, c: (n, [dense(n), Residual([tanh(), dense(n), make(n)]), dense(c)]),
+    "outputs": lambda make, n, c: (n, [dense(n), tanh(), make(c)]),
+    "behind outputs": lambda make, n, c: (n, [dense(n), tanh(), dense(c), make(c)]),
+    "sites, first": lambda make, n, c: ((n, SITES), [make(n), conv(n), tanh(), Flatten(), dense(c)]),
+    "sites, between weights": lambda make, n, c: ((n, SITES), [conv(n), make(n), Flatten(), dense(c)]),
+    "sites, before activation": lambda make, n, c: (
+        (n, SITES),
+        [conv(n), make(n), tanh(), conv(n), Flatten(), dense(c)],
+    ),
+    "sites, after activation": lambda make, n, c: (
+        (n, SITES),
+        [conv(n), tanh(), make(n), Flatten(), dense(c)],
+    ),
+    "sites, in a block": lambda make, n, c: (
+        (n, SITES),
+        [conv(n), Residual([tanh(), make(n), conv(n)], 0.7), Flatten(), dense(c)],
+    ),
+    "sites, merged first": lambda make, n, c: ((n, SITES), [make(n), dense(n), tanh(), dense(c)]),
+    "sites, merged before activation": lambda make, n, c: ((n, SITES), [conv(n), make(n), tanh(), dense(c)]),
+    "sites, merged": lambda make, n, c: ((n, SITES), [conv(n), tanh(), make(n), dense(c)]),
+    "sites, merged outputs": lambda make, n, c: ((n, SITES), [conv(n), tanh(), conv(c), make(c)]),
+}
+
+UNITS = ("between weights", "first in a block", "last in a block", "sites, between weights")
+NORMS = (
+    "first",
+    "before activation",
+    "after activation",
+    "first in a block",
+    "last in a block",
+    "behind outputs",
+)
+BLOCKS = ("first", "before activation", "after activation", "last in a block")
+WITH_SITES = ("sites, first", "sites, before activation", "sites, after activation", "sites, in a block")
+WEIGHTS = ("first", "before activation", "after activation", "last in a block", "outputs")
+MERGING = ("sites, merged first", "sites, merged before activation", "sites, merged")
+
+
+class Entry(NamedTuple):
+    make: object
+    placements: tuple
+    refused: MappingProxyType = MappingProxyType({})
+
+
+NOT_GAUSSIAN = {"after activation": "always", "first": "given"}  # BatchNorm at random inputs has a law
+NO_ACTIVATION = {"after activation": "always", "first": "always"}  # what begins with one
+
+LAYERS = {
+    "Dense": Entry(dense, WEIGHTS),
+    "Dense uniform": Entry(partial(Dense, sigma_w2=1.5, weights="uniform"), WEIGHTS),
+    "Dense orthogonal": Entry(partial(Dense, sigma_w2=1.5, weights="orthogonal"), WEIGHTS),
+    "Dense without bias": Entry(partial(Dense, sigma_w2=1.5, bias=False), WEIGHTS),
+    "Pointwise relu": Entry(
+        lambda n: Pointwise("relu"), (*UNITS, "first", "after activation"), NO_ACTIVATION
+    ),
+    "Pointwise tanh": Entry(lambda n: tanh(), UNITS),
+    "Pointwise of one's own": Entry(lambda n: Pointwise(swish), UNITS),
+    "Residual": Entry(lambda n: Residual([tanh(), dense(n)]), BLOCKS, NO_ACTIVATION),
+    "Residual ends in tanh": Entry(
+        lambda n: Residual([dense(n), tanh()], 0.7), BLOCKS, {"before activation": "always"}
+    ),
+    "Residual nested": Entry(lambda n: Residual([dense(n), Residual([tanh(), dense(n)], 0.7)], 0.5), BLOCKS),
+    "Residual of means": Entry(  # both signals of the inner sum have one
+        lambda n: Residual([dense(n), Pointwise("relu"), Residual([dense(n), Pointwise("relu")], 0.7)]),
+        ("first", "after activation"),
+    ),
+    "Residual with sites": Entry(lambda n: Residual([conv(n), tanh(), conv(n)], 0.7), WITH_SITES),
+    "MeanSubtraction": Entry(lambda n: MeanSubtraction(), NORMS),
+    "BatchNorm": Entry(lambda n: BatchNorm(), NORMS, NOT_GAUSSIAN),
+    "BatchNorm with gain": Entry(lambda n: BatchNorm(1.2, 0.3, eps=0.1), NORMS, NOT_GAUSSIAN),
+    "BatchNorm not affine": Entry(lambda n: BatchNorm(affine=False), NORMS, NOT_GAUSSIAN),
+    "LayerNorm": Entry(lambda n: LayerNorm(), NORMS),
+    "LayerNorm with gain": Entry(lambda n: LayerNorm(1.2, 0.3, eps=0.1), NORMS),
+    "LayerNorm not affine": Entry(lambda n: LayerNorm(affine=False), NORMS),
+    "Flatten": Entry(
+        lambda n: Flatten(),
+        ("first", "before activation", *MERGING),
+        {"sites, merged before activation": "always"},
+    ),
+    "CircularConv": Entry(conv, WITH_SITES),
+    "RMSNorm": Entry(lambda n: RMSNorm(), (*NORMS[:-1], *WITH_SITES)),
+    "SiteMean": Entry(lambda n: SiteMean(), (*MERGING, "sites, merged outputs")),
+}
+
+
+def network(layer, placement, n=5, c=3):
+    """The network of an entry in a placement, of width n with c outputs."""
+    return mfdnn.Network(*PLACEMENTS[placement](LAYERS[layer].make, n, c))
+
+
+CATALOGUE = {
+    f"{layer}, {placement}": partial(network, layer, placement)
+    for layer, entry in LAYERS.items()
+    for placement in entry.placements
+}
+REFUSED = {
+    f"{layer}, {placement}": when
+    for layer, entry in LAYERS.items()
+    for placement, when in entry.refused.items()
+}
