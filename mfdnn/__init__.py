@@ -4,7 +4,7 @@ From an activation to order parameters, phase diagrams, Fisher statistics and a 
 sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma_b2``: arguments are always variances.
 """
 
-from ._errors import NoTheory
+from ._support.errors import NoTheory
 from .activations import Activation, activation, activation_names
 from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .ensemble import Comparison, Ensemble, compare, ensemble

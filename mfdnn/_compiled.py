@@ -53,13 +53,13 @@ __all__ = [
     "variance_path",
 ]
 
-_CACHE = os.environ.get("MFDNN_NUMBA_CACHE", "1") != "0"
+_CACHE = os.environ.get("mfdnnNUMBA_CACHE", "1") != "0"
 
 
 def jit(function: Callable) -> Callable:
     """The one jit policy: release the GIL, cache on disk, C division; no fastmath, no parallel.
 
-    ``MFDNN_NUMBA_CACHE=0`` turns the disk cache off; where no cache folder can be written, compile in memory.
+    ``mfdnnNUMBA_CACHE=0`` turns the disk cache off; where no cache folder can be written, compile in memory.
     ``NUMBA_DISABLE_JIT=1`` leaves kernels to the interpreter, a hundred times slower, with the same arithmetic.
     """
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]

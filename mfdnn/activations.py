@@ -10,7 +10,7 @@ import numpy as np
 
 from ._built_in import BUILT_IN
 from ._pieces import Pieces, resolve
-from ._validation import finite_array, finite_number, one_of
+from ._support.validation import finite_array, finite_number, one_of
 
 __all__ = ["Activation", "activation", "activation_names"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ._input_files import read_matrix
-from ._memory import require_memory
-from ._validation import finite_array, finite_number, input_matrix, positive_integer, variance
+from ._support.files import read_matrix
+from ._support.memory import require_memory
+from ._support.validation import finite_array, finite_number, input_matrix, positive_integer, variance
 
 __all__ = ["OPENML", "digits", "gaussian_inputs", "load_inputs", "openml"]
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ._pairs import expectation, products
-from ._results import unwrap
+from ._support.results import unwrap
+from ._support.validation import finite_array, nonnegative_array
 from ._tables import check_range
-from ._validation import finite_array, nonnegative_array
 from .activations import Activation, activation
 
 __all__ = ["expect", "expect_product"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import NoTheory, OutOfRange
-from ._results import Result, unwrap
-from ._validation import one_of
+from ._support.errors import NoTheory, OutOfRange
+from ._support.results import Result, unwrap
+from ._support.validation import one_of
 from .fisher.kernel import first_block_edge, kernel_of
 from .fisher.outlier import outlier_caution
 from .layers import Keep, Pairs

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ._errors import NoTheory
-from ._memory import require_memory
-from ._results import unwrap
-from ._validation import (
+from ._support.errors import NoTheory
+from ._support.memory import require_memory
+from ._support.results import unwrap
+from ._support.validation import (
     finite_array,
     finite_number,
     input_array,

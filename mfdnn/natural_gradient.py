@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import NoTheory
-from ._results import Result
-from ._validation import finite_array, one_of, positive_integer
+from ._support.errors import NoTheory
+from ._support.results import Result
+from ._support.validation import finite_array, one_of, positive_integer
 from .mean_field import MeanField, output_normalisation, refuse_data
 from .network import Network
 

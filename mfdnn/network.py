@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validation import finite_number, one_of, positive_integer, variance
+from ._support.validation import finite_number, one_of, positive_integer, variance
 from .activations import Activation, activation
 from .layers import Dense, Layer, Pointwise, Residual
 from .phase import critical_point

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import OutOfRange
-from ._results import Result
+from ._support.errors import OutOfRange
+from ._support.results import Result
 from .layers import Given, Pairs, State, Tangents
 
 __all__ = ["OrderParameters", "gathered"]

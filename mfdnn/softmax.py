@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._results import Result
-from ._validation import finite_array
+from ._support.results import Result
+from ._support.validation import finite_array
 
 __all__ = ["SoftmaxCoefficients", "SoftmaxRoot", "softmax", "softmax_coefficients"]
 

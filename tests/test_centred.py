@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse.linalg import eigsh
 from scipy.stats import chi2
 
-from mfdnn._blas import single_blas_thread
+from mfdnn._support.blas import single_blas_thread
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.finite_width import equivalent
 from mfdnn.finite_width.centred import centred_edge

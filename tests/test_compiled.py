@@ -284,7 +284,7 @@ def test_without_a_writable_cache_kernels_are_compiled_in_memory(tmp_path):
         "assert _compiled.table_moments.stats.cache_path is None\n"
         "print(mfdnn.expect('relu', 1.0))"
     )
-    environment = {**os.environ, "MFDNN_NUMBA_CACHE": "0"}
+    environment = {**os.environ, "mfdnnNUMBA_CACHE": "0"}
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )

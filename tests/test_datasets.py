@@ -9,7 +9,8 @@ from urllib.error import HTTPError, URLError
 import numpy as np
 import pytest
 
-from mfdnn import _memory, datasets
+from mfdnn import datasets
+from mfdnn._support import memory as _memory
 from mfdnn.datasets import digits, gaussian_inputs, load_inputs, openml
 from mfdnn.fisher import fisher_statistics
 from mfdnn.network import mlp

@@ -18,7 +18,7 @@ import threadpoolctl
 from ensembles import NET, Counting, same_bits
 
 import mfdnn
-from mfdnn._blas import single_blas_thread
+from mfdnn._support.blas import single_blas_thread
 from mfdnn.ensemble import ensemble, run
 from mfdnn.ensemble.streams import Streams
 from mfdnn.network import mlp
@@ -248,7 +248,7 @@ def test_a_forked_child_begins_without_a_limit():
     """Its parent's threads, one of which may hold the lock, are not there to leave."""
     script = (
         "import os, sys\n"
-        "from mfdnn._blas import _shared, single_blas_thread\n"
+        "from mfdnn._support.blas import _shared, single_blas_thread\n"
         "with single_blas_thread(), _shared.lock:\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"

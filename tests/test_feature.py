@@ -165,7 +165,7 @@ def test_wrong_arguments_of_the_feature_metric_are_named(monkeypatch):
     with pytest.raises(TypeError, match=r"draw one with mfdnn\.sample"):
         feature_spectrum(one_output, np.ones((3, 5)))
     one, X, _ = draw(NETWORKS["gaussian"])
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 1000.0)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 1000.0)
     with pytest.raises(MemoryError, match="feature metric of 20 features and 27 outputs"):
         feature_spectrum(one, X)
 

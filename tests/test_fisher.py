@@ -9,7 +9,7 @@ import pytest
 from scipy.linalg import eigvalsh
 
 import mfdnn
-from mfdnn._blas import single_blas_thread
+from mfdnn._support.blas import single_blas_thread
 from mfdnn.fisher import DENSE_UP_TO, fisher_statistics
 from mfdnn.layers import Dense, Pointwise
 from mfdnn.network import Network, mlp, resnet

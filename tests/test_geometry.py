@@ -131,7 +131,7 @@ def test_eigenvectors_take_no_more_than_predicted(k, monkeypatch):
 
 def test_eigenvectors_predict_their_memory(monkeypatch):
     one, X, _ = draw(TOP["outliers"], 100)
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 2e5)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 2e5)
     with pytest.raises(MemoryError, match=r"2 eigenvectors of 4804 parameters would take .* smaller k"):
         fisher_spectrum(one, X, k=2, eigenvectors=True)
 

@@ -109,10 +109,10 @@ def test_wrong_eigenpairs_are_named(monkeypatch):
         empirical_ntk(one, X, parameterisation="NTK")
     with pytest.raises(TypeError, match=r"draw one with mfdnn\.sample"):
         empirical_ntk(one.network, X)
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 5e3)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 5e3)
     with pytest.raises(MemoryError, match="15 eigenvectors of 135 parameters"):
         fisher_from_ntk(one, X, mu, U)
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 1e3)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 1e3)
     with pytest.raises(MemoryError, match="tangent kernel of 3 outputs at 5 samples"):
         empirical_ntk(one, X)
 

@@ -190,7 +190,7 @@ def test_parameters_that_are_no_weights_enter_the_fisher_information():
 
 def test_memory_is_predicted_for_any_layer(monkeypatch):
     one = mfdnn.sample(mfdnn.Network(5, NETS["centred"]), rng=0)
-    monkeypatch.setattr("mfdnn._memory.available_memory", lambda: 5000.0)  # the matrix of 36^2 takes 10 kB
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 5000.0)  # the matrix of 36^2 takes 10 kB
     with pytest.raises(MemoryError, match="the spectrum of 3 outputs at 12 samples would take"):
         mfdnn.fisher_spectrum(one, np.ones((12, 5)))
 

@@ -45,7 +45,7 @@ class Install:
         self.home = root / "home"
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(Path(mfdnn.__file__).parent, self.package, ignore=ignored)
-        dropped = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "MFDNN_NUMBA_CACHE", "XDG_CACHE_HOME")
+        dropped = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "mfdnnNUMBA_CACHE", "XDG_CACHE_HOME")
         self.environment = {key: value for key, value in os.environ.items() if key not in dropped}
         self.environment |= {"HOME": str(self.home), "PYTHONPATH": str(self.package.parent)}
 

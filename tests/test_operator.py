@@ -225,7 +225,7 @@ def test_a_gram_matrix_that_does_not_fit_is_named(X):
 
 
 def test_memory_is_predicted(X, monkeypatch):
-    monkeypatch.setattr("mfdnn._memory.available_memory", lambda: 4000.0)
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 4000.0)
     for one in (Bare(), WithGram()):
         with pytest.raises(MemoryError, match="the spectrum of 3 outputs at 5 samples would take"):
             mfdnn.fisher_spectrum(one, X)

@@ -292,7 +292,7 @@ def test_infinite_errors_are_named():
 
 def test_memory_is_refused_before_it_is_taken(monkeypatch):
     net = mlp([4, 4, 1], "relu")
-    monkeypatch.setattr("mfdnn._memory.available_memory", lambda: 1.2e4)
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 1.2e4)
     order_parameters(net, inputs=np.ones((7, 4)))  # 28 matrices of 7 x 7 doubles: 10976 bytes
     with pytest.raises(MemoryError, match=r"order parameters of 8 inputs in 2 weight layers .* take fewer"):
         order_parameters(net, inputs=np.ones((8, 4)))

@@ -12,7 +12,14 @@ from mfdnn import papers
 from mfdnn.finite_width import spread_map
 from mfdnn.finite_width.band import outlier_band
 from mfdnn.papers import _signals as signals
-from mfdnn.papers import karakida2019, karakida2021, lambda_max_law, lambda_max_map, poole2016, schoenholz2017
+from mfdnn.papers import (
+    karakida2019,
+    karakida2021,
+    lambda_max_law,
+    lambda_max_map,
+    poole2016,
+    schoenholz2017,
+)
 from mfdnn.papers import karakida2019_normalization as normalization
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from mfdnn._results import GridResult, Result
+from mfdnn._support.results import GridResult, Result
 from mfdnn.activations import activation
 from mfdnn.phase import phase_diagram
 

@@ -8,8 +8,8 @@ import naive
 import numpy as np
 import pytest
 
-import mfdnn._memory
-from mfdnn import _lanczos as lanczos
+import mfdnn._support.memory
+from mfdnn._support import lanczos as lanczos
 from mfdnn.layers import BatchNorm, Dense, Layer, Pointwise, Residual
 from mfdnn.network import Network, mlp, resnet
 from mfdnn.sampled import SampledNetwork, dual, fisher_spectrum, sample, spectrum
@@ -118,8 +118,8 @@ def test_a_network_that_cannot_fit_is_refused(monkeypatch):
         MemoryError, match=r"would take .* GiB, but only .* narrower layers or dtype='float32'"
     ):
         sample(mlp([10**6, 10**7, 1], "relu"))
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: float("inf"))
-    mfdnn._memory.require_memory(1e30, "anything", "nothing")  # nothing known, nothing refused
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: float("inf"))
+    mfdnn._support.memory.require_memory(1e30, "anything", "nothing")  # nothing known, nothing refused
 
 
 def test_sample_wants_a_network():
@@ -206,7 +206,7 @@ def test_activity_is_consistent_with_the_gradient(net):
 
 def test_activity_predicts_its_memory(monkeypatch):
     one, X, _ = draw(NETWORKS["gaussian"])
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 1000.0)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 1000.0)
     with pytest.raises(MemoryError, match="errors of 3 outputs at 9 samples would take"):
         one.activity(X)
 
@@ -294,10 +294,10 @@ def test_no_jacobian_is_stored_and_memory_stays_below_five_dual_matrices():
 
 def test_a_spectrum_that_cannot_fit_is_refused(monkeypatch):
     one, X, _ = draw(NETWORKS["gaussian"], 200)
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 2e6)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 2e6)
     with pytest.raises(MemoryError, match=r"pass k=.* for the largest eigenvalues only, or fewer samples"):
         fisher_spectrum(one, X)
-    monkeypatch.setattr(mfdnn._memory, "available_memory", lambda: 1e5)
+    monkeypatch.setattr(mfdnn._support.memory, "available_memory", lambda: 1e5)
     with pytest.raises(MemoryError, match="pass fewer samples or a smaller k"):
         fisher_spectrum(one, X, k=3)
 

@@ -500,7 +500,7 @@ def test_batches_too_small_for_batch_norm_are_refused_before_training(batch_size
 
 
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("mfdnn._memory.available_memory", lambda: 1000.0)
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 1000.0)
     one, X = draw()
     with pytest.raises(MemoryError, match=r"training Network.* would take"):
         mfdnn.train(one, X, np.ones((9, 3)), 0.1, 5)

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .._errors import NoTheory
+from .._support.errors import NoTheory
 from .output import check_output, emit
 from .parser import build_parser
 

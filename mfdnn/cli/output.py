@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._results import replacing
+from .._support.results import replacing
 
 __all__ = ["PICTURES", "Output", "check_output", "emit", "table"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .._validation import positive_integer, refuse_both
+from .._support.validation import positive_integer, refuse_both
 from .output import Output, table
 
 __all__ = ["add_sweep", "run_sweep"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validation import one_of
+from .._support.validation import one_of
 from .arguments import loss_options, network_and_data, parse_activation, simulation_options
 from .output import Output, table
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .._blas import single_blas_thread
+from .._support.blas import single_blas_thread
 from .checkpoint import Checkpoint, Result
 
 __all__ = ["Checkpoint", "check_executor", "finished", "n_cores", "run", "stack"]

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .._blas import single_blas_thread
-from .._memory import available_memory
-from .._results import Result, unwrap
-from .._validation import (
+from .._support.blas import single_blas_thread
+from .._support.memory import available_memory
+from .._support.results import Result, unwrap
+from .._support.validation import (
     finite_number,
     input_array,
     one_of,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._errors import NoTheory, OutOfRange
+from .._support.errors import NoTheory, OutOfRange
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .outliers import NoOutlier, law_of

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._blas import single_blas_thread
-from .._errors import NoTheory
-from .._results import Result
-from .._validation import one_of, sample_count, variance
+from .._support.blas import single_blas_thread
+from .._support.errors import NoTheory
+from .._support.results import Result
+from .._support.validation import one_of, sample_count, variance
 from ..activations import Activation, activation
 from ..layers import Keep, read_chain
 from ..mean_field import MeanField, as_mean_field

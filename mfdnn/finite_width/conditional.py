@@ -16,10 +16,10 @@ from math import comb
 
 import numpy as np
 
-from .._errors import NoTheory
 from .._quadrature import GAUSS_W, GAUSS_X, REACH, breaks, nodes, values
+from .._support.errors import NoTheory
+from .._support.validation import finite_number, variance
 from .._tables import check_range
-from .._validation import finite_number, variance
 from ..activations import Activation, activation
 
 __all__ = ["Conditional", "conditional", "inaccuracy"]

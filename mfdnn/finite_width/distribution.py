@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .._blas import single_blas_thread
-from .._memory import require_memory
-from .._results import Result
-from .._validation import finite_array, one_of, positive_integer
+from .._support.blas import single_blas_thread
+from .._support.memory import require_memory
+from .._support.results import Result
+from .._support.validation import finite_array, one_of, positive_integer
 
 __all__ = ["OutlierDistribution"]
 

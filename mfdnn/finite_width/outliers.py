@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from .._errors import NoTheory
+from .._support.errors import NoTheory
 from ..activations import Activation, activation
 from ..fisher import fisher_statistics
 from ..layers import Dense, read_chain

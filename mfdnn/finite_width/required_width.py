@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._errors import NoTheory
-from .._results import Result
-from .._validation import finite_number
+from .._support.errors import NoTheory
+from .._support.results import Result
+from .._support.validation import finite_number
 from ..mean_field import MeanField, refuse_data
 from ..network import Network, scale_widths
 from .distribution import OutlierDistribution

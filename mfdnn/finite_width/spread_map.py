@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._results import GridResult
-from .._validation import positive_integer, variance
+from .._support.results import GridResult
+from .._support.validation import positive_integer, variance
 from ..activations import Activation, activation
 from ..mean_field import MeanField
 from ..network import mlp

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._blas import single_blas_thread
-from .._errors import NoTheory
-from .._lanczos import largest_eigenvalues
-from .._results import Result, unwrap
-from .._validation import positive_integer
+from .._support.blas import single_blas_thread
+from .._support.errors import NoTheory
+from .._support.lanczos import largest_eigenvalues
+from .._support.results import Result, unwrap
+from .._support.validation import positive_integer
 from ..layers import Pairs
 from ..order_parameters import OrderParameters
 from ..softmax import SoftmaxRoot, logit_matrix, softmax_coefficients

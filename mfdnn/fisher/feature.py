@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .._blas import single_blas_thread
-from .._errors import NoTheory
-from .._results import Result, unwrap
-from .._validation import one_of
+from .._support.blas import single_blas_thread
+from .._support.errors import NoTheory
+from .._support.results import Result, unwrap
+from .._support.validation import one_of
 from ..layers import Pairs
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network

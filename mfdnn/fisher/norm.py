@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._quadrature import breaks, nodes
-from .._results import Result
+from .._support.results import Result
 from ..activations import Activation
 from ..layers import Dense, Keep, read_chain
 from ..mean_field import MeanField, as_mean_field

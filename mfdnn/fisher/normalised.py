@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import NoTheory, OutOfRange
-from .._results import Result, unwrap
+from .._support.errors import NoTheory, OutOfRange
+from .._support.results import Result, unwrap
 from ..layers import OutputLaw, Sums
 from ..mean_field import MeanField, output_normalisation
 from ..network import Network

@@ -8,8 +8,8 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from .._results import Result, unwrap
-from .._validation import one_of
+from .._support.results import Result, unwrap
+from .._support.validation import one_of
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from ..order_parameters import OrderParameters

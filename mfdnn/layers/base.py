@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._errors import NoTheory
+from .._support.errors import NoTheory
 from ..activations import Activation
 from .pairs import Pairs
 from .state import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .._errors import NoTheory
+from .._support.errors import NoTheory
 from ..activations import Activation
 from .base import Layer
 from .dense import Dense

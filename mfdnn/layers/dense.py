@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._validation import one_of, positive_integer, variance
+from .._support.validation import one_of, positive_integer, variance
 from .base import Factors, Layer, one_site
 from .state import State
 

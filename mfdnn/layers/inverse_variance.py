@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._errors import NoTheory
+from .._support.errors import NoTheory
 
 __all__ = ["inverse_moments", "ratios"]
 

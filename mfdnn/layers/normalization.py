@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import NoTheory
-from .._validation import finite_number, variance
+from .._support.errors import NoTheory
+from .._support.validation import finite_number, variance
 from .base import Factors, Layer, one_site
 from .inverse_variance import ratios
 from .output_laws import CentredOutputs, FewerOutputs, MixedOutputs, OutputLaw, StandardisedOutputs

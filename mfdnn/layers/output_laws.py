@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._blas import single_blas_thread
+from .._support.blas import single_blas_thread
 from .inverse_variance import inverse_moments
 from .pairs import DENSE_UP_TO, Pairs, Sums
 

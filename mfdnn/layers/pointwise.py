@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .._errors import NoTheory
+from .._support.errors import NoTheory
 from ..activations import Activation, activation
 from .base import Layer
 from .state import State

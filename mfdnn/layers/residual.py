@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .._validation import finite_number
+from .._support.validation import finite_number
 from .base import Layer
 from .state import State
 

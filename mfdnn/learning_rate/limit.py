@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._validation import finite_number, one_of
+from .._support.validation import finite_number, one_of
 from ..finite_width.outliers import law_of
 from ..fisher import fisher_statistics
 from ..mean_field import MeanField, as_mean_field

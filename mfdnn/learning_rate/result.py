@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._results import Result
-from .._validation import finite_array
+from .._support.results import Result
+from .._support.validation import finite_array
 from .stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
 
 __all__ = ["LearningRate"]

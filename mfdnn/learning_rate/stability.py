@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._validation import nonnegative_array, one_of
+from .._support.validation import nonnegative_array, one_of
 
 __all__ = ["LOSSES", "OPTIMISERS", "loss_scale", "stability_limit"]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._validation import one_of
+from .._support.validation import one_of
 
 __all__ = ["FIGURES", "PaperFigure", "draw", "summary"]
 

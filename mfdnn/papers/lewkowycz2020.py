@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
-from .._blas import single_blas_thread
+from .._support.blas import single_blas_thread
 from ..datasets import gaussian_inputs
 from ..ensemble.run import stack
 from ..network import mlp

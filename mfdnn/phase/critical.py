@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import _compiled
 from .._quadrature import breaks, nodes
-from .._results import Result, unwrap
+from .._support.results import Result, unwrap
+from .._support.validation import finite_array, finite_number, nonnegative_array, variance
 from .._tables import check_range, tables
-from .._validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
 from .variances import (
     PER_DECADE,

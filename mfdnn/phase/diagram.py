@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._results import GridResult
-from .._validation import finite_number, nonnegative_array
+from .._support.results import GridResult
+from .._support.validation import finite_number, nonnegative_array
 from ..activations import Activation, activation
 from .fixed_points import solve
 from .variances import keep_probability, starting_variances

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _compiled
-from .._results import Result, unwrap
+from .._support.results import Result, unwrap
 from .._tables import tables
 from ..activations import Activation, activation
 from .variances import (

@@ -9,9 +9,9 @@ import numpy as np
 
 from .._matrices import moments
 from .._quadrature import second_moment
-from .._results import Result
+from .._support.results import Result
+from .._support.validation import positive_integer, variance
 from .._tables import tables
-from .._validation import positive_integer, variance
 from ..activations import Activation, activation
 from .fixed_points import asymptotic_slopes, fixed_point
 from .maps import trajectory

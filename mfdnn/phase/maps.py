@@ -11,9 +11,9 @@ import numpy as np
 
 from .. import _compiled
 from .._matrices import moments
-from .._results import Result, unwrap
+from .._support.results import Result, unwrap
+from .._support.validation import finite_array, finite_number, nonnegative_array, positive_integer, variance
 from .._tables import tables
-from .._validation import finite_array, finite_number, nonnegative_array, positive_integer, variance
 from ..activations import Activation, activation
 from ..gaussian import expect_product
 from .fixed_points import asymptotic_slopes, fixed_point, homogeneous

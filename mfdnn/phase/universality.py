@@ -11,7 +11,7 @@ import numpy as np
 from .. import _compiled
 from .._pieces import NODES, chebyshev_fit
 from .._quadrature import breaks, nodes
-from .._results import Result
+from .._support.results import Result
 from .._tables import tables
 from ..activations import Activation, activation
 from .variances import PER_DECADE, bisect, has_jumps, slopes_at_zero, variance_fixed_points

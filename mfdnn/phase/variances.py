@@ -11,9 +11,9 @@ import numpy as np
 
 from .. import _compiled
 from .._compiled import Moments
-from .._results import Result, unwrap
+from .._support.results import Result, unwrap
+from .._support.validation import finite_array, finite_number, nonnegative_array, variance
 from .._tables import tables
-from .._validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
 
 __all__ = [

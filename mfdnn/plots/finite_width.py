@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validation import finite_array, finite_number
+from .._support.validation import finite_array, finite_number
 from ._style import COLOURS, legend, make_axes, number
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import phase
-from .._validation import finite_array, nonnegative_array, positive_integer
+from .._support.validation import finite_array, nonnegative_array, positive_integer
 from ..activations import Activation, activation
 from ._style import B2, W2, legend, make_axes
 

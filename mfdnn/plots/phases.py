@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import phase
-from .._validation import finite_number, nonnegative_array, one_of
+from .._support.validation import finite_number, nonnegative_array, one_of
 from ..activations import Activation, activation
 from ._style import B2, COLOURS, W2, legend, make_axes, sequence
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validation import one_of
+from .._support.validation import one_of
 from ._style import COLOURS, legend, make_axes, width_ticks
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import NoTheory, OutOfRange
-from .._results import Result
-from .._validation import positive_integer
+from .._support.errors import NoTheory, OutOfRange
+from .._support.results import Result
+from .._support.validation import positive_integer
 from ..activations import Activation
 from ..ensemble import Comparison, Ensemble, compare, ensemble
 from ..fisher import FisherStatistics, fisher_statistics

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import OutOfRange
-from .._validation import one_of
+from .._support.errors import OutOfRange
+from .._support.validation import one_of
 from ..softmax import SoftmaxRoot
 from .network import Linearisation
 from .operator import Served, serves

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validation import one_of
+from .._support.validation import one_of
 from ..layers import Factors
 from ..network import Network
 from .network import Linearisation, Parameters, SampledNetwork

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._lanczos import basis_size
-from .._memory import require_memory
+from .._support.lanczos import basis_size
+from .._support.memory import require_memory
 from ..layers import Factors, Layer
 from ..network import Network
 from ..softmax import SoftmaxRoot

@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from .._memory import require_memory
-from .._results import Result
+from .._support.memory import require_memory
+from .._support.results import Result
 from ..softmax import SoftmaxRoot
 from .checks import linearised, require_finite_gradients, softmax_root
 from .network import Linearisation, SampledNetwork

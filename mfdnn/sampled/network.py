@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._memory import require_memory
-from .._validation import finite_array, input_array, one_of
+from .._support.memory import require_memory
+from .._support.validation import finite_array, input_array, one_of
 from ..layers import Factors, Layer
 from ..network import Network
 

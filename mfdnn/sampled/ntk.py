@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._memory import require_memory
-from .._validation import finite_array
+from .._support.memory import require_memory
+from .._support.validation import finite_array
 from .checks import linearised, require_finite_gradients
 from .coordinates import coordinates_of
 from .dual import dual

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._lanczos import largest_eigenpairs
-from .._results import Result
-from .._validation import positive_integer
+from .._support.lanczos import largest_eigenpairs
+from .._support.results import Result
+from .._support.validation import positive_integer
 from ..softmax import SoftmaxRoot
 from .checks import OUTPUTS, linearised, require_finite_gradients, softmax_root
 from .coordinates import coordinates_of

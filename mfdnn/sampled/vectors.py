@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._memory import require_memory
+from .._support.memory import require_memory
 from ..softmax import SoftmaxRoot
 from .network import Linearisation
 from .operator import Served

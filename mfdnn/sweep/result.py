@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._results import Result, import_xarray, jsonable, replacing
+from .._support.results import Result, import_xarray, jsonable, replacing
 
 __all__ = ["SUFFIXES", "Sweep"]
 

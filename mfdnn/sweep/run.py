@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._memory import available_memory, require_memory
+from .._support.memory import available_memory, require_memory
 from ..activations import Activation
 from ..ensemble.checkpoint import Checkpoint
 from ..ensemble.run import check_executor, finished, n_cores

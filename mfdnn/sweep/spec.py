@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .._memory import require_memory
 from .._parsing import parse_activation
-from .._validation import finite_number, one_of, positive_integer, variance
+from .._support.memory import require_memory
+from .._support.validation import finite_number, one_of, positive_integer, variance
 from ..activations import Activation, activation
 from ..learning_rate import LOSSES
 from ..network import INITIALISATIONS

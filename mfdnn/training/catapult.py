@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._results import Result
-from .._validation import finite_number, positive_integer
+from .._support.results import Result
+from .._support.validation import finite_number, positive_integer
 
 __all__ = ["CatapultTrajectory", "catapult_trajectory"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._lanczos import largest_eigenpairs
+from .._support.lanczos import largest_eigenpairs
 from ..sampled.dual import dual
 from ..sampled.network import Linearisation
 from ..sampled.operator import Linear, Served

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._memory import require_memory
-from .._validation import finite_number, input_array, one_of, positive_integer
+from .._support.memory import require_memory
+from .._support.validation import finite_number, input_array, one_of, positive_integer
 from ..learning_rate import LOSSES, loss_scale
 from ..network import Network
 from ..sampled import Linearisation, SampledNetwork

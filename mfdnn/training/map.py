@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import NoTheory, OutOfRange
-from .._memory import available_memory
-from .._validation import finite_array, input_array, positive_integer, refuse_both, sample_count
+from .._support.errors import NoTheory, OutOfRange
+from .._support.memory import available_memory
+from .._support.validation import finite_array, input_array, positive_integer, refuse_both, sample_count
 from ..datasets import gaussian_inputs
 from ..ensemble.run import Checkpoint, n_cores, stack
 from ..ensemble.settings import describe_arrays, describe_network, describe_stream

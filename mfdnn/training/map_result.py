@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._results import GridResult
+from .._support.results import GridResult
 
 __all__ = ["LearningRateMap"]
 

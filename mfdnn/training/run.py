@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._results import Result
+from .._support.results import Result
 from ..sampled import SampledNetwork
 
 __all__ = ["OUTCOMES", "TrainingRun", "outcome_of"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._errors import NoTheory, OutOfRange
+from ..._support.errors import NoTheory, OutOfRange
 from ...finite_width.distribution import OutlierDistribution
 from ...finite_width.outliers import NoOutlier, law_of
 from ...finite_width.traces import Traces, fisher_traces

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._validation import input_array, positive_integer
+from ..._support.validation import input_array, positive_integer
 from ...fisher import fisher_statistics
 from ...fisher.normalised import refuse_softmax
 from ...mean_field import MeanField, refuse_data

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..._errors import NoTheory
+from ..._support.errors import NoTheory
 from ...fisher import FisherStatistics, feature_statistics, fisher_rao_statistics
 from ...kernels import ntk_statistics
 from ...mean_field import MeanField

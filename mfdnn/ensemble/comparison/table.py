@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._results import Result
-from ..._validation import one_of
+from ..._support.results import Result
+from ..._support.validation import one_of
 from ...network import Network
 
 __all__ = ["FEW", "Comparison", "Row", "three_sigma", "three_sigma_of_law"]
