@@ -13,7 +13,6 @@ import numpy as np
 
 from . import _compiled
 from ._kinks import kink_part
-from ._pieces import Pieces
 from ._quadrature import (
     REACH,
     UNIT_PANELS,
@@ -27,6 +26,7 @@ from ._quadrature import (
 )
 from ._tables import LOG_Q_MIN, tables
 from .activations import Activation
+from .activations.pieces import Pieces
 
 __all__ = ["direct", "expectation", "products", "rounding"]
 

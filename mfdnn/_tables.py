@@ -15,9 +15,9 @@ from . import _compiled
 from ._compiled import Correlations, Hermite, Moments
 from ._correlations import Row, correlation_rows, correlation_table
 from ._kinks import kink_order, kink_part, kink_values
-from ._pieces import NODES, chebyshev_fit
 from ._quadrature import breaks, largest_variance, nodes, second_moment, values
 from .activations import Activation
+from .activations.pieces import NODES, chebyshev_fit
 
 __all__ = ["LOG_Q_MIN", "Tables", "check_range", "tables"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._parsing import parse_activation
 from .._support.files import SUFFIXES
 from .._support.validation import one_of
+from ..activations.parsing import parse_activation
 
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784

@@ -13,7 +13,7 @@ __all__ = ["parse_activation"]
 
 def parse_activation(text: str, argument: str = "--activation") -> Any:
     """The activation that is meant by relu, leaky_relu(slope=0.2), or module:function; `argument` is who says so."""
-    from .activations import activation
+    from . import activation
 
     if ":" in text and "(" not in text:
         module_name, _, attribute = text.partition(":")

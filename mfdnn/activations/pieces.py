@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from . import _compiled
+from .. import _compiled
 
 __all__ = ["DEGREE", "NODES", "Pieces", "chebyshev_fit", "resolve"]
 

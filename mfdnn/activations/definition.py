@@ -8,9 +8,9 @@ from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
-from ._built_in import BUILT_IN
-from ._pieces import Pieces, resolve
-from ._support.validation import finite_array, finite_number, one_of
+from .._support.validation import finite_array, finite_number, one_of
+from .built_in import BUILT_IN
+from .pieces import Pieces, resolve
 
 __all__ = ["Activation", "activation", "activation_names"]
 

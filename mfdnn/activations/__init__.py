@@ -1,0 +1,5 @@
+"""What phi is: its values, its slope, its kinks; the built-in ones, and any vectorised callable on equal terms."""
+
+from .definition import Activation, activation, activation_names
+
+__all__ = ["Activation", "activation", "activation_names"]
