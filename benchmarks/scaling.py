@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 import mfdnn
 from mfdnn import _compiled
-from mfdnn._tables import tables
+from mfdnn.gaussian.tables import tables
 
 FIGURE = Path(__file__).parent.parent / "figures" / "scaling.png"
 REPEATS = 3

@@ -1,6 +1,6 @@
 """Everything Numba compiles: numbers and tables in, numbers out.
 
-No kernel receives a function: an activation arrives as tables (see `mfdnn._tables`) or as its piecewise
+No kernel receives a function: an activation arrives as tables (see `mfdnn.gaussian.tables`) or as its piecewise
 polynomial, so each kernel is compiled once and cached for every activation there will be. Kernels
 validate nothing and allocate nothing in inner loops. They share one file because Numba's cache notices a
 change of the file of a kernel, not of the files it calls into.

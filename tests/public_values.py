@@ -554,8 +554,8 @@ add(
 
 
 def conditional_moments() -> Any:
-    """`mfdnn.finite_width.conditional` of a kinked function."""
-    from mfdnn.finite_width import conditional
+    """`mfdnn.gaussian.conditional` of a kinked function."""
+    from mfdnn.gaussian import conditional
 
     one = conditional("relu", 1.5, 0.6)
     return {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn._tables import tables
 from mfdnn.activations.pieces import resolve
+from mfdnn.gaussian.tables import tables
 
 NAMES = mfdnn.activation_names()
 X = np.linspace(-6.03, 6.0, 97)  # meets no kink

@@ -4,7 +4,7 @@ import array_kernels
 import numpy as np
 
 from mfdnn import _compiled
-from mfdnn._quadrature import UNIT_PANELS, nodes
+from mfdnn.gaussian.quadrature import UNIT_PANELS, nodes
 
 Z, WEIGHT = nodes(UNIT_PANELS)
 PHI, SLOPE = np.tanh(1.5 * Z), 1.5 * (1 - np.tanh(1.5 * Z) ** 2)

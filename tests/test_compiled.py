@@ -12,10 +12,12 @@ from scipy import integrate, special, stats
 from slow import slow
 
 import mfdnn
-from mfdnn import _compiled, _correlations, _matrices
-from mfdnn._kinks import kink_part, kink_values
-from mfdnn._quadrature import breaks, nodes
-from mfdnn._tables import tables
+from mfdnn import _compiled
+from mfdnn.gaussian import correlations as _correlations
+from mfdnn.gaussian import matrices as _matrices
+from mfdnn.gaussian.kinks import kink_part, kink_values
+from mfdnn.gaussian.quadrature import breaks, nodes
+from mfdnn.gaussian.tables import tables
 
 CORRELATIONS = [-1 + 1e-12, -0.999, -0.93, -0.92, -0.3, 0.0, 0.5, 0.92, 0.93, 0.999, 1 - 1e-6, 1 - 1e-12]
 

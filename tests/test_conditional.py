@@ -6,7 +6,7 @@ from scipy.integrate import quad
 
 from mfdnn import activation, activation_names, expect, expect_product
 from mfdnn.activations import Activation
-from mfdnn.finite_width.conditional import PROMISED, conditional
+from mfdnn.gaussian.conditional import PROMISED, conditional
 
 ROUNDING = 1e-13
 CONTINUOUS = [name for name in activation_names() if name not in ("step", "sign")]

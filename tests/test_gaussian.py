@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from naive import Phi
 
 import mfdnn
-from mfdnn import _matrices
-from mfdnn._pairs import direct
+from mfdnn.gaussian import matrices as _matrices
+from mfdnn.gaussian.products import direct
 
 NAMES = mfdnn.activation_names()
 

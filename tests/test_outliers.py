@@ -9,8 +9,8 @@ import pytest
 import mfdnn
 from mfdnn import Dense, Network, ensemble, fisher_statistics, mlp
 from mfdnn.finite_width import outlier_distribution
-from mfdnn.finite_width.conditional import conditional
 from mfdnn.finite_width.outliers import law_of
+from mfdnn.gaussian.conditional import conditional
 
 # Numbers of a separate code, derived for this project (another quadrature, another arrangement of the same
 # recursion): (activation, widths, sigma_w2, sigma_b2, n_samples), values there, and values at T = 1e8. At finite T

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn import _compiled, _pairs
+from mfdnn import _compiled
+from mfdnn.gaussian import products as _pairs
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])

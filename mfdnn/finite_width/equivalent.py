@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..activations import Activation
+from ..gaussian.conditional import conditional
 from ..order_parameters import OrderParameters
-from .conditional import conditional
 
 __all__ = ["Equivalent", "Neurons", "Point", "neurons"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..activations import Activation
-from .conditional import Conditional
+from ..gaussian.conditional import Conditional
 
 __all__ = ["LayerMoments", "layer_moments"]
 

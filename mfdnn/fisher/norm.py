@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._quadrature import breaks, nodes
 from .._support.results import Result
 from ..activations import Activation
+from ..gaussian.quadrature import breaks, nodes
 from ..layers import Dense, Keep, read_chain
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .._matrices import covariances, moments
 from .._support.blas import single_blas_thread
 from ..activations import Activation
+from ..gaussian.matrices import covariances, moments
 
 __all__ = ["DENSE_UP_TO", "Exchangeable", "Given", "Pairs", "Sums", "largest_eigenvalue"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .. import _compiled
-from .._quadrature import breaks, nodes
 from .._support.results import Result, unwrap
 from .._support.validation import finite_array, finite_number, nonnegative_array, variance
-from .._tables import check_range, tables
 from ..activations import Activation, activation
+from ..gaussian.quadrature import breaks, nodes
+from ..gaussian.tables import check_range, tables
 from .variances import (
     PER_DECADE,
     bisect,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._quadrature import breaks, nodes
 from .._support.results import Result
 from .._support.validation import finite_number, variance
 from ..activations import Activation, activation
+from ..gaussian.quadrature import breaks, nodes
 from .fixed_points import EDGE, asymptotic_slopes, fixed_point
 from .universality import derivatives_at_zero
 

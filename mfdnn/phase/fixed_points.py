@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import _compiled
 from .._support.results import Result, unwrap
-from .._tables import tables
 from ..activations import Activation, activation
+from ..gaussian.tables import tables
 from .variances import (
     check_start,
     has_jumps,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._matrices import moments
-from .._quadrature import second_moment
 from .._support.results import Result
 from .._support.validation import positive_integer, variance
-from .._tables import tables
 from ..activations import Activation, activation
+from ..gaussian.matrices import moments
+from ..gaussian.quadrature import second_moment
+from ..gaussian.tables import tables
 from .fixed_points import asymptotic_slopes, fixed_point
 from .maps import trajectory
 from .variances import outgrows_lines

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .. import _compiled
-from .._matrices import moments
 from .._support.results import Result, unwrap
 from .._support.validation import finite_array, finite_number, nonnegative_array, positive_integer, variance
-from .._tables import tables
 from ..activations import Activation, activation
 from ..gaussian import expect_product
+from ..gaussian.matrices import moments
+from ..gaussian.tables import tables
 from .fixed_points import asymptotic_slopes, fixed_point, homogeneous
 from .variances import keep_probability, starting_variances
 

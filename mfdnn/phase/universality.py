@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 
 from .. import _compiled
-from .._quadrature import breaks, nodes
 from .._support.results import Result
-from .._tables import tables
 from ..activations import Activation, activation
 from ..activations.pieces import NODES, chebyshev_fit
+from ..gaussian.quadrature import breaks, nodes
+from ..gaussian.tables import tables
 from .variances import PER_DECADE, bisect, has_jumps, slopes_at_zero, variance_fixed_points
 
 __all__ = ["CLASSES", "UniversalityClass", "derivatives_at_zero", "universality_class"]

@@ -13,8 +13,8 @@ from .. import _compiled
 from .._compiled import Moments
 from .._support.results import Result, unwrap
 from .._support.validation import finite_array, finite_number, nonnegative_array, variance
-from .._tables import tables
 from ..activations import Activation, activation
+from ..gaussian.tables import tables
 
 __all__ = [
     "VarianceFixedPoints",

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _compiled
-from ._kinks import kink_part
-from ._quadrature import (
+from .. import _compiled
+from ..activations import Activation
+from ..activations.pieces import Pieces
+from .kinks import kink_part
+from .quadrature import (
     REACH,
     UNIT_PANELS,
     breaks,
@@ -24,9 +26,7 @@ from ._quadrature import (
     values,
     zero_sides,
 )
-from ._tables import LOG_Q_MIN, tables
-from .activations import Activation
-from .activations.pieces import Pieces
+from .tables import LOG_Q_MIN, tables
 
 __all__ = ["direct", "expectation", "products", "rounding"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _compiled
-from ._pairs import direct, expectation, products
-from ._quadrature import second_moment
-from ._tables import LOG_Q_MIN, check_range, tables
-from .activations import Activation
+from .. import _compiled
+from ..activations import Activation
+from .products import direct, expectation, products
+from .quadrature import second_moment
+from .tables import LOG_Q_MIN, check_range, tables
 
 __all__ = ["covariances", "moments"]
 

@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _compiled
-from ._compiled import Correlations
-from ._kinks import kink_part
-from ._quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_moment, unsettled, values
-from .activations import Activation
-from .activations.pieces import DEGREE, NODES, Pieces, chebyshev_fit
+from .. import _compiled
+from .._compiled import Correlations
+from ..activations import Activation
+from ..activations.pieces import DEGREE, NODES, Pieces, chebyshev_fit
+from .kinks import kink_part
+from .quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_moment, unsettled, values
 
 __all__ = ["Row", "correlation_rows", "correlation_table"]
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from ._pairs import expectation, products
-from ._support.results import unwrap
-from ._support.validation import finite_array, nonnegative_array
-from ._tables import check_range
-from .activations import Activation, activation
+from .._support.results import unwrap
+from .._support.validation import finite_array, nonnegative_array
+from ..activations import Activation, activation
+from .products import expectation, products
+from .tables import check_range
 
 __all__ = ["expect", "expect_product"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .activations import Activation
+from ..activations import Activation
 
 __all__ = [
     "GAUSS_W",

@@ -16,11 +16,11 @@ from math import comb
 
 import numpy as np
 
-from .._quadrature import GAUSS_W, GAUSS_X, REACH, breaks, nodes, values
 from .._support.errors import NoTheory
 from .._support.validation import finite_number, variance
-from .._tables import check_range
 from ..activations import Activation, activation
+from .quadrature import GAUSS_W, GAUSS_X, REACH, breaks, nodes, values
+from .tables import check_range
 
 __all__ = ["Conditional", "conditional", "inaccuracy"]
 
@@ -208,7 +208,7 @@ def conditional(phi: str | Callable | Activation, q: float, q_st: float) -> Cond
     Examples
     --------
     >>> import mfdnn
-    >>> from mfdnn.finite_width.conditional import conditional
+    >>> from mfdnn.gaussian.conditional import conditional
     >>> relu = conditional("relu", q=1.0, q_st=0.5)
     >>> slope = relu.derivative(1)  # probability that u > 0, given xi
     >>> round(relu.average(slope**2), 12)  # 1/4 + arcsin(c)/(2 pi)

@@ -11,13 +11,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import _compiled
-from ._compiled import Correlations, Hermite, Moments
-from ._correlations import Row, correlation_rows, correlation_table
-from ._kinks import kink_order, kink_part, kink_values
-from ._quadrature import breaks, largest_variance, nodes, second_moment, values
-from .activations import Activation
-from .activations.pieces import NODES, chebyshev_fit
+from .. import _compiled
+from .._compiled import Correlations, Hermite, Moments
+from ..activations import Activation
+from ..activations.pieces import NODES, chebyshev_fit
+from .correlations import Row, correlation_rows, correlation_table
+from .kinks import kink_order, kink_part, kink_values
+from .quadrature import breaks, largest_variance, nodes, second_moment, values
 
 __all__ = ["LOG_Q_MIN", "Tables", "check_range", "tables"]
 
@@ -69,16 +69,19 @@ class Tables:
 
     @property
     def act(self) -> Activation:
+        """The activation, which outlives its tables."""
         act = self._act()
         assert act is not None, "tables outlived their activation"
         return act
 
     @cached_property
     def moments(self) -> Moments:
+        """E[phi^2] and its like over log q."""
         return _moments(self.act, self.q_max)
 
     @cached_property
     def hermite(self) -> Hermite:
+        """Hermite coefficients over log q."""
         return _hermite(self.act, self.q_max)
 
     def correlations(self, q: np.ndarray) -> Correlations:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._compiled import KINK_ORDERS, Kinks
-from ._quadrature import breaks, nodes, values
-from .activations import Activation
+from .._compiled import KINK_ORDERS, Kinks
+from ..activations import Activation
+from .quadrature import breaks, nodes, values
 
 __all__ = ["kink_order", "kink_part", "kink_values"]
 

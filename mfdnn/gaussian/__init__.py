@@ -1,0 +1,6 @@
+"""Gaussian expectations of an activation, with their errors: of one unit, of pairs, given what inputs share."""
+
+from .conditional import Conditional, conditional
+from .expectations import expect, expect_product
+
+__all__ = ["Conditional", "conditional", "expect", "expect_product"]
