@@ -7,7 +7,7 @@ import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import mfdnn
-from mfdnn.ensemble.run import run
+from mfdnn.jobs.run import run
 
 NETWORKS = 16
 ROUNDS = 5

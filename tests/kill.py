@@ -11,7 +11,7 @@ import numpy as np
 from ensembles import Counting, same_bits
 
 from mfdnn.ensemble import ensemble
-from mfdnn.ensemble.checkpoint import Checkpoint
+from mfdnn.jobs.checkpoint import Checkpoint
 from mfdnn.network import mlp
 
 NET = mlp([20, 60, 60, 3], "tanh", 1.5, 0.1)

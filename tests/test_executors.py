@@ -19,8 +19,9 @@ from ensembles import NET, Counting, same_bits
 
 import mfdnn
 from mfdnn._support.blas import single_blas_thread
-from mfdnn.ensemble import ensemble, run
-from mfdnn.ensemble.streams import Streams
+from mfdnn.ensemble import ensemble
+from mfdnn.jobs import run
+from mfdnn.jobs.streams import Streams
 from mfdnn.network import mlp
 
 

@@ -23,7 +23,7 @@ import mfdnn
 from mfdnn import cli
 from mfdnn.cli.parser import build_parser
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.ensemble.run import Checkpoint, run
+from mfdnn.jobs.run import Checkpoint, run
 from mfdnn.sweep import KEYS, QUANTITIES, Spec
 from mfdnn.sweep import run as sweep_run
 from mfdnn.sweep.quantities import TRAINED, Cell

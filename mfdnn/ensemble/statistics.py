@@ -24,6 +24,9 @@ from .._support.validation import (
     variance,
 )
 from ..datasets import gaussian_inputs
+from ..jobs.run import Checkpoint, n_cores, stack
+from ..jobs.settings import describe_arrays, describe_network, describe_stream
+from ..jobs.streams import streams
 from ..network import Network
 from ..sampled import (
     LayerActivity,
@@ -35,9 +38,6 @@ from ..sampled import (
 )
 from ..sampled.network import float_dtype
 from ..sampled.spectrum import OUTPUTS
-from .run import Checkpoint, n_cores, stack
-from .settings import describe_arrays, describe_network, describe_stream
-from .streams import streams
 
 __all__ = ["Ensemble", "ensemble"]
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from .. import plots
 from ..datasets import gaussian_inputs
-from ..ensemble.run import run
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
+from ..jobs.run import run
 from ..layers import BatchNorm, Dense, Layer, LayerNorm, MeanSubtraction, Pointwise
 from ..network import Network
 from ..sampled import fisher_spectrum, sample

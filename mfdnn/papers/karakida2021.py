@@ -17,8 +17,8 @@ import numpy as np
 
 from .. import plots
 from ..datasets import gaussian_inputs
-from ..ensemble.run import run
 from ..fisher import SoftmaxStatistics, feature_statistics, fisher_statistics, softmax_statistics
+from ..jobs.run import run
 from ..layers import Layer, MeanSubtraction
 from ..network import Network, mlp
 from ..plots._style import sequence

@@ -16,7 +16,7 @@ import numpy as np
 from .. import plots
 from .._support.blas import single_blas_thread
 from ..datasets import gaussian_inputs
-from ..ensemble.run import stack
+from ..jobs.run import stack
 from ..network import mlp
 from ..sampled import sample
 from ..training import LargestEigenvalue, catapult_trajectory, train

@@ -14,10 +14,10 @@ from .._support.errors import NoTheory, OutOfRange
 from .._support.memory import available_memory
 from .._support.validation import finite_array, input_array, positive_integer, refuse_both, sample_count
 from ..datasets import gaussian_inputs
-from ..ensemble.run import Checkpoint, n_cores, stack
-from ..ensemble.settings import describe_arrays, describe_network, describe_stream
-from ..ensemble.streams import streams
 from ..finite_width import outlier_distribution
+from ..jobs.run import Checkpoint, n_cores, stack
+from ..jobs.settings import describe_arrays, describe_network, describe_stream
+from ..jobs.streams import streams
 from ..learning_rate import LearningRate, loss_scale, max_learning_rate, stability_limit
 from ..mean_field import MeanField
 from ..network import Network, scale_widths

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
-
-from ..network import Network
 
 __all__ = ["describe_arrays", "describe_network", "describe_stream"]
 
 
-def describe_network(net: Network) -> dict[str, str]:
+def describe_network(net: Any) -> dict[str, str]:
     """All of a network that matters to a sample of it."""
     x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
     return {

@@ -1,0 +1,16 @@
+"""Tasks on any executor: streams of random numbers, finished work that survives a kill, words that name a run."""
+
+from .checkpoint import Checkpoint
+from .run import n_cores, stack
+from .settings import describe_arrays, describe_network, describe_stream
+from .streams import streams
+
+__all__ = [
+    "Checkpoint",
+    "describe_arrays",
+    "describe_network",
+    "describe_stream",
+    "n_cores",
+    "stack",
+    "streams",
+]
