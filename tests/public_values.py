@@ -1029,7 +1029,7 @@ add(
 def losses() -> Any:
     """`mfdnn.learning_rate` and `mfdnn.training` by their small functions."""
     from mfdnn.learning_rate import LOSSES, loss_scale, stability_limit
-    from mfdnn.softmax import softmax, softmax_coefficients
+    from mfdnn.losses.probabilities import softmax, softmax_coefficients
     from mfdnn.training import loss_and_slope
 
     f = np.random.default_rng(0).standard_normal((5, 3))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import mfdnn
+from mfdnn.losses.probabilities import SoftmaxRoot
 from mfdnn.sampled import dual
-from mfdnn.softmax import SoftmaxRoot
 
 BEHIND = {
     "mean subtraction": [mfdnn.MeanSubtraction()],

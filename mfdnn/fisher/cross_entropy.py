@@ -13,8 +13,8 @@ from .._support.lanczos import largest_eigenvalues
 from .._support.results import Result, unwrap
 from .._support.validation import positive_integer
 from ..layers import Pairs
+from ..losses.probabilities import SoftmaxRoot, logit_matrix, softmax_coefficients
 from ..order_parameters import OrderParameters
-from ..softmax import SoftmaxRoot, logit_matrix, softmax_coefficients
 from .kernel import kernel
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class SoftmaxStatistics(Result):
     Attributes
     ----------
     beta_1, beta_2, beta_3, beta_4 : float
-        Coefficients of the outputs, as in `mfdnn.softmax.SoftmaxCoefficients`.
+        Coefficients of the outputs, as in `mfdnn.losses.probabilities.SoftmaxCoefficients`.
     mean, second_moment : float
         tr F_cross / P and tr F_cross^2 / P.
     outliers : ndarray, shape (C - 1,)

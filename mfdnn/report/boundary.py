@@ -10,7 +10,8 @@ from .._support.results import Result
 from ..ensemble import Ensemble, ensemble
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
-from ..learning_rate import LearningRate, stability_limit
+from ..learning_rate import LearningRate
+from ..losses import stability_limit
 from ..mean_field import MeanField
 from ..network import scale_widths
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._support.errors import OutOfRange
 from .._support.validation import one_of
-from ..softmax import SoftmaxRoot
+from ..losses.probabilities import SoftmaxRoot
 from .network import Linearisation
 from .operator import Served, serves
 

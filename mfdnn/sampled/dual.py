@@ -10,8 +10,8 @@ import numpy as np
 from .._support.lanczos import basis_size
 from .._support.memory import require_memory
 from ..layers import Factors, Layer
+from ..losses.probabilities import SoftmaxRoot
 from ..network import Network
-from ..softmax import SoftmaxRoot
 from .coordinates import Coordinates, Plain, coordinates_of
 from .network import Linearisation, SampledNetwork
 from .operator import Served

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.results import Result
-from ..softmax import SoftmaxRoot
+from ..losses.probabilities import SoftmaxRoot
 from .checks import linearised, require_finite_gradients, softmax_root
 from .network import Linearisation, SampledNetwork
 

@@ -11,7 +11,7 @@ import numpy as np
 from .._support.lanczos import largest_eigenpairs
 from .._support.results import Result
 from .._support.validation import positive_integer
-from ..softmax import SoftmaxRoot
+from ..losses.probabilities import SoftmaxRoot
 from .checks import OUTPUTS, linearised, require_finite_gradients, softmax_root
 from .coordinates import coordinates_of
 from .dual import Dual, dual

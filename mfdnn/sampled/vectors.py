@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._support.memory import require_memory
-from ..softmax import SoftmaxRoot
+from ..losses.probabilities import SoftmaxRoot
 from .network import Linearisation
 from .operator import Served
 

@@ -17,7 +17,7 @@ from .._support.memory import require_memory
 from .._support.validation import finite_number, one_of, positive_integer, variance
 from ..activations import Activation, activation
 from ..activations.parsing import parse_activation
-from ..learning_rate import LOSSES
+from ..losses import LOSSES
 from ..network import INITIALISATIONS
 from .quantities import QUANTITIES, TRAINED
 

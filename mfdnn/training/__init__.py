@@ -1,9 +1,9 @@
 """Gradient descent on sampled networks, against what the theory says of learning rates."""
 
+from ..losses.values import loss_and_slope
 from .catapult import CatapultTrajectory, catapult_trajectory
 from .curvature import LargestEigenvalue
 from .descent import train
-from .losses import loss_and_slope
 from .map import learning_rate_map
 from .map_result import LearningRateMap
 from .run import OUTCOMES, TrainingRun

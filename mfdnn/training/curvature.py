@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .._support.lanczos import largest_eigenpairs
+from ..losses.probabilities import SoftmaxRoot
 from ..sampled.dual import dual
 from ..sampled.network import Linearisation
 from ..sampled.operator import Linear, Served
 from ..sampled.spectrum import SMALL, starting_block
-from ..softmax import SoftmaxRoot
 
 __all__ = ["LargestEigenvalue"]
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.validation import finite_number, input_array, one_of, positive_integer
-from ..learning_rate import LOSSES, loss_scale
+from ..losses import LOSSES, loss_scale
+from ..losses.values import checked_targets, loss_and_slope
 from ..network import Network
 from ..sampled import Linearisation, SampledNetwork
 from .curvature import LargestEigenvalue
-from .losses import checked_targets, loss_and_slope
 from .run import TrainingRun, outcome_of
 
 __all__ = ["checked_settings", "train", "training_bytes"]

@@ -18,14 +18,15 @@ from ..finite_width import outlier_distribution
 from ..jobs.run import Checkpoint, n_cores, stack
 from ..jobs.settings import describe_arrays, describe_network, describe_stream
 from ..jobs.streams import streams
-from ..learning_rate import LearningRate, loss_scale, max_learning_rate, stability_limit
+from ..learning_rate import LearningRate, max_learning_rate
+from ..losses import loss_scale, stability_limit
+from ..losses.values import checked_targets
 from ..mean_field import MeanField
 from ..network import Network, scale_widths
 from ..sampled import sample
 from ..sampled.network import float_dtype
 from .curvature import LargestEigenvalue
 from .descent import checked_settings, train, training_bytes
-from .losses import checked_targets
 from .map_result import LearningRateMap
 from .run import OUTCOMES
 

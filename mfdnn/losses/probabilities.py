@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._support.results import Result
-from ._support.validation import finite_array
+from .._support.results import Result
+from .._support.validation import finite_array
 
 __all__ = ["SoftmaxCoefficients", "SoftmaxRoot", "softmax", "softmax_coefficients"]
 
@@ -31,7 +31,7 @@ def softmax(logits: Any) -> np.ndarray:
 
     Examples
     --------
-    >>> from mfdnn.softmax import softmax
+    >>> from mfdnn.losses.probabilities import softmax
     >>> softmax([0.0, 1000.0])
     array([0., 1.])
     """
@@ -64,7 +64,7 @@ class SoftmaxRoot:
     Examples
     --------
     >>> import numpy as np
-    >>> from mfdnn.softmax import SoftmaxRoot
+    >>> from mfdnn.losses.probabilities import SoftmaxRoot
     >>> root = SoftmaxRoot([[0.0, 0.0], [2.0, 0.0]])
     >>> v = np.array([[1.0, 0.0], [1.0, 0.0]])
     >>> bool(np.allclose(root.transpose(root.apply(v)), root.p * v - root.p * (root.p * v).sum(1)[:, None]))
@@ -154,7 +154,7 @@ def softmax_coefficients(logits: Any) -> SoftmaxCoefficients:
 
     Examples
     --------
-    >>> from mfdnn.softmax import softmax_coefficients
+    >>> from mfdnn.losses.probabilities import softmax_coefficients
     >>> softmax_coefficients([[0.0, 0.0], [0.0, 0.0]])  # Q = (I - 11^T/2)/2
     SoftmaxCoefficients(beta_1=0.5, beta_2=0.25, beta_3=0.25, beta_4=0.25, n_samples=2, n_outputs=2)
     """

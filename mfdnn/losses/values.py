@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_array
-from ..learning_rate import loss_scale
+from .stability import loss_scale
 
 __all__ = ["checked_targets", "loss_and_slope"]
 

@@ -1,0 +1,17 @@
+"""Losses: names and scales, values and slopes, class probabilities; what optimisers are stable at."""
+
+from .probabilities import SoftmaxCoefficients, SoftmaxRoot, softmax, softmax_coefficients
+from .stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
+from .values import loss_and_slope
+
+__all__ = [
+    "LOSSES",
+    "OPTIMISERS",
+    "SoftmaxCoefficients",
+    "SoftmaxRoot",
+    "loss_and_slope",
+    "loss_scale",
+    "softmax",
+    "softmax_coefficients",
+    "stability_limit",
+]
