@@ -6,7 +6,6 @@ sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma
 
 from ._support.errors import NoTheory
 from .activations import Activation, activation, activation_names
-from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .ensemble import Comparison, Ensemble, compare, ensemble
 from .finite_width import (
     CentredEdge,
@@ -32,8 +31,8 @@ from .gaussian import expect, expect_product
 from .kernels import NTKStatistics, ntk, ntk_statistics
 from .layers import BatchNorm, Dense, Flatten, Layer, LayerNorm, MeanSubtraction, Pointwise, Residual
 from .learning_rate import LearningRate, max_learning_rate
+from .learning_rate.natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .mean_field import MeanField, order_parameters
-from .natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .network import Network, mlp, resnet
 from .order_parameters import OrderParameters
 from .phase import (
@@ -58,6 +57,7 @@ from .phase import (
     variance_fixed_points,
     variance_map,
 )
+from .phase.batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .report import Report, report
 from .sampled import (
     FeatureSpectrum,

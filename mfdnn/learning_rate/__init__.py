@@ -2,6 +2,17 @@
 
 from ..losses.stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from .limit import max_learning_rate
+from .natural_gradient import APPROXIMATIONS, NaturalGradientRate, natural_gradient_rate
 from .result import LearningRate
 
-__all__ = ["LOSSES", "OPTIMISERS", "LearningRate", "loss_scale", "max_learning_rate", "stability_limit"]
+__all__ = [
+    "APPROXIMATIONS",
+    "LOSSES",
+    "OPTIMISERS",
+    "LearningRate",
+    "NaturalGradientRate",
+    "loss_scale",
+    "max_learning_rate",
+    "natural_gradient_rate",
+    "stability_limit",
+]

@@ -11,6 +11,7 @@ Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli 2016, arXiv:1606.05340; Schoenhol
 Sohl-Dickstein 2017, arXiv:1611.01232.
 """
 
+from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .critical import CriticalLine, critical_line, critical_point, critical_sigma_w2
 from .decay import CorrelationDecay, correlation_decay
 from .diagram import PhaseDiagram, phase_diagram
@@ -23,6 +24,7 @@ from .variances import VarianceFixedPoints, variance_fixed_points
 __all__ = [
     "PHASES",
     "STATUS",
+    "BatchNormFixedPoint",
     "CorrelationDecay",
     "CriticalLine",
     "CurveGeometry",
@@ -31,6 +33,7 @@ __all__ = [
     "Trajectory",
     "UniversalityClass",
     "VarianceFixedPoints",
+    "batch_norm_fixed_point",
     "correlation_decay",
     "correlation_map",
     "critical_line",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..batch_norm import batch_norm_fixed_point
 from ..phase import STATUS
+from ..phase.batch_norm import batch_norm_fixed_point
 from .boundary import sampled_rates
 
 if TYPE_CHECKING:

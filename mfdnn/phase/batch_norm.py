@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._support.results import Result
-from ._support.validation import finite_number, positive_integer
-from .activations import Activation, activation
+from .._support.results import Result
+from .._support.validation import finite_number, positive_integer
+from ..activations import Activation, activation
 
 __all__ = ["BatchNormFixedPoint", "batch_norm_fixed_point"]
 

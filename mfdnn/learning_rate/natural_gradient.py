@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ._support.errors import NoTheory
-from ._support.results import Result
-from ._support.validation import finite_array, one_of, positive_integer
-from .mean_field import MeanField, output_normalisation, refuse_data
-from .network import Network
+from .._support.errors import NoTheory
+from .._support.results import Result
+from .._support.validation import finite_array, one_of, positive_integer
+from ..mean_field import MeanField, output_normalisation, refuse_data
+from ..network import Network
 
 __all__ = ["APPROXIMATIONS", "NaturalGradientRate", "natural_gradient_rate"]
 
