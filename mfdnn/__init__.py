@@ -33,8 +33,8 @@ from .layers import BatchNorm, Dense, Flatten, Layer, LayerNorm, MeanSubtraction
 from .learning_rate import LearningRate, max_learning_rate
 from .learning_rate.natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .mean_field import MeanField, order_parameters
+from .mean_field.moments import OrderParameters
 from .network import Network, mlp, resnet
-from .order_parameters import OrderParameters
 from .phase import (
     CorrelationDecay,
     CriticalLine,

@@ -13,8 +13,8 @@ from .._support.validation import one_of, sample_count, variance
 from ..activations import Activation, activation
 from ..layers import Keep, read_chain
 from ..mean_field import MeanField, as_mean_field
+from ..mean_field.moments import OrderParameters
 from ..network import Network
-from ..order_parameters import OrderParameters
 from .equivalent import Equivalent, Point, neurons
 from .modes import outlier
 

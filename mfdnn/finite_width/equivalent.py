@@ -19,7 +19,7 @@ import numpy as np
 
 from ..activations import Activation
 from ..gaussian.conditional import conditional
-from ..order_parameters import OrderParameters
+from ..mean_field.moments import OrderParameters
 
 __all__ = ["Equivalent", "Neurons", "Point", "neurons"]
 

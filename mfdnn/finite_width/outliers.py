@@ -12,8 +12,8 @@ from ..fisher import fisher_statistics
 from ..gaussian.conditional import inaccuracy
 from ..layers import Dense, read_chain
 from ..mean_field import MeanField, as_mean_field, order_parameters
+from ..mean_field.moments import OrderParameters
 from ..network import Network
-from ..order_parameters import OrderParameters
 from .distribution import OutlierDistribution
 from .input_moments import drawn_inputs, given_inputs
 from .layer_moments import LayerMoments, layer_moments

@@ -1,6 +1,7 @@
 """Eigenvalue statistics of the Fisher information matrix of a random network."""
 
-from .cross_entropy import SoftmaxStatistics, mean_field_logits, softmax_statistics
+from ..mean_field.outputs import mean_field_logits
+from .cross_entropy import SoftmaxStatistics, softmax_statistics
 from .feature import FeatureStatistics, feature_statistics
 from .kernel import DENSE_UP_TO
 from .norm import FisherRaoStatistics, fisher_rao_statistics

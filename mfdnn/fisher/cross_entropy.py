@@ -14,13 +14,13 @@ from .._support.results import Result, unwrap
 from .._support.validation import positive_integer
 from ..layers import Pairs
 from ..losses.probabilities import SoftmaxRoot, logit_matrix, softmax_coefficients
-from ..order_parameters import OrderParameters
+from ..mean_field.outputs import mean_field_logits
 from .kernel import kernel
 
 if TYPE_CHECKING:
     from .statistics import FisherStatistics
 
-__all__ = ["SoftmaxStatistics", "mean_field_logits", "softmax_statistics"]
+__all__ = ["SoftmaxStatistics", "softmax_statistics"]
 
 DENSE_UP_TO = 512  # T C: above, block Lanczos beats a full eigenvalue decomposition
 TOLERANCE = 1e-3  # residual over largest eigenvalue: far below the O(1/sqrt(M)) of a finite network
@@ -215,35 +215,6 @@ def softmax_statistics(
         n_outputs=fim.n_outputs,
         n_draws=len(draws),
     )
-
-
-def mean_field_logits(
-    op: OrderParameters, n_samples: int, n_outputs: int, n_draws: int = 1, *, rng: Any = None
-) -> np.ndarray:
-    """Outputs of infinitely wide networks: Gaussian, independent between outputs, correlated between inputs.
-
-    Parameters
-    ----------
-    op : OrderParameters
-        Whose last row has variance and covariance of an output.
-    n_samples, n_outputs, n_draws : int
-        T, C, and of how many networks.
-    rng : int, numpy.random.Generator, ... , optional
-
-    Returns
-    -------
-    ndarray, shape (n_draws, T, C)
-
-    Examples
-    --------
-    >>> import mfdnn
-    >>> from mfdnn.fisher import mean_field_logits
-    >>> op = mfdnn.order_parameters(mfdnn.mlp([50, 50, 3], "relu"))
-    >>> mean_field_logits(op, 1000, 3, rng=0).shape
-    (1, 1000, 3)
-    """
-    assert op._outputs is not None  # a private field: all that make order parameters set it
-    return op._outputs.draw(n_samples, n_outputs, n_draws, rng)
 
 
 def _of_outputs(theta: Pairs, logits: np.ndarray, n_parameters: int) -> dict[str, Any]:

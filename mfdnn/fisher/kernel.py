@@ -8,7 +8,7 @@ import numpy as np
 
 from ..layers import Pairs, Sums, Tangents
 from ..layers.pairs import DENSE_UP_TO
-from ..order_parameters import OrderParameters
+from ..mean_field.moments import OrderParameters
 
 __all__ = ["DENSE_UP_TO", "Sums", "first_block_edge", "kernel", "kernel_of"]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..order_parameters import OrderParameters
+from ..mean_field.moments import OrderParameters
 from .kernel import kernel
 
 __all__ = ["OutlierCriterion", "outlier_caution", "outlier_criterion", "smallest_width"]

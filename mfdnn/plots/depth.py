@@ -11,7 +11,7 @@ from ._style import COLOURS, integer_ticks, legend, make_axes
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..order_parameters import OrderParameters
+    from ..mean_field.moments import OrderParameters
 
 __all__ = ["order_parameters"]
 

@@ -20,8 +20,8 @@ from ..ensemble import Comparison, Ensemble, compare, ensemble
 from ..fisher import FisherStatistics, fisher_statistics
 from ..learning_rate import LearningRate, max_learning_rate
 from ..mean_field import MeanField, as_mean_field
+from ..mean_field.moments import OrderParameters
 from ..network import Network
-from ..order_parameters import OrderParameters
 from ..phase import FixedPoint, fixed_point
 from .boundary import WIDTH_FACTORS, Boundary, boundary
 from .cautions import cautions

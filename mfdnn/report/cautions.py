@@ -7,8 +7,8 @@ import numpy as np
 from ..ensemble import Comparison, Ensemble
 from ..fisher import FisherStatistics
 from ..learning_rate import LearningRate
+from ..mean_field.moments import OrderParameters
 from ..network import Network
-from ..order_parameters import OrderParameters
 from ..phase import FixedPoint
 
 __all__ = ["cautions"]

@@ -14,7 +14,7 @@ from ...finite_width.traces import Traces, fisher_traces
 from ...fisher import FisherStatistics, outlier_criterion, smallest_width
 from ...fisher.kernel import kernel, kernel_of
 from ...mean_field import MeanField
-from ...order_parameters import OrderParameters
+from ...mean_field.moments import OrderParameters
 from .places import UNITS, Places, places
 
 __all__ = ["Claim", "Scales", "layer_claims", "scales", "spectrum_claims", "traces_of"]

@@ -3,31 +3,33 @@ r"""A network on data, as an object: inputs checked once, the recursion over its
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from threading import RLock
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ._support.errors import NoTheory
-from ._support.memory import require_memory
-from ._support.results import unwrap
-from ._support.validation import (
-    finite_array,
+from .._support.results import unwrap
+from .._support.validation import (
     finite_number,
     input_array,
-    nonnegative_array,
     positive_integer,
     refuse_both,
     sample_count,
 )
-from .datasets import lowest_correlation
-from .layers import Exchangeable, Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
-from .layers.state import given_moments
-from .network import Network
-from .order_parameters import OrderParameters, gathered
+from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
+from ..network import Network
+from .inputs import (
+    check_correlation,
+    check_network,
+    entering,
+    mean_square_and_correlation,
+    n_relabelling,
+    require_recursion_memory,
+)
+from .moments import OrderParameters, gathered
+from .outputs import layers_behind, output_normalisation
 
-__all__ = ["MeanField", "as_mean_field", "check_correlation", "order_parameters", "output_normalisation"]
+__all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
 
 Found = TypeVar("Found")
 
@@ -93,7 +95,7 @@ class MeanField:
         rng: Any = 0,
         n_units: int | None = None,
     ):
-        _check_network(net)
+        check_network(net)
         refuse_both("inputs", inputs, q0=q0, c0=c0)
         if inputs is None:
             n_samples = sample_count(n_samples, None)
@@ -107,7 +109,7 @@ class MeanField:
         cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep
     ) -> MeanField:
         """The same with less kept, and infinitely many exchangeable inputs for `n_samples` None."""
-        _check_network(net)
+        check_network(net)
         refuse_both("inputs", inputs, q0=q0, c0=c0)
         self = cls.__new__(cls)
         self._set(net, n_samples, q0, c0, inputs, keep)
@@ -125,9 +127,9 @@ class MeanField:
             self.inputs = input_array("inputs", inputs, net.input_shape)
             self.inputs.setflags(write=False)  # what is kept belongs to them
             n_samples = sample_count(n_samples, self.inputs)
-            _require_memory(net, n_samples, keep)
+            require_recursion_memory(net, n_samples, keep)
         else:
-            self.q0, self.c0 = _statistics(1.0 if q0 is None else q0, 0.0 if c0 is None else c0)
+            self.q0, self.c0 = mean_square_and_correlation(1.0 if q0 is None else q0, 0.0 if c0 is None else c0)
             n_samples = None if n_samples is None else positive_integer("n_samples", n_samples)
         self._n_samples = n_samples
 
@@ -185,8 +187,8 @@ class MeanField:
 
     def _propagate(self) -> tuple[State, State]:
         last, n_behind = self.last, len(layers_behind(self.network))
-        state = _inputs(self.network, self._n_samples, self.q0, self.c0, self.inputs, self._keep)
-        layers = self.network.layers[_n_relabelling(self.network) :]
+        state = entering(self.network, self._n_samples, self.q0, self.c0, self.inputs, self._keep)
+        layers = self.network.layers[n_relabelling(self.network) :]
         before = state
         # Overflow is reported by `gathered`, in one sentence that names the layer.
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -354,109 +356,3 @@ def order_parameters(
     return as_mean_field(net, n_samples, q0, c0, inputs=inputs, keep=Keep(shares=False)).order_parameters
 
 
-def layers_behind(net: Network) -> list[Layer]:
-    """The layers behind the last one that has weights."""
-    last = max(i for i, layer in enumerate(net.layers) if layer.total_weight_layers)
-    return list(net.layers[last + 1 :])
-
-
-def output_normalisation(net: Network) -> Layer | None:
-    """The normalisation behind the last weight layer, or None."""
-    behind = layers_behind(net)
-    norms = [layer for layer in behind if layer.normalises]
-    if len(norms) > 1:
-        raise NoTheory(
-            f"`net` may have one normalisation behind its last weight layer, got {behind}; keep one of them."
-        )
-    if norms and norms[0] is not behind[-1]:
-        raise NoTheory(
-            f"`net` may have a normalisation of its outputs as its last layer only, got {behind}; put it last."
-        )
-    return norms[0] if norms else None
-
-
-def check_correlation(c0: Any, n_samples: int) -> None:
-    """Raise a ValueError for correlations that no `n_samples` inputs can have."""
-    lowest = finite_array("c0", c0).min(initial=1.0)
-    if lowest < lowest_correlation(n_samples):
-        raise ValueError(
-            f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
-            f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."
-        )
-
-
-def _check_network(net: Any) -> None:
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
-    last = net.layers[-1]
-    while last.children:
-        last = last.children[-1]
-    if last.activation is not None:
-        raise NoTheory(
-            f"`net` must have linear outputs for now, but it ends in {last!r}; end it with a `Dense` layer."
-        )
-    weights, shape = net.weight_layers[-1]
-    if (channels := weights.output_shape(shape)[0]) < net.n_outputs:
-        raise NoTheory(
-            f"`net` has {net.n_outputs} outputs at the sites of {channels} channels, which share weights, while theory "
-            "is of outputs that do not; end it with a `Dense` layer, or with a mean over sites."
-        )
-
-
-def _statistics(q0: Any, c0: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean square and correlation of exchangeable inputs, of one shape."""
-    variance, correlation = nonnegative_array("q0", q0), finite_array("c0", c0)
-    if np.any(np.abs(correlation) > 1):
-        worst = correlation.ravel()[np.argmax(np.abs(correlation))]
-        raise ValueError(
-            f"`c0` is a correlation and must lie in [-1, 1], got {worst:g}; divide the covariance by `q0`."
-        )
-    try:
-        variance, correlation = np.broadcast_arrays(variance, correlation)
-    except ValueError:
-        raise ValueError(
-            f"`q0` and `c0` must broadcast, got shapes {variance.shape} and {correlation.shape}; reshape one."
-        ) from None
-    return variance, correlation
-
-
-def _n_relabelling(net: Network) -> int:
-    """How many layers at its inputs give them another shape alone, as `Flatten` does."""
-    return next(i for i, layer in enumerate(net.layers) if not layer.relabels)
-
-
-def _shape_behind(net: Network, n: int) -> tuple[int, ...]:
-    """The shape behind n layers."""
-    shape = net.input_shape
-    for layer in net.layers[:n]:
-        shape = layer.output_shape(shape)
-    return shape
-
-
-def _inputs(
-    net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: np.ndarray | None, keep: Keep
-) -> State:
-    """The state that enters the first layer that does not just give them another shape."""
-    shape = _shape_behind(net, _n_relabelling(net))
-    if inputs is not None:
-        x = inputs.reshape(len(inputs), shape[0], -1)
-        return State(given_moments(x), x.mean(axis=1), shape, False, Tangents(keep))
-    n_sites = prod(shape[1:])
-    require_memory(
-        8.0 * q0.size * n_sites**2 * (20 + 2 * net.n_weight_layers),
-        f"the order parameters of inputs with {n_sites} sites",
-        "take smaller inputs",
-    )
-    sites = np.eye(n_sites)
-    one = q0[..., None, None] * sites
-    moments = Exchangeable(one, (q0 * c0)[..., None, None] * sites, n_samples)
-    return State(moments, np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep))
-
-
-def _require_memory(net: Network, n: int, keep: Keep) -> None:
-    # Measured: moments on both sides of every weight layer; its errors, and its share if that is kept, both of them
-    # twice while a layer maps them; 14 more are work space of one layer, or what `fisher_statistics` adds.
-    matrices = (3 * keep.signal + 4 * keep.errors + 2 * keep.shares) * net.n_weight_layers + 14
-    sites = prod(_shape_behind(net, _n_relabelling(net))[1:])
-    job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
-    require_memory(8.0 * (n * sites) ** 2 * matrices, job, "take fewer `inputs`")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._support.errors import OutOfRange
-from ._support.results import Result
-from .layers import Given, Pairs, State, Tangents
+from .._support.errors import OutOfRange
+from .._support.results import Result
+from ..layers import Given, Pairs, State, Tangents
 
 __all__ = ["OrderParameters", "gathered"]
 

@@ -1,0 +1,17 @@
+"""A network of infinite width on its data: inputs, the recursion over the layers, its moments, the outputs."""
+
+from .inputs import check_correlation
+from .moments import OrderParameters
+from .outputs import mean_field_logits, output_normalisation
+from .recursion import MeanField, as_mean_field, order_parameters, refuse_data
+
+__all__ = [
+    "MeanField",
+    "OrderParameters",
+    "as_mean_field",
+    "check_correlation",
+    "mean_field_logits",
+    "order_parameters",
+    "output_normalisation",
+    "refuse_data",
+]

@@ -1,0 +1,114 @@
+"""What enters a network: data checked once, memory predicted, and the state in front of the first layer."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._support.errors import NoTheory
+from .._support.memory import require_memory
+from .._support.validation import finite_array, nonnegative_array
+from ..datasets import lowest_correlation
+from ..layers import Exchangeable, Keep, State, Tangents
+from ..layers.state import given_moments
+from ..network import Network
+
+__all__ = [
+    "check_correlation",
+    "check_network",
+    "entering",
+    "mean_square_and_correlation",
+    "n_relabelling",
+    "require_recursion_memory",
+]
+
+
+def check_correlation(c0: Any, n_samples: int) -> None:
+    """Raise a ValueError for correlations that no `n_samples` inputs can have."""
+    lowest = finite_array("c0", c0).min(initial=1.0)
+    if lowest < lowest_correlation(n_samples):
+        raise ValueError(
+            f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
+            f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."
+        )
+
+
+def check_network(net: Any) -> None:
+    """Raise for what is no network, and for outputs of which there is no theory."""
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
+    last = net.layers[-1]
+    while last.children:
+        last = last.children[-1]
+    if last.activation is not None:
+        raise NoTheory(
+            f"`net` must have linear outputs for now, but it ends in {last!r}; end it with a `Dense` layer."
+        )
+    weights, shape = net.weight_layers[-1]
+    if (channels := weights.output_shape(shape)[0]) < net.n_outputs:
+        raise NoTheory(
+            f"`net` has {net.n_outputs} outputs at the sites of {channels} channels, which share weights, while theory "
+            "is of outputs that do not; end it with a `Dense` layer, or with a mean over sites."
+        )
+
+
+def mean_square_and_correlation(q0: Any, c0: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean square and correlation of exchangeable inputs, of one shape."""
+    variance, correlation = nonnegative_array("q0", q0), finite_array("c0", c0)
+    if np.any(np.abs(correlation) > 1):
+        worst = correlation.ravel()[np.argmax(np.abs(correlation))]
+        raise ValueError(
+            f"`c0` is a correlation and must lie in [-1, 1], got {worst:g}; divide the covariance by `q0`."
+        )
+    try:
+        variance, correlation = np.broadcast_arrays(variance, correlation)
+    except ValueError:
+        raise ValueError(
+            f"`q0` and `c0` must broadcast, got shapes {variance.shape} and {correlation.shape}; reshape one."
+        ) from None
+    return variance, correlation
+
+
+def n_relabelling(net: Network) -> int:
+    """How many layers at its inputs give them another shape alone, as `Flatten` does."""
+    return next(i for i, layer in enumerate(net.layers) if not layer.relabels)
+
+
+def _shape_behind(net: Network, n: int) -> tuple[int, ...]:
+    """The shape behind n layers."""
+    shape = net.input_shape
+    for layer in net.layers[:n]:
+        shape = layer.output_shape(shape)
+    return shape
+
+
+def entering(
+    net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: np.ndarray | None, keep: Keep
+) -> State:
+    """The state that enters the first layer that does not just give them another shape."""
+    shape = _shape_behind(net, n_relabelling(net))
+    if inputs is not None:
+        x = inputs.reshape(len(inputs), shape[0], -1)
+        return State(given_moments(x), x.mean(axis=1), shape, False, Tangents(keep))
+    n_sites = prod(shape[1:])
+    require_memory(
+        8.0 * q0.size * n_sites**2 * (20 + 2 * net.n_weight_layers),
+        f"the order parameters of inputs with {n_sites} sites",
+        "take smaller inputs",
+    )
+    sites = np.eye(n_sites)
+    one = q0[..., None, None] * sites
+    moments = Exchangeable(one, (q0 * c0)[..., None, None] * sites, n_samples)
+    return State(moments, np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep))
+
+
+def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:
+    """Raise a MemoryError if the recursion over n given inputs does not fit."""
+    # Measured: moments on both sides of every weight layer; its errors, and its share if that is kept, both of them
+    # twice while a layer maps them; 14 more are work space of one layer, or what `fisher_statistics` adds.
+    matrices = (3 * keep.signal + 4 * keep.errors + 2 * keep.shares) * net.n_weight_layers + 14
+    sites = prod(_shape_behind(net, n_relabelling(net))[1:])
+    job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
+    require_memory(8.0 * (n * sites) ** 2 * matrices, job, "take fewer `inputs`")
