@@ -7,7 +7,7 @@ from slow import slow
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.finite_width.traces import fisher_traces
-from mfdnn.fisher.kernel import kernel
+from mfdnn.kernels.parts import kernel
 
 VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}
 Mean, Batch, LayerN = mfdnn.MeanSubtraction, mfdnn.BatchNorm, mfdnn.LayerNorm

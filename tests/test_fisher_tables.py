@@ -12,7 +12,7 @@ from slow import slow
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.fisher.kernel import kernel
+from mfdnn.kernels.parts import kernel
 
 VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}
 CENTRED = [mfdnn.MeanSubtraction()]

@@ -7,7 +7,7 @@ from test_normalization import VARIANCES, Batch, LayerN, Mean, error_of, network
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.fisher import softmax_statistics
-from mfdnn.fisher.kernel import kernel_of
+from mfdnn.kernels.parts import kernel_of
 from mfdnn.layers import Exchangeable, Given
 from mfdnn.layers.output_laws import layer_norm_traces
 

@@ -5,7 +5,7 @@ import pytest
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.fisher.kernel import kernel
+from mfdnn.kernels.parts import kernel
 from mfdnn.layers.inverse_variance import inverse_moments, ratios
 
 VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}

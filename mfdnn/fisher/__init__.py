@@ -1,12 +1,12 @@
 """Eigenvalue statistics of the Fisher information matrix of a random network."""
 
+from ..kernels.outlier import OutlierCriterion, outlier_criterion, smallest_width
+from ..kernels.parts import DENSE_UP_TO
 from ..mean_field.outputs import mean_field_logits
 from .cross_entropy import SoftmaxStatistics, softmax_statistics
 from .feature import FeatureStatistics, feature_statistics
-from .kernel import DENSE_UP_TO
 from .norm import FisherRaoStatistics, fisher_rao_statistics
 from .normalised import OutputNormalisation
-from .outlier import OutlierCriterion, outlier_criterion, smallest_width
 from .statistics import BlockStatistics, FisherStatistics, fisher_statistics
 
 __all__ = [

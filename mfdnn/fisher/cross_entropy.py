@@ -12,10 +12,10 @@ from .._support.errors import NoTheory
 from .._support.lanczos import largest_eigenvalues
 from .._support.results import Result, unwrap
 from .._support.validation import positive_integer
+from ..kernels.parts import kernel
 from ..layers import Pairs
 from ..losses.probabilities import SoftmaxRoot, logit_matrix, softmax_coefficients
 from ..mean_field.outputs import mean_field_logits
-from .kernel import kernel
 
 if TYPE_CHECKING:
     from .statistics import FisherStatistics

@@ -10,13 +10,13 @@ import numpy as np
 
 from .._support.results import Result, unwrap
 from .._support.validation import one_of
+from ..kernels.outlier import outlier_caution
+from ..kernels.parts import Sums, first_block_edge, kernel, kernel_of
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.moments import OrderParameters
 from ..network import Network
 from .cross_entropy import SoftmaxStatistics, softmax_statistics
-from .kernel import Sums, first_block_edge, kernel, kernel_of
 from .normalised import OutputNormalisation, describe, refuse_softmax
-from .outlier import outlier_caution
 
 __all__ = ["BlockStatistics", "FisherStatistics", "fisher_statistics"]
 

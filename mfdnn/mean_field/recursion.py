@@ -9,13 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._support.results import unwrap
-from .._support.validation import (
-    finite_number,
-    input_array,
-    positive_integer,
-    refuse_both,
-    sample_count,
-)
+from .._support.validation import finite_number, input_array, positive_integer, refuse_both, sample_count
 from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
 from ..network import Network
 from .inputs import (

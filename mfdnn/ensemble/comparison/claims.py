@@ -12,7 +12,7 @@ from ...finite_width.distribution import OutlierDistribution
 from ...finite_width.outliers import NoOutlier, law_of
 from ...finite_width.traces import Traces, fisher_traces
 from ...fisher import FisherStatistics, outlier_criterion, smallest_width
-from ...fisher.kernel import kernel, kernel_of
+from ...kernels.parts import kernel, kernel_of
 from ...mean_field import MeanField
 from ...mean_field.moments import OrderParameters
 from .places import UNITS, Places, places

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ._support.errors import NoTheory, OutOfRange
-from ._support.results import Result, unwrap
-from ._support.validation import one_of
-from .fisher.kernel import first_block_edge, kernel_of
-from .fisher.outlier import outlier_caution
-from .layers import Keep, Pairs
-from .mean_field import MeanField, as_mean_field, refuse_data
-from .network import Network
+from .._support.errors import NoTheory, OutOfRange
+from .._support.results import Result, unwrap
+from .._support.validation import one_of
+from ..layers import Keep, Pairs
+from ..mean_field import MeanField, as_mean_field, refuse_data
+from ..network import Network
+from .outlier import outlier_caution
+from .parts import first_block_edge, kernel_of
 
 __all__ = ["NTKStatistics", "ntk", "ntk_statistics"]
 

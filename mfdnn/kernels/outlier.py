@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..mean_field.moments import OrderParameters
-from .kernel import kernel
+from .parts import kernel
 
 __all__ = ["OutlierCriterion", "outlier_caution", "outlier_criterion", "smallest_width"]
 

@@ -1,0 +1,13 @@
+"""The tangent kernel of a wide network: of all parameters and of some, on data, its statistics, its outlier."""
+
+from .outlier import OutlierCriterion, outlier_criterion, smallest_width
+from .tangent import NTKStatistics, ntk, ntk_statistics
+
+__all__ = [
+    "NTKStatistics",
+    "OutlierCriterion",
+    "ntk",
+    "ntk_statistics",
+    "outlier_criterion",
+    "smallest_width",
+]
