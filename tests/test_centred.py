@@ -11,8 +11,8 @@ from scipy.stats import chi2
 
 from mfdnn._support.blas import single_blas_thread
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.finite_width import equivalent
-from mfdnn.finite_width.centred import centred_edge
+from mfdnn.fisher.edge import equivalent
+from mfdnn.fisher.edge.centred import centred_edge
 from mfdnn.layers import Dense, Pointwise
 from mfdnn.network import Network, mlp, resnet
 from mfdnn.sampled import sample

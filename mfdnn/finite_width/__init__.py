@@ -12,8 +12,8 @@ refuse: no outlier clear of the bulk, orthogonal weights, normalisation, residua
 check ends, the result carries a `caution`. ``docs/finite_width.md`` has all of it on one page.
 """
 
+from ..fisher.edge.centred import CentredEdge, centred_edge
 from ..gaussian.conditional import Conditional, conditional
-from .centred import CentredEdge, centred_edge
 from .distribution import OutlierDistribution
 from .outliers import outlier_distribution
 from .required_width import RequiredWidth, width_for_spread

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from .._support.results import Result, unwrap
 from ..layers import OutputLaw, Sums
 from ..mean_field import MeanField, output_normalisation
 from ..network import Network
-
-if TYPE_CHECKING:
-    from ..finite_width.centred import CentredEdge
+from .edge.centred import CentredEdge, edge_of
 
 __all__ = ["OutputNormalisation", "describe", "refuse_softmax"]
 
@@ -42,7 +40,7 @@ class OutputNormalisation(Result):
         :math:`\rho \alpha (\kappa_1 - \kappa_2)`, what all C (T - 1) eigenvalues (batch norm: C (T - 2)) tend to as M
         grows at fixed T.
     edge : CentredEdge or None
-        The law for T and widths that are comparable (`mfdnn.finite_width.centred_edge`), with its cautions; None where
+        The law for T and widths that are comparable (`mfdnn.centred_edge`), with its cautions; None where
         it does not apply: given inputs, other layers than dense ones, batch norm of up to 50 samples.
     why_no_edge : str
         What stands against the law; empty where there is an `edge`.
@@ -129,8 +127,6 @@ def describe(law: OutputLaw, wide: MeanField, before: Sums, width: float, sharp:
 
 def _edge(wide: MeanField, norm: str) -> tuple[CentredEdge, str] | tuple[None, str]:
     """The law of the edge, or why there is none."""
-    from ..finite_width.centred import edge_of  # which imports this package
-
     try:
         return edge_of(wide.body(), norm), ""
     except (NoTheory, OutOfRange) as error:  # it says of which networks it knows nothing

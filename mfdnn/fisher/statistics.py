@@ -244,7 +244,7 @@ def fisher_statistics(
     parameters below a batch norm is centred, to relative order 1/T.
 
     Mean subtraction or batch norm of the outputs takes the mean gradient away, and with it the eigenvalues of
-    order M. `largest` is then the edge of the bulk by `mfdnn.finite_width.centred_edge`, where it applies, which
+    order M. `largest` is then the edge of the bulk by `mfdnn.centred_edge`, where it applies, which
     takes seconds; else the value for T much smaller than the widths (`caution`). `kappa_1` and `kappa_2` are those of
     the outputs before, divided by :math:`q^L - q_{st}^L` for batch norm; its `mean` has the factor
     (T - 2)/(T - 3), from :math:`E[1/\sigma^2]` at finite T. Of given inputs, `mean`, `second_moment` and `largest`

@@ -35,7 +35,7 @@ class OutputLaw:
     kind : str
         Its name.
     edge : str
-        "mean" or "batch": which law of `mfdnn.finite_width.centred_edge` has the largest eigenvalue; "" if one stands
+        "mean" or "batch": which law of `mfdnn.centred_edge` has the largest eigenvalue; "" if one stands
         out.
     heavy : bool
         Whether one over the variance that it divides by has no variance itself.

@@ -72,7 +72,7 @@ def compare(
       has a caution (a margin below 4, a relative spread above 0.35) the scatter of the networks is, if it is larger;
     - mean and second moment: `mfdnn.finite_width.traces.fisher_traces`, the 1/M expansion of tr F and tr F^2; also
       behind mean subtraction or batch norm of the outputs, and of softmax outputs;
-    - the edge, where the outputs are centred: `mfdnn.finite_width.centred_edge`.
+    - the edge, where the outputs are centred: `mfdnn.centred_edge`.
 
     Elsewhere, and for the order parameters, three sigma are by Student's t: three standard errors, or as many as are
     as improbable with a standard error from few networks (3.4 for 20 networks, 9.2 for 4, 236 for 2, which refute next

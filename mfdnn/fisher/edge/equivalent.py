@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..activations import Activation
-from ..gaussian.conditional import conditional
-from ..mean_field.moments import OrderParameters
+from ...activations import Activation
+from ...gaussian.conditional import conditional
+from ...mean_field.moments import OrderParameters
 
 __all__ = ["Equivalent", "Neurons", "Point", "neurons"]
 

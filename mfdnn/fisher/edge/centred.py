@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.blas import single_blas_thread
-from .._support.errors import NoTheory
-from .._support.results import Result
-from .._support.validation import one_of, sample_count, variance
-from ..activations import Activation, activation
-from ..layers import Keep, read_chain
-from ..mean_field import MeanField, as_mean_field
-from ..mean_field.moments import OrderParameters
-from ..network import Network
+from ..._support.blas import single_blas_thread
+from ..._support.errors import NoTheory
+from ..._support.results import Result
+from ..._support.validation import one_of, sample_count, variance
+from ...activations import Activation, activation
+from ...layers import Keep, read_chain
+from ...mean_field import MeanField, as_mean_field
+from ...mean_field.moments import OrderParameters
+from ...network import Network
 from .equivalent import Equivalent, Point, neurons
 from .modes import outlier
 
@@ -139,7 +139,7 @@ def centred_edge(
     Examples
     --------
     >>> import mfdnn
-    >>> from mfdnn.finite_width.centred import centred_edge
+    >>> from mfdnn.fisher.edge.centred import centred_edge
     >>> net = mfdnn.mlp([400, 400, 400, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
     >>> found = centred_edge(net, n_samples=400)
     >>> found
