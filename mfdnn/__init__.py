@@ -6,7 +6,8 @@ sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma
 
 from ._support.errors import NoTheory
 from .activations import Activation, activation, activation_names
-from .ensemble import Comparison, Ensemble, compare, ensemble
+from .comparison import Comparison, compare
+from .ensembles import Ensemble, ensemble
 from .finite_width import (
     CentredEdge,
     OutlierDistribution,

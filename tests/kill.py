@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ensembles import Counting, same_bits
 
-from mfdnn.ensemble import ensemble
+from mfdnn.ensembles import ensemble
 from mfdnn.jobs.checkpoint import Checkpoint
 from mfdnn.network import mlp
 

@@ -10,7 +10,7 @@ import pytest
 from ensembles import NET, Counting, same_bits
 
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.ensemble import ensemble
+from mfdnn.ensembles import ensemble
 from mfdnn.jobs import checkpoint, run
 from mfdnn.network import mlp
 

@@ -332,7 +332,7 @@ def test_version(capsys):
 
 def test_an_interrupted_comparison_resumes(capsys, tmp_path, monkeypatch):
     argv = ["compare", *SMALL, "--networks", "4", "--checkpoint", str(tmp_path / "done.npz"), "--json"]
-    from mfdnn.ensemble import statistics
+    from mfdnn.ensembles import statistics
 
     measure, calls = statistics._measure, []
 

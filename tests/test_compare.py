@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from ensembles import NET, Counting
 
+from mfdnn.comparison import compare
+from mfdnn.comparison.table import three_sigma_of_law
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.ensemble import compare, ensemble
-from mfdnn.ensemble.comparison.table import three_sigma_of_law
+from mfdnn.ensembles import ensemble
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics, softmax_statistics
 from mfdnn.layers import BatchNorm, Dense, LayerNorm, MeanSubtraction

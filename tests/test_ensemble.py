@@ -7,7 +7,7 @@ import pytest
 from ensembles import NET, same_bits
 
 from mfdnn.datasets import gaussian_inputs
-from mfdnn.ensemble import ensemble, statistics
+from mfdnn.ensembles import ensemble, statistics
 from mfdnn.layers import LayerNorm
 from mfdnn.network import Network, mlp
 from mfdnn.sampled import fisher_spectrum, sample

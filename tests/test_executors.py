@@ -19,7 +19,7 @@ from ensembles import NET, Counting, same_bits
 
 import mfdnn
 from mfdnn._support.blas import single_blas_thread
-from mfdnn.ensemble import ensemble
+from mfdnn.ensembles import ensemble
 from mfdnn.jobs import run
 from mfdnn.jobs.streams import Streams
 from mfdnn.network import mlp

@@ -175,7 +175,7 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
 
 def run_compare(args: argparse.Namespace) -> Output:
     """Theory against sampled networks."""
-    from ..ensemble import compare
+    from ..ensembles import compare
 
     net, data = network_and_data(args)
     found = compare(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
-from ..ensemble import ensemble
+from ..ensembles import ensemble
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
 from ..network import mlp

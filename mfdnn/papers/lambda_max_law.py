@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
-from ..ensemble import ensemble
+from ..ensembles import ensemble
 from ..finite_width import outlier_distribution
 from ..network import Network, mlp
 from ._style import letter, paper_style

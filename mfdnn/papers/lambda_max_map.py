@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
-from ..ensemble import ensemble
+from ..ensembles import ensemble
 from ..finite_width import spread_map, width_for_spread
 from ..network import mlp
 from ._style import letter, paper_style

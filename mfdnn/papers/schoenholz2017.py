@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import phase, plots
-from ..ensemble import ensemble
+from ..ensembles import ensemble
 from ..mean_field import order_parameters
 from ..network import mlp
 from ._style import letter, paper_style

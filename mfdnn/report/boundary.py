@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.results import Result
-from ..ensemble import Ensemble, ensemble
+from ..ensembles import Ensemble, ensemble
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
 from ..learning_rate import LearningRate

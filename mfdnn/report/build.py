@@ -16,7 +16,8 @@ from .._support.errors import NoTheory, OutOfRange
 from .._support.results import Result
 from .._support.validation import positive_integer
 from ..activations import Activation
-from ..ensemble import Comparison, Ensemble, compare, ensemble
+from ..comparison import Comparison, compare
+from ..ensembles import Ensemble, ensemble
 from ..fisher import FisherStatistics, fisher_statistics
 from ..learning_rate import LearningRate, max_learning_rate
 from ..mean_field import MeanField, as_mean_field

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ensemble import Comparison, Ensemble
+from ..comparison import Comparison
+from ..ensembles import Ensemble
 from ..fisher import FisherStatistics
 from ..learning_rate import LearningRate
 from ..mean_field.moments import OrderParameters

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets import gaussian_inputs
-from ..ensemble.statistics import EXACT
+from ..ensembles.statistics import EXACT
 from ..fisher import FisherStatistics, fisher_statistics
 from ..learning_rate import max_learning_rate
 from ..mean_field import MeanField

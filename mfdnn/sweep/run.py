@@ -13,7 +13,7 @@ import numpy as np
 
 from .._support.memory import available_memory, require_memory
 from ..activations import Activation
-from ..ensemble.statistics import EXACT
+from ..ensembles.statistics import EXACT
 from ..jobs.checkpoint import Checkpoint
 from ..jobs.run import check_executor, finished, n_cores
 from ..network import mlp

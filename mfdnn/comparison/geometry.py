@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..._support.errors import NoTheory
-from ...fisher import FisherStatistics, feature_statistics, fisher_rao_statistics
-from ...kernels import ntk_statistics
-from ...mean_field import MeanField
-from ..statistics import Ensemble
+from .._support.errors import NoTheory
+from ..ensembles.statistics import Ensemble
+from ..fisher import FisherStatistics, feature_statistics, fisher_rao_statistics
+from ..kernels import ntk_statistics
+from ..mean_field import MeanField
 from .claims import NO_OUTLIER, SITES, THIRD, TOO_NARROW, WHOLE, Claim, Scales, averages
 
 __all__ = ["geometry_claims"]

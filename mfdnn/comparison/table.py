@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._support.results import Result
-from ..._support.validation import one_of
-from ...network import Network
+from .._support.results import Result
+from .._support.validation import one_of
+from ..network import Network
 
 __all__ = ["FEW", "Comparison", "Row", "three_sigma", "three_sigma_of_law"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..._support.validation import input_array, positive_integer
-from ...fisher import fisher_statistics
-from ...fisher.normalised import refuse_softmax
-from ...mean_field import MeanField, refuse_data
-from ...network import Network
-from ..statistics import Ensemble, same_network
-from ..statistics import ensemble as draw
+from .._support.validation import input_array, positive_integer
+from ..ensembles.statistics import Ensemble, same_network
+from ..ensembles.statistics import ensemble as draw
+from ..fisher import fisher_statistics
+from ..fisher.normalised import refuse_softmax
+from ..mean_field import MeanField, refuse_data
+from ..network import Network
 from .claims import Claim, layer_claims, scales, spectrum_claims
 from .geometry import geometry_claims
 from .softmax import softmax_claims

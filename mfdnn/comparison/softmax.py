@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...finite_width.traces import Traces
-from ...fisher import FisherStatistics, SoftmaxStatistics, fisher_statistics
-from ...mean_field import MeanField
-from ..statistics import Ensemble
+from ..ensembles.statistics import Ensemble
+from ..finite_width.traces import Traces
+from ..fisher import FisherStatistics, SoftmaxStatistics, fisher_statistics
+from ..mean_field import MeanField
 from .claims import HALF, NO_OUTLIER, SPLIT, THIRD, TOO_NARROW, Claim, Scales, traces_of
 
 __all__ = ["softmax_claims"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from ...gaussian import expect, expect_product
-from ...layers import Layer
-from ...network import Network
+from ..gaussian import expect, expect_product
+from ..layers import Layer
+from ..network import Network
 
 __all__ = ["Places", "places"]
 
