@@ -6,7 +6,7 @@ sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma
 
 from ._support.errors import NoTheory
 from .activations import Activation, activation, activation_names
-from .comparison import Comparison, compare
+from .comparison import Comparison, LearningRateMap, compare, learning_rate_map
 from .ensembles import Ensemble, ensemble
 from .finite_width import (
     CentredEdge,
@@ -59,7 +59,7 @@ from .phase import (
     variance_map,
 )
 from .phase.batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
-from .report import Report, report
+from .reporting import Report, report
 from .sampled import (
     FeatureSpectrum,
     FisherSpectrum,
@@ -72,13 +72,11 @@ from .sampled import (
     sample,
     squared_fisher_rao_norm,
 )
-from .sweep import Sweep, sweep
+from .sweeps import Sweep, sweep
 from .training import (
     CatapultTrajectory,
-    LearningRateMap,
     TrainingRun,
     catapult_trajectory,
-    learning_rate_map,
     train,
 )
 

@@ -11,9 +11,9 @@ from scipy.linalg import block_diag
 
 import mfdnn
 from mfdnn import plots
+from mfdnn.comparison import rates as training_map
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.learning_rate import stability_limit
-from mfdnn.training import map as training_map
 
 VARIANCES = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1), "gelu": (2.0, 0.1)}
 WIDTHS, RATES = [20, 40], np.geomspace(0.03, 3.0, 5)
@@ -271,7 +271,7 @@ def test_inputs_too_many_for_their_kernel_are_trained_all_the_same(monkeypatch):
     def too_large(*args, **kwargs):
         raise MemoryError("the kernel would take 26.8 GiB; take fewer inputs.")
 
-    monkeypatch.setattr("mfdnn.training.map.max_learning_rate", too_large)
+    monkeypatch.setattr("mfdnn.comparison.rates.max_learning_rate", too_large)
     result = small(n_trials=1)
     assert (
         result.limit is None
@@ -317,7 +317,7 @@ def test_a_checkpoint_is_resumed_and_one_of_other_settings_refused(found, tmp_pa
         trained.append(args)
         return mfdnn.train(*args, **kwargs)
 
-    monkeypatch.setattr("mfdnn.training.map.train", counting)
+    monkeypatch.setattr("mfdnn.comparison.rates.train", counting)
     assert same(found, small(checkpoint=path))
     assert len(trained) == 3 * len(RATES)
     more = small(checkpoint=path, n_trials=4)
@@ -382,7 +382,7 @@ def test_the_band_is_drawn_where_it_is_known(monkeypatch):
             raise mfdnn.NoTheory("too narrow.")
         return mfdnn.outlier_distribution(wide)
 
-    monkeypatch.setattr("mfdnn.training.map.outlier_distribution", law)
+    monkeypatch.setattr("mfdnn.comparison.rates.outlier_distribution", law)
     result = mfdnn.learning_rate_map(tanh, [10, 40, 80], RATES, 2, n_samples=40, n_trials=1, rng=0)
     assert result.limit_low[0] == 0 and result.limit_high[0] == np.inf
     assert "No band at width 10: too narrow." in result.caution

@@ -24,9 +24,9 @@ from mfdnn import cli
 from mfdnn.cli.parser import build_parser
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.jobs.run import Checkpoint, run
-from mfdnn.sweep import KEYS, QUANTITIES, Spec
-from mfdnn.sweep import run as sweep_run
-from mfdnn.sweep.quantities import TRAINED, Cell
+from mfdnn.sweeps import KEYS, QUANTITIES, Spec
+from mfdnn.sweeps import run as sweep_run
+from mfdnn.sweeps.quantities import TRAINED, Cell
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "sweep.toml"
 SMALL = {

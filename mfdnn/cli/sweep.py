@@ -38,8 +38,8 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
 
 def run_sweep(args: argparse.Namespace) -> Output:
     """All cells of a grid."""
-    from ..sweep import Spec, sweep
-    from ..sweep.run import workers_for
+    from ..sweeps import Spec, sweep
+    from ..sweeps.run import workers_for
 
     spec = Spec.read(args.spec)
     refuse_both("--dask", args.dask, **{"--jobs": args.jobs})

@@ -15,7 +15,7 @@ from .output import Output, table
 
 def run_report(args: argparse.Namespace) -> Output:
     """One page and one picture."""
-    from ..report import report
+    from ..reporting import report
 
     net, data = network_and_data(args)
     page = report(net, **data, **loss_options(args), **simulation_options(args))
@@ -175,7 +175,7 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
 
 def run_compare(args: argparse.Namespace) -> Output:
     """Theory against sampled networks."""
-    from ..ensembles import compare
+    from ..comparison import compare
 
     net, data = network_and_data(args)
     found = compare(

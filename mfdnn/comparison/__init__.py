@@ -1,6 +1,8 @@
-"""Theory against simulation, as a table."""
+"""Where theory and simulation meet: a table of quantities, a map of learning rates."""
 
 from .compare import compare
+from .rates import learning_rate_map
+from .rates_result import LearningRateMap
 from .table import Comparison, Row
 
-__all__ = ["Comparison", "Row", "compare"]
+__all__ = ["Comparison", "LearningRateMap", "Row", "compare", "learning_rate_map"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from ..comparison import LearningRateMap, learning_rate_map
 from ..datasets import digits, openml
 from ..network import Network, mlp
-from ..training import LearningRateMap, learning_rate_map
 from ._style import letter, paper_style
 from .karakida2019 import NETWORKS
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
-from ..training import learning_rate_map
+from ..comparison import learning_rate_map
 from ._style import letter, paper_style
 from .karakida2019_normalization import network
 from .karakida2019_training import share

@@ -12,7 +12,7 @@ from ._style import COLOURS, legend, make_axes, width_ticks
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..training import LearningRateMap
+    from ..comparison import LearningRateMap
 
 __all__ = ["learning_rate_map"]
 

@@ -4,18 +4,14 @@ from ..losses.values import loss_and_slope
 from .catapult import CatapultTrajectory, catapult_trajectory
 from .curvature import LargestEigenvalue
 from .descent import train
-from .map import learning_rate_map
-from .map_result import LearningRateMap
 from .run import OUTCOMES, TrainingRun
 
 __all__ = [
     "OUTCOMES",
     "CatapultTrajectory",
     "LargestEigenvalue",
-    "LearningRateMap",
     "TrainingRun",
     "catapult_trajectory",
-    "learning_rate_map",
     "loss_and_slope",
     "train",
 ]

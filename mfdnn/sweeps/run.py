@@ -38,9 +38,9 @@ def sweep(
     Parameters
     ----------
     spec : path or dict
-        A TOML file, or a dictionary of the same form: the keys of `mfdnn.sweep.spec.KEYS`, each with one value, a
+        A TOML file, or a dictionary of the same form: the keys of `mfdnn.sweeps.spec.KEYS`, each with one value, a
         list or a range ``{start, stop, points, spacing}``, and `quantities`, names of
-        `mfdnn.sweep.quantities.QUANTITIES`. Every combination of values is a cell. ``docs/sweep.toml`` has an example.
+        `mfdnn.sweeps.quantities.QUANTITIES`. Every combination of values is a cell. ``docs/sweep.toml`` has an example.
     executor : optional
         Anything with ``.map``, such as the executors of concurrent.futures, loky, Dask and mpi4py. Default: threads,
         one per core, fewer if memory is short.

@@ -13,7 +13,7 @@ from ..phase.batch_norm import batch_norm_fixed_point
 from .boundary import sampled_rates
 
 if TYPE_CHECKING:
-    from ..ensembles import Comparison
+    from ..comparison import Comparison
     from ..network import Network
     from .build import Report
 

@@ -25,10 +25,10 @@ from ..mean_field import MeanField
 from ..network import Network, scale_widths
 from ..sampled import sample
 from ..sampled.network import float_dtype
-from .curvature import LargestEigenvalue
-from .descent import checked_settings, train, training_bytes
-from .map_result import LearningRateMap
-from .run import OUTCOMES
+from ..training.curvature import LargestEigenvalue
+from ..training.descent import checked_settings, train, training_bytes
+from ..training.run import OUTCOMES
+from .rates_result import LearningRateMap
 
 __all__ = ["learning_rate_map"]
 
