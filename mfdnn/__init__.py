@@ -6,6 +6,7 @@ sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma
 
 from ._support.errors import NoTheory
 from .activations import Activation, activation, activation_names
+from .architectures import mlp, resnet
 from .comparison import Comparison, LearningRateMap, compare, learning_rate_map
 from .ensembles import Ensemble, ensemble
 from .finite_width import (
@@ -35,7 +36,7 @@ from .learning_rate import LearningRate, max_learning_rate
 from .learning_rate.natural_gradient import NaturalGradientRate, natural_gradient_rate
 from .mean_field import MeanField, order_parameters
 from .mean_field.moments import OrderParameters
-from .network import Network, mlp, resnet
+from .network import Network
 from .phase import (
     CorrelationDecay,
     CriticalLine,

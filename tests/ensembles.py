@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mfdnn.network import mlp
+from mfdnn.architectures import mlp
 
 NET = mlp([20, 25, 30, 2], "tanh", 1.5, 0.1)
 

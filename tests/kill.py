@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from ensembles import Counting, same_bits
 
+from mfdnn.architectures import mlp
 from mfdnn.ensembles import ensemble
 from mfdnn.jobs.checkpoint import Checkpoint
-from mfdnn.network import mlp
 
 NET = mlp([20, 60, 60, 3], "tanh", 1.5, 0.1)
 N_NETWORKS = 150

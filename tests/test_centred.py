@@ -10,11 +10,12 @@ from scipy.sparse.linalg import eigsh
 from scipy.stats import chi2
 
 from mfdnn._support.blas import single_blas_thread
+from mfdnn.architectures import mlp, resnet
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.fisher.edge import equivalent
 from mfdnn.fisher.edge.centred import centred_edge
 from mfdnn.layers import Dense, Pointwise
-from mfdnn.network import Network, mlp, resnet
+from mfdnn.network import Network
 from mfdnn.sampled import sample
 
 SETTINGS = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from ensembles import NET, Counting, same_bits
 
+from mfdnn.architectures import mlp
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.ensembles import ensemble
 from mfdnn.jobs import checkpoint, run
-from mfdnn.network import mlp
 
 
 @pytest.mark.parametrize("data", [{}, {"inputs": np.ones((3, 20))}], ids=["own inputs", "given inputs"])

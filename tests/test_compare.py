@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ensembles import NET, Counting
 
+from mfdnn.architectures import mlp, resnet
 from mfdnn.comparison import compare
 from mfdnn.comparison.table import three_sigma_of_law
 from mfdnn.datasets import gaussian_inputs
@@ -14,7 +15,7 @@ from mfdnn.ensembles import ensemble
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics, softmax_statistics
 from mfdnn.layers import BatchNorm, Dense, LayerNorm, MeanSubtraction
-from mfdnn.network import Network, mlp, resnet
+from mfdnn.network import Network
 
 PER_LAYER = ("q", "q_st", "q_hat", "q_hat_st", "q_tilde", "q_tilde_st")
 NUMBERS = ("lambda_max", "outlier_mean", "mean", "second_moment")

@@ -11,9 +11,9 @@ import pytest
 
 from mfdnn import datasets
 from mfdnn._support import memory as _memory
+from mfdnn.architectures import mlp
 from mfdnn.datasets import digits, gaussian_inputs, load_inputs, openml
 from mfdnn.fisher import fisher_statistics
-from mfdnn.network import mlp
 
 
 @pytest.mark.parametrize(("q0", "c0"), [(1.0, 0.0), (2.5, 0.4), (0.3, 1.0), (1.5, -0.1)])

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ensembles import NET, same_bits
 
+from mfdnn.architectures import mlp
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.ensembles import ensemble, statistics
 from mfdnn.layers import LayerNorm
-from mfdnn.network import Network, mlp
+from mfdnn.network import Network
 from mfdnn.sampled import fisher_spectrum, sample
 
 PER_LAYER = ("q", "q_st", "q_hat", "q_hat_st", "q_tilde", "q_tilde_st")

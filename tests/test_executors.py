@@ -19,10 +19,10 @@ from ensembles import NET, Counting, same_bits
 
 import mfdnn
 from mfdnn._support.blas import single_blas_thread
+from mfdnn.architectures import mlp
 from mfdnn.ensembles import ensemble
 from mfdnn.jobs import run
 from mfdnn.jobs.streams import Streams
-from mfdnn.network import mlp
 
 
 class Recording(Executor):

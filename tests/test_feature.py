@@ -6,8 +6,9 @@ import pytest
 from test_sampled import NETWORKS, draw, jacobian
 
 import mfdnn
+from mfdnn.architectures import mlp, resnet
 from mfdnn.layers import BatchNorm, Dense, LayerNorm, MeanSubtraction, Pointwise
-from mfdnn.network import Network, mlp, resnet
+from mfdnn.network import Network
 from mfdnn.sampled import feature_spectrum, sample
 
 # -- the feature-space metric -------------------------------------------------------------------------------

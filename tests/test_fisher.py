@@ -10,9 +10,10 @@ from scipy.linalg import eigvalsh
 
 import mfdnn
 from mfdnn._support.blas import single_blas_thread
+from mfdnn.architectures import mlp, resnet
 from mfdnn.fisher import DENSE_UP_TO, fisher_statistics
 from mfdnn.layers import Dense, Pointwise
-from mfdnn.network import Network, mlp, resnet
+from mfdnn.network import Network
 
 INTEGRALS = 1e-10  # accuracy promised for each Gaussian integral
 NUMBERS = ("mean", "second_moment", "largest", "bulk")

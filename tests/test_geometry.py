@@ -9,9 +9,10 @@ import pytest
 from test_sampled import CLASSIFIERS, NETWORKS, TOP, CentreBatch, draw, jacobian
 
 import mfdnn
+from mfdnn.architectures import mlp
 from mfdnn.layers import BatchNorm, Dense, Layer, LayerNorm, Pointwise
 from mfdnn.losses.probabilities import SoftmaxRoot
-from mfdnn.network import Network, mlp
+from mfdnn.network import Network
 from mfdnn.sampled import SampledNetwork, dual, feature_spectrum, fisher_spectrum, spectrum, vectors
 from mfdnn.sampled.coordinates import Coordinates
 

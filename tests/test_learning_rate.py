@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from mfdnn.architectures import mlp
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics
 from mfdnn.layers import BatchNorm, MeanSubtraction
 from mfdnn.learning_rate import LOSSES, OPTIMISERS, loss_scale, max_learning_rate, stability_limit
-from mfdnn.network import Network, mlp
+from mfdnn.network import Network
 
 NET = mlp([30, 50, 50, 4], "relu", sigma_w2=2.0, sigma_b2=0.1)
 

@@ -6,7 +6,7 @@ from test_sampled import draw, jacobian
 
 import mfdnn
 from mfdnn import natural_gradient_rate
-from mfdnn.network import mlp
+from mfdnn.architectures import mlp
 
 DAMPING = 1e-9  # of the largest eigenvalue: what is left of it, and rounding over it, stay below TOLERANCE
 TOLERANCE = 1e-4

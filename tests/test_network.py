@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn.network import INITIALISATIONS, scale_widths
+from mfdnn.initialisation import INITIALISATIONS
+from mfdnn.network import scale_widths
 from mfdnn.phase import critical_point
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mfdnn.activations import Activation
+from mfdnn.architectures import mlp, resnet
 from mfdnn.layers import Dense, Pointwise, Residual
 from mfdnn.mean_field import order_parameters
-from mfdnn.network import Network, mlp, resnet
+from mfdnn.network import Network
 
 FIELDS = ("q", "q_st", "q_tilde", "q_tilde_st", "q_hat", "q_hat_st")
 INTEGRALS = 1e-10  # accuracy promised for each Gaussian integral, relative to E[phi^2] or E[phi'^2]

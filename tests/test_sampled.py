@@ -10,8 +10,9 @@ import pytest
 
 import mfdnn._support.memory
 from mfdnn._support import lanczos as lanczos
+from mfdnn.architectures import mlp, resnet
 from mfdnn.layers import BatchNorm, Dense, Layer, Pointwise, Residual
-from mfdnn.network import Network, mlp, resnet
+from mfdnn.network import Network
 from mfdnn.sampled import SampledNetwork, dual, fisher_spectrum, sample, spectrum
 
 BLOCK = [Dense(6, 1.5, 0.1), Pointwise("tanh"), Dense(6, 1.5)]

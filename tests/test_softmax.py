@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from mfdnn.architectures import mlp
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.fisher import cross_entropy, fisher_statistics
 from mfdnn.fisher.cross_entropy import mean_field_logits, softmax_statistics
 from mfdnn.losses.probabilities import SoftmaxRoot, softmax, softmax_coefficients
 from mfdnn.mean_field import order_parameters
-from mfdnn.network import mlp
 from mfdnn.sampled import SampledNetwork, fisher_spectrum, sample
 
 SETTINGS = [("tanh", 3.0, 0.64), ("relu", 2.0, 0.1), ("linear", 1.0, 0.1)]

@@ -162,7 +162,7 @@ def add_softmax(parser: argparse.ArgumentParser) -> None:
 
 
 def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
-    from ..network import mlp, resnet
+    from ..architectures import mlp, resnet
 
     act = parse_activation(args.activation)
     widths = args.widths or parse_widths(f"{n_features or DEFAULT_INPUTS}-{DEFAULT_HIDDEN}")

@@ -11,8 +11,8 @@ import numpy as np
 from .._support.results import GridResult
 from .._support.validation import positive_integer, variance
 from ..activations import Activation, activation
+from ..architectures import mlp
 from ..mean_field import MeanField
-from ..network import mlp
 from .outliers import NoOutlier, law_of
 
 __all__ = ["SpreadMap", "spread_map"]

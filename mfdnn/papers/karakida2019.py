@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from ..architectures import mlp
 from ..ensembles import ensemble
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
-from ..network import mlp
 from ._style import letter, paper_style
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from ..architectures import mlp
 from ..comparison import LearningRateMap, learning_rate_map
 from ..datasets import digits, openml
-from ..network import Network, mlp
+from ..network import Network
 from ._style import letter, paper_style
 from .karakida2019 import NETWORKS
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from ..architectures import mlp
 from ..datasets import gaussian_inputs
 from ..fisher import SoftmaxStatistics, feature_statistics, fisher_statistics, softmax_statistics
 from ..jobs.run import run
 from ..layers import Layer, MeanSubtraction
-from ..network import Network, mlp
+from ..network import Network
 from ..plots._style import sequence
 from ..sampled import feature_spectrum, fisher_spectrum, sample
 from ._style import letter, paper_style

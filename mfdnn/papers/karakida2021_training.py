@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import plots
 from .._support.blas import single_blas_thread
+from ..architectures import mlp
 from ..datasets import gaussian_inputs
 from ..fisher import fisher_statistics, softmax_statistics
-from ..network import mlp
 from ..sampled import SampledNetwork, sample
 from ..sampled.dual import dual
 from ..training import LargestEigenvalue, loss_and_slope, train

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from ..architectures import mlp
 from ..ensembles import ensemble
 from ..finite_width import outlier_distribution
-from ..network import Network, mlp
+from ..network import Network
 from ._style import letter, paper_style
 
 if TYPE_CHECKING:

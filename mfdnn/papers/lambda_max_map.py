@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import plots
+from ..architectures import mlp
 from ..ensembles import ensemble
 from ..finite_width import spread_map, width_for_spread
-from ..network import mlp
 from ._style import letter, paper_style
 
 if TYPE_CHECKING:

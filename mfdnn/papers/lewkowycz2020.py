@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import plots
 from .._support.blas import single_blas_thread
+from ..architectures import mlp
 from ..datasets import gaussian_inputs
 from ..jobs.run import stack
-from ..network import mlp
 from ..sampled import sample
 from ..training import LargestEigenvalue, catapult_trajectory, train
 from ._style import letter, paper_style

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import phase, plots
+from ..architectures import mlp
 from ..ensembles import ensemble
 from ..mean_field import order_parameters
-from ..network import mlp
 from ._style import letter, paper_style
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..architectures import mlp
 from ..datasets import gaussian_inputs
 from ..ensembles.statistics import EXACT
 from ..fisher import FisherStatistics, fisher_statistics
 from ..learning_rate import max_learning_rate
 from ..mean_field import MeanField
-from ..network import Network, mlp
+from ..network import Network
 from ..phase import FixedPoint, fixed_point
 from ..sampled import FisherSpectrum, SampledNetwork, fisher_spectrum, sample
 from ..training import TrainingRun, train
@@ -37,7 +38,7 @@ class Cell:
     Parameters
     ----------
     values : dict
-        A value for every key of `mfdnn.sweep.KEYS`, None where it is not given.
+        A value for every key of `mfdnn.sweeps.KEYS`, None where it is not given.
     activation : Activation
         What ``values["activation"]`` means.
     """

@@ -13,10 +13,10 @@ import numpy as np
 
 from .._support.memory import available_memory, require_memory
 from ..activations import Activation
+from ..architectures import mlp
 from ..ensembles.statistics import EXACT
 from ..jobs.checkpoint import Checkpoint
 from ..jobs.run import check_executor, finished, n_cores
-from ..network import mlp
 from .quantities import AT_INFINITE_WIDTH, QUANTITIES, TRAINED, Cell
 from .result import Sweep
 from .spec import Spec

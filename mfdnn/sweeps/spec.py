@@ -17,8 +17,8 @@ from .._support.memory import require_memory
 from .._support.validation import finite_number, one_of, positive_integer, variance
 from ..activations import Activation, activation
 from ..activations.parsing import parse_activation
+from ..initialisation import INITIALISATIONS
 from ..losses import LOSSES
-from ..network import INITIALISATIONS
 from .quantities import QUANTITIES, TRAINED
 
 __all__ = ["KEYS", "Spec"]
