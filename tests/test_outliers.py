@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn import Dense, Network, fisher_statistics, mlp
-from mfdnn import ensembles as ensemble
+from mfdnn import Dense, Network, ensemble, fisher_statistics, mlp
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.finite_width.outliers import law_of
 from mfdnn.gaussian.conditional import conditional

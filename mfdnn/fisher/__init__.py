@@ -7,7 +7,8 @@ from .cross_entropy import SoftmaxStatistics, softmax_statistics
 from .feature import FeatureStatistics, feature_statistics
 from .norm import FisherRaoStatistics, fisher_rao_statistics
 from .normalised import OutputNormalisation
-from .statistics import BlockStatistics, FisherStatistics, fisher_statistics
+from .result import BlockStatistics, FisherStatistics
+from .statistics import fisher_statistics
 
 __all__ = [
     "DENSE_UP_TO",

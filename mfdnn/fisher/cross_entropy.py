@@ -3,7 +3,7 @@ r"""Eigenvalue statistics of the Fisher information of a classifier: softmax out
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from ..kernels.parts import kernel
 from ..layers import Pairs
 from ..losses.probabilities import SoftmaxRoot, logit_matrix, softmax_coefficients
 from ..mean_field.outputs import mean_field_logits
-
-if TYPE_CHECKING:
-    from .statistics import FisherStatistics
+from .result import FisherStatistics
 
 __all__ = ["SoftmaxStatistics", "softmax_statistics"]
 

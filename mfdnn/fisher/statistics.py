@@ -2,150 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from .._support.results import Result, unwrap
+from .._support.results import unwrap
 from .._support.validation import one_of
-from ..kernels.outlier import outlier_caution
 from ..kernels.parts import Sums, first_block_edge, kernel, kernel_of
 from ..mean_field import MeanField, as_mean_field
-from ..mean_field.moments import OrderParameters
 from ..network import Network
 from .cross_entropy import SoftmaxStatistics, softmax_statistics
-from .normalised import OutputNormalisation, describe, refuse_softmax
+from .normalised import describe, refuse_softmax
+from .result import BlockStatistics, FisherStatistics
 
 __all__ = ["BlockStatistics", "FisherStatistics", "fisher_statistics"]
 
-# Gaussian integrals are good to 1e-10; below ten times that, kappa_2 / kappa_1 is zero for all we know.
-CENTRED_BELOW = 1e-9
-
-_UNEVEN = (
-    "Batch norm of hidden layers at given inputs: normalised units are taken for Gaussian, so that `largest` is too "
-    "large where few directions hold most of the inputs' variance (by 19 % for relu and 100 handwritten digits)."
-)
-_HEAVY = (
-    "Layer norm of five outputs or fewer: 1/sigma^2 has no variance (three: no mean), so that samples with almost "
-    "equal outputs dominate and `second_moment` and `largest` depend on the draw."
-)
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class BlockStatistics(Result):
-    """Eigenvalue statistics of a diagonal block of the Fisher information: one weight layer's parameters.
-
-    Attributes
-    ----------
-    mean, second_moment, largest : float or ndarray
-        As in `FisherStatistics`, of the block alone. `largest` of the first block under independent inputs is the edge
-        of a random matrix of one output; several outputs split it (at T = 100, three by 20 to 30 % at M = 900, ten
-        by 70 to 80 % at M = 300).
-    n_parameters, fan_in, fan_out : int
-        Size of the block, and the widths of its layer.
-    """
-
-    mean: Any
-    second_moment: Any
-    largest: Any
-    n_parameters: int
-    fan_in: int
-    fan_out: int
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class FisherStatistics(Result):
-    r"""Eigenvalue statistics of :math:`F = \frac1T \sum_t \sum_k \nabla f_k(t)\,\nabla f_k(t)^T` (P x P).
-
-    Numbers are floats, or arrays of the common shape of `q0` and `c0`.
-
-    Attributes
-    ----------
-    kappa_1, kappa_2 : float or ndarray
-        The paper's constants, :math:`\kappa_1 = \sum_l (\alpha_{l-1}/\alpha)\,\tilde q^l \hat q^{l-1}`, and
-        :math:`\kappa_2` with :math:`\tilde q_{st}^l \hat q_{st}^{l-1}`; for given inputs their averages over
-        inputs, and over pairs. inf (0 if the sum is 0) for one weight layer, where :math:`\alpha` = 0.
-    alpha : float
-        :math:`\sum_{l<L} \alpha_l \alpha_{l-1}` with :math:`\alpha_l = M_l / M`.
-    width : float
-        The reference width M: the mean fan-in of the weight layers. :math:`\kappa` and :math:`\alpha` depend
-        on this choice; :math:`\alpha \kappa M` and everything below do not.
-    mean, second_moment : float or ndarray
-        tr F / P and tr F^2 / P, with exact widths and bias gradients.
-    largest : float or ndarray
-        The largest eigenvalue, C-fold in the limit: finite networks scatter around it.
-    bulk : float or ndarray
-        Mean of the other (T - 1) C non-zero eigenvalues (0 for T = 1).
-    n_outliers : int
-        How many eigenvalues of the size of `largest` stand out: C; C - 1 under layer norm of the outputs, 0 under
-        mean subtraction or batch norm of them.
-    mean_leading, second_moment_leading, largest_leading : float or ndarray
-        The paper's leading order in M: no bias gradients, P without the last layer's share. For given inputs
-        `largest_leading` averages the kernel over all pairs, which is a lower bound of its top eigenvalue.
-    layers : tuple of BlockStatistics
-        Statistics of the diagonal blocks, one per weight layer.
-    n_parameters, n_samples, n_outputs : int
-        P, T and C.
-    order_parameters : OrderParameters
-        What all this was computed from (left out by `to_dict`).
-    output_normalisation : OutputNormalisation or None
-        Under mean subtraction or batch norm of the outputs: the paper's bounds, the sharp edge, the limit of few
-        samples.
-    normalised_by : str
-        What normalises the outputs ("mean subtraction", "batch norm", "layer norm"), or "".
-    """
-
-    kappa_1: Any
-    kappa_2: Any
-    alpha: float
-    width: float
-    mean: Any
-    second_moment: Any
-    largest: Any
-    bulk: Any
-    n_outliers: int
-    mean_leading: Any
-    second_moment_leading: Any
-    largest_leading: Any
-    layers: tuple[BlockStatistics, ...]
-    n_parameters: int
-    n_samples: int
-    n_outputs: int
-    order_parameters: OrderParameters
-    output_normalisation: OutputNormalisation | None = None
-    normalised_by: str = ""
-    _uneven: bool = False
-    _heavy: bool = False
-
-    def __repr__(self) -> str:
-        numbers = ", ".join(f"{k}={_short(getattr(self, k))}" for k in ("mean", "second_moment", "largest"))
-        return f"FisherStatistics({numbers}, T={self.n_samples}, C={self.n_outputs}, P={self.n_parameters})"
-
-    @property
-    def centred(self) -> Any:
-        r"""Whether :math:`\kappa_2` vanishes: gradients at two inputs are orthogonal on average.
-
-        So it is for an odd activation without bias and uncorrelated inputs. Nothing then grows like M at
-        fixed M/T: there are no outliers, and `largest` is only the leading value of the bulk (see `caution`).
-        """
-        return unwrap(np.abs(self.kappa_2) <= CENTRED_BELOW * np.asarray(self.kappa_1))
-
-    @property
-    def caution(self) -> str:
-        """What to know before `largest` is used; empty where it is a separate outlier, or T = 1."""
-        if self.output_normalisation is not None:
-            return self.output_normalisation.caution
-        if self.normalised_by:
-            return _HEAVY if self._heavy else ""
-        uneven = _UNEVEN if self._uneven else ""
-        return " ".join(filter(None, (outlier_caution(self.order_parameters, self.n_samples), uneven)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields but `order_parameters`, and `centred` and `caution`, as plain Python."""
-        fields = {k: v for k, v in super().to_dict().items() if k != "order_parameters"}
-        return {**fields, "centred": np.asarray(self.centred).tolist(), "caution": self.caution}
 
 
 @overload
@@ -362,7 +234,3 @@ def _kappa(total: np.ndarray, width: float, hidden_weights: int) -> np.ndarray:
     if hidden_weights:
         return total * width / hidden_weights
     return np.where(total != 0, np.copysign(np.inf, total), 0.0)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if np.ndim(value) == 0 else f"<{np.shape(value)}>"

@@ -11,14 +11,12 @@ from ._style import COLOURS, integer_ticks, legend, make_axes
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..mean_field.moments import OrderParameters
-
 __all__ = ["order_parameters"]
 
 POINTS = 21  # layers of a deep network at which sampled points are drawn; more would hide the lines
 
 
-def order_parameters(op: OrderParameters, ax: Axes | None = None, ensemble: Any = None) -> Axes:
+def order_parameters(op: Any, ax: Axes | None = None, ensemble: Any = None) -> Axes:
     r"""Forward and backward order parameters over depth: lines of theory, points of sampled networks.
 
     Parameters

@@ -13,8 +13,6 @@ from ._style import COLOURS, legend, make_axes, number
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..finite_width import OutlierDistribution, SpreadMap
-
 __all__ = ["outlier_law", "spread_map"]
 
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.35)  # beyond the last the law was not tested
@@ -25,7 +23,7 @@ NOTHING = "#CCCCCC"
 
 
 def outlier_law(
-    law: OutlierDistribution,
+    law: Any,
     values: Any = None,
     ax: Axes | None = None,
     bins: int | Sequence[float] = 30,
@@ -122,7 +120,7 @@ def outlier_law(
 
 
 def spread_map(
-    found: SpreadMap,
+    found: Any,
     ax: Axes | None = None,
     colorbar: bool = True,
     *,

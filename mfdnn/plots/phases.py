@@ -15,8 +15,6 @@ from ._style import B2, COLOURS, W2, legend, make_axes, sequence
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..phase import PhaseDiagram
-
 __all__ = ["depth_scales", "phase_diagram"]
 
 LABELS = {
@@ -37,7 +35,7 @@ NOTHING = "#CCCCCC"  # where a field has no value to show
 
 
 def phase_diagram(
-    diagram: PhaseDiagram,
+    diagram: Any,
     field: str = "xi_c",
     ax: Axes | None = None,
     network: tuple[float, float] | None = None,
@@ -130,7 +128,7 @@ def phase_diagram(
     return ax
 
 
-def _draw_phases(ax: Axes, diagram: PhaseDiagram, options: dict) -> tuple[Any, Any, Any]:
+def _draw_phases(ax: Axes, diagram: Any, options: dict) -> tuple[Any, Any, Any]:
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     present = [name for name in phase.PHASES if np.mean(diagram.phase == name) >= RARE]
@@ -145,7 +143,7 @@ def _draw_phases(ax: Axes, diagram: PhaseDiagram, options: dict) -> tuple[Any, A
     return _mesh(ax, diagram, codes, options), np.arange(len(present)), present
 
 
-def _draw_field(ax: Axes, diagram: PhaseDiagram, field: str, options: dict) -> tuple[Any, Any, Any]:
+def _draw_field(ax: Axes, diagram: Any, field: str, options: dict) -> tuple[Any, Any, Any]:
     from matplotlib import colormaps
 
     values = np.asarray(getattr(diagram, field), dtype=float)
@@ -203,7 +201,7 @@ def _scale(field: str, values: np.ndarray, limits: tuple[Any, Any]) -> tuple[Any
     return LogNorm(*within(middle / 100, min(top, 100 * middle))), colormaps["viridis"], None
 
 
-def _mesh(ax: Axes, diagram: PhaseDiagram, values: np.ndarray, options: dict) -> Any:
+def _mesh(ax: Axes, diagram: Any, values: np.ndarray, options: dict) -> Any:
     options = {"shading": "nearest", "rasterized": True, **options}
     return ax.pcolormesh(diagram.sigma_w2, diagram.sigma_b2, np.ma.masked_invalid(values.T), **options)
 
@@ -218,7 +216,7 @@ def _extend(mesh: Any, values: np.ndarray, field: str) -> str:
     return ("neither", "min", "max", "both")[below + 2 * above]
 
 
-def _draw_edge(ax: Axes, diagram: PhaseDiagram, phi: Any) -> None:
+def _draw_edge(ax: Axes, diagram: Any, phi: Any) -> None:
     style = {"color": "black", "lw": 1.6}
     try:
         act = activation(phi if phi is not None else diagram._phi or diagram.activation)
@@ -256,14 +254,14 @@ def _draw_edge(ax: Axes, diagram: PhaseDiagram, phi: Any) -> None:
         ax.plot(line.sigma_w2, leaves, color="black", lw=1.2, ls=":", label="same, $q^*$ unstable")
 
 
-def _set_range(ax: Axes, diagram: PhaseDiagram, network: tuple[float, float] | None) -> None:
+def _set_range(ax: Axes, diagram: Any, network: tuple[float, float] | None) -> None:
     w2, b2 = diagram.sigma_w2, diagram.sigma_b2
     point = network or (w2[0], b2[0])
     ax.set_xlim(min(w2.min(), point[0]), max(w2.max(), point[0]))
     ax.set_ylim(min(b2.min(), point[1]), max(b2.max(), point[1]))
 
 
-def _name_regions(ax: Axes, diagram: PhaseDiagram, network: tuple[float, float] | None) -> None:
+def _name_regions(ax: Axes, diagram: Any, network: tuple[float, float] | None) -> None:
     """The name of each phase where it has most room."""
     from matplotlib.patheffects import withStroke
     from scipy.interpolate import RegularGridInterpolator

@@ -12,8 +12,6 @@ from ._style import COLOURS, legend, make_axes, width_ticks
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-    from ..comparison import LearningRateMap
-
 __all__ = ["learning_rate_map"]
 
 LABELS = {
@@ -28,7 +26,7 @@ LOSS_RANGE = 1e-3, 10.0  # of the median initial loss: less has been learnt, mor
 
 
 def learning_rate_map(
-    found: LearningRateMap,
+    found: Any,
     field: str = "final_loss",
     ax: Axes | None = None,
     colorbar: bool = True,
@@ -132,7 +130,7 @@ def _codes(outcome: np.ndarray) -> np.ndarray:
     )
 
 
-def _scale(found: LearningRateMap, field: str) -> dict[str, Any]:
+def _scale(found: Any, field: str) -> dict[str, Any]:
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm
 
@@ -151,7 +149,7 @@ def _edges(x: np.ndarray) -> np.ndarray:
     return np.concatenate([[x[0] ** 2 / middle[0]], middle, [x[-1] ** 2 / middle[-1]]])
 
 
-def _draw_theory(ax: Axes, found: LearningRateMap, columns: np.ndarray, width: np.ndarray) -> None:
+def _draw_theory(ax: Axes, found: Any, columns: np.ndarray, width: np.ndarray) -> None:
     from matplotlib.patheffects import Normal, Stroke
 
     halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]  # to be seen on any colour

@@ -1,6 +1,7 @@
 """The one-page answer for an architecture: phase, spectrum, safe learning rate, and their check by simulation."""
 
 from .boundary import Boundary
-from .build import HiddenLayer, Report, report
+from .build import report
+from .result import HiddenLayer, Report
 
 __all__ = ["Boundary", "HiddenLayer", "Report", "report"]

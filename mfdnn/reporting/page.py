@@ -15,7 +15,6 @@ from .boundary import sampled_rates
 if TYPE_CHECKING:
     from ..comparison import Comparison
     from ..network import Network
-    from .build import Report
 
 __all__ = ["page"]
 
@@ -28,7 +27,7 @@ _PHASE_MEANING = {
 }
 
 
-def page(r: Report) -> list[str]:
+def page(r: Any) -> list[str]:
     """The lines of the page."""
     net, fim, lr = r.network, r.fisher, r.learning_rate
     # Other weight layers may not name a law of their weights.
@@ -103,7 +102,7 @@ def _batch_norm_growth(net: Network) -> list[str]:
     return [_entry("", f"batch norm: squared gradients grow {growth:.4g}-fold a layer, on large batches")]
 
 
-def _confident(r: Report) -> list[str]:
+def _confident(r: Any) -> list[str]:
     """The rate that is safe for most networks, or why there is none."""
     if r.confident is None:
         why = r.why_not_confident.partition("; ")[0].removesuffix(".")
@@ -156,7 +155,7 @@ def _entry(label: str, text: str) -> str:
     return f"{label:<14} {text}"
 
 
-def _layer_table(r: Report) -> list[str]:
+def _layer_table(r: Any) -> list[str]:
     op, ens = r.order_parameters, r.ensemble
     names = [
         name for name in ("q", "q_st", "q_tilde", "q_tilde_st") if name in ens.mean

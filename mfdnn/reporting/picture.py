@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,14 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .build import Report
-
 __all__ = ["html_page", "picture"]
 
 GRID = 160  # points per axis of the phase diagram
 
 
-def picture(r: Report) -> Figure:
+def picture(r: Any) -> Figure:
     """The four panels."""
     from matplotlib import pyplot
 
@@ -36,7 +34,7 @@ def picture(r: Report) -> Figure:
     return figure
 
 
-def _spectrum_panel(r: Report, ax: Axes) -> None:
+def _spectrum_panel(r: Any, ax: Axes) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     sampled = r.ensemble.values
@@ -64,7 +62,7 @@ def _spectrum_panel(r: Report, ax: Axes) -> None:
         legend(ax)
 
 
-def _boundary_panel(r: Report, ax: Axes) -> None:
+def _boundary_panel(r: Any, ax: Axes) -> None:
     b = r.boundary
     if not b.widths.size:
         why = "no hidden layer to widen" if np.isfinite(r.learning_rate.value) else "nothing is learnt"
@@ -91,7 +89,7 @@ def _say(ax: Axes, text: str) -> None:
     ax.set_axis_off()
 
 
-def _place_panel(r: Report, ax: Axes) -> None:
+def _place_panel(r: Any, ax: Axes) -> None:
     if r.hidden is None:
         op = r.order_parameters
         layers = np.arange(1, r.network.n_weight_layers + 1)
@@ -115,7 +113,7 @@ def _place_panel(r: Report, ax: Axes) -> None:
     plots.phase_diagram(diagram, "chi_1", ax=ax, network=(h.sigma_w2, h.sigma_b2), phi=act)
 
 
-def html_page(r: Report, picture: bytes) -> str:
+def html_page(r: Any, picture: bytes) -> str:
     """Page and picture (a PNG) in one file."""
     encoded = base64.b64encode(picture).decode()
     title = html.escape(f"mfdnn report: {r.network!r}")
