@@ -202,3 +202,10 @@ def test_what_the_inputs_are_reshaped_to_is_what_the_theory_sees():
     net = mfdnn.Network((3, 4, 4), [mfdnn.Flatten(), *flat.layers])
     assert mfdnn.fisher_statistics(net, inputs=X).largest == mfdnn.fisher_statistics(flat, inputs=X).largest
     assert mfdnn.fisher_statistics(net, 30).largest == mfdnn.fisher_statistics(flat, 30).largest
+
+
+def test_order_parameters_behind_two_normalisations_of_the_outputs():
+    wide = mfdnn.MeanField(network(mfdnn.MeanSubtraction(), mfdnn.BatchNorm()), 9)
+    assert wide.order_parameters.q.shape == (3,)
+    with pytest.raises(mfdnn.NoTheory, match="one normalisation behind"):
+        mfdnn.fisher_statistics(wide)

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from slow import slow
 
 import mfdnn
-from mfdnn import plots
+from mfdnn import phase, plots
 from mfdnn.finite_width import spread_map
 
 FIELDS = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase")
@@ -66,9 +66,8 @@ def trained():
 
 EVERY = {
     "phase_diagram": lambda ax: plots.phase_diagram(diagram_of("tanh"), ax=ax),
-    "variance_map": lambda ax: plots.variance_map("tanh", 2.0, 0.1, ax=ax),
-    "correlation_map": lambda ax: plots.correlation_map("tanh", 2.0, 0.1, ax=ax),
-    "depth_scales": lambda ax: plots.depth_scales("tanh", SIGMA_W2, 0.1, ax=ax),
+    "map_curve": lambda ax: phase.variance_curve("tanh", 2.0, 0.1).plot(ax=ax),
+    "depth_scales": lambda ax: phase.depth_scales("tanh", SIGMA_W2, 0.1).plot(ax=ax),
     "order_parameters": lambda ax: plots.order_parameters(mfdnn.order_parameters(network()), ax=ax),
     "fisher_spectrum": lambda ax: plots.fisher_spectrum([1.0, 2.0, 30.0], ax=ax),
     "learning_rate_boundary": lambda ax: plots.learning_rate_boundary([100, 200], [0.2, 0.1], ax=ax),
@@ -228,7 +227,7 @@ def test_refuses_what_it_cannot_draw(ax):
 
 
 def test_variance_map_curve_trajectory_and_fixed_points(ax):
-    plots.variance_map("tanh", 6.25, 0.09, q0=[0.5, 7.0], steps=6, ax=ax)
+    phase.variance_curve("tanh", 6.25, 0.09, q0=[0.5, 7.0], steps=6).plot(ax=ax)
     curve = ax.lines[1]
     assert np.array_equal(curve.get_ydata(), mfdnn.variance_map("tanh", curve.get_xdata(), 6.25, 0.09))
     web = by_gid(ax, "trajectory")[0]
@@ -241,21 +240,21 @@ def test_variance_map_curve_trajectory_and_fixed_points(ax):
 
 
 def test_variance_map_shows_unstable_fixed_points(ax):
-    plots.variance_map("gelu", 2.0, 0.12, q_max=12, ax=ax)
+    phase.variance_curve("gelu", 2.0, 0.12, q_max=12).plot(ax=ax)
     fps = mfdnn.variance_fixed_points("gelu", 2.0, 0.12)
     assert by_gid(ax, "unstable fixed point")[0].get_xdata() == fps.q[~fps.stable]
 
 
 def test_maps_share_axes_and_one_identity(ax):
     for sigma_w2 in (1.69, 6.25, 16.0):
-        plots.variance_map("tanh", sigma_w2, 0.09, ax=ax, steps=0)
+        phase.variance_curve("tanh", sigma_w2, 0.09, steps=0).plot(ax=ax)
     assert len(by_gid(ax, "identity")) == 1 and len(ax.get_legend().get_texts()) == 4
     top = mfdnn.fixed_point("tanh", 16.0, 0.09).q
     assert ax.get_xlim() == ax.get_ylim() and ax.get_xlim()[1] > top
 
 
 def test_correlation_map_curve_trajectory_and_fixed_points(ax):
-    plots.correlation_map("tanh", 6.25, 0.09, c0=0.8, steps=5, ax=ax)
+    phase.correlation_curve("tanh", 6.25, 0.09, c0=0.8, steps=5).plot(ax=ax)
     curve = ax.lines[1]
     assert np.array_equal(curve.get_ydata(), mfdnn.correlation_map("tanh", curve.get_xdata(), 6.25, 0.09))
     q = mfdnn.fixed_point("tanh", 6.25, 0.09).q
@@ -267,15 +266,15 @@ def test_correlation_map_curve_trajectory_and_fixed_points(ax):
 
 def test_correlation_map_without_a_fixed_variance_needs_one(ax):
     with pytest.raises(ValueError, match="`q` is needed"):
-        plots.correlation_map("relu", 2.5, 0.1, ax=ax)
-    plots.correlation_map("relu", 2.5, 0.1, q=1.0, ax=ax)
+        phase.correlation_curve("relu", 2.5, 0.1).plot(ax=ax)
+    phase.correlation_curve("relu", 2.5, 0.1, q=1.0).plot(ax=ax)
 
 
 # -- depth ---------------------------------------------------------------------------------------------------
 
 
 def test_depth_scales_and_their_signs(ax):
-    plots.depth_scales("tanh", SIGMA_W2, 0.1, ax=ax)
+    phase.depth_scales("tanh", SIGMA_W2, 0.1).plot(ax=ax)
     fp = mfdnn.fixed_point("tanh", SIGMA_W2, 0.1)
     for name in ("xi_q", "xi_c"):
         assert np.array_equal(by_gid(ax, name)[0].get_ydata(), getattr(fp, name))
@@ -287,16 +286,16 @@ def test_depth_scales_and_their_signs(ax):
 
 
 def test_depth_scales_of_several_biases(ax):
-    plots.depth_scales("tanh", SIGMA_W2, [0.05, 0.2], ax=ax, scales=("xi_c",))
+    phase.depth_scales("tanh", SIGMA_W2, [0.05, 0.2]).plot(ax=ax, scales=("xi_c",))
     assert legend_texts(ax)[:2] == [r"$\sigma_b^2$ = 0.05", r"$\sigma_b^2$ = 0.2"]
     assert len(by_gid(ax, "edge")) == 2
 
 
 def test_depth_scales_without_an_edge(ax):
-    plots.depth_scales("relu", SIGMA_W2, 0.1, ax=ax)  # its only critical point has no bias
+    phase.depth_scales("relu", SIGMA_W2, 0.1).plot(ax=ax)  # its only critical point has no bias
     assert not by_gid(ax, "edge")
     with pytest.raises(ValueError, match="`scales` must be one of"):
-        plots.depth_scales("relu", SIGMA_W2, 0.1, ax=ax, scales=("xi",))
+        phase.depth_scales("relu", SIGMA_W2, 0.1).plot(ax=ax, scales=("xi",))
 
 
 def test_order_parameters_of_theory_and_simulation(ax):

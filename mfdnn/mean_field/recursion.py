@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .._support.errors import NoTheory
 from .._support.results import unwrap
 from .._support.validation import finite_number, input_array, positive_integer, refuse_both, sample_count
 from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
@@ -180,14 +181,18 @@ class MeanField:
         return self.once("states", self._propagate)
 
     def _propagate(self) -> tuple[State, State]:
-        last, n_behind = self.last, len(layers_behind(self.network))
+        n_behind = len(layers_behind(self.network))
+        try:
+            last = self.last
+        except NoTheory:  # of their Fisher information; order parameters go by the laws of the layers
+            last = None
         state = entering(self.network, self._n_samples, self.q0, self.c0, self.inputs, self._keep)
         layers = self.network.layers[n_relabelling(self.network) :]
         before = state
         # Overflow is reported by `gathered`, in one sentence that names the layer.
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             for i, layer in enumerate(layers):
-                if i >= len(layers) - n_behind and layer is not last:
+                if i >= len(layers) - n_behind and not layer.normalises:
                     layer.as_outputs(state.moments, state.shape[0])  # or there is no theory
                 state = layer.propagate(state)
                 before = before if layer is last else state

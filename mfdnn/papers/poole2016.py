@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.linalg import eigh
 
-from .. import phase, plots
+from .. import phase
 from ..gaussian import expect_product
 from . import _signals as signals
 from ._style import bar, letter, paper_style
@@ -94,7 +94,7 @@ def _variance_maps(ax: Axes, width: int, rng: np.random.Generator) -> None:
     shown = NORMS[np.linspace(1, NORMS.size - 1, 16, dtype=int)]
     for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True):
         variances = sigma_w**2, SIGMA_B**2
-        plots.variance_map(PHI, *variances, steps=0, q_max=NORMS[-1], ax=ax, color=colour)
+        phase.variance_curve(PHI, *variances, steps=0, q_max=NORMS[-1]).plot(ax=ax, color=colour)
         inputs = np.stack([signals.on_sphere(rng, n_inputs, width, q) for q in shown])
         _points(ax, shown, signals.mean_square(signals.next_layer(PHI, inputs, *variances, rng)), colour)
     ax.legend().remove()  # the figure has one for all panels

@@ -64,8 +64,9 @@ def depth_scales(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fi
     sigma_w2 = np.linspace(0.5, 4, 100 if fast else 1500)
     figure, axes = pyplot.subplots(1, 3, figsize=(7.0, 2.9), layout="constrained")
     names = {"xi_q": "variance", "xi_c": "correlation", "xi_grad": "squared gradients"}
+    found = phase.depth_scales(PHI, sigma_w2, SIGMA_B2)
     for ax, name, panel in zip(axes, names, "ABC", strict=True):
-        plots.depth_scales(PHI, sigma_w2, SIGMA_B2, ax=ax, scales=(name,))
+        plots.depth_scales(found, ax=ax, scales=(name,))
         handles = ax.get_legend().legend_handles
         ax.get_legend().remove()
         ax.xaxis.set_major_locator(MultipleLocator(1))

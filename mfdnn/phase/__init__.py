@@ -13,6 +13,7 @@ Sohl-Dickstein 2017, arXiv:1611.01232.
 
 from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
 from .critical import CriticalLine, critical_line, critical_point, critical_sigma_w2
+from .curves import DepthScales, MapCurve, correlation_curve, depth_scales, variance_curve
 from .decay import CorrelationDecay, correlation_decay
 from .diagram import PhaseDiagram, phase_diagram
 from .fixed_points import PHASES, STATUS, FixedPoint, fixed_point
@@ -28,22 +29,27 @@ __all__ = [
     "CorrelationDecay",
     "CriticalLine",
     "CurveGeometry",
+    "DepthScales",
     "FixedPoint",
+    "MapCurve",
     "PhaseDiagram",
     "Trajectory",
     "UniversalityClass",
     "VarianceFixedPoints",
     "batch_norm_fixed_point",
+    "correlation_curve",
     "correlation_decay",
     "correlation_map",
     "critical_line",
     "critical_point",
     "critical_sigma_w2",
     "curve_geometry",
+    "depth_scales",
     "fixed_point",
     "phase_diagram",
     "trajectory",
     "universality_class",
+    "variance_curve",
     "variance_fixed_points",
     "variance_map",
 ]

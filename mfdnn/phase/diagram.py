@@ -13,6 +13,7 @@ import numpy as np
 from .._support.results import GridResult
 from .._support.validation import finite_number, nonnegative_array
 from ..activations import Activation, activation
+from .critical import CriticalLine, critical_line
 from .fixed_points import solve
 from .variances import keep_probability, starting_variances
 
@@ -43,6 +44,14 @@ class PhaseDiagram(GridResult):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_phi": None}  # a lambda does not pickle
+
+    def edge(self, phi: str | Callable | Activation | None = None) -> CriticalLine | None:
+        """The edge of chaos of its activation, or of `phi`; None where there is none, or a file holds but a label."""
+        try:
+            act = activation(phi if phi is not None else self._phi or self.activation)
+            return critical_line(act, keep_rate=self.keep_rate)
+        except ValueError:  # not a name, or an activation that has no edge
+            return None
 
     def plot(self, field: str = "xi_c", ax: Any = None, **options: Any) -> Any:
         """Heat map of one field with the edge of chaos; see `mfdnn.plots.phase_diagram`."""

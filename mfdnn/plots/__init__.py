@@ -1,7 +1,7 @@
 r"""Pictures of what the package computes: Axes in, Axes out.
 
-Every function draws into `ax` (or makes one), returns it, and never calls ``show``. Numbers come from the
-public functions; nothing is computed here but positions of labels. Colours are those of Okabe and Ito, which
+Every function draws into `ax` (or makes one), returns it, and never calls ``show``. They take results
+and know of no theory; nothing is computed here but positions of labels. Colours are those of Okabe and Ito, which
 the colour-blind can tell apart. Legends stand above the axes, where no data are.
 """
 
@@ -9,21 +9,20 @@ from ._style import COLOURS
 from .depth import order_parameters
 from .finite_width import outlier_law, spread_map
 from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary
-from .maps import correlation_map, variance_map
+from .maps import map_curve
 from .phases import depth_scales, phase_diagram
 from .training import learning_rate_map
 
 __all__ = [
     "COLOURS",
-    "correlation_map",
     "depth_scales",
     "eigenvalue_scaling",
     "fisher_spectrum",
     "learning_rate_boundary",
     "learning_rate_map",
+    "map_curve",
     "order_parameters",
     "outlier_law",
     "phase_diagram",
     "spread_map",
-    "variance_map",
 ]

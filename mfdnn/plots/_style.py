@@ -11,7 +11,18 @@ import numpy as np
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
-__all__ = ["B2", "COLOURS", "W2", "integer_ticks", "legend", "make_axes", "number", "sequence", "width_ticks"]
+__all__ = [
+    "B2",
+    "COLOURS",
+    "W2",
+    "integer_ticks",
+    "legend",
+    "make_axes",
+    "number",
+    "require_result",
+    "sequence",
+    "width_ticks",
+]
 
 COLOURS = {
     "blue": "#0072B2",
@@ -97,3 +108,11 @@ def sequence(index: int, n: int, hue: str | None) -> Any:
 
 def number(value: float) -> str:
     return f"{value:.3g}"
+
+
+def require_result(name: str, value: Any, kind: str, call: str) -> None:
+    """Raise a TypeError for what is not the result that a picture is drawn of; rooms below know no classes."""
+    if type(value).__name__ != kind:
+        raise TypeError(
+            f"`{name}` must be a {kind}, got {type(value).__name__}; pass that of {call}, or call its `.plot()`."
+        )

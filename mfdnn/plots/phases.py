@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import phase
-from .._support.validation import finite_number, nonnegative_array, one_of
-from ..activations import Activation, activation
-from ._style import B2, COLOURS, W2, legend, make_axes, sequence
+from .._support.validation import finite_number, one_of
+from ._style import B2, COLOURS, W2, legend, make_axes, require_result, sequence
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -41,7 +39,7 @@ def phase_diagram(
     network: tuple[float, float] | None = None,
     colorbar: bool = True,
     *,
-    phi: str | Callable | Activation | None = None,
+    phi: Any = None,
     labels: bool = True,
     **kwargs: Any,
 ) -> Axes:
@@ -131,7 +129,7 @@ def phase_diagram(
 def _draw_phases(ax: Axes, diagram: Any, options: dict) -> tuple[Any, Any, Any]:
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    present = [name for name in phase.PHASES if np.mean(diagram.phase == name) >= RARE]
+    present = [name for name in PHASE_COLOURS if np.mean(diagram.phase == name) >= RARE]
     codes = np.full(diagram.phase.shape, np.nan)
     for code, name in enumerate(present):
         codes[diagram.phase == name] = code
@@ -218,10 +216,8 @@ def _extend(mesh: Any, values: np.ndarray, field: str) -> str:
 
 def _draw_edge(ax: Axes, diagram: Any, phi: Any) -> None:
     style = {"color": "black", "lw": 1.6}
-    try:
-        act = activation(phi if phi is not None else diagram._phi or diagram.activation)
-        line = phase.critical_line(act, keep_rate=diagram.keep_rate)
-    except ValueError:  # not a name, or an activation that has no edge
+    line = diagram.edge(phi)
+    if line is None:  # not a name, or an activation that has no edge
         chi_1 = np.where(np.isfinite(diagram.chi_1), diagram.chi_1, 1e300)
         if chi_1.min() < 1 < chi_1.max():
             ax.contour(diagram.sigma_w2, diagram.sigma_b2, chi_1.T, [1.0], colors="black", linewidths=1.6)
@@ -229,7 +225,7 @@ def _draw_edge(ax: Axes, diagram: Any, phi: Any) -> None:
         return
     if line.q.size == 0:
         return
-    if act.homogeneous:
+    if np.all(line.sigma_b2 == 0):  # of positively homogeneous activations: a point, at any variance
         ax.axvline(line.sigma_w2[0], color="black", lw=1, ls=":", label=r"$\chi_1 = 1$")
         ax.plot(
             line.sigma_w2[0],
@@ -270,7 +266,7 @@ def _name_regions(ax: Axes, diagram: Any, network: tuple[float, float] | None) -
     # Distances on a regular grid of the picture, in which a name is about four times as wide as high.
     x, y = np.linspace(*ax.get_xlim(), 80), np.linspace(*ax.get_ylim(), 60)
     pixels = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
-    for name in phase.PHASES:
+    for name in PHASE_COLOURS:
         inside = (diagram.phase == name).astype(float)
         if inside.mean() < 0.03:
             continue
@@ -295,20 +291,15 @@ def _name_regions(ax: Axes, diagram: Any, network: tuple[float, float] | None) -
 
 
 def depth_scales(
-    phi: str | Callable | Activation,
-    sigma_w2: Any,
-    sigma_b2: Any,
-    ax: Axes | None = None,
-    scales: Sequence[str] = ("xi_q", "xi_c", "xi_grad"),
+    found: Any, ax: Axes | None = None, scales: Sequence[str] = ("xi_q", "xi_c", "xi_grad")
 ) -> Axes:
     r"""Depth scales against the weight variance; sizes of negative ones (growth with depth) dashed.
 
     Parameters
     ----------
-    phi : str, callable or Activation
-    sigma_w2 : 1-D array
-    sigma_b2 : float or sequence
-        One curve per value and scale; a dotted line marks the edge of chaos of each.
+    found : DepthScales
+        Of `mfdnn.phase.depth_scales`: one curve per bias variance and scale; a dotted line marks the edge of chaos
+        of each.
     ax : Axes, optional
     scales : sequence of {"xi_q", "xi_c", "xi_grad"}
 
@@ -316,29 +307,28 @@ def depth_scales(
     -------
     Axes
 
+    Raises
+    ------
+    TypeError, ValueError
+        `found` is no such result; unknown `scales`.
+
     Examples
     --------
     >>> from matplotlib import pyplot
     >>> import numpy as np
-    >>> from mfdnn import plots
-    >>> ax = plots.depth_scales("tanh", np.linspace(0.5, 4, 200), 0.05)
+    >>> from mfdnn import phase
+    >>> ax = phase.depth_scales("tanh", np.linspace(0.5, 4, 200), 0.05).plot()
     >>> ax.get_yscale()
     'log'
     >>> pyplot.close(ax.figure)
     """
-    act = activation(phi)
-    w2 = np.atleast_1d(nonnegative_array("sigma_w2", sigma_w2))
-    biases = np.atleast_1d(nonnegative_array("sigma_b2", sigma_b2))
+    require_result("found", found, "DepthScales", "mfdnn.phase.depth_scales(...)")
     scales = [scales] if isinstance(scales, str) else list(scales)
     for name in scales:
         one_of("scales", name, ("xi_q", "xi_c", "xi_grad"))
-    if w2.ndim != 1 or biases.ndim != 1:
-        raise ValueError(
-            f"`sigma_w2` and `sigma_b2` must be 1-D, got shapes {w2.shape} and {biases.shape}; pass axes."
-        )
     from matplotlib.lines import Line2D
 
-    ax = make_axes(ax)
+    ax, w2, biases = make_axes(ax), found.sigma_w2, found.sigma_b2
     symbols = {"xi_q": r"$\xi_q$", "xi_c": r"$\xi_c$", "xi_grad": r"$\xi_\nabla$"}
     hues = dict(
         zip(
@@ -349,14 +339,14 @@ def depth_scales(
     )
     handles, grows = [], False
     for index, b2 in enumerate(biases):
-        fp = phase.fixed_point(act, w2, b2)
         for name in scales:
             colour = (
                 hues[name]
                 if biases.size == 1
                 else sequence(index, biases.size, hues[name] if len(scales) > 1 else None)
             )
-            xi = np.where(np.isfinite(getattr(fp, name)), getattr(fp, name), np.nan)
+            xi = getattr(found, name)[index]
+            xi = np.where(np.isfinite(xi), xi, np.nan)
             text = ", ".join(
                 [symbols[name]] * (len(scales) > 1 or biases.size == 1)
                 + [f"{B2} = {b2:g}"] * (biases.size > 1)
@@ -369,11 +359,8 @@ def depth_scales(
                 ax.plot(w2, np.where(xi < 0, -xi, np.nan), lw=1.8, ls="--", color=colour)[0].set_gid(
                     f"-{name}"
                 )
-        try:
-            edge = phase.critical_sigma_w2(act, b2)
-        except ValueError:  # no edge of chaos at this bias variance
-            continue
-        if w2.min() <= edge <= w2.max():
+        edge = found.edge[index]
+        if edge is not None and w2.min() <= edge <= w2.max():
             ax.axvline(edge, color="0.4" if biases.size == 1 else colour, lw=1, ls=":", zorder=1).set_gid(
                 "edge"
             )
