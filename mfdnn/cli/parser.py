@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .._version import __version__
 from . import verbs
 from .arguments import (
     add_activation,
@@ -25,12 +26,6 @@ __all__ = ["build_parser"]
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``mfdnn``; each verb's arguments say what runs it (`run`) and what it writes (`suffixes`)."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        number = version("meanfield-dnn")
-    except PackageNotFoundError:
-        number = "unknown"
     parser = argparse.ArgumentParser(
         prog="mfdnn",
         description="Mean-field theory and Fisher information of deep neural networks.",
@@ -38,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         "`mfdnn VERB --help` shows an example of each verb. Exit codes: 0 done, 1 computation failed, 2 bad usage, "
         "130 interrupted.",
     )
-    parser.add_argument("--version", action="version", version=f"mfdnn {number}")
+    parser.add_argument("--version", action="version", version=f"mfdnn {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(
