@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ._support.validation import finite_number, positive_integer
 from .activations import Activation
 from .layers import Layer
+from .layers.description import layer_from_dict
 
 __all__ = ["Network", "scale_widths"]
 
@@ -132,6 +133,43 @@ class Network:
     def activations(self) -> tuple[Activation, ...]:
         """The activations in the order in which the signal meets them."""
         return tuple(layer.activation for layer, _ in self.walk() if layer.activation is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Input shape and layers as plain Python, the file format of a network: ``json.dump(net.to_dict(), file)``.
+
+        Raises
+        ------
+        ValueError
+            An activation of one's own, which has no name.
+        """
+        return {"input_shape": list(self.input_shape), "layers": [layer.to_dict() for layer in self.layers]}
+
+    @classmethod
+    def from_dict(cls, description: Any) -> Network:
+        """The network that `to_dict` described.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another type, a missing part, an unknown layer or activation, arguments that do not fit.
+
+        Examples
+        --------
+        >>> import json, mfdnn
+        >>> text = json.dumps(mfdnn.mlp([20, 50, 2], "leaky_relu", init="he").to_dict())
+        >>> mfdnn.Network.from_dict(json.loads(text))
+        Network(20-50-2, leaky_relu, L=2, P=1152)
+        """
+        if not isinstance(description, Mapping) or {"input_shape", "layers"} - set(description):
+            raise ValueError(
+                'a network is described by "input_shape" and "layers", '
+                f"got {description!r:.80}; write what Network.to_dict gives."
+            )
+        layers = description["layers"]
+        if not isinstance(layers, list | tuple):
+            raise ValueError(f"`layers` must be a list, got {layers!r:.80}; write what Network.to_dict gives.")
+        shape = description["input_shape"]
+        return cls(tuple(shape) if isinstance(shape, list) else shape, [layer_from_dict(one) for one in layers])
 
     def __repr__(self) -> str:
         names = list(dict.fromkeys(act.label for act in self.activations)) or ["linear"]

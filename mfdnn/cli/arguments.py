@@ -65,6 +65,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         help="inputs-hidden-...-outputs, such as 784-1000x5-10 for five hidden layers "
         f"(default: {DEFAULT_INPUTS}-{DEFAULT_HIDDEN})",
     )
+    group.add_argument(
+        "--arch",
+        metavar="FILE",
+        help="the network of a file, Network.to_dict() as json, in place of WIDTHS and of all that describes it here",
+    )
     add_activation(group, "relu")
     group.add_argument("--sigma-w2", type=float, metavar="V", help="weight variance times fan-in")
     group.add_argument("--sigma-b2", type=float, metavar="V", help="bias variance")
@@ -164,6 +169,8 @@ def add_softmax(parser: argparse.ArgumentParser) -> None:
 def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
     from ..architectures import mlp, resnet
 
+    if args.arch is not None:
+        return _network_of_file(args)
     act = parse_activation(args.activation)
     widths = args.widths or parse_widths(f"{n_features or DEFAULT_INPUTS}-{DEFAULT_HIDDEN}")
     if args.norm_at is not None and args.norm is None:
@@ -180,6 +187,27 @@ def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
     return resnet(
         widths, args.blocks, act, 1.0 if args.sigma_w2 is None else args.sigma_w2, args.sigma_b2 or 0.0
     )
+
+
+def _network_of_file(args: argparse.Namespace) -> Any:
+    """What `Network.to_dict` wrote."""
+    import json
+
+    from ..network import Network
+
+    for name in ("widths", "sigma_w2", "sigma_b2", "init", "weights", "blocks", "norm", "norm_at"):
+        if getattr(args, name) is not None:
+            said = "WIDTHS" if name == "widths" else f"--{name.replace('_', '-')}"
+            raise ValueError(f"`--arch` {args.arch} has the whole network, got {said} too; drop it.")
+    try:
+        with open(args.arch, encoding="utf-8") as file:
+            description = json.load(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"`--arch` {args.arch} must be json, as of Network.to_dict(): {error}.") from None
+    try:
+        return Network.from_dict(description)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`--arch` {args.arch}: {error}") from None
 
 
 def _normalised(net: Any, kind: str, place: str) -> Any:

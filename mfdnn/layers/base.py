@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -132,6 +133,11 @@ class Layer:
         for child in self.children:
             yield from child.walk(shape)
             shape = child.output_shape(shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its class and the arguments it was made of, as plain Python; read by `mfdnn.Network.from_dict`."""
+        names = signature(type(self)).parameters
+        return {"layer": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
     def scaled(self, factor: float) -> Layer:
         """The layer of a network whose hidden widths are multiplied by `factor`."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from .._support.errors import NoTheory
 from ..activations import Activation, activation
+from ..activations.parsing import parse_activation
 from .base import Layer
 from .state import State
 
@@ -36,6 +38,18 @@ class Pointwise(Layer):
 
     def __repr__(self) -> str:
         return f"Pointwise({self.activation.label!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        label, x = self.activation.label, np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
+        try:
+            known = np.array_equal(parse_activation(label)(x), self.activation(x))
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(
+                f"`Pointwise({label!r})` holds a function of your own, which a file cannot; take a named activation."
+            )
+        return {"layer": "Pointwise", "phi": label}
 
     @property
     def homogeneous(self) -> bool:  # type: ignore[override]

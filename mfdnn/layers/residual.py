@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,9 @@ class Residual(Layer):
     @property
     def homogeneous(self) -> bool:  # type: ignore[override]
         return all(layer.homogeneous for layer in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"layer": "Residual", "layers": [layer.to_dict() for layer in self.layers], "skip": self.skip}
 
     def scaled(self, factor: float) -> Residual:
         return Residual([layer.scaled(factor) for layer in self.layers], self.skip)

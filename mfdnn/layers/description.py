@@ -1,0 +1,55 @@
+"""Layers from their descriptions, `Layer.to_dict`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._support.validation import one_of
+from ..activations.parsing import parse_activation
+from .base import Layer
+from .dense import Dense
+from .flatten import Flatten
+from .normalization import BatchNorm, LayerNorm, MeanSubtraction
+from .pointwise import Pointwise
+from .residual import Residual
+
+__all__ = ["DESCRIBED", "layer_from_dict"]
+
+DESCRIBED: dict[str, type[Layer]] = {
+    kind.__name__: kind
+    for kind in (Dense, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, Flatten)
+}
+
+
+def layer_from_dict(description: Any) -> Layer:
+    """The layer that `Layer.to_dict` described.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What is no such description: another type, an unknown layer, arguments that it does not have.
+    """
+    if not isinstance(description, Mapping) or "layer" not in description:
+        raise ValueError(
+            f"`layers` must hold objects with a \"layer\", got {description!r:.80}; write what Network.to_dict gives."
+        )
+    options = dict(description)
+    kind = DESCRIBED[one_of("layer", options.pop("layer"), DESCRIBED)]
+    if kind is Residual:
+        options["layers"] = [layer_from_dict(inside) for inside in _list("layers", options.get("layers"))]
+    if kind is Pointwise:
+        phi = options.get("phi")
+        if not isinstance(phi, str) or ":" in phi:  # a file runs no code
+            raise ValueError(f"`phi` must be the name of an activation, got {phi!r}; write for example \"relu\".")
+        options["phi"] = parse_activation(phi, "phi")
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(f"`{kind.__name__}` was described by {description!r:.200}: {error}.") from None
+
+
+def _list(name: str, value: Any) -> list:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"`{name}` must be a list, got {value!r:.80}; write what Network.to_dict gives.")
+    return list(value)
