@@ -539,3 +539,14 @@ def test_a_report_of_images(rows):
         mfdnn.compare(net, inputs=X.reshape(7, 12), ensemble=ens).to_dict()
         == mfdnn.compare(net, ensemble=ens).to_dict()
     )
+
+
+def test_a_layer_without_a_repr_describes_itself_by_what_it_was_made_of():
+    class Fixed(Layer):
+        def __init__(self, matrix, phi):
+            self.matrix, self.phi = matrix, phi
+
+    one, two = np.zeros((40, 40)), np.zeros((40, 40))
+    two[20, 20] = 1.0  # where `repr` leaves numbers out
+    assert " at 0x" not in repr(Fixed(one, lambda x: x)) and "<lambda>" in repr(Fixed(one, lambda x: x))
+    assert repr(Fixed(one, np.tanh)) == repr(Fixed(one.copy(), np.tanh)) != repr(Fixed(two, np.tanh))

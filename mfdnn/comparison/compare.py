@@ -46,7 +46,7 @@ def compare(
     Parameters
     ----------
     net, n_samples, n_networks, q0, c0, inputs, output, rng, executor, checkpoint, progress, dtype, geometry
-        As in `mfdnn.ensemble`; at least two networks.
+        As in `mfdnn.ensemble`; at least two networks. For `net` and its data also a `mfdnn.MeanField`.
     ensemble : Ensemble, optional
         Compare with these networks and draw none. It knows its inputs and outputs: `n_samples`, `q0`, `c0`, `inputs`
         and `output` may be left out.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from inspect import signature
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -124,7 +125,7 @@ class Layer:
 
     def __repr__(self) -> str:
         # What a layer of one's own was made of, without its address: the description of a network names checkpoints.
-        made_of = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        made_of = ", ".join(f"{name}={_told(value)}" for name, value in vars(self).items())
         return f"{type(self).__name__}({made_of})"
 
     def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
@@ -261,3 +262,11 @@ def one_site(layer: str, shape: tuple[int, ...]) -> int:
             "`Flatten` (or a pooling layer) before it."
         )
     return shape[0]
+
+
+def _told(value: Any) -> str:
+    """`repr`, but of an array its shape and a digest: the middle of a long one would be left out."""
+    if not isinstance(value, np.ndarray):
+        return getattr(value, "__qualname__", None) or repr(value)
+    digest = sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
+    return f"<{'x'.join(map(str, value.shape))} {value.dtype}, {digest}>"

@@ -188,8 +188,8 @@ class BatchNorm(_Normalisation):
     Raises
     ------
     ValueError
-        Negative `eps`. Later: fewer than three samples (z would be constant), or four in theory
-        (:math:`E[1/\sigma_i^2]` is infinite for three); in theory, an input that comes straight from an activation.
+        Negative `eps`. Later: fewer than three samples (z would be constant). In theory `NoTheory`, a ValueError too:
+        three samples (:math:`E[1/\sigma_i^2]` is infinite), an input that comes straight from an activation.
 
     Notes
     -----

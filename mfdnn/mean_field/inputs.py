@@ -109,6 +109,9 @@ def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:
     # Measured: moments on both sides of every weight layer; its errors, and its share if that is kept, both of them
     # twice while a layer maps them; 14 more are work space of one layer, or what `fisher_statistics` adds.
     matrices = (3 * keep.signal + 4 * keep.errors + 2 * keep.shares) * net.n_weight_layers + 14
+    matrices += 4 * any(layer.children for layer in net.layers)  # a branch has tangents of its own
+    if net.layers[-1].normalises:  # those in front of it are kept too
+        matrices += 2 * (keep.errors + keep.shares) * net.n_weight_layers
     sites = prod(_shape_behind(net, n_relabelling(net))[1:])
     job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
     require_memory(8.0 * (n * sites) ** 2 * matrices, job, "take fewer `inputs`")

@@ -48,7 +48,7 @@ def report(
 
     Parameters
     ----------
-    net : Network
+    net : Network or MeanField
     n_samples, q0, c0, inputs
         Number of inputs (default 100) and their statistics (1 and 0), or the inputs themselves, (T, M_0), as in
         `fisher_statistics`.
