@@ -37,9 +37,7 @@ def page(r: Any) -> list[str]:
         _entry("Inputs", r.inputs),
     ]
     if r.hidden is None or r.fixed_point is None:
-        kinds = ", ".join(net.kinds)
-        why = f"{kinds} network" if kinds else "no activation" if r.hidden is None else "zero inputs"
-        lines.append(_entry("Phase", f"none ({why}): see the order parameters over depth"))
+        lines.append(_entry("Phase", f"none ({r.why_no_phase}): see the order parameters over depth"))
         lines += _batch_norm_growth(net)
     else:
         fp, h = r.fixed_point, r.hidden

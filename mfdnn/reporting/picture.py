@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["html_page", "picture"]
 
 GRID = 160  # points per axis of the phase diagram
+NOTE = 62  # characters of a line of a legend that is as wide as its panel
 
 
 def picture(r: Any) -> Figure:
@@ -69,7 +71,8 @@ def _boundary_panel(r: Any, ax: Axes) -> None:
         _say(ax, f"{why}\n{r.learning_rate!r}")
         return
     measured, known = slice(0, len(b.measured)), len(b.band[0])
-    where = " at smaller widths:\n" if known else ": "
+    where = " at smaller widths: " if known else ": "
+    note = textwrap.fill(f"no band{where}{b.band_note}", NOTE)
     plots.learning_rate_boundary(
         b.widths,
         b.predicted,
@@ -79,7 +82,7 @@ def _boundary_panel(r: Any, ax: Axes) -> None:
         label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}"
         + (", any softmax" if r.learning_rate.loss == "cross_entropy" else ""),
         band=(b.widths[len(b.widths) - known :], *b.band) if known else None,
-        note=f"no band{where}{b.band_note}" if b.band_note else None,
+        note=note if b.band_note else None,
     )
 
 
@@ -101,9 +104,7 @@ def _place_panel(r: Any, ax: Axes) -> None:
             ylim=(min(-0.05, correlation.min() - 0.05), 1.05),
         )
         integer_ticks(ax, layers)
-        kinds = ", ".join(r.network.kinds)
-        why = f"{kinds} network" if kinds else "no hidden activation"
-        ax.set_title(f"correlation over depth ({why}: no phase diagram)", fontsize="small")
+        ax.set_title(f"correlation over depth ({r.why_no_phase}: no phase diagram)", fontsize="small")
         return
     h = r.hidden
     act = h.activation

@@ -110,6 +110,15 @@ class Report(Result):
             "warnings": list(self.warnings),
         }
 
+    @property
+    def why_no_phase(self) -> str:
+        """What stands against a phase of its own, in a few words; empty where `hidden` has one."""
+        if self.hidden is not None:
+            return "" if self.fixed_point is not None else "zero inputs"
+        if self.network.kinds:
+            return f"{', '.join(self.network.kinds)} network"
+        return "weights are not fully connected" if self.network.activations else "no activation"
+
     def figure(self) -> Any:
         """Four panels: phase diagram, order parameters over depth, spectrum, learning rate against width."""
         from .picture import picture
