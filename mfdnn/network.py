@@ -156,9 +156,9 @@ class Network:
         Examples
         --------
         >>> import json, mfdnn
-        >>> text = json.dumps(mfdnn.mlp([20, 50, 2], "leaky_relu", init="he").to_dict())
+        >>> text = json.dumps(mfdnn.mlp([20, 50, 2], "gelu", init="he").to_dict())
         >>> mfdnn.Network.from_dict(json.loads(text))
-        Network(20-50-2, leaky_relu, L=2, P=1152)
+        Network(20-50-2, gelu, L=2, P=1152)
         """
         if not isinstance(description, Mapping) or {"input_shape", "layers"} - set(description):
             raise ValueError(
