@@ -1,9 +1,11 @@
-"""The parser: the verbs and their arguments."""
+"""The parser: a row for each verb, with its arguments."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,184 @@ from .arguments import (
 from .output import PICTURES
 from .sweep import add_sweep, run_sweep
 
-__all__ = ["build_parser"]
+__all__ = ["VERBS", "Verb", "build_parser"]
+
+DATA_FILES = (*PICTURES, ".npz", ".csv", ".json")
+
+
+class Verb(NamedTuple):
+    """What runs it, what ``--help`` says of it, what ``-o`` writes, and what adds its arguments."""
+
+    name: str
+    run: Callable
+    summary: str
+    example: str
+    suffixes: tuple[str, ...]
+    arguments: tuple[Callable[[Any], Any], ...]
+
+
+def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    """What adds one argument."""
+    return lambda parser: parser.add_argument(*names, **settings)
+
+
+def one_of_these(*options: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """What adds arguments that exclude each other."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        group = parser.add_mutually_exclusive_group()
+        for each in options:
+            each(group)
+
+    return add
+
+
+def axis(name: str, values: np.ndarray, spelt: str) -> Callable[[Any], Any]:
+    """What adds an axis of a grid."""
+    text = f"start:stop:points (default: {spelt})"
+    return option(name, type=parse_range, default=values, metavar="RANGE", help=text)
+
+
+VERBS = (
+    Verb(
+        "report",
+        verbs.run_report,
+        "one page and one picture about a network",
+        "mfdnn report 64-60-60-10 --norm batch_norm --samples 30 --loss cross_entropy --networks 4 -o report.png",
+        (*PICTURES, ".html", ".json"),
+        (add_network, partial(add_data, samples=100), add_loss, partial(add_simulation, networks=20)),
+    ),
+    Verb(
+        "phase-diagram",
+        verbs.run_phase_diagram,
+        "fixed points over a grid of variances",
+        "mfdnn phase-diagram --activation gelu --sigma-w2 0.5:4:100 --sigma-b2 0:0.5:100 --field xi_c -o gelu.png",
+        DATA_FILES,
+        (
+            partial(add_activation, default="tanh"),
+            axis("--sigma-w2", np.linspace(0.02, 4, 200), "0.02:4:200"),
+            axis("--sigma-b2", np.linspace(0, 0.5, 200), "0:0.5:200"),
+            option("--q0", type=float, default=1.0, help="variance of the first layer (default: 1)"),
+            option(
+                "--field",
+                default="xi_c",
+                help="what the picture shows: phase, q, c, chi_1, chi_c, xi_q, xi_c (default), xi_grad",
+            ),
+        ),
+    ),
+    Verb(
+        "critical-line",
+        verbs.run_critical_line,
+        "the edge of chaos",
+        "mfdnn critical-line --activation tanh --sigma-b2 0,0.05,0.2",
+        DATA_FILES,
+        (
+            partial(add_activation, default="tanh"),
+            one_of_these(
+                option(
+                    "--sigma-b2",
+                    type=parse_range,
+                    metavar="RANGE",
+                    help="bias variances at which to find the critical weight variance",
+                ),
+                option(
+                    "--q",
+                    type=parse_range,
+                    metavar="RANGE",
+                    help="variances q* that parametrise the line (default: all there are)",
+                ),
+            ),
+        ),
+    ),
+    Verb(
+        "order-parameters",
+        verbs.run_order_parameters,
+        "forward and backward order parameters, layer by layer",
+        "mfdnn order-parameters 784-1000x20-10 --activation tanh --sigma-w2 1.8 --sigma-b2 0.05",
+        DATA_FILES,
+        (add_network, partial(add_data, samples=100)),
+    ),
+    Verb(
+        "fisher",
+        verbs.run_fisher,
+        "eigenvalue statistics of the Fisher information",
+        "mfdnn fisher 784-1000-1000-10 --init he --norm batch_norm --samples 1000 --json",
+        (".csv", ".npz", ".json"),
+        (add_network, partial(add_data, samples=1000), add_softmax),
+    ),
+    Verb(
+        "learning-rate",
+        verbs.run_learning_rate,
+        "the largest stable learning rate in your loss and optimiser",
+        "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9 --confidence 0.95",
+        (".json",),
+        (
+            add_network,
+            partial(add_data, samples=1000),
+            add_loss,
+            option(
+                "--confidence",
+                type=float,
+                metavar="P",
+                help="a rate below the limit of this share of the networks drawn, such as 0.95 (default: the limit "
+                "at infinite width)",
+            ),
+        ),
+    ),
+    Verb(
+        "compare",
+        verbs.run_compare,
+        "theory against sampled networks",
+        "mfdnn compare 100-200-200-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --softmax --samples 50",
+        (".csv", ".npz", ".json"),
+        (
+            add_network,
+            partial(add_data, samples=100),
+            add_softmax,
+            option(
+                "--geometry",
+                action="store_true",
+                help="also the metric of the features, the tangent kernel in NTK parameterisation, the Fisher-Rao "
+                "norm",
+            ),
+            partial(add_simulation, networks=20),
+            option(
+                "--checkpoint",
+                metavar="FILE",
+                help="keep finished networks in this file; the same command resumes after an interruption",
+            ),
+        ),
+    ),
+    Verb(
+        "sweep",
+        run_sweep,
+        "a grid of networks, data and learning rates from a file",
+        "mfdnn sweep docs/sweep.toml --checkpoint sweep-of-widths --jobs 2",
+        (".csv", ".npz", ".nc", ".json"),
+        (add_sweep,),
+    ),
+    Verb(
+        "figure",
+        verbs.run_figure,
+        "draw the papers' figures",
+        "mfdnn figure poole2016-fig1 --fast -o poole.pdf",
+        PICTURES,
+        (
+            option("name", nargs="?", metavar="NAME", help="which figure; --list shows them"),
+            option("--list", action="store_true", help="list the figures"),
+            option("--all", action="store_true", help="draw all of them into --folder"),
+            option("--folder", default="figures", help="where figures go without -o (default: figures)"),
+            option(
+                "--format",
+                default="png",
+                choices=["png", "pdf", "svg"],
+                help="file format without -o (default: png)",
+            ),
+            option("--fast", action="store_true", help="small networks, for a quick look"),
+            option("--seed", type=int, default=0, help="seed of the random numbers (default: 0)"),
+        ),
+    ),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,174 +214,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mfdnn {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    def verb(
-        name: str, run: Callable, summary: str, example: str, suffixes: Sequence[str]
-    ) -> argparse.ArgumentParser:
+    json_help = "print JSON instead of text (infinite numbers as strings)"
+    for verb in VERBS:
         sub = subparsers.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example:\n  {example}",
+            verb.name,
+            help=verb.summary,
+            description=verb.summary[0].upper() + verb.summary[1:] + ".",
+            epilog=f"example:\n  {verb.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument(
-            "--json", action="store_true", help="print JSON instead of text (infinite numbers as strings)"
-        )
-        sub.add_argument("-o", "--output", metavar="FILE", help=f"write a file too: {', '.join(suffixes)}")
-        sub.set_defaults(run=run, suffixes=suffixes)
-        return sub
-
-    data_files = (*PICTURES, ".npz", ".csv", ".json")
-    sub = verb(
-        "report",
-        verbs.run_report,
-        "one page and one picture about a network",
-        "mfdnn report 64-60-60-10 --norm batch_norm --samples 30 --loss cross_entropy --networks 4 "
-        "-o report.png",
-        (*PICTURES, ".html", ".json"),
-    )
-    add_network(sub)
-    add_data(sub, 100)
-    add_loss(sub)
-    add_simulation(sub, 20)
-
-    sub = verb(
-        "phase-diagram",
-        verbs.run_phase_diagram,
-        "fixed points over a grid of variances",
-        "mfdnn phase-diagram --activation gelu --sigma-w2 0.5:4:100 --sigma-b2 0:0.5:100 --field xi_c -o gelu.png",
-        data_files,
-    )
-    add_activation(sub, "tanh")
-    sub.add_argument(
-        "--sigma-w2",
-        type=parse_range,
-        default=np.linspace(0.02, 4, 200),
-        metavar="RANGE",
-        help="start:stop:points (default: 0.02:4:200)",
-    )
-    sub.add_argument(
-        "--sigma-b2",
-        type=parse_range,
-        default=np.linspace(0, 0.5, 200),
-        metavar="RANGE",
-        help="start:stop:points (default: 0:0.5:200)",
-    )
-    sub.add_argument("--q0", type=float, default=1.0, help="variance of the first layer (default: 1)")
-    sub.add_argument(
-        "--field",
-        default="xi_c",
-        help="what the picture shows: phase, q, c, chi_1, chi_c, xi_q, xi_c (default), xi_grad",
-    )
-
-    sub = verb(
-        "critical-line",
-        verbs.run_critical_line,
-        "the edge of chaos",
-        "mfdnn critical-line --activation tanh --sigma-b2 0,0.05,0.2",
-        data_files,
-    )
-    add_activation(sub, "tanh")
-    choice = sub.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--sigma-b2",
-        type=parse_range,
-        metavar="RANGE",
-        help="bias variances at which to find the critical weight variance",
-    )
-    choice.add_argument(
-        "--q",
-        type=parse_range,
-        default=None,
-        metavar="RANGE",
-        help="variances q* that parametrise the line (default: all there are)",
-    )
-
-    sub = verb(
-        "order-parameters",
-        verbs.run_order_parameters,
-        "forward and backward order parameters, layer by layer",
-        "mfdnn order-parameters 784-1000x20-10 --activation tanh --sigma-w2 1.8 --sigma-b2 0.05",
-        data_files,
-    )
-    add_network(sub)
-    add_data(sub, 100)
-
-    sub = verb(
-        "fisher",
-        verbs.run_fisher,
-        "eigenvalue statistics of the Fisher information",
-        "mfdnn fisher 784-1000-1000-10 --init he --norm batch_norm --samples 1000 --json",
-        (".csv", ".npz", ".json"),
-    )
-    add_network(sub)
-    add_data(sub, 1000)
-    add_softmax(sub)
-
-    sub = verb(
-        "learning-rate",
-        verbs.run_learning_rate,
-        "the largest stable learning rate in your loss and optimiser",
-        "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9 --confidence 0.95",
-        (".json",),
-    )
-    add_network(sub)
-    add_data(sub, 1000)
-    add_loss(sub)
-    sub.add_argument(
-        "--confidence",
-        type=float,
-        metavar="P",
-        help="a rate below the limit of this share of the networks drawn, such as 0.95 (default: the limit at "
-        "infinite width)",
-    )
-
-    sub = verb(
-        "compare",
-        verbs.run_compare,
-        "theory against sampled networks",
-        "mfdnn compare 100-200-200-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --softmax --samples 50",
-        (".csv", ".npz", ".json"),
-    )
-    add_network(sub)
-    add_data(sub, 100)
-    add_softmax(sub)
-    sub.add_argument(
-        "--geometry",
-        action="store_true",
-        help="also the metric of the features, the tangent kernel in NTK parameterisation, the Fisher-Rao norm",
-    )
-    add_simulation(sub, 20)
-    sub.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="keep finished networks in this file; the same command resumes after an interruption",
-    )
-
-    sub = verb(
-        "sweep",
-        run_sweep,
-        "a grid of networks, data and learning rates from a file",
-        "mfdnn sweep docs/sweep.toml --checkpoint sweep-of-widths --jobs 2",
-        (".csv", ".npz", ".nc", ".json"),
-    )
-    add_sweep(sub)
-
-    sub = verb(
-        "figure",
-        verbs.run_figure,
-        "draw the papers' figures",
-        "mfdnn figure poole2016-fig1 --fast -o poole.pdf",
-        PICTURES,
-    )
-    sub.add_argument("name", nargs="?", metavar="NAME", help="which figure; --list shows them")
-    sub.add_argument("--list", action="store_true", help="list the figures")
-    sub.add_argument("--all", action="store_true", help="draw all of them into --folder")
-    sub.add_argument("--folder", default="figures", help="where figures go without -o (default: figures)")
-    sub.add_argument(
-        "--format", default="png", choices=["png", "pdf", "svg"], help="file format without -o (default: png)"
-    )
-    sub.add_argument("--fast", action="store_true", help="small networks, for a quick look")
-    sub.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
+        sub.add_argument("--json", action="store_true", help=json_help)
+        written = ", ".join(verb.suffixes)
+        sub.add_argument("-o", "--output", metavar="FILE", help=f"write a file too: {written}")
+        sub.set_defaults(run=verb.run, suffixes=verb.suffixes)
+        for add in verb.arguments:
+            add(sub)
     return parser
