@@ -6,7 +6,7 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from user_layers import CircularConv, RMSNorm, SiteMean
+from user_layers import CircularConv, PaddedConv, RMSNorm, SiteMean
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
@@ -550,3 +550,31 @@ def test_a_layer_without_a_repr_describes_itself_by_what_it_was_made_of():
     two[20, 20] = 1.0  # where `repr` leaves numbers out
     assert " at 0x" not in repr(Fixed(one, lambda x: x)) and "<lambda>" in repr(Fixed(one, lambda x: x))
     assert repr(Fixed(one, np.tanh)) == repr(Fixed(one.copy(), np.tanh)) != repr(Fixed(two, np.tanh))
+
+
+def test_what_units_read_of_a_padded_line_is_what_theory_and_simulation_call_q_hat():
+    conv, phi = PaddedConv(40), Pointwise("relu")
+    net = mfdnn.Network((3, 5), [conv, phi, conv, phi, Flatten(), Dense(2, 1.5, 0.1)])
+    X = np.random.default_rng(0).standard_normal((8, 3, 5))
+    one = mfdnn.sample(net, rng=0)
+    J = np.array([one.vjp(X, e.reshape(8, 2)) for e in np.eye(16)])
+    assert mfdnn.fisher_spectrum(one, X).largest == pytest.approx(
+        np.linalg.eigvalsh(J @ J.T / 8)[-1], rel=1e-12
+    )
+    op = mfdnn.order_parameters(net, inputs=X)
+    np.testing.assert_allclose(op.q, 1.5 * op.q_hat + 0.1, rtol=1e-14)
+    zeros = np.pad(X, ((0, 0), (0, 0), (1, 1)))
+    patches = np.stack([zeros[:, :, s : s + 5] for s in range(3)])
+    np.testing.assert_allclose(op.q_hat[0], np.mean(patches**2, axis=(0, 2, 3)), rtol=1e-14)
+    table = mfdnn.compare(net, n_networks=12, inputs=X, rng=0)
+    assert all(row.agrees is not False for row in table.rows)
+    assert table.row("q_hat[0]").simulation == pytest.approx(
+        op.averaged("q_hat")[0], rel=1e-12
+    )  # no chance in it
+
+
+def test_what_geometry_cannot_measure_is_refused_before_networks_are_drawn(monkeypatch):
+    monkeypatch.setattr("mfdnn.ensembles.statistics.sample", None)
+    net = mfdnn.Network((3, 5), [CircularConv(4, 3), Pointwise("relu"), Flatten(), Dense(2)])
+    with pytest.raises(mfdnn.NoTheory, match="needs weight layers that know their units"):
+        mfdnn.ensemble(net, 5, 2, geometry=True)

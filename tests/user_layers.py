@@ -74,6 +74,45 @@ class CircularConv(Layer):
         )
 
 
+class PaddedConv(CircularConv):
+    """The same with three centred taps on a line of sites, zeros outside."""
+
+    def __init__(self, channels, sigma_w2=1.5, sigma_b2=0.1):
+        super().__init__(channels, 3, sigma_w2, sigma_b2)
+
+    def __repr__(self):
+        return f"PaddedConv({self.channels})"
+
+    def ntk_units(self, shape):
+        return float(np.sqrt(self.sigma_w2 / self.fan_in(shape))), float(np.sqrt(self.sigma_b2))
+
+    def propagate(self, state):
+        return CircularConv.propagate(self, state)
+
+    def average_over_taps(self, k):
+        padded = np.pad(k, [*[(0, 0)] * (k.ndim - 2), (1, 1), (1, 1)])
+        n = k.shape[-1]
+        return sum(padded[..., s : s + n, s : s + n] for s in range(3)) / 3
+
+    def seen(self, h):
+        return np.concatenate([self.shifted(h, s) for s in range(3)], axis=1)
+
+    def shifted(self, x, s):
+        return np.pad(x, ((0, 0), (0, 0), (1, 1)))[:, :, s : s + x.shape[2]]
+
+    def backward(self, delta, parameters, trace, collected):
+        weight, _ = next(parameters)
+        collected.append((next(trace), delta))
+        return sum(np.einsum("ab,tax->tbx", weight[:, :, s], self.shifted(delta, 2 - s)) for s in range(3))
+
+    def gradient(self, h, delta):
+        taps = [np.einsum("tax,tbx->ab", delta, self.shifted(h, s)) for s in range(3)]
+        return np.stack(taps, axis=-1), delta.sum(axis=(0, 2))
+
+    def convolved(self, x, weight):
+        return sum(np.einsum("ab,tbx->tax", weight[:, :, s], self.shifted(x, s)) for s in range(3))
+
+
 class RMSNorm(Layer):
     """y_i = gamma_i x_i / r with r^2 the mean square over channels, at every site."""
 

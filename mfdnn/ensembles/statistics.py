@@ -36,6 +36,7 @@ from ..sampled import (
     sample,
     squared_fisher_rao_norm,
 )
+from ..sampled.coordinates import Coordinates
 from ..sampled.network import float_dtype
 from ..sampled.spectrum import OUTPUTS
 
@@ -212,6 +213,8 @@ def ensemble(
         raise ValueError(
             "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
         )
+    if geometry:
+        Coordinates(net, "ntk")  # what has no such units is refused before networks are drawn
     if geometry and (output == "softmax" or net.couples_samples):
         raise ValueError(
             "`geometry` needs linear outputs and layers that treat samples one by one, got "
@@ -282,7 +285,7 @@ def _measure(
         rng = np.random.default_rng(seed)
         one = sample(net, rng=rng, dtype=dtype)
         X = gaussian_inputs(n_samples, net.n_inputs, q0, c0, rng=rng) if inputs is None else inputs
-        measured = _order_parameters(one.activity(X))
+        measured = _order_parameters([layer for layer, _ in net.weight_layers], one.activity(X))
         whole = eigenvalues or n_samples * net.n_outputs <= EXACT
         k = None if whole else net.n_outputs - (output == "softmax")
         spectrum = fisher_spectrum(one, X, k, output=output)
@@ -311,11 +314,12 @@ def _geometry(one: SampledNetwork, X: np.ndarray) -> dict[str, float]:
     }
 
 
-def _order_parameters(layers: Sequence[LayerActivity]) -> dict[str, list[float]]:
+def _order_parameters(own: Sequence[Any], layers: Sequence[LayerActivity]) -> dict[str, list[float]]:
     """Averages of squares and of products at two inputs, per weight layer."""
+    seen = [layer.seen(activity.h) for layer, activity in zip(own, layers, strict=True)]
     moments = {
         "q": [_second_moments(layer.u) / prod(layer.u.shape[1:]) for layer in layers],
-        "q_hat": [_second_moments(layer.h) / prod(layer.h.shape[1:]) for layer in layers],
+        "q_hat": [_second_moments(x) / prod(x.shape[1:]) for x in seen],
         "q_tilde": [_second_moments(layer.delta, leading=1) for layer in layers],
     }
     named = {}

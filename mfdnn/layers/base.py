@@ -186,6 +186,14 @@ class Layer:
         """How many numbers a unit that leaves reads, its taps among them; of weight layers."""
         return prod(shape)
 
+    def seen(self, h: np.ndarray) -> np.ndarray:
+        r"""What the units of a weight layer read of its input h (T, \*shape), each number as often as it is read.
+
+        q_hat is its mean square, so that q = sigma_w^2 q_hat + sigma_b^2: of a convolution with zero padding that of
+        the patches, zeros included.
+        """
+        return h
+
     def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
         """Shapes of the layer's own parameters, children apart; () if it has none, None for an absent bias."""
         return ()
