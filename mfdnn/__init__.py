@@ -4,6 +4,8 @@ From an activation to order parameters, phase diagrams, Fisher statistics and a 
 sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma_b2``: arguments are always variances.
 """
 
+import threading
+
 import lazy_loader
 
 from ._version import __version__ as __version__
@@ -42,8 +44,17 @@ _RESULTS = (
     "VarianceFixedPoints",
 )
 
-# The names of ``__init__.pyi``, each loaded when it is first used.
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+# The names of ``__init__.pyi``, each loaded when it is first used; by one thread at a time, as rooms that two threads
+# enter by different doors wait for each other.
+_load, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+_loading = threading.RLock()
+
+
+def __getattr__(name: str) -> object:
+    with _loading:
+        return _load(name)
+
+
 
 _ROOMS = (
     "activations",

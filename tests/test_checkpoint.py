@@ -1,7 +1,9 @@
 """Checkpoints: what is finished survives a kill, a cut and damage, and is never computed twice."""
 
 import errno
+import functools
 import os
+import threading
 import time
 
 import kill
@@ -9,10 +11,13 @@ import numpy as np
 import pytest
 from ensembles import NET, Counting, same_bits
 
+import mfdnn
+from mfdnn import Dense, Network, Pointwise
 from mfdnn.architectures import mlp
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.ensembles import ensemble
-from mfdnn.jobs import checkpoint, run
+from mfdnn.jobs import checkpoint, describe_network, run
+from mfdnn.jobs.contents import contents_digest
 
 
 @pytest.mark.parametrize("data", [{}, {"inputs": np.ones((3, 20))}], ids=["own inputs", "given inputs"])
@@ -231,3 +236,107 @@ def test_what_is_finished_when_a_task_of_its_batch_fails_is_kept(tmp_path, monke
     with pytest.raises(ZeroDivisionError, match="three"):
         run.run(failing, range(8), workers=1, checkpoint=kept)
     assert sorted(dict(kept)) == [0, 1, 2]
+
+
+class Holder(mfdnn.Layer):
+    """A layer that multiplies by what `function` says of what it holds, whose words say nothing of it."""
+
+    def __init__(self, function, *held):
+        self.function, self.held = function, held
+
+    def __repr__(self):
+        return "Holder()"
+
+    def forward(self, x, parameters, trace):
+        return x * self.function(*self.held)
+
+    def pushforward(self, dx, parameters, tangents, trace):
+        return dx * self.function(*self.held)
+
+    def backward(self, delta, parameters, trace, collected):
+        return delta * self.function(*self.held)
+
+
+class Told(Holder):
+    __repr__ = mfdnn.Layer.__repr__
+
+
+class Scale:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, *held):
+        return self.value
+
+
+def multiplied(factor):
+    return lambda *held: factor
+
+
+def with_one_at(place):
+    return [np.eye(1, 1200, place)]
+
+
+def scales():
+    """Pairs of layers that differ in one thing, and the layer made again."""
+    return {
+        "function": [Told(lambda x: x * x, 3.0), Told(lambda x: x + x, 3.0)],
+        "closure": [Told(multiplied(1.0)), Told(multiplied(3.0))],
+        "default": [Told(lambda x=1.0: x), Told(lambda x=2.0: x)],
+        "array in a list": [Told(lambda x: 1 + x[0][0, 500], with_one_at(k)) for k in (500, 501)],
+        "array in a dictionary": [
+            Told(lambda x: 1 + x["a"][0][0, 500], {"a": with_one_at(k)}) for k in (500, 501)
+        ],
+        "integer in other words": [Holder(float, k) for k in (1, 7)],
+        "object": [Told(Scale(1.0)), Told(Scale(3.0))],
+        "partial": [Told(functools.partial(pow, 2), k) for k in (1, 2)],
+        "last digit of an array": [Told(lambda x: x[0], np.array([1 + k * 1e-15])) for k in (0, 1)],
+    }
+
+
+def holding(layer):
+    return Network(6, [Dense(5, 2.0), layer, Pointwise("relu"), Dense(2, 1.0)])
+
+
+@pytest.mark.parametrize("what", scales())
+def test_a_checkpoint_tells_apart_all_that_a_layer_of_ones_own_holds(what, tmp_path):
+    settings = {"n_samples": 4, "n_networks": 2, "rng": 0, "checkpoint": tmp_path / "run"}
+    (one, other), (again, _) = scales()[what], scales()[what]
+    ens = ensemble(holding(one), **settings)
+    assert same_bits(ensemble(holding(again), **settings), ens)
+    with pytest.raises(ValueError, match=r"was made with (net|layers of one's own) = .*pass another path"):
+        ensemble(holding(other), **settings)
+    with pytest.raises(ValueError, match="`ensemble` was drawn from"):
+        mfdnn.compare(holding(other), ensemble=ens)
+
+
+def test_a_class_with_other_methods_is_another_layer():
+    def layer(factor_of):
+        return type("Mine", (mfdnn.Layer,), {"forward": factor_of})()
+
+    def described(function):
+        return describe_network(holding(layer(function)))
+
+    assert described(lambda self, x, parameters, trace: x) == described(lambda self, x, parameters, trace: x)
+    assert described(lambda self, x, parameters, trace: x) != described(lambda self, x, parameters, trace: -x)
+
+
+def test_what_no_other_process_can_find_again_is_the_same_in_this_one_only():
+    lock, other = threading.Lock(), threading.Lock()
+    assert contents_digest(lock) == contents_digest(lock) != contents_digest(other)
+    held: list = [1]
+    held.append(held)
+    assert contents_digest(held) == contents_digest(held) != contents_digest([1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda x: np.clip(x, -3.5, 3.5), lambda x: np.clip(x, -9, 9)),
+        (lambda x: np.clip(x, -80, 80), lambda x: np.clip(x, -90, 90)),
+        (np.tanh, mfdnn.Activation("tanh", np.tanh, lambda x: np.ones_like(x))),
+    ],
+)
+def test_activations_that_differ_far_out_or_in_their_derivative_are_told_apart(one, other):
+    one, other = (Network(20, [Dense(4), Pointwise(phi), Dense(2)]) for phi in (one, other))
+    assert describe_network(one) == describe_network(one) != describe_network(other)

@@ -39,3 +39,20 @@ def test_no_function_is_named_like_a_room_or_a_file_beside_it():
 def test_unknown_names_are_an_error():
     with pytest.raises(AttributeError, match="fisher_statistic"):
         mfdnn.fisher_statistic  # noqa: B018
+
+
+def test_threads_may_be_the_first_to_use_different_names():
+    code = """
+import mfdnn, threading
+barrier, found = threading.Barrier(8), []
+def use(name):
+    barrier.wait()
+    found.append(getattr(mfdnn, name))
+names = "fisher_statistics ensemble fixed_point max_learning_rate outlier_distribution compare ntk mlp".split()
+threads = [threading.Thread(target=use, args=(name,)) for name in names]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("8\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache, cached_property, lru_cache
+from hashlib import sha256
 
 import numpy as np
 
@@ -93,6 +94,24 @@ class Activation:
         if self._is_built_in:
             return _restore, (self.name, tuple(self.parameters.items()))
         return Activation, (self.name, self._function, self._derivative, self._given_kinks)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What tells a function of one's own from others: its values, and those of its derivative if it has one.
+
+        At 800 points up to 1000 on either side, to six digits, in which machines agree. Empty if built in.
+        """
+        if self._is_built_in:
+            return ()
+        x = np.sinh(np.linspace(1e-3, np.arcsinh(1e3), 800))
+        x = np.concatenate([-x[::-1], x])
+        values = [self(x)] if self._derivative is None else [self(x), self.slope(x)]
+        told = [" ".join(f"{value + 0.0:.6g}" for value in array) for array in values]
+        return tuple(sha256(words.encode()).hexdigest()[:12] for words in told)
+
+    def _contents(self) -> tuple:
+        """All that matters, for `mfdnn.jobs.contents`."""
+        return self.name, sorted(self.parameters.items()), self.digests, self._given_kinks
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """phi(x), elementwise; keeps the shape, and float32 as float32."""

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from .contents import contents_digest
+
 __all__ = ["describe_arrays", "describe_network", "describe_stream"]
 
 
 def describe_network(net: Any) -> dict[str, str]:
     """All of a network that matters to a sample of it."""
     x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
+    own = [layer for layer, _ in net.walk() if not _of_package(type(layer))]
     return {
         "net": f"{net} {list(net.layers)}",
         # To the last digit, which the description above rounds.
@@ -20,8 +23,30 @@ def describe_network(net: Any) -> dict[str, str]:
             [[v for v in vars(layer).values() if isinstance(v, float)] for layer, _ in net.walk()]
         ),
         # Labels do not tell two lambdas apart, values do; not to the last digit: machines differ in it.
-        "activations": repr([[act.label, *(f"{value:.6g}" for value in act(x))] for act in net.activations]),
+        "activations": repr(
+            [[act.label, *(f"{value:.6g}" for value in act(x)), *act.digests] for act in net.activations]
+        ),
+        **({"layers of one's own": contents_digest(*map(_layer, own))} if own else {}),
     }
+
+
+def _layer(layer: Any) -> tuple:
+    """A layer of one's own: what it holds, and the methods of its class."""
+    methods = []
+    for kind in type(layer).__mro__:
+        if kind is not object and not _of_package(kind):
+            named = {name: _method(item) for name, item in sorted(vars(kind).items())}
+            methods.append((kind.__qualname__, {name: item for name, item in named.items() if callable(item)}))
+    return type(layer).__qualname__, layer, methods
+
+
+def _method(item: Any) -> Any:
+    """The function of a method, static method, class method or property."""
+    return getattr(item, "__func__", None) or getattr(item, "fget", None) or item
+
+
+def _of_package(kind: type) -> bool:
+    return kind.__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def describe_arrays(*arrays: np.ndarray) -> str:

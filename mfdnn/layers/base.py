@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from inspect import signature
 from math import prod
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,7 @@ class Layer:
         inside = sum(child.total_weight_layers for child in self.children)
         return inside if self.children else self.n_weight_layers
 
+    @recursive_repr()
     def __repr__(self) -> str:
         # What a layer of one's own was made of, without its address: the description of a network names checkpoints.
         made_of = ", ".join(f"{name}={_told(value)}" for name, value in vars(self).items())
@@ -273,8 +275,12 @@ def one_site(layer: str, shape: tuple[int, ...]) -> int:
 
 
 def _told(value: Any) -> str:
-    """`repr`, but of an array its shape and a digest: the middle of a long one would be left out."""
-    if not isinstance(value, np.ndarray):
-        return getattr(value, "__qualname__", None) or repr(value)
-    digest = sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
-    return f"<{'x'.join(map(str, value.shape))} {value.dtype}, {digest}>"
+    """`repr`, but no address, and of an array its shape and a digest: the middle of a long one would be left out."""
+    if isinstance(value, np.ndarray):
+        digest = sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
+        return f"<{'x'.join(map(str, value.shape))} {value.dtype}, {digest}>"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(_told, value))})"
+    if vars(object)["__repr__"] is getattr(type(value), "__repr__", None):
+        return f"<{type(value).__qualname__}>"
+    return getattr(value, "__qualname__", None) or repr(value)
