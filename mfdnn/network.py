@@ -140,7 +140,8 @@ class Network:
         Raises
         ------
         ValueError
-            An activation of one's own, which has no name.
+            An activation of one's own, which has no name, or a layer of one's own that does not keep its arguments.
+            Layers of one's own are written, and `from_dict` does not read them: a file runs no code.
         """
         return {"input_shape": list(self.input_shape), "layers": [layer.to_dict() for layer in self.layers]}
 

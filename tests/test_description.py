@@ -53,6 +53,16 @@ def test_every_layer_of_the_package_is_described():
     assert set(DESCRIBED) == layers
 
 
+class Doubled(Dense):
+    def __init__(self, n):
+        super().__init__(2 * n)
+
+
+class Blocks(mfdnn.Layer):
+    def __init__(self, children, gains):
+        self.children, self.gains = children, gains
+
+
 def test_layers_of_ones_own_are_written_and_not_read():
     net = Network((3, 8), [CircularConv(4, 3), Pointwise("relu"), Flatten(), Dense(2)])
     written = net.to_dict()
@@ -65,6 +75,14 @@ def test_layers_of_ones_own_are_written_and_not_read():
     }
     with pytest.raises(ValueError, match=r"`layer` must be one of Dense, .*got 'CircularConv'"):
         Network.from_dict(written)
+    with pytest.raises(ValueError, match="`Doubled` was made of n, which it did not keep"):
+        Network(3, [Doubled(2), Dense(2)]).to_dict()
+    inside = Blocks([Dense(3), Flatten()], np.ones(2)).to_dict()
+    assert json.loads(json.dumps(inside)) == {
+        "layer": "Blocks",
+        "children": [Dense(3).to_dict(), {"layer": "Flatten"}],
+        "gains": [1.0, 1.0],
+    }
     with pytest.raises(ValueError, match="holds a function of your own, which a file cannot"):
         Network(3, [Dense(3), Pointwise(lambda x: x * np.tanh(x)), Dense(1)]).to_dict()
 
@@ -78,6 +96,11 @@ def test_layers_of_ones_own_are_written_and_not_read():
         ({"input_shape": [4], "layers": [3]}, "`layers` must hold objects"),
         ({"input_shape": [4], "layers": [{"layer": "Dense"}]}, "`Dense` was described by .*units"),
         ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 0}]}, "`units`"),
+        ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 10**400}]}, r"`units` must be below 2\*\*62"),
+        (
+            {"input_shape": [4], "layers": [{"layer": "Dense", "units": 2, "bias": "no"}]},
+            "`bias` must be True or False",
+        ),
         (
             {"input_shape": [4], "layers": [{"layer": "Pointwise", "phi": "os:system"}]},
             "`phi` must be the name",
@@ -101,7 +124,9 @@ def test_the_command_line_reads_them(tmp_path, capsys):
     for argv, words in (
         (["--arch", str(path), "--norm", "batch_norm"], "has the whole network, got --norm too"),
         (["5-4-1", "--arch", str(path)], "got WIDTHS too"),
-        (["--arch", str(tmp_path / "none.json")], "none.json"),
+        (["--arch", str(path), "--activation", "tanh"], "got --activation too"),
+        (["--arch", str(tmp_path / "none.json")], "none.json cannot be read"),
+        (["--arch", str(tmp_path)], "cannot be read"),
         (["--arch", __file__], "must be json"),
     ):
         assert cli.main(["fisher", *argv]) == 2

@@ -201,6 +201,8 @@ def test_what_serves_nothing_is_refused(one, X):
         ),
         ("vjp", lambda u: np.zeros(2), r"`vjp` of `one` must return an array of shape \(8,\), got \(2,\)"),
         ("outputs", np.zeros(T), r"`one` must have outputs of shape \(T, C\), got \(5,\)"),
+        ("outputs", np.ones((T, C)) * 1j, "`outputs` of `one` must be real, got complex128"),
+        ("jvp", lambda v: np.ones((T, C)) * 1j, "`jvp` of `one` must be real, got complex128"),
         ("outputs", np.full((T, C), np.inf), "The outputs of `one` overflow float64 at these inputs"),
     ],
 )
@@ -222,6 +224,10 @@ def test_a_gram_matrix_that_does_not_fit_is_named(X):
         ValueError, match=r"`gram` of `one` must return an array of shape \(15, 15\), got \(2, 2\)"
     ):
         mfdnn.empirical_ntk(one, X)
+    whole = WithGram().gram(X)
+    one.gram = lambda X: np.tril(whole)
+    with pytest.raises(ValueError, match="`gram` of `one` must return a symmetric matrix"):
+        mfdnn.fisher_spectrum(one, X)
 
 
 def test_memory_is_predicted(X, monkeypatch):

@@ -8,6 +8,7 @@ from matplotlib import pyplot
 
 import mfdnn
 from mfdnn.learning_rate import stability_limit
+from mfdnn.reporting.build import hidden_layer
 
 
 def small(**options):
@@ -272,3 +273,11 @@ def test_own_inputs_are_described_and_used():
     page = mfdnn.report(small(), inputs=X, n_networks=2, rng=0, loss="cross_entropy")
     assert "9 given samples, mean square" in str(page)
     assert page.fisher.largest == mfdnn.fisher_statistics(small(), inputs=X).largest
+
+
+def test_flattening_the_inputs_changes_no_phase():
+    layers = [mfdnn.Dense(20, 1.7, 0.1), mfdnn.Pointwise("tanh"), mfdnn.Dense(2)]
+    plain, images = mfdnn.Network(6, layers), mfdnn.Network((3, 2), [mfdnn.Flatten(), *layers])
+    assert repr(hidden_layer(images)) == repr(hidden_layer(plain)) != "None"
+    pages = [mfdnn.report(net, n_samples=5, n_networks=2, rng=0) for net in (images, plain)]
+    assert pages[0].fixed_point.to_dict() == pages[1].fixed_point.to_dict()

@@ -80,7 +80,16 @@ def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
         raise ValueError(
             f"`{name}` must be an integer >= {minimum}, got {value!r}; pass a larger whole number."
         )
+    if number >= 2**62:  # beyond what arrays count with
+        size = number.bit_length() - 1
+        raise ValueError(f"`{name}` must be below 2**62, got 2**{size} or more; pass a smaller whole number.")
     return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"`{name}` must be True or False, got {_short(value)}; pass one of them.")
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from .._support.files import SUFFIXES
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
 
+DEFAULT_ACTIVATION = "relu"
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784
 NORMS = ("mean_subtraction", "batch_norm", "layer_norm")
@@ -70,7 +71,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the network of a file, Network.to_dict() as json, in place of WIDTHS and of all that describes it here",
     )
-    add_activation(group, "relu")
+    add_activation(group, DEFAULT_ACTIVATION)
+    group.set_defaults(activation=None)  # so that it is seen beside --arch
     group.add_argument("--sigma-w2", type=float, metavar="V", help="weight variance times fan-in")
     group.add_argument("--sigma-b2", type=float, metavar="V", help="bias variance")
     group.add_argument(
@@ -171,7 +173,7 @@ def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
 
     if args.arch is not None:
         return _network_of_file(args)
-    act = parse_activation(args.activation)
+    act = parse_activation(DEFAULT_ACTIVATION if args.activation is None else args.activation)
     widths = args.widths or parse_widths(f"{n_features or DEFAULT_INPUTS}-{DEFAULT_HIDDEN}")
     if args.norm_at is not None and args.norm is None:
         raise ValueError(f"`--norm-at` {args.norm_at!r} needs --norm, one of {', '.join(NORMS)}; give it.")
@@ -195,14 +197,18 @@ def _network_of_file(args: argparse.Namespace) -> Any:
 
     from ..network import Network
 
-    for name in ("widths", "sigma_w2", "sigma_b2", "init", "weights", "blocks", "norm", "norm_at"):
+    for name in ("widths", "activation", "sigma_w2", "sigma_b2", "init", "weights", "blocks", "norm", "norm_at"):
         if getattr(args, name) is not None:
             said = "WIDTHS" if name == "widths" else f"--{name.replace('_', '-')}"
             raise ValueError(f"`--arch` {args.arch} has the whole network, got {said} too; drop it.")
     try:
         with open(args.arch, encoding="utf-8") as file:
             description = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ValueError(
+            f"`--arch` {args.arch} cannot be read ({error.strerror}); give a file that Network.to_dict() wrote."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"`--arch` {args.arch} must be json, as of Network.to_dict(): {error}.") from None
     try:
         return Network.from_dict(description)

@@ -230,7 +230,7 @@ def _kernel(wide: MeanField, parameterisation: str) -> Pairs:
     if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
         raise NoTheory(
             "`parameterisation` = ntk has no theory of trained gains and offsets, whose derivatives and errors are not "
-            "independent, got a normalisation layer with some; give it affine=False, or take standard."
+            "independent, got a layer with some; make it without (affine=False of a normalisation), or take standard."
         )
     return _finite(wide.tangents[("ntk",)])
 

@@ -140,7 +140,13 @@ class Layer:
     def to_dict(self) -> dict[str, Any]:
         """Its class and the arguments it was made of, as plain Python; read by `mfdnn.Network.from_dict`."""
         names = signature(type(self)).parameters
-        return {"layer": type(self).__name__, **{name: getattr(self, name) for name in names}}
+        lost = [name for name in names if not hasattr(self, name)]
+        if lost:
+            raise ValueError(
+                f"`{type(self).__name__}` was made of {', '.join(lost)}, which it did not keep as its attributes; give "
+                "it attributes of these names, or a `to_dict`."
+            )
+        return {"layer": type(self).__name__, **{name: _plain(getattr(self, name)) for name in names}}
 
     def scaled(self, factor: float) -> Layer:
         """The layer of a network whose hidden widths are multiplied by `factor`."""
@@ -222,13 +228,13 @@ class Layer:
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         """Map activations (T, *shape) to (T, *output_shape)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"`{type(self).__name__}` has no `forward`; write it (docs/layers.md).")
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
         """Jacobian-vector product; `dx` is None while no tangent has entered yet."""
-        raise NotImplementedError
+        raise NotImplementedError(f"`{type(self).__name__}` has no `pushforward`; write it (docs/layers.md).")
 
     def backward(
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
@@ -238,7 +244,7 @@ class Layer:
         A layer with parameters appends one pair ``(h, delta)`` to `collected`: what it needs for `gradient` and
         `factors`. Of a weight layer these are its input and the errors at its output.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"`{type(self).__name__}` has no `backward`; write it (docs/layers.md).")
 
     def collect(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> None:
         """`backward` of a network's first layer: nobody reads the errors at its inputs."""
@@ -252,7 +258,7 @@ class Layer:
 
     def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
         """Derivatives by the layer's own parameters, summed over samples, of a collected pair, delta (T, ...)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"`{type(self).__name__}` has no `gradient`; write it (docs/layers.md).")
 
     def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors | None:
         """The same sample by sample, where no layer of the network couples samples; None: no such form is known."""
@@ -272,6 +278,15 @@ def one_site(layer: str, shape: tuple[int, ...]) -> int:
             "`Flatten` (or a pooling layer) before it."
         )
     return shape[0]
+
+
+def _plain(value: Any) -> Any:
+    """An argument of a layer as plain Python."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value.to_dict() if isinstance(value, Layer) else value
 
 
 def _told(value: Any) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 
-from .._support.validation import one_of, positive_integer, variance
+from .._support.validation import boolean, one_of, positive_integer, variance
 from .base import Factors, Layer, one_site
 from .state import State
 
@@ -37,8 +38,9 @@ class Dense(Layer):
 
     Raises
     ------
-    ValueError
-        Non-positive `units`, negative variances, unknown `weights`, ``bias=False`` with ``sigma_b2 > 0``.
+    TypeError, ValueError
+        `bias` that is no bool, non-positive `units`, negative variances, unknown `weights`, ``bias=False`` with
+        ``sigma_b2 > 0``.
     """
 
     n_weight_layers = 1
@@ -57,7 +59,7 @@ class Dense(Layer):
         self.sigma_w2 = variance("sigma_w2", sigma_w2)
         self.sigma_b2 = variance("sigma_b2", sigma_b2)
         self.weights = one_of("weights", weights, WEIGHT_ENSEMBLES)
-        self.bias = bool(bias)
+        self.bias = boolean("bias", bias)
         if not self.bias and self.sigma_b2 > 0:
             raise ValueError(f"`sigma_b2` must be 0 in a layer without bias, got {sigma_b2}; set bias=True.")
 
@@ -67,8 +69,9 @@ class Dense(Layer):
         return f"{type(self).__name__}({self.units}, {self.sigma_w2:.6g}, {self.sigma_b2:.6g}{extra})"
 
     def scaled(self, factor: float) -> Dense:
-        units = max(1, round(self.units * factor))
-        return Dense(units, self.sigma_w2, self.sigma_b2, self.weights, self.bias)
+        other = copy(self)  # of a class of one's own too
+        other.units = max(1, round(self.units * factor))
+        return other
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:

@@ -152,7 +152,7 @@ def _weight_shapes(net: Network) -> list[tuple[int, int]]:
     if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
         raise NoTheory(
             "`net` must have parameters in weight layers only, got trained gains, which would be blocks of their own; "
-            "give the normalisation affine=False."
+            "make the layer without them (affine=False of a normalisation)."
         )
     found = []
     for layer, shape in net.parameter_layers:

@@ -15,6 +15,7 @@ from ..ensembles import Ensemble, ensemble
 from ..fisher import fisher_statistics
 from ..learning_rate import LearningRate, max_learning_rate
 from ..mean_field import MeanField, as_mean_field
+from ..mean_field.inputs import n_relabelling
 from ..network import Network
 from ..phase import fixed_point
 from .boundary import WIDTH_FACTORS, boundary
@@ -146,9 +147,8 @@ def _confident(wide: MeanField, limits: dict[str, Any]) -> tuple[LearningRate | 
 def hidden_layer(net: Network) -> HiddenLayer | None:
     """What the phase of a network is that of; None for networks without a single one."""
     last = max(i for i, layer in enumerate(net.layers) if layer.total_weight_layers)
-    layers: tuple[Any, ...] = net.layers[
-        : last + 1
-    ]  # what stands behind the outputs does not repeat with depth
+    # What stands behind the outputs does not repeat with depth; flattening the inputs changes nothing.
+    layers: tuple[Any, ...] = net.layers[n_relabelling(net) : last + 1]
     if any(layer.children or not (layer.n_weight_layers or layer.activation) for layer in layers):
         return None  # blocks, normalisation: not the map of a plain network
     pairs = [

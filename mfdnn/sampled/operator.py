@@ -102,7 +102,7 @@ class Served:
     def __init__(self, linear: Any, one: Any = None, X: Any = None):
         self.linear, self.one, self.inputs = linear, one, X
         self.dtype = np.dtype(getattr(one, "dtype", np.float64))
-        self.outputs = np.asarray(linear.outputs, self.dtype)
+        self.outputs = self._real("outputs", linear.outputs, self.dtype)
         if self.outputs.ndim != 2 or self.outputs.size == 0:
             raise ValueError(
                 f"`one` must have outputs of shape (T, C), got {self.outputs.shape}; return a row for every sample."
@@ -125,18 +125,30 @@ class Served:
 
     def gram(self) -> np.ndarray:
         """J J^T (T C, T C) in float64."""
-        return self._of_shape("gram", self.one.gram(self.inputs), (self.outputs.size,) * 2, np.float64)
+        matrix = self._of_shape("gram", self.one.gram(self.inputs), (self.outputs.size,) * 2, np.float64)
+        z = np.random.default_rng(0).standard_normal(len(matrix))  # sees what differs, without a second matrix
+        # Far above what rounding in float32 leaves: one triangle alone, for example.
+        if np.linalg.norm(matrix @ z - z @ matrix) > 1e-3 * np.linalg.norm(matrix @ z):
+            raise ValueError("`gram` of `one` must return a symmetric matrix, J J^T; fill both of its triangles.")
+        return matrix
 
     def _of_shape(
         self, name: str, value: Any, shape: tuple[int, ...] | None, dtype: Any = None
     ) -> np.ndarray:
-        array = np.asarray(value, dtype or self.dtype)
+        array = self._real(name, value, dtype or self.dtype)
         if shape is not None and array.shape != shape:
             raise ValueError(
                 f"`{name}` of `one` must return an array of shape {shape}, got {array.shape}; see "
                 "`mfdnn.sampled.Operator`."
             )
         return array
+
+    @staticmethod
+    def _real(name: str, value: Any, dtype: Any) -> np.ndarray:
+        array = np.asarray(value)
+        if np.iscomplexobj(array):
+            raise ValueError(f"`{name}` of `one` must be real, got {array.dtype}; split them into real outputs.")
+        return np.asarray(array, dtype)
 
 
 def serves(one: Any) -> bool:
