@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -60,6 +60,8 @@ class Network:
     def __init__(self, input_shape: int | Sequence[int], layers: Sequence[Layer]):
         self.input_shape = _shape(input_shape)
         self.n_inputs = prod(self.input_shape)
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"`layers` must be a list of layers, got {layers!r:.80}; put them in brackets.")
         self.layers = tuple(layers)
         for layer in self.layers:
             if not isinstance(layer, Layer):
@@ -71,7 +73,12 @@ class Network:
             raise ValueError("`layers` must contain at least one weight layer; add a `Dense` layer.")
         shape = self.input_shape
         for layer in self.layers:
-            shape = layer.output_shape(shape)
+            entering, shape = shape, layer.output_shape(shape)
+            if not isinstance(shape, tuple):
+                raise TypeError(
+                    f"`output_shape` of {layer!r} must return a tuple, (channels, *sites) or (units,), "
+                    f"got {shape!r:.80} for {entering}; wrap it in one."
+                )
         self.output_shape = shape
         if len(shape) != 1:
             raise ValueError(

@@ -578,3 +578,41 @@ def test_what_geometry_cannot_measure_is_refused_before_networks_are_drawn(monke
     net = mfdnn.Network((3, 5), [CircularConv(4, 3), Pointwise("relu"), Flatten(), Dense(2)])
     with pytest.raises(mfdnn.NoTheory, match="needs weight layers that know their units"):
         mfdnn.ensemble(net, 5, 2, geometry=True)
+
+
+class Mistaken(mfdnn.Layer):
+    """A layer with one of the mistakes one makes."""
+
+    def __init__(self, law=None, shape=None):
+        self.law, self.shape = law, shape
+        self.n_weight_layers = int(law == "no weights")
+
+    def output_shape(self, shape):
+        return self.shape or shape
+
+    def propagate(self, state):
+        return None if self.law == "nothing" else state
+
+
+@pytest.mark.parametrize("around", [lambda layer: layer, lambda layer: mfdnn.Residual([Dense(5), layer])])
+def test_mistakes_of_a_law_are_named(around):
+    for law, error, message in (
+        ("nothing", TypeError, r"`propagate` of Mistaken.* must return a State, got None"),
+        ("no weights", ValueError, r"must meet 1 weight layers .*got 0; weights enter by `State.weighted`"),
+    ):
+        with pytest.raises(error, match=message):
+            mfdnn.fisher_statistics(mfdnn.Network(5, [Dense(5), around(Mistaken(law)), Dense(2)]))
+
+
+def test_mistakes_of_a_network_are_named():
+    with pytest.raises(TypeError, match=r"`output_shape` of Mistaken.* must return a tuple.*got 7 for \(5,\)"):
+        mfdnn.Network(5, [Dense(5), Mistaken(shape=7), Dense(2)])
+    with pytest.raises(TypeError, match="`layers` must be a list of layers"):
+        mfdnn.Network(5, Dense(2))
+    with pytest.raises(TypeError, match=r"pass mfdnn\.fisher_statistics of the network"):
+        mfdnn.softmax_statistics(mfdnn.MeanField(mfdnn.Network(5, [Dense(2)])))
+    with pytest.raises(NotImplementedError, match="`Mistaken` has no `forward`"):
+        mfdnn.sample(mfdnn.Network(5, [Dense(5), Mistaken(), Dense(2)]), rng=0)(np.ones((2, 5)))
+    hidden = np.ma.masked_array(np.ones((3, 5)), mask=np.eye(3, 5))
+    with pytest.raises(TypeError, match=r"`inputs` must be a .* matrix of inputs"):
+        mfdnn.fisher_statistics(mfdnn.Network(5, [Dense(2)]), inputs=hidden)

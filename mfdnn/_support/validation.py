@@ -28,7 +28,7 @@ def finite_array(name: str, value: Any, meaning: str = "a real number or an arra
     """Return `value` as a float64 array of finite numbers."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "cSU":
+        if np.ma.is_masked(value) or array.dtype.kind in "cSU":
             raise TypeError
         array = array.astype(np.float64)
     except (TypeError, ValueError):

@@ -146,8 +146,8 @@ def softmax_statistics(
 
     Raises
     ------
-    ValueError
-        One output, `logits` that are not (T, C), or statistics of several `q0` or `c0` at once.
+    TypeError, ValueError
+        Another `fim`, one output, `logits` that are not (T, C), or statistics of several `q0` or `c0` at once.
 
     Examples
     --------
@@ -173,6 +173,10 @@ def softmax_statistics(
     Karakida, Akaho & Amari 2021, "Pathological spectra of the Fisher information metric and its variants in
     deep neural networks", arXiv:1910.05992.
     """
+    if not isinstance(fim, FisherStatistics):
+        raise TypeError(
+            f"`fim` must be FisherStatistics, got {type(fim).__name__}; pass mfdnn.fisher_statistics of the network."
+        )
     if np.ndim(fim.largest):
         raise ValueError(
             f"`fim` must be of one `q0` and one `c0`, got an array of shape {np.shape(fim.largest)}; call for each."

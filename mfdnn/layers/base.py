@@ -19,7 +19,7 @@ from .state import State
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
 
-__all__ = ["Factors", "Layer", "one_site"]
+__all__ = ["Factors", "Layer", "one_site", "propagated"]
 
 
 class Factors(NamedTuple):
@@ -278,6 +278,20 @@ def one_site(layer: str, shape: tuple[int, ...]) -> int:
             "`Flatten` (or a pooling layer) before it."
         )
     return shape[0]
+
+
+def propagated(layer: Layer, state: State) -> State:
+    """`layer.propagate(state)`, which must be a state, with one more record for every weight layer of it."""
+    behind = layer.propagate(state)
+    if not isinstance(behind, State):
+        raise TypeError(f"`propagate` of {layer!r} must return a State, got {behind!r:.80}; return what it maps.")
+    met = len(behind.records) - len(state.records)
+    if met != layer.total_weight_layers:
+        raise ValueError(
+            f"`propagate` of {layer!r} must meet {layer.total_weight_layers} weight layers (`n_weight_layers`), "
+            f"got {met}; weights enter by `State.weighted`."
+        )
+    return behind
 
 
 def _plain(value: Any) -> Any:

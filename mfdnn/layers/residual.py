@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_number
-from .base import Layer
+from .base import Layer, propagated
 from .state import State
 
 __all__ = ["Residual"]
@@ -61,7 +61,7 @@ class Residual(Layer):
     def propagate(self, state: State) -> State:
         branch = state
         for layer in self.layers:
-            branch = layer.propagate(branch)
+            branch = propagated(layer, branch)
         return state.joined(branch, self.skip)
 
     # -- finite width -----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from .._support.errors import NoTheory
 from .._support.results import unwrap
 from .._support.validation import finite_number, input_array, positive_integer, refuse_both, sample_count
 from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
+from ..layers.base import propagated
 from ..network import Network
 from .inputs import (
     check_correlation,
@@ -194,7 +195,7 @@ class MeanField:
             for i, layer in enumerate(layers):
                 if i >= len(layers) - n_behind and not layer.normalises:
                     layer.as_outputs(state.moments, state.shape[0])  # or there is no theory
-                state = layer.propagate(state)
+                state = propagated(layer, state)
                 before = before if layer is last else state
         return before, state
 
