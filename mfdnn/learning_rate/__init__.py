@@ -1,6 +1,6 @@
 """The largest stable learning rate, in the user's own loss and optimiser."""
 
-from ..losses.stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
+from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from .limit import max_learning_rate
 from .natural_gradient import APPROXIMATIONS, NaturalGradientRate, natural_gradient_rate
 from .result import LearningRate

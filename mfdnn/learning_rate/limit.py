@@ -7,7 +7,7 @@ import numpy as np
 from .._support.validation import finite_number, one_of
 from ..finite_width.outliers import law_of
 from ..fisher import fisher_statistics
-from ..losses.stability import LOSSES, loss_scale, stability_limit
+from ..losses import LOSSES, loss_scale, stability_limit
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .result import LearningRate

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.results import Result
 from .._support.validation import finite_array
-from ..losses.stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
+from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 
 __all__ = ["LearningRate"]
 

@@ -1,7 +1,8 @@
 """Losses: names and scales, values and slopes, class probabilities; what optimisers are stable at."""
 
 from .probabilities import SoftmaxCoefficients, SoftmaxRoot, softmax, softmax_coefficients
-from .stability import LOSSES, OPTIMISERS, loss_scale, stability_limit
+from .scales import LOSSES, loss_scale
+from .stability import OPTIMISERS, stability_limit
 from .values import loss_and_slope
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_array
-from .stability import loss_scale
+from .scales import loss_scale
 
 __all__ = ["checked_targets", "loss_and_slope"]
 
@@ -23,7 +23,7 @@ def loss_and_slope(loss: str, outputs: np.ndarray, targets: np.ndarray) -> tuple
     Parameters
     ----------
     loss : str
-        One of `mfdnn.learning_rate.LOSSES`.
+        One of `mfdnn.losses.LOSSES`.
     outputs, targets : ndarray, shape (T, C)
         For cross-entropy targets are probabilities: rows that sum to 1.
 
