@@ -334,6 +334,7 @@ def test_what_no_other_process_can_find_again_is_the_same_in_this_one_only():
     [
         (lambda x: np.clip(x, -3.5, 3.5), lambda x: np.clip(x, -9, 9)),
         (lambda x: np.clip(x, -80, 80), lambda x: np.clip(x, -90, 90)),
+        *[[mfdnn.activation("leaky_relu", slope=0.1 + k * 1e-9) for k in (0, 1)]],
         (np.tanh, mfdnn.Activation("tanh", np.tanh, lambda x: np.ones_like(x))),
     ],
 )

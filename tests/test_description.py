@@ -30,6 +30,7 @@ NETS = {
     "nested": Network(
         5, [Residual([Dense(5), Residual([Pointwise("tanh"), Dense(5)], 0.5)], skip=0.7), Dense(2)]
     ),
+    "many digits": Network(4, [Dense(3), Pointwise(mfdnn.activation("leaky_relu", slope=1 / 3)), Dense(1)]),
     "images": Network((2, 3, 3), [Flatten(), Dense(4), Pointwise("relu"), Dense(2)]),
 }
 
@@ -85,6 +86,9 @@ def test_layers_of_ones_own_are_written_and_not_read():
     }
     with pytest.raises(ValueError, match="holds a function of your own, which a file cannot"):
         Network(3, [Dense(3), Pointwise(lambda x: x * np.tanh(x)), Dense(1)]).to_dict()
+    like_relu = mfdnn.Activation("relu", lambda x: np.clip(x, 0, 6))  # up to where one would look
+    with pytest.raises(ValueError, match="holds a function of your own"):
+        Network(3, [Dense(3), Pointwise(like_relu), Dense(1)]).to_dict()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def dense(pairs):
     return pairs.matrix.swapaxes(1, 2).reshape(size, size)
 
 
-def equal(found, expected, atol=0.0):
+def assert_equal_pairs(found, expected, atol=0.0):
     """Two of either kind, entry by entry, in units of the largest."""
     found, expected = (pairs if pairs.given else same_as(pairs) for pairs in (found, expected))
     atol = max(atol, 1e-14) * max(np.abs(expected.matrix).max(), 1e-300)
@@ -78,7 +78,7 @@ MAPS = {
 @given(cases())
 def test_both_kinds_are_one_matrix(name, case):
     pairs = exchangeable(*case)
-    equal(MAPS[name](pairs), MAPS[name](same_as(pairs)))
+    assert_equal_pairs(MAPS[name](pairs), MAPS[name](same_as(pairs)))
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -97,7 +97,7 @@ def test_linear_maps_are_linear(name, case):
     change = MAPS[name]
     for make in (exchangeable, of_inputs):
         one, two = make(*case), make(*case)
-        equal(change(2.0 * one - 3.0 * two), 2.0 * change(one) - 3.0 * change(two), atol=1e-13)
+        assert_equal_pairs(change(2.0 * one - 3.0 * two), 2.0 * change(one) - 3.0 * change(two), atol=1e-13)
 
 
 @few
@@ -126,7 +126,7 @@ def test_centring_is_a_product_of_matrices(case):
     _, n_samples, n = case
     project = np.kron(np.eye(n_samples) - 1 / n_samples, np.eye(n))
     np.testing.assert_allclose(dense(pairs.centred()), project @ dense(pairs) @ project, atol=1e-14)
-    equal(pairs.centred().centred(), pairs.centred(), atol=1e-13)
+    assert_equal_pairs(pairs.centred().centred(), pairs.centred(), atol=1e-13)
 
 
 def test_infinitely_many_samples_have_no_mean_left():
@@ -186,7 +186,7 @@ def test_expectations_of_both_kinds(act, case):
     (mean, *found), (of_given, *expected) = pairs.expect(act), same_as(pairs).expect(act)
     np.testing.assert_allclose(np.broadcast_to(mean, of_given.shape), of_given, rtol=1e-13)
     for one, two in zip(found, expected, strict=True):
-        equal(one, two, atol=1e-10)  # of the Gaussian integrals, which come from two routines
+        assert_equal_pairs(one, two, atol=1e-10)  # of the Gaussian integrals, which come from two routines
 
 
 def test_expectations_at_once_are_those_one_by_one():
@@ -212,8 +212,8 @@ def test_expectations_of_a_linear_unit(case):
     pairs = of_inputs(*case)
     mean, values, slopes = pairs.expect(mfdnn.activation("linear"))
     np.testing.assert_allclose(mean, 0, atol=1e-15)
-    equal(values, pairs)
-    equal(slopes, pairs.ones())
+    assert_equal_pairs(values, pairs)
+    assert_equal_pairs(slopes, pairs.ones())
 
 
 # -- one site: what statistics ask ------------------------------------------------------------------------------
@@ -304,22 +304,22 @@ def test_tangents_are_kernels_by_name(make):
     one, two, three = (make(rng, 3, 2) for _ in range(3))
     tangents = Tangents(Keep()).add((("weights",), one)).add((("errors", 0), two))
     assert tangents.names == (("weights",), ("errors", 0))
-    equal(tangents[("weights",)], one)
-    equal(tangents.add((("weights",), three))[("weights",)], one + three)  # a group grows
-    equal(tangents[("weights",)], one)  # and what was there stays
+    assert_equal_pairs(tangents[("weights",)], one)
+    assert_equal_pairs(tangents.add((("weights",), three))[("weights",)], one + three)  # a group grows
+    assert_equal_pairs(tangents[("weights",)], one)  # and what was there stays
     assert ("errors", 0) in tangents
     assert ("biases",) not in tangents
-    equal(tangents.total(("weights",), ("biases",), ("errors", 0)), one + two)
+    assert_equal_pairs(tangents.total(("weights",), ("biases",), ("errors", 0)), one + two)
     assert tangents.total(("biases",)) is None
     changed = tangents.map(lambda k: 2.0 * k, lambda k: k - 1.0)
-    equal(changed[("weights",)], 2.0 * one)
-    equal(changed[("errors", 0)], two - 1.0)
-    equal(tangents.map(lambda k: 2.0 * k)[("errors", 0)], 2.0 * two)
+    assert_equal_pairs(changed[("weights",)], 2.0 * one)
+    assert_equal_pairs(changed[("errors", 0)], two - 1.0)
+    assert_equal_pairs(tangents.map(lambda k: 2.0 * k)[("errors", 0)], 2.0 * two)
     behind = tangents.map(lambda k: 2.0 * k).add((("layer", 1), three))
     joined = tangents.joined(behind, 0.25)
-    equal(joined[("weights",)], 2.25 * one)
-    equal(joined[("errors", 0)], 2.25 * two)
-    equal(joined[("layer", 1)], three)
+    assert_equal_pairs(joined[("weights",)], 2.25 * one)
+    assert_equal_pairs(joined[("errors", 0)], 2.25 * two)
+    assert_equal_pairs(joined[("layer", 1)], three)
     assert Tangents(Keep()).joined(behind, 0.25) is behind
 
 
@@ -331,25 +331,25 @@ def test_a_state_is_not_changed_by_what_follows(make):
     state = State(moments, mean, (5, 2), False, Tangents(Keep()))
     first = state.weighted((7, 2), fan_in=5, sigma_w2=1.5, sigma_b2=0.1)
     assert (first.shape, first.gaussian, first.n_samples) == ((7, 2), True, 3)
-    equal(first.moments, 1.5 * moments + 0.1)
+    assert_equal_pairs(first.moments, 1.5 * moments + 0.1)
     np.testing.assert_array_equal(first.mean, 0.0)
-    equal(first.tangents[("weights",)], 5.0 * moments)
-    equal(first.tangents[("biases",)], moments.ones())
-    equal(first.tangents[("layer", 0)], 5.0 * moments + 1.0)
-    equal(first.tangents[("ntk",)], first.moments)
-    equal(first.tangents[("errors", 0)], moments.same_sites())
+    assert_equal_pairs(first.tangents[("weights",)], 5.0 * moments)
+    assert_equal_pairs(first.tangents[("biases",)], moments.ones())
+    assert_equal_pairs(first.tangents[("layer", 0)], 5.0 * moments + 1.0)
+    assert_equal_pairs(first.tangents[("ntk",)], first.moments)
+    assert_equal_pairs(first.tangents[("errors", 0)], moments.same_sites())
     second = first.weighted((4, 2), fan_in=7, sigma_w2=2.0, bias=False)
-    equal(second.tangents[("weights",)], 10.0 * moments + 7.0 * first.moments)
-    equal(second.tangents[("biases",)], 2.0 * moments.ones())
-    equal(second.tangents[("layer", 1)], 7.0 * first.moments)
-    equal(second.tangents[("features", 1)], 2.0 * first.moments.same_sites())
-    equal(second.tangents[("errors", 0)], 2.0 * moments.same_sites())
+    assert_equal_pairs(second.tangents[("weights",)], 10.0 * moments + 7.0 * first.moments)
+    assert_equal_pairs(second.tangents[("biases",)], 2.0 * moments.ones())
+    assert_equal_pairs(second.tangents[("layer", 1)], 7.0 * first.moments)
+    assert_equal_pairs(second.tangents[("features", 1)], 2.0 * first.moments.same_sites())
+    assert_equal_pairs(second.tangents[("errors", 0)], 2.0 * moments.same_sites())
     joined = state.joined(first.trained(moments), -0.5)
-    equal(joined.moments, 0.25 * moments + first.moments)
+    assert_equal_pairs(joined.moments, 0.25 * moments + first.moments)
     np.testing.assert_allclose(joined.mean, -0.15)
     assert not joined.gaussian
     with_means = state.joined(state, 0.5)
-    equal(with_means.moments, 1.25 * moments + moments.outer(mean))
+    assert_equal_pairs(with_means.moments, 1.25 * moments + moments.outer(mean))
     assert (state.shape, state.tangents.names, state.records) == ((5, 2), (), ())
     assert [(r.fan_in, r.fan_out, r.sigma_w2, r.bias) for r in second.records] == [
         (5, 7, 1.5, True),

@@ -83,8 +83,8 @@ class Activation:
 
     @property
     def label(self) -> str:
-        """Name with the parameters that differ from none: ``leaky_relu(slope=0.2)``."""
-        inside = ", ".join(f"{key}={value:g}" for key, value in self.parameters.items())
+        """Name with the parameters that differ from none, to the last digit: ``leaky_relu(slope=0.2)``."""
+        inside = ", ".join(f"{key}={_shortest(value)}" for key, value in self.parameters.items())
         return f"{self.name}({inside})" if inside else self.name
 
     def __repr__(self) -> str:
@@ -94,6 +94,11 @@ class Activation:
         if self._is_built_in:
             return _restore, (self.name, tuple(self.parameters.items()))
         return Activation, (self.name, self._function, self._derivative, self._given_kinks)
+
+    @property
+    def built_in(self) -> bool:
+        """Whether `mfdnn.activation` makes it from its `label`."""
+        return self._is_built_in
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -262,6 +267,11 @@ def _built_in(name: str, parameters: tuple[tuple[str, float], ...]) -> Activatio
     act.parameters = values
     act._is_built_in = True  # pickled by name
     return act
+
+
+def _shortest(value: float) -> str:
+    """The fewest digits that are the number again."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 def _restore(name: str, parameters: tuple[tuple[str, float], ...]) -> Activation:

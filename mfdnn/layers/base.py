@@ -138,7 +138,7 @@ class Layer:
             shape = child.output_shape(shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """Its class and the arguments it was made of, as plain Python; read by `mfdnn.Network.from_dict`."""
+        """Its class and the arguments it was made of, as plain Python; `Network.from_dict` reads those of the package."""
         names = signature(type(self)).parameters
         lost = [name for name in names if not hasattr(self, name)]
         if lost:
@@ -165,12 +165,15 @@ class Layer:
         )
 
     def unit(self, g: np.ndarray) -> np.ndarray:
-        """Values of S units with the fields g, (S, T, *sites), in front of a layer that maps one unit's field."""
-        raise NotImplementedError
+        """Values of S units with the fields g, (S, T, *sites), of a layer that maps one unit's field.
+
+        In place of `propagate`, for a theory by sampled units. It is declared for that: nothing of today calls it.
+        """
+        raise NoTheory(f"`{self!r}` has no map of one unit's field (`unit`).")
 
     def unit_jvp(self, g: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Derivative of `unit` at g along z, both (S, T, *sites)."""
-        raise NotImplementedError
+        raise NoTheory(f"`{self!r}` has no derivative of its map of one unit's field (`unit_jvp`).")
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw | None:
         """What changes in the Fisher information if this layer stands behind the last weights; None: nothing.

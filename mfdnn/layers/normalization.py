@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.errors import NoTheory
-from .._support.validation import finite_number, variance
+from .._support.validation import boolean, finite_number, variance
 from .base import Factors, Layer, one_site
 from .inverse_variance import ratios
 from .output_laws import CentredOutputs, FewerOutputs, MixedOutputs, OutputLaw, StandardisedOutputs
@@ -83,7 +83,7 @@ class _Normalisation(Layer):
 
     def __init__(self, gamma: float = 1.0, beta: float = 0.0, eps: float = 0.0, affine: bool = True):
         self.gamma, self.beta = finite_number("gamma", gamma), finite_number("beta", beta)
-        self.eps, self.affine = variance("eps", eps), bool(affine)
+        self.eps, self.affine = variance("eps", eps), boolean("affine", affine)
 
     def __repr__(self) -> str:
         extra = "" if self.eps == 0 else f", eps={self.eps:g}"
@@ -187,9 +187,10 @@ class BatchNorm(_Normalisation):
 
     Raises
     ------
-    ValueError
-        Negative `eps`. Later: fewer than three samples (z would be constant). In theory `NoTheory`, a ValueError too:
-        three samples (:math:`E[1/\sigma_i^2]` is infinite), an input that comes straight from an activation.
+    TypeError, ValueError
+        `affine` that is no bool, negative `eps`. Later: fewer than three samples (z would be constant). In theory
+        `NoTheory`, a ValueError too: three samples (:math:`E[1/\sigma_i^2]` is infinite), an input that comes straight
+        from an activation.
 
     Notes
     -----
@@ -280,8 +281,8 @@ class LayerNorm(_Normalisation):
 
     Raises
     ------
-    ValueError
-        Negative `eps`; in a network, fewer than three units (z would be constant).
+    TypeError, ValueError
+        `affine` that is no bool, negative `eps`; in a network, fewer than three units (z would be constant).
 
     Notes
     -----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -113,7 +114,7 @@ class FewerOutputs(_Standardised):
         return found._replace(square=more * found.square, top=more * found.top)
 
 
-class _Drawn(_Divided):
+class _Drawn(_Divided, ABC):
     """Outputs are drawn from their law at infinite width; R is the derivative of their normalisation."""
 
     axis: int
@@ -158,8 +159,9 @@ class _Drawn(_Divided):
             found = found._replace(diagonal=found.diagonal + 2.0, square=found.square + 2.0, top=top)
         return found
 
+    @abstractmethod
     def _of_draws(self, kernel: Pairs) -> Sums:
-        raise NotImplementedError
+        """Means over the draws, of a kernel in front of the layer; gains and offsets apart."""
 
 
 class MixedOutputs(_Drawn):
