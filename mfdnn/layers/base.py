@@ -138,7 +138,7 @@ class Layer:
             shape = child.output_shape(shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """Its class and the arguments it was made of, as plain Python; `Network.from_dict` reads those of the package."""
+        """Its class and the arguments it was made of, as plain Python."""
         names = signature(type(self)).parameters
         lost = [name for name in names if not hasattr(self, name)]
         if lost:
