@@ -57,7 +57,9 @@ _CACHE = os.environ.get("mfdnnNUMBA_CACHE", "1") != "0"
 
 
 def jit(function: Callable) -> Callable:
-    """The one jit policy: release the GIL, cache on disk, C division; no fastmath, no parallel.
+    """The one jit policy: GIL released, cached on disk, C division; no fastmath.
+
+    Loops are not parallel either.
 
     ``mfdnnNUMBA_CACHE=0`` turns the disk cache off; where no cache folder can be written, compile in memory.
     ``NUMBA_DISABLE_JIT=1`` leaves kernels to the interpreter, a hundred times slower, with the same arithmetic.
@@ -209,7 +211,9 @@ def _orthant(h, k, c, s):
 
 @jit
 def _edge_moments(h, k, c, s, gap, order, out):
-    """E[(z2 - k)_+^n / n! | z1 = h] times the density of z1 at h into out[n + 1], n = -1..order.
+    """Truncated moments of z2 given z1 = h, times the density of z1 at h, into `out`.
+
+    out[n + 1] becomes E[(z2 - k)_+^n / n! | z1 = h] times that density, n = -1..order.
 
     With x = E[z2 - k | z1 = h] and T_n = E[(x + s w)_+^n / n!]: n T_n = x T_{n-1} + s^2 T_{n-2}.
     """
@@ -229,7 +233,9 @@ def _edge_moments(h, k, c, s, gap, order, out):
 
 @jit
 def _truncated_moments(h, k, c, s, gap, order, out):
-    """E[(z1 - h)_+^m (z2 - k)_+^n] / (m! n!) into out[m + 1, n + 1], m and n = -1..order; -1 is a point mass.
+    """Truncated moments of two correlated standard normal variables into `out`.
+
+    out[m + 1, n + 1] becomes E[(z1 - h)_+^m (z2 - k)_+^n] / (m! n!), m and n = -1..order; -1 is a point mass.
 
     Integration by parts, E[z1 f] = E[f_1] + c E[f_2], gives m M_mn = -h M_{m-1,n} + M_{m-2,n} + c
     M_{m-1,n-1}. Near |c| = 1 everything hangs on s = sqrt(1 - c^2) and gap = 1 - |c|, so they are given.
@@ -246,7 +252,10 @@ def _truncated_moments(h, k, c, s, gap, order, out):
 
 @jit
 def _kink_products(kinks, order1, order2, q1, q2, c, s, gap, work):
-    """E[p(u) p(v)] and E[p'(u) p'(v)] in closed form, for kink parts p of `order1` in u and `order2` in v."""
+    """E[p(u) p(v)] and E[p'(u) p'(v)] of kink parts p, in closed form.
+
+    The kink parts are of `order1` in u and `order2` in v.
+    """
     value = 0.0
     slope = 0.0
     r1 = np.sqrt(q1)
@@ -271,7 +280,7 @@ def _kink_products(kinks, order1, order2, q1, q2, c, s, gap, work):
 
 @jit
 def kink_slope_products(kinks, order, q, theta):
-    """E[p'(u) p'(v)] for variances q of both and angles theta = arccos c: (q.size, theta.size)."""
+    """E[p'(u) p'(v)] at variances q and angles theta = arccos c: (q.size, theta.size)."""
     work = np.empty((order + 2, order + 2))
     out = np.empty((q.size, theta.size))
     for i in range(q.size):
@@ -287,7 +296,9 @@ def kink_slope_products(kinks, order, q, theta):
 
 @jit
 def kink_coefficients(kinks, order, q, polynomials, out):
-    """Hermite coefficients of the kink part at variance q into `out`; `polynomials` is work space.
+    """Hermite coefficients of the kink part at variance q into `out`.
+
+    `polynomials` is work space.
 
     For f(z) = (z - y)_+^m / m!: a_k = density(y) h_{k-m-1}(y) / sqrt(k (k-1) ... (k-m)) for k > m, and
     E[(z - y)_+^{m-k}] / ((m-k)! sqrt(k!)) for k <= m; for f(-z), (-1)^k times that.
@@ -332,7 +343,10 @@ def kink_coefficients(kinks, order, q, polynomials, out):
 
 @jit
 def hermite_coefficients(z, weighted, out):
-    """a_k = sum_i weighted_i h_k(z_i) for k < out.size; `weighted` already holds weight times phi."""
+    """a_k = sum_i weighted_i h_k(z_i) for k < out.size.
+
+    `weighted` already holds weight times phi.
+    """
     n = z.size
     here = weighted.copy()
     before = np.zeros(n)
@@ -406,7 +420,10 @@ def _chebyshev(left, right, x, out):
 
 @jit
 def _moments(table, q, chebyshev, out):
-    """E[phi^2], E[phi'^2], dE[phi^2]/dq, E[phi] at variance q into `out`; off the table linear in q."""
+    """E[phi^2], E[phi'^2], dE[phi^2]/dq, E[phi] at variance q into `out`.
+
+    Off the table they are linear in q.
+    """
     inside = min(table.high, max(table.low, q))
     x = np.log(inside)
     panel = _panel(table.edges, x)
@@ -425,7 +442,7 @@ def _moments(table, q, chebyshev, out):
 
 @jit
 def table_moments(table, q):
-    """E[phi^2], E[phi'^2], dE[phi^2]/dq and E[phi] for a vector of variances: (4, q.size)."""
+    """E[phi^2], E[phi'^2], dE[phi^2]/dq and E[phi] at variances q: (4, q.size)."""
     chebyshev = np.empty(_DEGREE + 1)
     row = np.empty(4)
     out = np.empty((4, q.size))
@@ -437,7 +454,10 @@ def table_moments(table, q):
 
 @jit
 def _coefficients(table, q, chebyshev, out):
-    """Hermite coefficients a_0..a_K at variance q (clamped to the table) into `out`; returns the panel."""
+    """Hermite coefficients a_0..a_K at variance q into `out`; returns the panel.
+
+    The variance is clamped to the table.
+    """
     x = np.log(q)
     panel = _panel(table.edges, x)
     _chebyshev(table.edges[panel], table.edges[panel + 1], x, chebyshev)
@@ -468,7 +488,9 @@ def _series(a, b, p1, p2, c, kinked):
 
 @jit
 def _bound(table, panel1, panel2, power, stretch, column):
-    """Bound on what the series leaves out, by Cauchy and Schwarz, and on the rounding of the kink part.
+    """Bound on what the series leaves out, and on the rounding of the kink part.
+
+    The former by Cauchy and Schwarz.
 
     `column` is 0 for E[phi phi], 1 for sqrt(q1 q2) E[phi' phi']; `stretch` multiplies the kink parts.
     """
@@ -507,7 +529,10 @@ def _pair(table, panel1, panel2, q1, q2, a, b, p1, p2, c, work, out):
 
 @jit
 def series_products(table, q1, q2, c):
-    """E[phi phi], E[phi' phi'] and bounds on the error of both, elementwise: (4, n); variances > 0."""
+    """E[phi phi], E[phi' phi'] and bounds on the errors of both, pair by pair: (4, n).
+
+    Variances must be positive.
+    """
     n = q1.size
     terms = table.values.shape[2]
     chebyshev = np.empty(_DEGREE + 1)
@@ -537,7 +562,7 @@ def series_products(table, q1, q2, c):
 
 @jit
 def hermite_vectors(table, q):
-    """Hermite coefficients for a vector of variances, those of the kink part (n, m each), and panels (n,).
+    """Hermite coefficients (n, m) at variances q, those of the kink part, panels (n,).
 
     Beyond the table, where the rest of phi is small, all are those of the kink part.
     """
@@ -575,7 +600,9 @@ def pair_products(table, q, a, p, panels, rows, columns, c):
 
 @jit
 def series_matrices(a, first, step, terms, limits, inverse, covariance, value, slope, start, stop):
-    """Rows start..stop of E[phi_s phi_t] and E[phi'_s phi'_t] left of the diagonal, and their mirror image.
+    """Rows start..stop of the matrices E[phi phi] and E[phi' phi'] by the series.
+
+    They are filled left of the diagonal, and at its mirror image.
 
     `a` (m, n) holds the coefficients of order first, first + step, ... of each input, `inverse` the inverse
     of its standard deviation. In a tile of correlations up to limits[j], terms[j] of them are summed. Returns how many
@@ -656,7 +683,10 @@ def evaluate_pieces(edges, coefficients, x):
 
 @jit
 def _smoothed(edges, coefficients, kinks, masses, mean, sd, reach, nodes, weights):
-    """E[f(mean + sd w)], w standard normal, panel by panel; `masses` are point masses of f at `kinks`."""
+    """E[f(mean + sd w)] for standard normal w, panel by panel.
+
+    `masses` are point masses of f at `kinks`.
+    """
     if sd == 0.0:
         return _evaluate(edges, coefficients, mean)
     total = 0.0
@@ -683,7 +713,10 @@ def _smoothed(edges, coefficients, kinks, masses, mean, sd, reach, nodes, weight
 
 @jit
 def pair_expectation(edges, coefficients, kinks, masses, breaks, r1, r2, c, s, reach, nodes, weights):
-    """E[f(u) f(v)] by panels: u = r1 z, v = r2 (c z + s w). `breaks` are the outer panel edges in z."""
+    """E[f(u) f(v)] by panels, for u = r1 z and v = r2 (c z + s w).
+
+    `breaks` are the outer panel edges in z.
+    """
     total = 0.0
     for panel in range(breaks.size - 1):
         half = 0.5 * (breaks[panel + 1] - breaks[panel])
@@ -709,9 +742,10 @@ def pair_expectation(edges, coefficients, kinks, masses, breaks, r1, r2, c, s, r
 
 @jit
 def _arc_edges(cuts, r, theta, out):
-    """Edges of the arcs in [-theta/2, pi - theta/2] that neither r cos a nor r cos(a + theta) cuts.
+    """Edges of the arcs of half a circle within which f has no edge.
 
-    The other half of the circle is its mirror image with the two factors exchanged.
+    The half is a in [-theta/2, pi - theta/2]; an arc ends where r cos a or r cos(a + theta) meets one of `cuts`. The
+    other half of the circle is its mirror image with the two factors exchanged.
     """
     low = -0.5 * theta
     high = np.pi - 0.5 * theta
@@ -734,7 +768,10 @@ def _arc_edges(cuts, r, theta, out):
 
 @jit
 def _cosines(half, nodes, cosines, sines, squares):
-    """Cosines and sines of half * nodes, |half * nodes| < pi/2, by Taylor's series: all abreast."""
+    """Cosines and sines of half * nodes by Taylor's series, all abreast.
+
+    |half * nodes| < pi/2.
+    """
     for i in range(nodes.size):
         squares[i] = (half * nodes[i]) ** 2
         cosines[i] = 1.0
@@ -751,7 +788,10 @@ def _cosines(half, nodes, cosines, sines, squares):
 
 @jit
 def _on_arc(edges, coefficients, degrees, panel, x, y, work, out):
-    """Polynomial of a panel at x cos(d) - y sin(d) for all d, whose cosines and sines are in `work`."""
+    """Polynomial of a panel at x cos(d) - y sin(d) for all angles d.
+
+    The cosines and sines of d are in `work`.
+    """
     width = edges[panel + 1] - edges[panel]
     a = 2.0 * x / width
     b = 2.0 * y / width
@@ -775,7 +815,10 @@ def _on_arc(edges, coefficients, degrees, panel, x, y, work, out):
 
 @jit
 def _circle_mean(edges, coefficients, degrees, cuts, r, theta, nodes, weights, arcs, work):
-    """Mean of f(r cos a) f(r cos(a + theta)) over all angles a; `arcs` and `work` are work space."""
+    """Mean of f(r cos a) f(r cos(a + theta)) over all angles a.
+
+    `arcs` and `work` are work space.
+    """
     cosines = work[0]
     sines = work[1]
     count = _arc_edges(cuts, r, theta, arcs)
@@ -804,11 +847,12 @@ def _circle_mean(edges, coefficients, degrees, cuts, r, theta, nodes, weights, a
 
 @jit
 def circle_products(edges, coefficients, breaks, radii, q, theta, tolerance, nodes, weights):
-    """E[f(u) f(v)] for a piecewise polynomial f, variances q, angles theta = arccos c: (q.size, theta.size).
+    """E[f(u) f(v)] for a piecewise polynomial f: (q.size, theta.size).
+
+    Both have variance q and correlation c, theta = arccos c.
 
     In polar coordinates u = r cos a, v = r cos(a + theta), where r^2/q is chi-squared with two degrees of
-    freedom:
-    Gauss-Legendre panels in r, and in a between all places where u or v meets an edge of f. As a function
+    freedom: Gauss-Legendre panels in r, and in a between all places where u or v meets an edge of f. As a function
     of r the mean over a circle is singular like a square root where the circle reaches a break, and bends
     where two lines u = break, v = break cross. `radii` are further edges of panels in r, from 0 to the
     end of the integral; a panel is halved until the last two Legendre coefficients of the mean are below
@@ -913,10 +957,10 @@ OK, ZERO_VARIANCE, UNBOUNDED, SCALE_INVARIANT, SEVERAL = range(5)
 
 @jit
 def _bracket(table, w2, b2, q, step, chebyshev, row):
-    """(left, right, code): the first sign change of the map minus identity from q on, upwards if step > 0.
+    """(left, right, code): where map minus identity changes sign, from q along `step`.
 
-    The map exceeds the identity at `left` and not at `right`. Where there is none, left = right = q* and
-    a code.
+    Upwards if step > 0. The map exceeds the identity at `left` and not at `right`. Where there is none,
+    left = right = q* and a code.
     """
     grid = table.grid_q
     n = grid.size
@@ -955,7 +999,9 @@ def _bracket(table, w2, b2, q, step, chebyshev, row):
 
 @jit
 def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
-    """The fixed point of q -> w2 E[phi^2] + b2 reached from q0, and its code; leaves its moments in `row`.
+    """The fixed point of q -> w2 E[phi^2] + b2 reached from q0, and its code.
+
+    Its moments are left in `row`.
 
     The map is increasing for every activation whose E[phi^2] grows with q, so iterates move monotonically
     to the first fixed point in the direction of the first step: bracket it on the grid, then safeguarded
@@ -999,7 +1045,9 @@ def _variance_fixed_point(table, w2, b2, q0, chebyshev, row):
 
 @jit
 def _turns(step, q, left, right):
-    """Whether the map minus the identity, `step` at the variance q, may touch zero between the zeros of its slope.
+    """Whether the map may touch the identity within a cell of the grid.
+
+    `step` is the map minus the identity at the variance q. It may touch zero where its slope has a zero.
 
     `left` and `right` are its slopes at the ends of a cell of the grid. The map bends little within a cell: far from
     the identity an extremum changes no sign and is not looked for.
@@ -1009,7 +1057,7 @@ def _turns(step, q, left, right):
 
 @jit
 def _extremum(table, w2, b2, cell, chebyshev, row):
-    """The extremum of the map minus the identity in a cell of the grid where it `_turns`, and its value there."""
+    """Where map minus identity is extreme in a cell where it `_turns`, and its value."""
     low = table.grid_q[cell]
     high = table.grid_q[cell + 1]
     left = w2 * table.grid_rate[cell] - 1.0
@@ -1026,7 +1074,7 @@ def _extremum(table, w2, b2, cell, chebyshev, row):
 
 @jit
 def _has_several(table, w2, b2, chebyshev, row):
-    """Whether the map crosses the identity upwards: a repelling fixed point parts two attractors."""
+    """Whether the map crosses the identity upwards: a repeller parts two attractors."""
     below = False
     grid = table.grid_q
     second = table.grid_second
@@ -1046,9 +1094,10 @@ def _has_several(table, w2, b2, chebyshev, row):
 
 @jit
 def variance_fixed_points(table, w2, b2, q0):
-    """q*, E[phi'^2], slope of the map, E[phi], and w2 (limit of q/E[phi^2] if unbounded): (5, n); codes (n,).
+    """q*, E[phi'^2], slope of the map, E[phi] and w2 (5, n), and codes (n,).
 
-    If q* is 0 or infinite, the moments are those at the end of the table.
+    The last row is w2, or the limit of q/E[phi^2] if the variance is unbounded. If q* is 0 or infinite,
+    the moments are those at the end of the table.
     """
     n = w2.size
     chebyshev = np.empty(_DEGREE + 1)
@@ -1109,7 +1158,7 @@ def _row(table, x, chebyshev):
 
 @jit
 def equal_products(table, q, theta):
-    """E[phi'(u) phi'(v)] and its mean over correlations in [c, 1] for equal variances: (2, n)."""
+    """E[phi'(u) phi'(v)] at equal variances, and its mean over [c, 1]: (2, n)."""
     chebyshev = np.empty(_DEGREE + 1)
     series = np.empty(_DEGREE + 1)
     out = np.empty((2, q.size))
@@ -1186,7 +1235,7 @@ TOUCH = 1e-13  # relative distance of a map from the identity that counts as non
 
 @jit
 def settled_variances(table, w2, b2, q0):
-    """Variances from which the next fixed point ahead is the one that is reached: (n,).
+    """Variances from which the next fixed point ahead is the one reached: (n,).
 
     Ahead of a variance the map runs straight into the next fixed point if it increases up to there; where it
     decreases in between, it may leap over it, so take a step and look again. The logarithm of the map is never
@@ -1226,7 +1275,7 @@ def settled_variances(table, w2, b2, q0):
 
 @jit
 def touching_variances(table, w2, b2, q0, q):
-    """The first fixed point between q0 and q that the signs on the grid do not show; else q: (n,).
+    """First fixed point between q0 and q that signs on the grid hide; else q: (n,).
 
     Within one cell the map may touch the identity, or cross it twice: an orbit from q0 ends at the touch, or at the
     crossing nearer q0.
@@ -1267,7 +1316,10 @@ def touching_variances(table, w2, b2, q0, q):
 
 @jit
 def variance_path(table, w2, b2, rate, out):
-    """Iterate the variance map from out[0]; beyond the table E[phi^2] grows at `rate` (inf: at once to inf)."""
+    """Iterate the variance map from out[0] into `out`.
+
+    Beyond the table E[phi^2] grows at `rate` (inf: at once to inf).
+    """
     chebyshev = np.empty(_DEGREE + 1)
     row = np.empty(4)
     for layer in range(out.size - 1):
@@ -1280,7 +1332,10 @@ def variance_path(table, w2, b2, rate, out):
 
 @jit
 def _angle_panel(table, q, theta, chebyshev):
-    """Index of the panel of the table of correlations that holds (q, theta); prepares `chebyshev` for q."""
+    """Index of the panel of the table of correlations that holds (q, theta).
+
+    Prepares `chebyshev` for q.
+    """
     row = _row(table, np.log(q), chebyshev)
     panel = table.first[row]
     while panel < table.first[row + 1] - 1 and theta > table.angles[panel, 1]:
@@ -1296,7 +1351,9 @@ def _angle_value(table, panel, j, theta, chebyshev, series):
 
 @jit
 def correlation_path(moments, table, far, even, odd, parity, ends, w2, b2, keep, q, c, gap):
-    """Iterate the correlation map along the variances q from c[0], gap[0] = 1 - c[0], into c and gap.
+    """Iterate the correlation map along the variances q into `c` and `gap`.
+
+    It starts from c[0] and gap[0] = 1 - c[0].
 
     Near c = 1 the gap is followed, by 1 - f(c) = (lost + w2 q D (1 - c))/q' with D the mean slope product over
     [c, 1] and `lost` what dropout takes; elsewhere c itself, by f(c) = (w2 (mean^2 + q c D0) + b2)/q' with D0 the
@@ -1351,7 +1408,9 @@ def correlation_path(moments, table, far, even, odd, parity, ends, w2, b2, keep,
 
 @jit
 def dropout_correlations(table, q, gain, at_zero, lost):
-    """c* in [0, 1) and E[phi'(u) phi'(v)] there, if two copies of an input have correlation 1 - lost < 1: (2, n).
+    """c* in [0, 1) and E[phi'(u) phi'(v)] there, under dropout: (2, n).
+
+    Two copies of an input have correlation 1 - lost < 1.
 
     As `correlation_fixed_points`, but c* solves lost + (gain D - 1)(1 - c) = 0: the left side is `lost` at c = 1 and
     -f(0) at c = 0, and the map is convex, so the root is unique.
