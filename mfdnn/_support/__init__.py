@@ -1,1 +1,1 @@
-"""What every room uses and no theory is in: checks of arguments, results, errors, memory, files."""
+"""What every room uses: checks, results, errors, memory, files. No theory."""

@@ -1,4 +1,7 @@
-"""One BLAS thread in every task of an ensemble: the same bits whoever runs it, and no fight for the cores."""
+"""One BLAS thread in every task of an ensemble.
+
+So the bits are the same whoever runs it, and tasks do not fight for the cores.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ __all__ = ["single_blas_thread"]
 
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
-    """Keep the BLAS and LAPACK of this process to one thread, until all threads that asked for it have left.
+    """Keep the BLAS and LAPACK of this process to one thread within the block.
 
+    Where several threads of the process ask for it, until the last of them has left.
     Products and eigenvalues differ in their last digits with the number of threads.
     """
     own = [(library, library.get_num_threads()) for library in _libraries() if _is_per_thread(library)]
@@ -31,7 +35,7 @@ def single_blas_thread() -> Iterator[None]:
 
 
 class _Shared:
-    """The limit of the whole process: the first who needs it sets it, the last gives it back."""
+    """The limit of the process: the first user sets it, the last takes it back."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,7 @@
-"""Matrices of inputs in files: .npy, .npz, .csv; what is wrong with a file is said in one sentence."""
+"""Matrices of inputs in files: .npy, .npz, .csv.
+
+What is wrong with a file is said in one sentence.
+"""
 
 from __future__ import annotations
 

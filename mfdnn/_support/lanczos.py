@@ -1,4 +1,7 @@
-"""Largest eigenvalues of a positive semi-definite operator: block Lanczos with explicit residuals."""
+"""Largest eigenvalues of a positive semi-definite operator by block Lanczos.
+
+Residuals are those of explicit products.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ def largest_eigenvalues(
     max_products: int,
     rounding: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues, descending, and their residual norms: `largest_eigenpairs` without the vectors."""
+    """The k largest eigenvalues, descending, and their residual norms: (k,) each.
+
+    What `largest_eigenpairs` returns without the vectors; the arguments are explained there.
+    """
     return largest_eigenpairs(product, block, k, tol, max_products, rounding)[:2]
 
 
@@ -36,7 +42,7 @@ def largest_eigenpairs(
     max_products: int,
     rounding: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the k largest eigenvalues, descending, their residual norms, and as many vectors as `block` has, or k.
+    """The k largest eigenvalues, descending, their residual norms, and eigenvectors.
 
     Rayleigh-Ritz on a growing orthonormal basis. Basis and images are both kept, so the residuals are those
     of explicit products and cost none. The basis grows by the residuals of what has not converged, which
@@ -55,6 +61,12 @@ def largest_eigenpairs(
         Number of vectors that may be multiplied.
     rounding : float
         Rounding error of one product, as a fraction of the largest eigenvalue; part of the residuals.
+
+    Returns
+    -------
+    (array (k,), array (k,), array (n, max(k, b)))
+        Eigenvalues, residual norms (of the eigenvalues' unit), orthonormal vectors as columns: as many as `block` has,
+        or k if that is more.
 
     Raises
     ------

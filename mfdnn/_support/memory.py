@@ -40,7 +40,10 @@ def _taken_in_container() -> float:
 
 
 def require_memory(n_bytes: float, what: str, advice: str) -> None:
-    """Raise a MemoryError that says what `what` would need, what there is, and what to change."""
+    """Raise a MemoryError if `what` needs more memory than is free.
+
+    It says how much `what` would take, how much there is, and `advice`, what to change.
+    """
     available = available_memory()
     if n_bytes > available:
         raise MemoryError(

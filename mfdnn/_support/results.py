@@ -1,4 +1,4 @@
-"""What results have in common: a short repr, a JSON-ready dictionary; for grids also files and xarray."""
+"""What results have in common: a short repr, a dictionary; grids: files, xarray."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ class Result:
         return f"{type(self).__name__}({', '.join(_item(k, v) for k, v in _public(self).items())})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Every public field as plain Python: floats, strings, (nested) lists and dictionaries.
+        """Every public field as plain Python, ready for `json`.
 
-        Infinite values stay floats, which Python's `json` writes as ``Infinity``. An activation or another
-        callable is given by its label.
+        Numbers, strings, (nested) lists and dictionaries: arrays become nested lists, results dictionaries. Infinite
+        values stay floats, which Python's `json` writes as ``Infinity``. An activation or another callable is given by
+        its label.
         """
         return {name: jsonable(value) for name, value in _public(self).items()}
 
 
 class GridResult(Result):
-    """A result on a grid: fields of shape ``tuple(len(axis) for axis in AXES)`` over one-dimensional axes.
+    """A result on a grid: arrays over one-dimensional axes, with files and xarray.
 
-    A subclass names the fields that are its axes in `AXES`, in the order of the dimensions.
+    A subclass names the fields that are its axes in `AXES`, in the order of the dimensions; its other arrays have the
+    shape ``tuple(len(axis) for axis in AXES)``, or one of their own.
     """
 
     AXES: ClassVar[tuple[str, ...]] = ()
@@ -53,7 +55,10 @@ class GridResult(Result):
         return f"{type(self).__name__}({', '.join([shape, *(_item(k, v) for k, v in rest.items())])})"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write to `path`, exactly that name: npz without pickle, other fields than arrays as JSON."""
+        """Write to `path`, exactly that name, as npz without pickle.
+
+        Arrays are stored as they are, other public fields as JSON. An older file is replaced once the new one is whole.
+        """
         arrays: dict[str, Any] = {k: v for k, v in _public(self).items() if isinstance(v, np.ndarray)}
         rest = {k: jsonable(v) for k, v in _public(self).items() if k not in arrays}
         arrays[_METADATA] = np.array(json.dumps({"class": type(self).__name__, "fields": rest}))
@@ -62,7 +67,7 @@ class GridResult(Result):
 
     @classmethod
     def load(cls: type[Grid], path: str | os.PathLike) -> Grid:
-        """Read what `save` wrote. Callables come back as their labels.
+        """Read what `save` wrote; callables come back as their labels, lists as tuples.
 
         Raises
         ------
@@ -102,7 +107,10 @@ class GridResult(Result):
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[str]:
-    """Where to write what takes the place of `path` once it is whole: a full disk spoils no older file."""
+    """The path to write to instead of `path`, whose place the file takes once whole.
+
+    So a full disk spoils no older file.
+    """
     root, suffix = os.path.splitext(os.path.realpath(path))
     temporary = f"{root}.{os.getpid()}{suffix}"
     try:

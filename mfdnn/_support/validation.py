@@ -1,4 +1,7 @@
-"""Checks at the public boundary. Every message names the argument, what was expected, what came and what to do."""
+"""Checks at the public boundary.
+
+Every message names the argument, what was expected, what came and what to do.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,10 @@ def input_matrix(name: str, value: Any, width: int | None = None) -> np.ndarray:
 
 
 def input_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return inputs as a float64 array (T, *shape): as they are, or from rows (T, prod(shape)) in C order."""
+    """Return inputs as a float64 array (T, *shape).
+
+    They come so, or as rows (T, prod(shape)) in C order.
+    """
     width = prod(shape)
     if len(shape) == 1:
         return input_matrix(name, value, width)
@@ -132,7 +138,7 @@ def input_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def refuse_both(name: str, value: Any, **others: Any) -> None:
-    """Refuse `others` where `value`, which determines them, is given too (None: not given)."""
+    """Refuse `others` where `value`, which determines them, is given (not None)."""
     given = [f"`{other}`" for other, v in others.items() if v is not None]
     if value is not None and given:
         them = "it" if len(given) == 1 else "them"
@@ -140,7 +146,10 @@ def refuse_both(name: str, value: Any, **others: Any) -> None:
 
 
 def sample_count(n_samples: Any, inputs: Any, default: int = 1000) -> int:
-    """T: the rows of `inputs`, which `n_samples` may repeat; without them `n_samples`, or `default` for None."""
+    """T: the rows of `inputs`, or without them `n_samples`, or `default` for None.
+
+    Where there are inputs, `n_samples` may repeat their number.
+    """
     given = None if n_samples is None else positive_integer("n_samples", n_samples)
     if inputs is None:
         return given or default

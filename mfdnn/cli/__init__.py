@@ -1,4 +1,7 @@
-"""The command line: one verb a function, the same names. Data on stdout, progress and warnings on stderr."""
+"""The command line: one verb for each function, and the same names.
+
+Data go to stdout, progress and warnings to stderr.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 computation failed, 2 bad usage, 130 interrupted."""
+    """Run one verb and return the exit code.
+
+    0 done, 1 computation failed, 2 bad usage, 130 interrupted.
+    """
     args = build_parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -40,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_usage(error: Exception) -> bool:
-    """Whether an argument is to blame: the package checks them itself, and says so with these types."""
+    """Whether an argument is to blame.
+
+    The package checks arguments itself, and says so with these types.
+    """
     if isinstance(error, ArithmeticError | NoTheory) or not isinstance(
         error, ValueError | TypeError | FileNotFoundError | IsADirectoryError
     ):

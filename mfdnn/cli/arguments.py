@@ -1,4 +1,4 @@
-"""Arguments of the command line: what they are called, and what Python makes of them."""
+"""Arguments of the command line: their names, and what Python makes of them."""
 
 from __future__ import annotations
 
@@ -217,7 +217,10 @@ def _network_of_file(args: argparse.Namespace) -> Any:
 
 
 def _normalised(net: Any, kind: str, place: str) -> Any:
-    """The network with that normalisation before or behind every hidden activation, or behind the outputs."""
+    """The network with that normalisation at every hidden activation or at the end.
+
+    `place` is "hidden" (before every hidden activation), "after" (behind it) or "last" (behind the outputs).
+    """
     from ..layers import BatchNorm, LayerNorm, MeanSubtraction
     from ..network import Network
 
@@ -237,7 +240,7 @@ def _normalised(net: Any, kind: str, place: str) -> Any:
 
 
 def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """The network, and either statistics of Gaussian inputs or the inputs themselves as keywords."""
+    """The network, and its inputs as keywords: their statistics or themselves."""
     default = args.default_samples
     if args.data == "gaussian":
         n_samples = default if args.samples is None else args.samples

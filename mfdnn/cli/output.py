@@ -21,7 +21,11 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 class Output:
-    """Text for stdout, data for --json, columns for csv and npz, a function that draws; whether a part failed."""
+    """What a verb found, in all the forms in which it can be written.
+
+    Text for stdout, data for --json, columns for csv and npz, a function that draws, one that saves; and whether a part
+    failed.
+    """
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ DATA_FILES = (*PICTURES, ".npz", ".csv", ".json")
 
 
 class Verb(NamedTuple):
-    """What runs it, what ``--help`` says of it, what ``-o`` writes, and what adds its arguments."""
+    """What runs it, what ``--help`` says, what ``-o`` writes, what adds arguments."""
 
     name: str
     run: Callable
@@ -204,7 +204,10 @@ VERBS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``mfdnn``; each verb's arguments say what runs it (`run`) and what it writes (`suffixes`)."""
+    """The parser of ``mfdnn``.
+
+    Parsed arguments also say what runs the verb (`run`) and what it writes (`suffixes`).
+    """
     parser = argparse.ArgumentParser(
         prog="mfdnn",
         description="Mean-field theory and Fisher information of deep neural networks.",

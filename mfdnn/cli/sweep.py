@@ -85,7 +85,10 @@ def _processes(jobs: int) -> Iterator[Any]:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever; Ctrl-C is for the parent to hear."""
+    """End this worker when its parent ends, and leave Ctrl-C to the parent.
+
+    A worker whose parent was killed would wait for work for ever.
+    """
     import multiprocessing
     import signal
     import threading

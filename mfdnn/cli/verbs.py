@@ -1,4 +1,7 @@
-"""The verbs: arguments in, text and data out. What a verb needs is imported when it runs."""
+"""The verbs: arguments in, text and data out.
+
+What a verb needs is imported when it runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Fixed points, depth scales, critical lines and phase diagrams of deep random networks.
+r"""Fixed points, depth scales and phase diagrams of deep random networks.
 
 The maps, for weights of variance :math:`\sigma_w^2/\text{fan-in}` and biases of variance :math:`\sigma_b^2`:
 

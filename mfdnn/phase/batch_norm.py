@@ -1,4 +1,4 @@
-"""Mean-field theory of deep networks with batch normalisation: what a batch looks like, how gradients explode."""
+"""Deep networks with batch norm: what a batch becomes, how gradients explode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class BatchNormFixedPoint(Result):
-    r"""Where a deep network with batch norm before every activation settles, from any batch.
+    r"""Where a batch settles in a deep network with batch norm in every layer.
+
+    The norm stands before every activation. The fixed point is reached from any batch.
 
     Attributes
     ----------
@@ -46,12 +48,15 @@ class BatchNormFixedPoint(Result):
 
     @property
     def gradient_growth_norm(self) -> float:
-        """Growth of the norm of gradients per layer."""
+        """Growth of the norm of gradients per layer: the root of `gradient_growth`."""
         return float(np.sqrt(self.gradient_growth))
 
     @property
     def xi_grad(self) -> float:
-        """Depth scale of the squared gradient; inf where it does not grow, for a linear phi in an infinite batch."""
+        """Depth scale of the squared gradient in layers, negative where it grows.
+
+        It is inf where the gradient does not grow: for a linear phi in an infinite batch.
+        """
         rate = np.log(self.gradient_growth)
         return float(-1 / rate) if abs(rate) > ROUNDING else float("inf")
 
@@ -64,7 +69,7 @@ class BatchNormFixedPoint(Result):
 def batch_norm_fixed_point(
     phi: str | Callable | Activation, batch_size: int | None = None, *, gamma: float = 1.0, beta: float = 0.0
 ) -> BatchNormFixedPoint:
-    r"""Fixed point and gradient explosion of a deep network with batch norm before every activation.
+    r"""Fixed point and gradient explosion where batch norm precedes every activation.
 
     Weights scale out and biases are subtracted, so neither matters. A normalised batch of B samples is uniform on the
     sphere of radius :math:`\sqrt B` in the B - 1 dimensions orthogonal to 1. With :math:`\phi` standing for
@@ -154,7 +159,7 @@ def batch_norm_fixed_point(
 def _nodes(
     kinks: np.ndarray, size: int | None
 ) -> tuple[np.ndarray, np.ndarray, Callable[[Function], np.ndarray]]:
-    r"""Nodes and weights (n,) of the law of z_1, and the conditional mean of a function of z_2 at each.
+    r"""Nodes and weights (n,) of z_1, and the mean of a function of z_2 given z_1.
 
     With unit vectors u in n = B - 1 dimensions, :math:`z_1 = \sqrt n\,u_1` has the density
     :math:`(1 - u_1^2)^{(n - 3)/2}`, and :math:`z_2 = x z_1 + \sqrt{1 - x^2}\,\sqrt{n - z_1^2}\,v`, x = -1/n, has v as
@@ -179,14 +184,20 @@ def _nodes(
 
 
 def _sphere(breaks: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of a unit vector's component in n >= 2 dimensions: sin of an angle of density cos^(n - 2)."""
+    """Nodes and weights of one component of a random unit vector in n >= 2 dimensions.
+
+    It is the sine of an angle whose density is cos^(n - 2).
+    """
     reach = min(np.pi / 2, REACH / np.sqrt(n))
     angle, weight = _panels(np.arcsin(np.clip(breaks, -1, 1)), reach, lambda x: np.cos(x) ** (n - 2))
     return np.sin(angle), weight
 
 
 def _panels(breaks: np.ndarray, reach: float, density: Function) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre panels of [-reach, reach] for rows of breaks (m, k): nodes and weights (m, n) of sum 1."""
+    """Gauss-Legendre panels of [-reach, reach], split at each row of breaks (m, k).
+
+    Returns nodes (m, n), and weights (m, n) of sum 1.
+    """
     even = np.linspace(-reach, reach, PANELS + 1)
     inside = np.clip(breaks, -reach, reach)
     ends = np.sort(np.concatenate([np.tile(even, (len(breaks), 1)), inside], axis=1), axis=1)

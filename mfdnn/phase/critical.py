@@ -34,9 +34,9 @@ class CriticalLine(Result):
 
     Attributes
     ----------
-    q, sigma_w2, sigma_b2
+    q, sigma_w2, sigma_b2 : ndarray
         With these variances, chi_1 = 1 at the fixed point q.
-    stable
+    stable : ndarray of bool
         Whether networks stay at that fixed point: it attracts, or is neutral (scale-invariant activations). Where it
         repels, networks of these variances are elsewhere.
     """
@@ -247,7 +247,7 @@ def _need_finite_slope(act: Activation) -> None:
 
 
 def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(sigma_w2, sigma_b2) with chi_1 = 1 at q* = q, and the slope of the variance map there."""
+    """(sigma_w2, sigma_b2) with chi_1 = 1 at q* = q; slope of the variance map there."""
     if act.homogeneous:
         with np.errstate(divide="ignore"):
             w2 = np.full(q.shape, 2.0 / np.square(act.homogeneous).sum())
@@ -270,7 +270,7 @@ def _attracts(act: Activation, slope: np.ndarray) -> np.ndarray:
 
 
 def _deficit(act: Activation, q: float, plain: float, slope2: float) -> float:
-    """The difference q E[phi'^2] - E[phi^2] without cancellation at small q, for phi(0) = 0.
+    """Return q E[phi'^2] - E[phi^2] without cancellation at small q, for phi(0) = 0.
 
     Any positively homogeneous h may be subtracted from phi first: q E[h'^2] = E[h^2], and Stein's identity makes
     q E[h' psi'] = E[h psi] for psi(0) = 0. The one with the slopes of phi at zero leaves the least.
@@ -285,7 +285,7 @@ def _deficit(act: Activation, q: float, plain: float, slope2: float) -> float:
 
 
 def _points(act: Activation, sigma_b2: float) -> np.ndarray:
-    """Rows q*, sigma_w2, and whether q* attracts, of the whole edge at this bias variance."""
+    """Rows q*, sigma_w2, whether q* attracts: the whole edge at this bias variance."""
     if act.homogeneous:
         only = float(_edge(act, np.ones(1))[0][0])
         if sigma_b2 == 0 and np.isfinite(only):

@@ -1,4 +1,4 @@
-"""Curves to look at: the maps from layer to layer with their trajectories, and depth scales along an axis."""
+"""Curves to look at: maps from layer to layer, depth scales along an axis."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class MapCurve(Result):
     stable : ndarray of bool, shape (n,)
         Which of them attract.
     activation : str
+        Its label.
     sigma_w2, sigma_b2 : float
+        Variances of weights (times fan-in) and biases.
     """
 
     quantity: str
@@ -51,7 +53,7 @@ class MapCurve(Result):
     sigma_b2: float
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the map, its trajectories as cobwebs, its fixed points; see `mfdnn.plots.map_curve`."""
+        """Draw the map, trajectories, fixed points into `ax`: `mfdnn.plots.map_curve`."""
         from .. import plots
 
         return plots.map_curve(self, ax=ax, **options)
@@ -132,7 +134,7 @@ def correlation_curve(
     steps: int = 30,
     q: float | None = None,
 ) -> MapCurve:
-    r"""The map of the correlation of two inputs from layer to layer, with trajectories and c*.
+    r"""The map of the correlation from layer to layer, with trajectories and c*.
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ def correlation_curve(
     Raises
     ------
     ValueError
-        There is no positive finite q* and no `q`; negative `steps`.
+        There is no positive finite q* and no `q`; \|c0\| > 1; negative `steps`.
 
     Examples
     --------
@@ -186,17 +188,22 @@ def correlation_curve(
 
 @dataclass(frozen=True, repr=False, eq=False)
 class DepthScales(Result):
-    """Depth scales along an axis of weight variances, drawn by `mfdnn.plots.depth_scales` or ``.plot()``.
+    """Depth scales along an axis of weight variances.
+
+    Drawn by `mfdnn.plots.depth_scales` or ``.plot()``.
 
     Attributes
     ----------
     activation : str
+        Its label.
     sigma_w2 : ndarray, shape (n,)
+        Weight variances times fan-in.
     sigma_b2 : ndarray, shape (m,)
+        Bias variances.
     xi_q, xi_c, xi_grad : ndarray, shape (m, n)
         In layers, as in `mfdnn.FixedPoint`: inf at criticality, negative where deviations grow.
     edge : tuple of m floats or None
-        The edge of chaos at each bias variance, where there is one.
+        The weight variance on the edge of chaos at each bias variance; None where there is none.
     """
 
     activation: str
@@ -208,7 +215,7 @@ class DepthScales(Result):
     edge: tuple[float | None, ...]
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw them against the weight variance; see `mfdnn.plots.depth_scales`."""
+        """Draw them against the weight variance into `ax`: `mfdnn.plots.depth_scales`."""
         from .. import plots
 
         return plots.depth_scales(self, ax=ax, **options)
@@ -230,7 +237,7 @@ def depth_scales(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any)
     Raises
     ------
     ValueError
-        Variances that are negative or not one-dimensional.
+        Variances that are negative, not finite or not one-dimensional.
 
     Examples
     --------

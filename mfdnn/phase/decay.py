@@ -31,15 +31,15 @@ class CorrelationDecay(Result):
 
     Attributes
     ----------
-    kind
+    kind : str
         A key of `mfdnn.phase.decay.KINDS`: "exponential", "1/l", "1/l^2", "power" or "frozen".
-    c
+    c : float or None
         The limit c*; None if it may depend on the start ("frozen").
-    xi_c
-        Depth scale; inf unless exponential.
-    coefficient
+    xi_c : float
+        Depth scale in layers; inf unless exponential.
+    coefficient : float or None
         Factor of the power law; None where there is none, or where it depends on the start.
-    exponent
+    exponent : float or None
         Power of 1/l; None if the decay is exponential or the power is not known, 0 if there is no decay.
     """
 
@@ -53,7 +53,7 @@ class CorrelationDecay(Result):
 def correlation_decay(
     phi: str | Callable | Activation, sigma_w2: float, sigma_b2: float, q0: float = 1.0
 ) -> CorrelationDecay:
-    r"""Law by which the correlation of two inputs approaches its fixed point in deep layers.
+    r"""Law by which the correlation of two inputs approaches its limit in depth.
 
     Off the edge of chaos it is exponential, with depth scale xi_c. On it, near c = 1,
 
@@ -141,11 +141,11 @@ def _bend(act: Activation, w2: float, q: float) -> float:
 
 
 def _unbounded(ends: tuple[float, float], linearly: bool, exactly: bool) -> CorrelationDecay:
-    """The law of a variance that grows without bound, by biases alone (`linearly` in l) where weights are critical.
+    """The law of a variance that grows without bound.
 
-    Then they take 1/l of 1 - c in layer l: for D = l (1 - c) the step -A (1 - c)^(3/2) becomes -A D^(3/2) l^(-1/2), and
-    1 - c ~ 1/(A l)^2. A straight line leaves D constant. Asymptotes that phi only approaches let the variance grow by
-    terms of the order of its root as well.
+    Where weights are critical it grows by biases alone, `linearly` in l. Then they take 1/l of 1 - c in layer l: for D
+    = l (1 - c) the step -A (1 - c)^(3/2) becomes -A D^(3/2) l^(-1/2), and 1 - c ~ 1/(A l)^2. A straight line leaves D
+    constant. Asymptotes that phi only approaches let the variance grow by terms of the order of its root as well.
     """
     law = _kinked_at_zero(*ends)
     if not linearly:

@@ -22,7 +22,33 @@ __all__ = ["PhaseDiagram", "phase_diagram"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PhaseDiagram(GridResult):
-    """`FixedPoint` fields on a grid, each of shape (n_w, n_b), with the axes and what else they are computed from."""
+    r"""Fixed points on a grid: the fields of `FixedPoint`, each of shape (n_w, n_b).
+
+    Attributes
+    ----------
+    activation : str
+        Its label.
+    sigma_w2 : ndarray, shape (n_w,)
+        Weight variances times fan-in: the first axis.
+    sigma_b2 : ndarray, shape (n_b,)
+        Bias variances: the second axis.
+    q, c : ndarray, shape (n_w, n_b)
+        :math:`q^*` and :math:`c^*` of pre-activations.
+    chi_1 : ndarray, shape (n_w, n_b)
+        Growth of squared gradients per layer.
+    chi_c : ndarray, shape (n_w, n_b)
+        Slope of the correlation map at :math:`c^*`.
+    xi_q, xi_c, xi_grad : ndarray, shape (n_w, n_b)
+        Depth scales in layers: inf at criticality, negative where the quantity grows.
+    phase : ndarray of str, shape (n_w, n_b)
+        "ordered", "critical", "chaotic" or "unbounded".
+    status : ndarray of str, shape (n_w, n_b)
+        "ok" or what is special, a key of `mfdnn.phase.STATUS`.
+    q0 : float
+        Variance of the first pre-activation from which the fixed points are reached.
+    keep_rate : float
+        Probability with which dropout keeps a unit; 1: no dropout.
+    """
 
     AXES: ClassVar[tuple[str, ...]] = ("sigma_w2", "sigma_b2")
 
@@ -46,7 +72,11 @@ class PhaseDiagram(GridResult):
         return {**self.__dict__, "_phi": None}  # a lambda does not pickle
 
     def edge(self, phi: str | Callable | Activation | None = None) -> CriticalLine | None:
-        """The edge of chaos of its activation, or of `phi`; None where there is none, or a file holds but a label."""
+        """The edge of chaos of its activation, or of `phi`: a `CriticalLine`.
+
+        None where there is no edge, and without `phi` for a diagram of a callable that was read from a file, which
+        holds but the label.
+        """
         try:
             act = activation(phi if phi is not None else self._phi or self.activation)
             return critical_line(act, keep_rate=self.keep_rate)
@@ -54,7 +84,7 @@ class PhaseDiagram(GridResult):
             return None
 
     def plot(self, field: str = "xi_c", ax: Any = None, **options: Any) -> Any:
-        """Heat map of one field with the edge of chaos; see `mfdnn.plots.phase_diagram`."""
+        """Draw one field and the edge of chaos into `ax`: `mfdnn.plots.phase_diagram`."""
         from .. import plots
 
         return plots.phase_diagram(self, field, ax=ax, **options)

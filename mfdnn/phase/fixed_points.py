@@ -39,22 +39,24 @@ CHUNK = 8192  # points a task
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FixedPoint(Result):
-    r"""Fixed point of the variance and correlation maps; scalars, or arrays of the broadcast shape.
+    r"""Fixed point of the variance and correlation maps.
+
+    Every field is a scalar, or an array of the shape that the arguments broadcast to.
 
     Attributes
     ----------
-    q, c
+    q, c : float or array
         :math:`q^*` and :math:`c^*` of pre-activations.
-    chi_1
+    chi_1 : float or array
         :math:`\sigma_w^2 E[\phi'^2]` at :math:`q^*`: growth of squared gradients per layer.
-    chi_c
+    chi_c : float or array
         Slope of the correlation map at :math:`c^*`.
-    xi_q, xi_c, xi_grad
-        Depth scales :math:`-1/\log` of the slope of the variance map, of chi_c, of chi_1: inf at
+    xi_q, xi_c, xi_grad : float or array
+        Depth scales in layers, :math:`-1/\log` of the slope of the variance map, of chi_c, of chi_1: inf at
         criticality, negative where the quantity grows (xi_grad < 0: gradients explode).
-    phase
+    phase : str or array of str
         "ordered", "critical", "chaotic" or "unbounded".
-    status
+    status : str or array of str
         "ok" or what is special, a key of `mfdnn.phase.STATUS`.
     """
 
@@ -186,7 +188,7 @@ def solve(
 
 
 def _dropout_at_infinity(low: float, high: float, keep: float) -> tuple[float, float]:
-    """c* and the slope there for the positively homogeneous function with these slopes, without biases."""
+    """c* and the slope there for the function with these slopes on the sides of zero."""
     asymptotes, one = homogeneous(low, high), np.ones(1)
     gain = 2 * keep / (low**2 + high**2)
     at_zero = gain * (high - low) ** 2 / (2 * np.pi)

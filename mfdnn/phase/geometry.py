@@ -22,9 +22,10 @@ __all__ = ["CurveGeometry", "curve_geometry"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CurveGeometry(Result):
-    r"""A circle of inputs layer by layer: arrays of shape (depth + 1,), from the first pre-activation on.
+    r"""A circle of inputs layer by layer: arrays of shape (depth + 1,).
 
-    For a curve :math:`h(\theta)` of N pre-activations with velocity v and acceleration a.
+    They begin with the first pre-activation. For a curve :math:`h(\theta)` of N pre-activations with velocity v and
+    acceleration a.
 
     Attributes
     ----------

@@ -24,15 +24,17 @@ __all__ = ["Trajectory", "correlation_map", "trajectory", "variance_map"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Trajectory(Result):
-    """Variance and correlation layer by layer: arrays of shape (depth + 1,), from the first pre-activation on.
+    """Variance and correlation layer by layer: arrays of shape (depth + 1,).
+
+    They begin with the first pre-activation.
 
     Attributes
     ----------
-    q, c
+    q, c : ndarray
         Variance and correlation of pre-activations.
-    one_minus_c
+    one_minus_c : ndarray
         1 - c, to relative accuracy: it goes on below 1e-16, where c is 1 in floating point.
-    status
+    status : str
         "ok"; "unbounded" or "zero_variance" if q ends at inf or 0, beyond floating point.
     """
 
@@ -45,9 +47,30 @@ class Trajectory(Result):
 def variance_map(
     phi: str | Callable | Activation, q: Any, sigma_w2: float, sigma_b2: float, keep_rate: float = 1.0
 ) -> Any:
-    r"""One step of the variance map, :math:`(\sigma_w^2/\rho) E[\phi(\sqrt q z)^2] + \sigma_b^2`, elementwise in `q`.
+    r"""One step of the variance map, elementwise in `q`.
 
-    `keep_rate` is :math:`\rho`, the probability with which dropout keeps a unit.
+    .. math:: q \to (\sigma_w^2/\rho)\,E[\phi(\sqrt q z)^2] + \sigma_b^2
+
+    Parameters
+    ----------
+    phi : str, callable or Activation
+    q : float or array
+        Variance of pre-activations, >= 0.
+    sigma_w2, sigma_b2 : float
+        Variances of weights (times fan-in) and biases.
+    keep_rate : float
+        :math:`\rho`, the probability with which dropout keeps a unit.
+
+    Returns
+    -------
+    float or array of the shape of `q`
+        Variance of pre-activations of the next layer.
+
+    Raises
+    ------
+    ValueError
+        Negative or non-finite variances, `q` beyond the variances at which the activation is resolved, `keep_rate`
+        outside (0, 1].
 
     Examples
     --------
@@ -69,16 +92,34 @@ def correlation_map(
     q: float | None = None,
     keep_rate: float = 1.0,
 ) -> Any:
-    r"""One step of the correlation map at variance `q` (default: the fixed point q*), elementwise in `c`.
+    r"""One step of the correlation map at variance `q`, elementwise in `c`.
 
     Both inputs have variance `q`; the result is normalised by the variance of the next layer. With dropout
     (`keep_rate` :math:`\rho < 1`) that variance is :math:`(\sigma_w^2/\rho) E[\phi^2] + \sigma_b^2`, and masks are
     drawn anew for every input: two copies of one input decorrelate, f(1) < 1.
 
+    Parameters
+    ----------
+    phi : str, callable or Activation
+    c : float or array
+        Correlation of the pre-activations of two inputs, in [-1, 1].
+    sigma_w2, sigma_b2 : float
+        Variances of weights (times fan-in) and biases.
+    q : float, optional
+        Variance of pre-activations, > 0. Default: the fixed point q*.
+    keep_rate : float
+        :math:`\rho`, the probability with which dropout keeps a unit.
+
+    Returns
+    -------
+    float or array of the shape of `c`
+        Correlation of pre-activations of the next layer.
+
     Raises
     ------
     ValueError
-        \|c\| > 1, negative variances, or no positive finite q* and no `q`.
+        \|c\| > 1, negative variances, ``q <= 0``, no positive finite q* and no `q`, `keep_rate` outside (0, 1], a next
+        layer of variance 0.
 
     Examples
     --------
@@ -120,7 +161,7 @@ def trajectory(
     c0: float = 0.5,
     keep_rate: float = 1.0,
 ) -> Trajectory:
-    r"""Variance and correlation of pre-activations layer by layer, from (`q0`, `c0`) at the first layer.
+    r"""Variance and correlation of pre-activations, layer by layer from (`q0`, `c0`).
 
     Parameters
     ----------
@@ -200,7 +241,10 @@ def trajectory(
 
 
 def _growth_beyond(act: Activation) -> float:
-    """Slope of E[phi^2] in q beyond the table: inf if phi outgrows every line, 0 if it stays below them."""
+    """Slope of E[phi^2] in q beyond the table.
+
+    It is inf if phi outgrows every line, and 0 if it stays below them.
+    """
     limit = asymptotic_slopes(act)
     if limit is not None:
         return (limit[0] ** 2 + limit[1] ** 2) / 2

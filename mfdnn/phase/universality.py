@@ -28,17 +28,17 @@ class UniversalityClass(Result):
 
     Attributes
     ----------
-    name
+    name : str
         "scale-invariant", "K* = 0", "half-stable" or "none".
-    sigma_w2, sigma_b2, q
+    sigma_w2, sigma_b2, q : float or None
         The critical variances (C_W, C_b) and the variance there (K*); None for "none". Every q is fixed in the
         scale-invariant class: q is None.
-    a_1, b_1
+    a_1, b_1 : float or None
         :math:`\chi_\parallel` and :math:`\chi_\perp` near q = 0 without biases, at
         :math:`\sigma_w^2 = 2/(\phi'(0^-)^2 + \phi'(0^+)^2)`: the variance goes
         :math:`q \to q (1 + a_1 q^p + \dots)`, and :math:`\chi_1 = 1 + b_1 q^p + \dots`. None unless
         :math:`\phi(0) = 0 \ne \phi'(0)`.
-    power
+    power : float or None
         p: 1 if :math:`\phi'` and :math:`\phi''` are continuous at zero, else 1/2; None if phi is linear around zero on
         either side (a_1 = b_1 = 0: slower than any power).
     """
@@ -53,7 +53,9 @@ class UniversalityClass(Result):
 
 
 def universality_class(phi: str | Callable | Activation) -> UniversalityClass:
-    r"""Where both susceptibilities are 1: neither the variance nor its differences change exponentially with depth.
+    r"""Where both susceptibilities are 1, and in which way an activation gets there.
+
+    There neither the variance nor differences of signals change exponentially with depth.
 
     - "scale-invariant": :math:`\phi` is positively homogeneous; :math:`\sigma_b^2 = 0`,
       :math:`\sigma_w^2 = 2/(a_-^2 + a_+^2)`, every q is fixed.
@@ -120,7 +122,10 @@ def universality_class(phi: str | Callable | Activation) -> UniversalityClass:
 
 
 def derivatives_at_zero(act: Activation) -> np.ndarray:
-    """The limits of phi', phi'', phi''' from the left and the right of zero: (2, 3), rounding removed."""
+    """The limits of phi', phi'', phi''' at zero, from left and right: (2, 3).
+
+    What is rounding is zero, or equal on both sides.
+    """
     pieces = act.pieces
     own = act._derivative is not None
     function = act.slope if own else act
@@ -165,7 +170,7 @@ def _expansion(near: np.ndarray) -> tuple[float, float, float | None]:
 
 
 def _half_stable(act: Activation) -> tuple[float, float, float] | None:
-    """C_W, C_b, K* of the smallest variance at which chi_par = chi_perp = 1 and C_b >= 0."""
+    """C_W, C_b, K* of the smallest variance where chi_par = chi_perp = 1, C_b >= 0."""
     table = tables(act).moments
     q = np.geomspace(table.low, table.high, int(PER_DECADE * np.log10(table.high / table.low)))
     second, slope2, rate, _ = _compiled.table_moments(table, q)

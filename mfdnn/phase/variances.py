@@ -38,13 +38,13 @@ class VarianceFixedPoints(Result):
 
     Attributes
     ----------
-    q
+    q : ndarray
         Where :math:`f(q) = q`.
-    slope
+    slope : ndarray
         :math:`f'(q)`, never below -1/2.
-    stable
+    stable : ndarray of bool
         Whether the fixed point attracts from both sides (from above, for q = 0).
-    stability
+    stability : ndarray of str
         "stable", "unstable", "half-stable" (the map touches the identity: it attracts from one side, with slope 1) or
         "neutral" (every q is fixed).
     """
@@ -58,9 +58,15 @@ class VarianceFixedPoints(Result):
     _sigma_b2: float
 
     def reached_from(self, q0: Any) -> Any:
-        """The fixed point that the variances of deep layers approach from `q0`, elementwise; inf if there is none.
+        """The fixed point that deep layers approach from `q0`; inf if there is none.
 
-        What `mfdnn.fixed_point` with this `q0` returns as ``q``.
+        Elementwise in `q0` > 0: a float, or an array of its shape. What `mfdnn.fixed_point` with this `q0` returns as
+        ``q``.
+
+        Raises
+        ------
+        ValueError
+            ``q0 <= 0``, or one beyond the variances at which an activation that grows faster than linearly is resolved.
 
         Examples
         --------
@@ -76,10 +82,16 @@ class VarianceFixedPoints(Result):
         return unwrap(rows[0].reshape(start.shape))
 
     def basin(self, index: int) -> np.ndarray:
-        """The intervals of q0 from which fixed point number `index` is reached: (k, 2) array of their ends.
+        """The ends (k, 2) of the intervals of q0 from which one fixed point is reached.
 
-        One interval if the map increases; a map that decreases somewhere can leap into a basin from afar. Empty for
-        an unstable fixed point; up to inf, or down to 0, if nothing limits it.
+        It is the fixed point number `index`, from 0 on. One interval if the map increases; a map that decreases
+        somewhere can leap into a basin from afar. Empty for an unstable fixed point; up to inf, or down to 0, if
+        nothing limits it.
+
+        Raises
+        ------
+        IndexError
+            There are fewer fixed points.
 
         Examples
         --------
@@ -128,7 +140,7 @@ class VarianceFixedPoints(Result):
 def variance_fixed_points(
     phi: str | Callable | Activation, sigma_w2: float, sigma_b2: float, keep_rate: float = 1.0
 ) -> VarianceFixedPoints:
-    r"""All fixed points of the variance map, stable or not, with their basins of attraction.
+    r"""All fixed points of the variance map, stable or not, with their basins.
 
     Parameters
     ----------
@@ -142,6 +154,11 @@ def variance_fixed_points(
     VarianceFixedPoints
         Empty arrays if there is none. Where every q is fixed (a scale-invariant activation at its critical point),
         q = 0 alone, "neutral".
+
+    Raises
+    ------
+    ValueError
+        Negative or non-finite variances, `keep_rate` outside (0, 1].
 
     Notes
     -----
@@ -176,7 +193,7 @@ def variance_fixed_points(
 
 
 def _roots(table: Moments, gain: float, b2: float) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Fixed points in increasing order, with the signs of the map minus the identity below and above each."""
+    """Fixed points ascending; signs of the map minus the identity around each."""
 
     def excess(q: float) -> float:
         return float(gain * _compiled.table_moments(table, np.array([q]))[0, 0] + b2 - q)
@@ -214,7 +231,7 @@ def _roots(table: Moments, gain: float, b2: float) -> tuple[np.ndarray, list[tup
 
 
 def reached(table: Moments, gain: Any, b2: Any, q0: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Rows q*, E[phi'^2], slope of the map, E[phi], gain reached from q0, and codes: see the kernel."""
+    """Rows q*, E[phi'^2], slope of the map, E[phi], gain; codes: see the kernel."""
     if np.any(np.diff(table.grid_second) < 0):
         q0 = _compiled.settled_variances(table, gain, b2, q0)
     rows, codes = _compiled.variance_fixed_points(table, gain, b2, q0)
@@ -265,7 +282,10 @@ def starting_variances(sigma_w2: Any, sigma_b2: Any, q0: Any) -> list[np.ndarray
 
 
 def check_start(table: Moments, q0: np.ndarray) -> None:
-    """Raise a ValueError if a variance is beyond the table of an activation that outgrows every line there."""
+    """Raise a ValueError if the map is not known at a variance.
+
+    It is not beyond the table of an activation that outgrows every line there.
+    """
     largest = float(np.max(q0, initial=0.0))
     if largest > table.high and outgrows_lines(table):
         raise ValueError(
@@ -294,7 +314,7 @@ def slopes_at_zero(act: Activation) -> np.ndarray:
 
 
 def bisect(function: Callable[[float], float], low: float, high: float) -> float:
-    """The root between two places where the function has opposite signs, to the last digit."""
+    """The root between two places of opposite signs, to the last digit."""
     from scipy.optimize import brentq
 
     return float(brentq(function, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=500))

@@ -111,7 +111,10 @@ def number(value: float) -> str:
 
 
 def require_result(name: str, value: Any, kind: str, call: str) -> None:
-    """Raise a TypeError for what is not the result that a picture is drawn of; rooms below know no classes."""
+    """Raise a TypeError for what is not the result that a picture is drawn of.
+
+    By the name of its class: this room knows none of the classes.
+    """
     if type(value).__name__ != kind:
         raise TypeError(
             f"`{name}` must be a {kind}, got {type(value).__name__}; pass that of {call}, or call its `.plot()`."

@@ -17,7 +17,7 @@ POINTS = 21  # layers of a deep network at which sampled points are drawn; more 
 
 
 def order_parameters(op: Any, ax: Axes | None = None, ensemble: Any = None) -> Axes:
-    r"""Forward and backward order parameters over depth: lines of theory, points of sampled networks.
+    r"""Order parameters over depth: lines of theory, points of sampled networks.
 
     Parameters
     ----------

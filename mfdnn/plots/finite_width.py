@@ -1,4 +1,4 @@
-"""The law of the largest eigenvalue over random networks: of one network, and over depth and width."""
+"""The law of the largest eigenvalue: of one network, and over depth and width."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def outlier_law(
     *,
     confidence: float = 0.95,
 ) -> Axes:
-    r"""Predicted law of the largest eigenvalue over random networks: density, band, and a value that is safe.
+    r"""Predicted law of the largest eigenvalue: density, band, a value that is safe.
 
     Parameters
     ----------
@@ -128,11 +128,11 @@ def spread_map(
     constant: Sequence[float] = (),
     labels: bool = True,
 ) -> Axes:
-    r"""Heat map of the relative spread of the largest eigenvalue over width and depth, with contours.
+    r"""Heat map of the spread of the largest eigenvalue over width and depth.
 
-    A contour says how wide a network of some depth must be for 2/lambda_max to be known that well. Hatched: the law
-    has a caution there, mostly because it was tested up to a spread of 0.35 only; grey: no eigenvalue stands clear of
-    the bulk.
+    The spread is relative to the mean. A contour says how wide a network of some depth must be for 2/lambda_max to be
+    known that well. Hatched: the law has a caution there, mostly because it was tested up to a spread of 0.35 only;
+    grey: no eigenvalue stands clear of the bulk.
 
     Parameters
     ----------

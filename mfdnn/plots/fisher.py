@@ -1,4 +1,4 @@
-"""Spectra of the Fisher information, and what they say about width and learning rate."""
+"""Spectra of the Fisher information, and what follows for the learning rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fisher_spectrum(
     color: Any = None,
     label: str | None = None,
 ) -> Axes:
-    r"""Histogram of the non-zero eigenvalues of Fisher matrices, with the predicted mean, bulk and outliers.
+    r"""Histogram of the non-zero eigenvalues of Fisher matrices, with predictions.
 
     Parameters
     ----------
@@ -107,7 +107,9 @@ def learning_rate_boundary(
     band: Any = None,
     note: str | None = None,
 ) -> Axes:
-    r"""Learning-rate limit 2/lambda_max against width: line of theory, measured points, band, and the two zones.
+    r"""Learning-rate limit 2/lambda_max against width, theory and measured.
+
+    Drawn are the line of theory, measured points, a band and the two zones.
 
     Parameters
     ----------
@@ -210,9 +212,10 @@ def eigenvalue_scaling(
     color: Any = None,
     marker: str = "o",
 ) -> Axes:
-    r"""A statistic of the Fisher spectrum against width: line of theory, points with error bars, log-log.
+    r"""A statistic of the Fisher spectrum against width, on logarithmic axes.
 
-    Call it once per network with the same `ax`; legend and labels of the ordinate are the caller's.
+    A line of theory and points with error bars. Call it once per network with the same `ax`; legend and labels of the
+    ordinate are the caller's.
 
     Parameters
     ----------
@@ -303,7 +306,10 @@ def _band(band: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _zones(
     x: np.ndarray, y: np.ndarray, known: dict[float, tuple[float, float]], left: float, right: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Widths, and where the zones end below and above the line: at the band, which begins and ends with a step."""
+    """Widths, and where the zones end below and above the line.
+
+    They end at the band, which begins and ends with a step, and where there is none at the line.
+    """
     place = np.array([0, *range(x.size), x.size - 1])  # on to the edges of the axes
     ends, line = np.concatenate([[left], x, [right]]), _to_edges(x, y, left, right)
     band = np.array([known.get(width, (limit, limit)) for width, limit in zip(x, y, strict=True)])

@@ -1,4 +1,4 @@
-"""The maps of variance and correlation from layer to layer, with trajectories as cobwebs."""
+"""The maps of variance and correlation, with trajectories as cobwebs."""
 
 from __future__ import annotations
 

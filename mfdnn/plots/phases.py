@@ -293,7 +293,9 @@ def _name_regions(ax: Axes, diagram: Any, network: tuple[float, float] | None) -
 def depth_scales(
     found: Any, ax: Axes | None = None, scales: Sequence[str] = ("xi_q", "xi_c", "xi_grad")
 ) -> Axes:
-    r"""Depth scales against the weight variance; sizes of negative ones (growth with depth) dashed.
+    r"""Depth scales against the weight variance.
+
+    Of negative ones (growth with depth) the size is drawn, dashed.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def learning_rate_map(
     drawn: bool = False,
     **kwargs: Any,
 ) -> Axes:
-    r"""Heat map of what training did at each width and learning rate, with the lines of theory.
+    r"""Heat map of what training did at each width and rate, with lines of theory.
 
     Drawn are the stability limit of infinite width, its 5-95 % band over networks where the law is known, and the
     catapult limit; for cross-entropy the limit is a bound, and that of the first outputs is drawn instead of the
