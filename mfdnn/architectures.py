@@ -1,4 +1,4 @@
-"""Builders of common networks."""
+"""Builders of common networks: fully connected and residual ones."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ def mlp(
 
     Raises
     ------
-    ValueError
-        Fewer than two widths, lists of the wrong length, negative variances, both `init` and `sigma_w2`,
-        unknown names, no critical network with that `sigma_b2` or `q`, `q` without ``init="critical"``.
+    TypeError, ValueError
+        Widths that are no sequence of integers; fewer than two widths, lists of the wrong length, negative variances,
+        both `init` and `sigma_w2`, unknown names, no critical network with that `sigma_b2` or `q`, `q` without
+        ``init="critical"``.
 
     Examples
     --------
@@ -102,9 +103,20 @@ def resnet(
     n_blocks : int
         Number of residual blocks.
     activation : str, callable or Activation
+        The nonlinearity inside every block.
     sigma_w2, sigma_b2, sigma_v2, sigma_a2 : float
+        Variances: of weights times fan_in (w, v), and of biases (b, a).
     skip : float
         Factor s of the skip connection.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TypeError, ValueError
+        Widths that are not three, fewer than one block, negative variances, unknown names.
 
     References
     ----------

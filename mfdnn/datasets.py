@@ -1,4 +1,6 @@
-"""Inputs: exchangeable Gaussian vectors, handwritten digits, images from openml.org, a file of the user's own.
+"""Inputs: Gaussian vectors, handwritten digits, images, files.
+
+Exchangeable Gaussian vectors, scikit-learn's digits, sets from openml.org, a file of the user's own.
 
 They come before everything that takes them: nothing here knows of networks.
 """
@@ -92,9 +94,9 @@ def gaussian_inputs(
 
 
 def lowest_correlation(n_samples: int) -> float:
-    """Lowest correlation that all pairs of T inputs can have, with a little room for rounding.
+    """Lowest correlation that all pairs of T inputs can have.
 
-    -1/(T - 1) itself is attained (a regular simplex).
+    It is -1/(T - 1), attained by a regular simplex, with a little room for rounding.
     """
     return -1.0 if n_samples == 1 else -(1.0 + 1e-12) / (n_samples - 1)
 
@@ -162,9 +164,10 @@ def openml(
     version: int = 1,
     data_home: str | os.PathLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""MNIST and sets like it, from openml.org by scikit-learn, which keeps them on disk after the first time.
+    r"""MNIST and sets like it, from openml.org.
 
-    Scaled as a whole so that the mean squared input is 1, the :math:`q_0 = 1` of the theory.
+    scikit-learn fetches them, and keeps them on disk after the first time. Scaled as a whole so that the mean squared
+    input is 1, the :math:`q_0 = 1` of the theory.
 
     Parameters
     ----------
@@ -245,7 +248,10 @@ def openml(
 
 
 def _scaled(X: np.ndarray, standardise: bool) -> np.ndarray:
-    """Mean square 1 over all; features of mean 0 and variance 1 before that, if wanted."""
+    """The features scaled as a whole to mean square 1.
+
+    If wanted, each is given mean 0 and variance 1 before that.
+    """
     if standardise:
         spread = X.std(axis=0)
         X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -253,7 +259,7 @@ def _scaled(X: np.ndarray, standardise: bool) -> np.ndarray:
 
 
 def _chosen(X: np.ndarray, y: np.ndarray, n_samples: int | None, rng: Any) -> tuple[np.ndarray, np.ndarray]:
-    """That many of the samples, drawn without replacement; None: all."""
+    """`n_samples` of the samples, drawn without replacement; None: all."""
     if n_samples is None:
         return X, y
     if positive_integer("n_samples", n_samples) > len(X):
@@ -281,6 +287,7 @@ def load_inputs(
     n_features : int, optional
         M_0 of the network. Needed for Gaussian inputs; must fit otherwise.
     rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes; for Gaussian inputs and the choice of images.
 
     Returns
     -------

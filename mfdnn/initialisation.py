@@ -19,7 +19,10 @@ INITIALISATIONS = ("he", "lecun", "glorot", "pytorch", "critical")
 def variances_of(
     sizes: list[int], acts: list[Activation], sigma_w2: Any, sigma_b2: Any, init: str | None, q: float | None
 ) -> list[tuple[float, float]]:
-    """(sigma_w^2, sigma_b^2) of every weight layer: given numbers, or a scheme; arguments as those of `mfdnn.mlp`."""
+    """(sigma_w^2, sigma_b^2) of every weight layer: given numbers, or a scheme.
+
+    Arguments are those of `mfdnn.mlp`, `sizes` its widths and `acts` its activations.
+    """
     n = len(sizes) - 1
     if init is not None:
         one_of("init", init, INITIALISATIONS)
@@ -57,7 +60,13 @@ def variances_of(
 
 
 def per_layer(name: str, value: Any, n: int) -> list:
-    """A list of n: `value` n times, or a sequence of that length."""
+    """A list of n: `value` n times, or a sequence of that length.
+
+    Raises
+    ------
+    ValueError
+        A sequence of another length, named `name`.
+    """
     if isinstance(value, list | tuple | np.ndarray) and np.ndim(np.asarray(value, dtype=object)) == 1:
         if len(value) != n:
             raise ValueError(

@@ -28,6 +28,8 @@ class Network:
 
     Attributes
     ----------
+    layers : tuple of Layer
+        In the order in which the signal meets them.
     input_shape, output_shape : tuple of int
         Of one sample: (channels, *sites), or (units,). The outputs have one site, (C,).
     n_inputs : int
@@ -41,7 +43,17 @@ class Network:
     n_weight_layers : int
         L.
     n_parameters : int
-        P, all weights and biases.
+        P, all weights and biases, and gains.
+    n_free_outputs : int
+        C, or fewer where the last layer takes away what all outputs share.
+    couples_samples : bool
+        Whether an output at one sample depends on others.
+    activations : tuple of Activation
+        In the order in which the signal meets them.
+    kinds : tuple of str
+        What the widths do not tell of the layers, such as "residual".
+    weight_layers, parameter_layers : tuple of (Layer, tuple of int)
+        Layers of weights, and all with parameters of their own, each with the shape that enters it.
 
     Raises
     ------
@@ -88,7 +100,10 @@ class Network:
         (self.n_outputs,) = shape
 
     def walk(self) -> Iterator[tuple[Layer, tuple[int, ...]]]:
-        """Yield every layer, composites before what is inside them, with the shape that enters it, in order."""
+        """Yield every layer with the shape that enters it, in the order of the signal.
+
+        Composites come before what is inside them.
+        """
         shape = self.input_shape
         for layer in self.layers:
             yield from layer.walk(shape)
@@ -103,12 +118,12 @@ class Network:
 
     @property
     def parameter_layers(self) -> tuple[tuple[Layer, tuple[int, ...]], ...]:
-        """Every layer that has parameters of its own with the shape that enters it, in order."""
+        """Every layer with parameters of its own, and the shape that enters it, in order."""
         return tuple((layer, shape) for layer, shape in self.walk() if layer.parameter_shapes(shape))
 
     @property
     def couples_samples(self) -> bool:
-        """Whether an output at one sample depends on the others, as in batch normalisation."""
+        """Whether an output at one sample depends on others, as in batch normalisation."""
         return any(layer.mixes_samples for layer in self.layers)
 
     @property
@@ -128,7 +143,7 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """P, all weights and biases."""
+        """P, all weights, biases and other parameters."""
         return sum(
             prod(own)
             for layer, shape in self.walk()
@@ -142,7 +157,10 @@ class Network:
         return tuple(layer.activation for layer, _ in self.walk() if layer.activation is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Input shape and layers as plain Python, the file format of a network: ``json.dump(net.to_dict(), file)``.
+        """Input shape and layers as plain Python: the file format of a network.
+
+        ``json.dump(net.to_dict(), file)`` writes it: a dict of "input_shape", a list of integers, and "layers", a list
+        of what `Layer.to_dict` returns.
 
         Raises
         ------
@@ -155,6 +173,11 @@ class Network:
     @classmethod
     def from_dict(cls, description: Any) -> Network:
         """The network that `to_dict` described.
+
+        Parameters
+        ----------
+        description : mapping
+            With "input_shape" and "layers".
 
         Raises
         ------
@@ -189,7 +212,14 @@ class Network:
 
 
 def scale_widths(net: Network, factor: float) -> Network:
-    """The network with every hidden width multiplied by `factor` (at least 1), inputs, outputs and variances kept.
+    """The network with every hidden width multiplied by `factor`.
+
+    Widths are rounded, to 1 or more; inputs, outputs and variances are kept.
+
+    Raises
+    ------
+    ValueError
+        `factor` that is not positive, a residual block at the inputs or outputs.
 
     Examples
     --------
@@ -228,7 +258,10 @@ def _times(shape: Sequence[int]) -> str:
 
 
 def _abbreviate(widths: Sequence[int]) -> str:
-    """784-200x7-10 for seven equal widths in a row; runs of up to three are written out."""
+    """784-200x7-10 for seven equal widths in a row.
+
+    Runs of up to three are written out.
+    """
     parts: list[str] = []
     start = 0
     while start < len(widths):

@@ -1,4 +1,7 @@
-"""The tangent kernel of a wide network: of all parameters and of some, on data, its statistics, its outlier."""
+"""The tangent kernel of a wide network.
+
+Of all parameters and of some, at given and at random inputs; its statistics, and its outlier.
+"""
 
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
 from .tangent import NTKStatistics, ntk, ntk_statistics

@@ -1,4 +1,4 @@
-"""Whether the largest eigenvalue of the Fisher information stands clear of the others."""
+"""Whether the largest eigenvalue of the Fisher information stands clear of others."""
 
 from __future__ import annotations
 
@@ -24,11 +24,23 @@ _NARROW = (
 
 
 class OutlierCriterion(NamedTuple):
-    """Whether an eigenvalue stands clear of the bulk, and the numbers that tell (floats or arrays)."""
+    """Whether an eigenvalue stands clear of the bulk, and the numbers that tell.
 
-    c: np.ndarray  # 1/M correction of the outlier, as a fraction of it: c / M
-    shared: np.ndarray  # whether T kappa_2 > kappa_1 (or T = 1): above the bulk at infinite width
-    wide: np.ndarray  # whether c / M < 1/3: above the bulk at this width
+    Numbers, or arrays of the common shape of `q0` and `c0`.
+
+    Attributes
+    ----------
+    c : float or ndarray
+        The 1/M correction of the outlier is c / M, as a fraction of it.
+    shared : bool or ndarray of bool
+        Whether T kappa_2 > kappa_1 (or T = 1): above the bulk at infinite width.
+    wide : bool or ndarray of bool
+        Whether c / M < 1/3: above the bulk at this width.
+    """
+
+    c: np.ndarray
+    shared: np.ndarray
+    wide: np.ndarray
 
     @property
     def clear(self) -> np.ndarray:
@@ -41,6 +53,16 @@ def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
 
     M is the smallest width that theory takes for infinite. The form of c is that of the 1/M expansion; its
     numbers, and the third, are round ones that cover the simulations behind `mfdnn.compare`.
+
+    Parameters
+    ----------
+    op : OrderParameters
+    n_samples : int
+        T.
+
+    Returns
+    -------
+    OutlierCriterion
     """
     one, two = kernel(op, leading=True).averages()
     if (
@@ -58,7 +80,10 @@ def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
 
 
 def outlier_caution(op: OrderParameters, n_samples: int) -> str:
-    """What to know before the predicted largest eigenvalue is used; empty where it stands clear of the bulk."""
+    """What to know before the predicted largest eigenvalue is used.
+
+    Empty where it stands clear of the bulk.
+    """
     if n_samples == 1 or len(op.q) == 1:  # one layer: it is the edge of the bulk itself
         return ""
     outlier = outlier_criterion(op, n_samples)
@@ -68,5 +93,8 @@ def outlier_caution(op: OrderParameters, n_samples: int) -> str:
 
 
 def smallest_width(op: OrderParameters) -> int:
-    """M, the smallest width that theory takes for infinite: given inputs do not count, theory knows them."""
+    """M, the smallest width that theory takes for infinite.
+
+    The width of given inputs does not count: theory knows them.
+    """
     return int(min(op.fan_in[1:] if op.per_input and len(op.fan_in) > 1 else op.fan_in))

@@ -1,4 +1,4 @@
-"""The T x T kernel of a wide network, and what the eigenvalue statistics need of it."""
+"""The T x T kernel of a wide network, and what eigenvalue statistics need of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ PARTS = ("weights",), ("biases",), ("others",)
 
 
 def kernel(op: OrderParameters, layers: Any = None, leading: bool = False) -> Pairs:
-    """Theta of one output: of all parameters, of some weight `layers`, or of all weights without biases (`leading`)."""
+    """Theta of one output: of all parameters, or of some.
+
+    Of the weights and biases of some weight `layers`, or of all weights without biases (`leading`).
+    """
     assert op._tangents is not None  # a private field: all that make order parameters set it
     return kernel_of(op._tangents, layers, leading)
 
@@ -36,15 +39,15 @@ def first_block_edge(
     centred: bool = False,
     units: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    r"""Largest eigenvalue of the block of the first weight layer, which sees the random inputs themselves.
+    r"""Largest eigenvalue of the block of the first weight layer.
 
-    Theta_st = q~_st (x_s . x_t + 1) for s != t. The matrix X X^T / T of independent Gaussian inputs has a
-    Marchenko-Pastur bulk, of resolvent g(z) with z = 1/g + n r / (1 - n g), n the variance of what inputs do
-    not share and r = M_0/T. Their common part, of squared norm `theta`, is a signal in the noise (x = common +
-    noise, and cross terms count); the bias b is a rank-one term that is added. Along the same vector they
-    have the secular equation g (b + theta / (1 - n g)) = 1, whose eigenvalue leaves the bulk if
-    1/g > n (1 + sqrt(r)). Without bias this is z = (theta + n)(theta + r n)/theta (Benaych-Georges &
-    Nadakuditi 2012, arXiv:1103.2221), without common part 1/g = b. `units`: squared, of weights and of biases.
+    It sees the random inputs themselves: Theta_st = q~_st (x_s . x_t + 1) for s != t. The matrix X X^T / T of
+    independent Gaussian inputs has a Marchenko-Pastur bulk, of resolvent g(z) with z = 1/g + n r / (1 - n g), n the
+    variance of what inputs do not share and r = M_0/T. Their common part, of squared norm `theta`, is a signal in the
+    noise (x = common + noise, and cross terms count); the bias b is a rank-one term that is added. Along the same
+    vector they have the secular equation g (b + theta / (1 - n g)) = 1, whose eigenvalue leaves the bulk if 1/g > n
+    (1 + sqrt(r)). Without bias this is z = (theta + n)(theta + r n)/theta (Benaych-Georges & Nadakuditi 2012,
+    arXiv:1103.2221), without common part 1/g = b. `units`: squared, of weights and of biases.
     """
     if op.per_input or n_samples == 1:
         return block.top

@@ -1,4 +1,4 @@
-"""The neural tangent kernel of a wide random network, on data and for random inputs."""
+"""The neural tangent kernel of a wide random network, of given and random inputs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ CENTRED = (
 
 @dataclass(frozen=True, repr=False, eq=False)
 class NTKStatistics(Result):
-    r"""Eigenvalue statistics of :math:`\Theta = J J^T` (TC x TC).
+    r"""Eigenvalue statistics of the neural tangent kernel.
 
-    Numbers are floats, or arrays of the common shape of `q0` and `c0`.
+    Of :math:`\Theta = J J^T` (TC x TC), J the derivatives of the C outputs at T inputs by the parameters. Numbers are
+    floats, or arrays of the common shape of `q0` and `c0`.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class NTKStatistics(Result):
 
 
 def ntk(net: Network | MeanField, inputs: Any = None, *, parameterisation: str = "standard") -> np.ndarray:
-    r"""Neural tangent kernel of one output of an infinitely wide network, at given inputs.
+    r"""Neural tangent kernel of an infinitely wide network at given inputs, one output.
 
     .. math::
         \Theta_{st} = \sum_l \tilde q_{st}^l\,(M_{l-1}\, \hat q_{st}^{l-1} + 1) \quad\text{(standard)}, \qquad
@@ -75,7 +76,8 @@ def ntk(net: Network | MeanField, inputs: Any = None, *, parameterisation: str =
     ----------
     net : Network or MeanField
         With linear outputs.
-    inputs : array_like, shape (T, M_0)
+    inputs : array_like, shape (T, M_0) or (T, *input_shape), optional
+        Without them `net` is a `MeanField` of given inputs.
     parameterisation : {"standard", "ntk"}
         Derivatives by W and b, with the exact widths; or by w and :math:`\beta` of
         :math:`W = \sigma_w w/\sqrt{M_{in}}`, :math:`b = \sigma_b \beta`, which do not depend on the width. (The
@@ -139,7 +141,7 @@ def ntk_statistics(
     inputs: np.ndarray | None = None,
     parameterisation: str = "standard",
 ) -> NTKStatistics:
-    r"""Mean, second moment and largest eigenvalue of the neural tangent kernel of a wide random network.
+    r"""Mean, second moment and largest eigenvalue of the neural tangent kernel.
 
     For exchangeable inputs :math:`\Theta` has :math:`K_1` on its diagonal and :math:`K_2` elsewhere:
 
@@ -156,7 +158,7 @@ def ntk_statistics(
         T. Default: 1000.
     q0, c0 : float or array_like, optional
         Mean square of the inputs and correlation of two of them, as in `order_parameters`. Default: 1 and 0.
-    inputs : array_like, shape (T, M_0), optional
+    inputs : array_like, shape (T, M_0) or (T, *input_shape), optional
         Given inputs. They determine T, and exclude `q0` and `c0`.
     parameterisation : {"standard", "ntk"}
         As in `ntk`.

@@ -1,4 +1,7 @@
-"""Layers, each written twice: mean-field algebra and finite-width arithmetic side by side."""
+"""Layers, each written twice: at infinite width and at finite width.
+
+Mean-field algebra and the arithmetic of sampled networks stand side by side in one file.
+"""
 
 from .base import Factors, Layer
 from .chain import Chain, read_chain

@@ -23,7 +23,9 @@ __all__ = ["Factors", "Layer", "one_site", "propagated"]
 
 
 class Factors(NamedTuple):
-    """Derivatives of the outputs by a layer's parameters, where samples pass one by one: outer products.
+    """Outer products: derivatives of the outputs by a layer's parameters.
+
+    The form holds where samples pass one by one.
 
     Those of sample t are delta_t h_t^T and sqrt(bias) delta_t, so that their Gram matrix over the samples is the
     entrywise product (h h^T + bias) * (delta delta^T). With parameters in other units h belongs to the first array of
@@ -131,14 +133,33 @@ class Layer:
         return f"{type(self).__name__}({made_of})"
 
     def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
-        """Yield the layer, then all layers inside it in the order of the signal, each with the shape that enters."""
+        r"""Yield the layer and all layers inside it, each with the shape that enters.
+
+        They come in the order of the signal, a composite before its children.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (channels, \*sites) of what enters the layer.
+        """
         yield self, shape
         for child in self.children:
             yield from child.walk(shape)
             shape = child.output_shape(shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """Its class and the arguments it was made of, as plain Python."""
+        """Its class and the arguments it was made of, as plain Python.
+
+        Returns
+        -------
+        dict
+            "layer", the name of the class, and each argument of the constructor, read off the attribute of its name.
+
+        Raises
+        ------
+        ValueError
+            An argument that the layer did not keep as an attribute.
+        """
         names = signature(type(self)).parameters
         lost = [name for name in names if not hasattr(self, name)]
         if lost:
@@ -149,7 +170,10 @@ class Layer:
         return {"layer": type(self).__name__, **{name: _plain(getattr(self, name)) for name in names}}
 
     def scaled(self, factor: float) -> Layer:
-        """The layer of a network whose hidden widths are multiplied by `factor`."""
+        """The layer of a network whose hidden widths are multiplied by `factor`.
+
+        Layers without a width of their own return themselves.
+        """
         return self
 
     # -- infinite width ---------------------------------------------------------------------------------------
@@ -158,6 +182,21 @@ class Layer:
 
         Write it with `State.weighted`, `State.mapped` and `State.trained`. A layer without a law leaves it out, and
         says why in `no_theory`: such networks are sampled, and theory refuses them with that reason.
+
+        Parameters
+        ----------
+        state : State
+            What enters the layer. It is not changed.
+
+        Returns
+        -------
+        State
+            What leaves, with one more record for every weight layer met.
+
+        Raises
+        ------
+        NoTheory
+            The layer has no law, or none of what enters.
         """
         raise NoTheory(
             self.no_theory
@@ -165,21 +204,34 @@ class Layer:
         )
 
     def unit(self, g: np.ndarray) -> np.ndarray:
-        """Values of S units with the fields g, (S, T, *sites), of a layer that maps one unit's field.
+        r"""Values of S units with the fields g, arrays (S, T, \*sites).
 
-        In place of `propagate`, for a theory by sampled units. It is declared for that: nothing of today calls it.
+        Of a layer that maps one unit's field, in place of `propagate`, for a theory by sampled units. It is declared
+        for that: nothing of today calls it.
         """
         raise NoTheory(f"`{self!r}` has no map of one unit's field (`unit`).")
 
     def unit_jvp(self, g: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Derivative of `unit` at g along z, both (S, T, *sites)."""
+        r"""Derivative of `unit` at g along z, arrays (S, T, \*sites)."""
         raise NoTheory(f"`{self!r}` has no derivative of its map of one unit's field (`unit_jvp`).")
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw | None:
-        """What changes in the Fisher information if this layer stands behind the last weights; None: nothing.
+        """What this layer changes in the Fisher information as the last; None: nothing.
 
-        `outputs` are the moments of the `n_outputs` outputs in front of it. The law of a layer takes the units for
-        infinitely many, which outputs are not: by default a layer that is linear may stand there (`homogeneous`).
+        The law of a layer takes the units for infinitely many, which the outputs behind the last weights are not: by
+        default a layer that is linear may stand there (`homogeneous`).
+
+        Parameters
+        ----------
+        outputs : Pairs
+            Moments of the outputs in front of the layer.
+        n_outputs : int
+            C, how many there are.
+
+        Raises
+        ------
+        NoTheory
+            A layer that is not linear, and knows no law of a few outputs.
         """
         if self.homogeneous:
             return None
@@ -190,29 +242,45 @@ class Layer:
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape (channels, *sites) of what leaves the layer when `shape` enters."""
+        r"""Shape (channels, \*sites) of what leaves the layer when `shape` enters.
+
+        A layer raises a ValueError here for what cannot enter it.
+        """
         return shape
 
     def fan_in(self, shape: tuple[int, ...]) -> int:
-        """How many numbers a unit that leaves reads, its taps among them; of weight layers."""
+        """How many numbers a unit that leaves a weight layer reads, taps counted.
+
+        `shape` is that of what enters. By default all of it.
+        """
         return prod(shape)
 
     def seen(self, h: np.ndarray) -> np.ndarray:
-        r"""What the units of a weight layer read of its input h (T, \*shape), each number as often as it is read.
+        r"""What the units of a weight layer read of its input h (T, \*shape).
 
+        Each number comes as often as it is read, in an array (T, ...).
         q_hat is its mean square, so that q = sigma_w^2 q_hat + sigma_b^2: of a convolution with zero padding that of
         the patches, zeros included.
         """
         return h
 
     def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
-        """Shapes of the layer's own parameters, children apart; () if it has none, None for an absent bias."""
+        """Shapes of the layer's own parameters, without those of its children.
+
+        () if it has none; None stands for an absent bias.
+        """
         return ()
 
     def ntk_units(self, shape: tuple[int, ...]) -> tuple[float, ...]:
-        """Units s of each array of parameters in NTK parameterisation, theta = s psi with psi of variance 1.
+        """Units s of the parameters in NTK parameterisation, theta = s psi.
 
-        1 for what is no weight and no bias, such as a gain.
+        One number for each array of `parameter_shapes`, such that weights and biases psi have variance 1; 1 for what
+        is neither, such as a gain.
+
+        Raises
+        ------
+        NoTheory
+            A weight layer that does not know them.
         """
         if self.n_weight_layers:
             raise NoTheory(
@@ -222,54 +290,130 @@ class Layer:
         return (1.0,) * len(self.parameter_shapes(shape))
 
     def n_free_outputs(self, n_outputs: int) -> int:
-        """How many of the outputs are free if this layer is the last: fewer where it takes away what all share."""
+        """How many of the outputs are free if this layer is the last.
+
+        Fewer than `n_outputs` where it takes away what all of them share.
+        """
         return n_outputs
 
     def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
-        """Draw the layer's own parameters, arrays of `parameter_shapes`."""
+        """Draw the layer's own parameters, arrays of `parameter_shapes`.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        shape : tuple of int
+            Of what enters the layer.
+        dtype : numpy.dtype
+            Of the arrays: float32 or float64.
+
+        Returns
+        -------
+        tuple of ndarray
+            None for an absent bias; () without parameters.
+        """
         return ()
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        """Map activations (T, *shape) to (T, *output_shape)."""
+        r"""Map activations (T, \*shape) to (T, \*output_shape).
+
+        Parameters
+        ----------
+        x : ndarray, shape (T, \*shape)
+            Not to be changed.
+        parameters : iterator
+            Groups of parameters, as `initialise` returns them; the layer takes its own with ``next``.
+        trace : list
+            The layer appends what the way back needs.
+        """
         raise NotImplementedError(f"`{type(self).__name__}` has no `forward`; write it (docs/layers.md).")
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
-        """Jacobian-vector product; `dx` is None while no tangent has entered yet."""
+        r"""Jacobian-vector product, by the input and the layer's own parameters.
+
+        Parameters
+        ----------
+        dx : ndarray, shape (T, \*shape), or None
+            Tangent of the input; None while no tangent has entered yet.
+        parameters, tangents : iterator
+            Groups of parameters and of their tangents, of the same shapes.
+        trace : iterator
+            Records of `forward`, in its order.
+
+        Returns
+        -------
+        ndarray, shape (T, \*output_shape), or None
+            Tangent of what leaves; None if there still is none.
+        """
         raise NotImplementedError(f"`{type(self).__name__}` has no `pushforward`; write it (docs/layers.md).")
 
     def backward(
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
     ) -> np.ndarray:
-        """Vector-Jacobian product for errors (T, *output_shape), with leading axes if the layer `batches_errors`.
+        r"""Vector-Jacobian product: errors at the input, from those at the output.
 
-        A layer with parameters appends one pair ``(h, delta)`` to `collected`: what it needs for `gradient` and
-        `factors`. Of a weight layer these are its input and the errors at its output.
+        Parameters
+        ----------
+        delta : ndarray, shape (T, \*output_shape)
+            Errors at what leaves; with leading axes if the layer `batches_errors`.
+        parameters : iterator
+            Groups of parameters, in reverse.
+        trace : iterator
+            Records of `forward`, in reverse.
+        collected : list
+            A layer with parameters appends one pair ``(h, delta)``: what it needs for `gradient` and `factors`. Of a
+            weight layer these are its input and the errors at its output.
+
+        Returns
+        -------
+        ndarray, shape (T, \*shape)
         """
         raise NotImplementedError(f"`{type(self).__name__}` has no `backward`; write it (docs/layers.md).")
 
     def collect(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> None:
-        """`backward` of a network's first layer: nobody reads the errors at its inputs."""
+        """`backward` of a network's first layer: nobody reads errors at its inputs."""
         self.backward(delta, parameters, trace, collected)
 
     def errors_below(self, h: np.ndarray, delta: np.ndarray, parameters: tuple) -> np.ndarray:
-        """Errors (T, *shape) at the input h of a weight layer, from a collected pair and its own parameters."""
+        r"""Errors (T, \*shape) at the input of a weight layer, from a collected pair.
+
+        The pair is (h, delta), and `parameters` are the layer's own.
+        """
         trace: list = []
         self.forward(h, iter([parameters]), trace)
         return self.backward(delta, iter([parameters]), reversed(trace), [])
 
     def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
-        """Derivatives by the layer's own parameters, summed over samples, of a collected pair, delta (T, ...)."""
+        """Derivatives by the layer's own parameters, from a collected pair.
+
+        Parameters
+        ----------
+        h, delta : ndarray, shape (T, ...)
+            What `backward` collected.
+
+        Returns
+        -------
+        tuple of ndarray
+            Arrays of `parameter_shapes`, summed over samples; None for an absent bias.
+        """
         raise NotImplementedError(f"`{type(self).__name__}` has no `gradient`; write it (docs/layers.md).")
 
     def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors | None:
-        """The same sample by sample, where no layer of the network couples samples; None: no such form is known."""
+        """The same sample by sample, as outer products; None: no such form is known.
+
+        It is asked for where no layer of the network couples samples, of the pair that `backward` collected, `delta`
+        with leading axes, (..., T, units).
+        """
         return None
 
     @property
     def has_factors(self) -> bool:
-        """Whether `factors` knows the form; else Gram matrices come from Jacobian products."""
+        """Whether the layer knows its `factors`.
+
+        Gram matrices come from Jacobian products where it does not.
+        """
         return type(self).factors is not Layer.factors
 
 
@@ -284,7 +428,10 @@ def one_site(layer: str, shape: tuple[int, ...]) -> int:
 
 
 def propagated(layer: Layer, state: State) -> State:
-    """`layer.propagate(state)`, which must be a state, with one more record for every weight layer of it."""
+    """`layer.propagate(state)`, checked.
+
+    It must be a state, with one more record for every weight layer of `layer`.
+    """
     behind = layer.propagate(state)
     if not isinstance(behind, State):
         raise TypeError(f"`propagate` of {layer!r} must return a State, got {behind!r:.80}; return what it maps.")
@@ -307,7 +454,10 @@ def _plain(value: Any) -> Any:
 
 
 def _told(value: Any) -> str:
-    """`repr`, but no address, and of an array its shape and a digest: the middle of a long one would be left out."""
+    """`repr` without addresses, and of an array its shape and a digest.
+
+    The `repr` of a long array would leave out its middle.
+    """
     if isinstance(value, np.ndarray):
         digest = sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
         return f"<{'x'.join(map(str, value.shape))} {value.dtype}, {digest}>"

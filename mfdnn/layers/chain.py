@@ -15,14 +15,19 @@ __all__ = ["Chain", "read_chain"]
 
 
 class Chain(NamedTuple):
-    """The L weight layers of a fully connected network, and what is between two of them: None for nothing."""
+    """The L weight layers of a fully connected network, and what is between them.
+
+    Two neighbours have an activation between them, or None for nothing: L - 1 entries.
+    """
 
     weights: list[Dense]
     activations: list[Activation | None]
 
 
 def read_chain(layers: Iterable[Layer], refusal: str) -> Chain:
-    """The chain that `layers` are; raises `NoTheory` with `refusal`, which names its ``{layer}``, for others.
+    """The chain that `layers` are; `NoTheory` for others.
+
+    The reason is `refusal`, with the name of the layer that is not of a chain in place of its ``{layer}``.
 
     A layer of one's own that derives from `Dense` or `Pointwise` counts as one if it has their law.
     """

@@ -1,4 +1,7 @@
-"""Fully connected layer: u = W h + b with W_ij ~ (0, sigma_w^2 / fan_in), b_i ~ (0, sigma_b^2)."""
+"""Fully connected layer: u = W h + b with random W and b.
+
+W_ij have mean 0 and variance sigma_w^2 / fan_in, b_i mean 0 and variance sigma_b^2.
+"""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ __all__ = ["Flatten"]
 
 
 class Flatten(Layer):
-    """Every channel at every site becomes a unit of its own, in C order: (T, c, *sites) to (T, c prod(sites)).
+    """Every channel at every site becomes a unit of its own, in C order.
 
-    What `Dense` and the outputs need, which have one site. Infinite width: means over the sites of the products at the
-    same site.
+    (T, c, *sites) becomes (T, c prod(sites)): `Dense` and the outputs need one site.
+    Infinite width: means over the sites of the products at the same site.
 
     Examples
     --------

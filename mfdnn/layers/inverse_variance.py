@@ -1,4 +1,7 @@
-"""Means over Gaussian samples of one over their variance, of batch norm at given inputs."""
+"""Means of one over the variance of Gaussian samples.
+
+Batch norm at given inputs needs them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ __all__ = ["inverse_moments", "ratios"]
 
 
 def ratios(values: np.ndarray, eps: float) -> tuple[float, np.ndarray]:
-    r"""E[1/(S + eps)] and E[v_a g_a^2/(S + eps)] for S = sum_a v_a g_a^2 with independent standard normal g.
+    r"""E[1/(S + eps)], a number, and E[v_a g_a^2/(S + eps)], shape of `values` v.
 
-    As :math:`1/x = \int_0^\infty e^{-xs} ds`, the first is the integral of
-    :math:`e^{-\epsilon s} \prod_a (1 + 2 v_a s)^{-1/2}`, the second has another factor :math:`v_a/(1 + 2 v_a s)`.
+    S = sum_a v_a g_a^2 with independent standard normal g_a. As :math:`1/x = \int_0^\infty e^{-xs} ds`, the first is
+    the integral of :math:`e^{-\epsilon s} \prod_a (1 + 2 v_a s)^{-1/2}`, the second has another factor
+    :math:`v_a/(1 + 2 v_a s)`.
     """
     if eps == 0 and np.count_nonzero(values) < 3:
         raise NoTheory(
@@ -25,7 +29,10 @@ def ratios(values: np.ndarray, eps: float) -> tuple[float, np.ndarray]:
 
 
 def inverse_moments(values: np.ndarray, eps: float) -> tuple[float, float]:
-    """E[1/(S + eps)] and E[1/(S + eps)^2] of the S of `ratios`; inf where they are infinite."""
+    """E[1/(S + eps)] and E[1/(S + eps)^2] for the S of `ratios`.
+
+    inf where they are infinite.
+    """
     s, decay = _laplace(values, eps)
     directions = np.inf if eps else np.count_nonzero(values)
     return (

@@ -1,4 +1,7 @@
-"""Normalisation: over the samples of a batch (mean subtraction, batch norm) or over units (layer norm)."""
+"""Normalisation over the samples of a batch, or over the units of a sample.
+
+Mean subtraction and batch norm are of the first kind, layer norm is of the second.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,12 @@ ROUNDING = 8  # a spread below so many eps of the largest value is the rounding 
 
 
 class MeanSubtraction(Layer):
-    r"""Mean over the samples subtracted from every unit, :math:`y_i(t) = x_i(t) - \frac1T \sum_s x_i(s)`.
+    r"""Mean over the samples subtracted from every unit.
 
-    Infinite width, exactly: :math:`q \to (1 - 1/T)(q - q_{st})`, :math:`q_{st} \to -(q - q_{st})/T`; of given
-    inputs K becomes :math:`P_0 K P_0` with :math:`P_0 = I - 1 1^T/T`, and so does the tangent kernel of all
-    parameters below. The error of a sample at its own units comes back multiplied by 1 - 1/T.
+    :math:`y_i(t) = x_i(t) - \frac1T \sum_s x_i(s)`. Infinite width, exactly: :math:`q \to (1 - 1/T)(q - q_{st})`,
+    :math:`q_{st} \to -(q - q_{st})/T`; of given inputs K becomes :math:`P_0 K P_0` with :math:`P_0 = I - 1 1^T/T`,
+    and so does the tangent kernel of all parameters below. The error of a sample at its own units comes back
+    multiplied by 1 - 1/T.
 
     References
     ----------
@@ -98,7 +102,7 @@ class _Normalisation(Layer):
         tangents: Callable[[Pairs], Pairs],
         errors: Callable[[Pairs], Pairs] | None = None,
     ) -> State:
-        """The state of gamma z + beta for moments of z, with the tangents of gains and offsets."""
+        """The state of gamma z + beta, with gains and offsets, for moments of z."""
         mean = np.full_like(state.mean, self.beta)
         moments = self.gamma**2 * z + self.beta**2
         behind = state.mapped(moments, tangents, mean=mean, errors=errors)
@@ -164,7 +168,7 @@ class _Normalisation(Layer):
 
 
 class BatchNorm(_Normalisation):
-    r"""Batch normalisation with the statistics of the batch: each unit has mean 0, variance 1 over the samples.
+    r"""Batch normalisation: each unit has mean 0 and variance 1 over the samples.
 
     :math:`y_i(t) = \gamma_i z_i(t) + \beta_i`, :math:`z_i = (x_i - \mu_i)/\sqrt{\sigma_i^2 + \epsilon}` with mean
     and variance over all T samples that pass together. Its derivative couples them:

@@ -1,4 +1,7 @@
-"""The Fisher information behind a normalisation of the outputs: what such a layer answers as the last one."""
+"""The Fisher information behind a normalisation of the outputs.
+
+It is what such a layer answers as the last one, `Layer.as_outputs`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ SAMPLES, UNITS = -2, -1  # axes of outputs (draws, T, C)
 
 
 class OutputLaw:
-    """What the eigenvalue statistics of a network ask of the normalisation behind its outputs.
+    """What eigenvalue statistics ask of the normalisation behind a network's outputs.
 
     Attributes
     ----------
@@ -55,23 +58,34 @@ class OutputLaw:
         self.kind = kind
 
     def n_outliers(self, n_outputs: int) -> int:
-        """How many eigenvalues of the order of the width there are."""
+        """How many eigenvalues of the order of the width there are, of so many outputs."""
         return 0
 
     def sums(self, before: Pairs, behind: Pairs, leading: bool, own: bool) -> Sums:
-        """Of one output, or means over outputs if the layer mixes them.
+        """What eigenvalue statistics need of the kernel behind the layer.
 
-        `before` and `behind` are kernels of some parameters in front of the layer and behind it, by its law; `own`:
-        whether gains and offsets are among the parameters.
+        Of one output, or means over outputs if the layer mixes them.
+
+        Parameters
+        ----------
+        before, behind : Pairs
+            Kernel of some parameters in front of the layer, and behind it by the law of the layer.
+        leading : bool
+            As of `Pairs.sums`.
+        own : bool
+            Whether the layer's gains and offsets are among the parameters.
         """
         return behind.sums(leading)
 
     def bulk(self, found: Sums, n_samples: int) -> Any:
-        """Mean of the eigenvalues that are not among the outliers."""
+        """Mean of the eigenvalues that are not among the outliers, from the `sums`."""
         return found.diagonal / n_samples
 
     def scale(self, difference: np.ndarray) -> np.ndarray:
-        """By which the Fisher information is multiplied, `difference` the variance of an output over samples."""
+        """By which the Fisher information is multiplied.
+
+        `difference` is the variance of an output over samples; the factor has its shape, or ().
+        """
         return np.ones(())
 
 
@@ -106,7 +120,10 @@ class _Standardised(_Divided):
 
 
 class FewerOutputs(_Standardised):
-    """Batch norm of exchangeable inputs: P_0 - z z^T/T has T - 2 equal eigenvalues, its mean over z T - 1 smaller."""
+    """Batch norm of exchangeable inputs.
+
+    P_0 - z z^T/T has T - 2 equal eigenvalues, its mean over z T - 1 smaller ones.
+    """
 
     def sums(self, before: Pairs, behind: Pairs, leading: bool, own: bool) -> Sums:
         found = behind.sums(leading)
@@ -115,7 +132,10 @@ class FewerOutputs(_Standardised):
 
 
 class _Drawn(_Divided, ABC):
-    """Outputs are drawn from their law at infinite width; R is the derivative of their normalisation."""
+    """A law whose outputs are drawn, from their law at infinite width.
+
+    R is the derivative of their normalisation, a matrix over the units of a sample or the samples of a unit.
+    """
 
     axis: int
 
@@ -161,7 +181,10 @@ class _Drawn(_Divided, ABC):
 
     @abstractmethod
     def _of_draws(self, kernel: Pairs) -> Sums:
-        """Means over the draws, of a kernel in front of the layer; gains and offsets apart."""
+        """Means over the draws, of a kernel in front of the layer.
+
+        Gains and offsets are added later.
+        """
 
 
 class MixedOutputs(_Drawn):
@@ -244,7 +267,10 @@ class MixedOutputs(_Drawn):
 
 
 class StandardisedOutputs(_Standardised, _Drawn):
-    """Batch norm of given inputs: outputs do not mix, each has its own projector in the space of samples."""
+    """Batch norm of given inputs.
+
+    Outputs do not mix: each has its own projector in the space of samples.
+    """
 
     axis = SAMPLES
 
@@ -271,7 +297,10 @@ class StandardisedOutputs(_Standardised, _Drawn):
         return Sums(first * np.mean(diagonals), 0.0, second * np.mean(squares), first * np.mean(highest))
 
     def _known_gains(self) -> tuple[float, float]:
-        """Means of 1/(sigma^2 + eps) and of its square over those of the draws; 1 where they are infinite."""
+        """Means of 1/(sigma^2 + eps) and of its square, over those of the draws.
+
+        1 where they are infinite.
+        """
         values = np.linalg.eigvalsh(self.outputs.centred().at_two / self.n)
         known = inverse_moments(np.where(values > ROUNDING * values[-1], values, 0.0), self.eps)
         gain = (self.inverse / self.gamma) ** 2 if self.gamma else np.zeros(1)
@@ -283,15 +312,19 @@ class StandardisedOutputs(_Standardised, _Drawn):
 
 
 def _over(known: float, drawn: Any) -> float:
-    """By how much a drawn mean is to be multiplied; 1 where the known one is infinite, or all is 0."""
+    """By how much a drawn mean is to be multiplied to become the known one.
+
+    1 where the known one is infinite, or all is 0.
+    """
     return float(known / drawn) if np.isfinite(known) and drawn > 0 else 1.0
 
 
 def layer_norm_traces(gamma: float, eps: float, q: Any, c: int) -> np.ndarray:
-    r"""Means of tr R R and tr (R R)^2, R the derivative of layer norm of c outputs of variance q.
+    r"""Means of tr R R and tr (R R)^2, R the derivative of layer norm: (2, ...).
 
-    Over :math:`\sigma^2 = q \chi^2_{c-1}/c`, by the trapezoid rule in its logarithm, which converges exponentially.
-    Without `eps` they are infinite up to c = 3 and 5; what is returned then means nothing.
+    Of c outputs of variance q, a number or an array (...): over :math:`\sigma^2 = q \chi^2_{c-1}/c`, by the trapezoid
+    rule in its logarithm, which converges exponentially. Without `eps` they are infinite up to c = 3 and 5; what is
+    returned then means nothing.
     """
     half = (c - 1) / 2
     # About the mode, to where the density times 1/sigma^4 is below exp(-40).

@@ -1,4 +1,4 @@
-"""Second moments over (input, site): of inputs that are exchangeable, or of given ones."""
+"""Second moments over (input, site), of exchangeable or of given inputs."""
 
 from __future__ import annotations
 
@@ -20,21 +20,34 @@ Self = TypeVar("Self", bound="Pairs")
 
 
 class Sums(NamedTuple):
-    """What the statistics need of a kernel Theta (T x T)."""
+    """What the statistics need of a kernel Theta (T x T).
 
-    diagonal: Any  # mean of its diagonal: A_1
-    off_diagonal: Any  # mean of the rest: A_2
-    square: Any  # ||Theta||_F^2 / T^2
-    top: Any  # largest eigenvalue of Theta / T
+    Numbers, or arrays of the leading shape S.
+
+    Attributes
+    ----------
+    diagonal, off_diagonal : float or ndarray
+        Mean of its diagonal and of the rest: A_1 and A_2.
+    square : float or ndarray
+        ||Theta||_F^2 / T^2.
+    top : float or ndarray
+        Largest eigenvalue of Theta / T.
+    """
+
+    diagonal: Any
+    off_diagonal: Any
+    square: Any
+    top: Any
 
 
 class Pairs(ABC):
-    r"""A symmetric matrix over (input, site): products of a unit's values or derivatives, mean or sum over units.
+    r"""A symmetric matrix over (input, site).
 
-    `Exchangeable` has one block of sites for an input with itself and one for two different inputs, `Given` one for
-    every pair of T inputs. Whoever computes with them need not know which: numbers are added and multiplied entry
-    by entry, ``pairs.over_sites(f)`` maps every block, ``pairs.outer(a)`` are the products of one number an input and
-    site, and `centred` subtracts the mean over inputs. A fully connected signal has one site.
+    It holds products of a unit's values or derivatives, their mean or sum over units. `Exchangeable` has one block of
+    sites for an input with itself and one for two different inputs, `Given` one for every pair of T inputs. Whoever
+    computes with them need not know which: numbers are added and multiplied entry by entry, ``pairs.over_sites(f)``
+    maps every block, ``pairs.outer(a)`` are the products of one number an input and site, and `centred` subtracts the
+    mean over inputs. A fully connected signal has one site.
 
     Attributes
     ----------
@@ -43,6 +56,7 @@ class Pairs(ABC):
     n_samples : int or None
         T; None: infinitely many.
     n_sites : int
+        n, how many sites an input has.
     """
 
     given: bool
@@ -66,20 +80,29 @@ class Pairs(ABC):
 
     @abstractmethod
     def over_sites(self: Self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
-        """`function` of every block, an array (..., n, n) of any leading axes; it returns (..., m, m)."""
+        """`function` of every block of sites.
+
+        It takes an array (..., n, n) of any leading axes, and returns one (..., m, m).
+        """
 
     @abstractmethod
     def entrywise(self: Self, function: Callable[..., np.ndarray], *others: Pairs) -> Self:
-        """`function` of all entries, and of those of others of the same kind."""
+        """`function` of the entries, and of those of `others` of the same kind.
+
+        It takes arrays of one shape, the blocks of this matrix and of the others, and returns one array.
+        """
 
     @property
     @abstractmethod
     def variance(self) -> np.ndarray:
-        """Of one input at one site: (*S, n), or (T, n)."""
+        """Entries of one input at one site with itself: (*S, n), or (T, n)."""
 
     @abstractmethod
     def outer(self: Self, a: np.ndarray, b: np.ndarray | None = None) -> Self:
-        """(a_i b_j + b_i a_j) / 2 for numbers a, b (default: a) of every input and site, shaped as `variance`."""
+        """(a_i b_j + b_i a_j) / 2 for numbers of every input and site.
+
+        a and b (default: a) are shaped as `variance`.
+        """
 
     @abstractmethod
     def centred(self: Self) -> Self:
@@ -87,15 +110,18 @@ class Pairs(ABC):
 
     @abstractmethod
     def diagonal_part(self: Self) -> Self:
-        """Without the products of two different sites."""
+        """The same without the products of two different sites."""
 
     @abstractmethod
     def expect(self: Self, act: Activation) -> tuple[np.ndarray, Self, Self]:
-        """E[phi], shaped as `variance`, E[phi phi] and E[phi' phi'] of Gaussian units with these moments."""
+        """E[phi], E[phi phi] and E[phi' phi'] of Gaussian units with these moments.
+
+        The first is shaped as `variance`, the others are Pairs.
+        """
 
     @abstractmethod
     def times(self: Self, factor: Any) -> Self:
-        """Multiplied by a number, or by numbers of the leading shape S."""
+        """The same times a number, or numbers of the leading shape S."""
 
     def __add__(self: Self, other: Any) -> Self:
         return (
@@ -123,7 +149,7 @@ class Pairs(ABC):
         return self.over_sites(lambda k: np.broadcast_to(np.eye(k.shape[-1]), k.shape).copy())
 
     def site_mean(self: Self) -> Self:
-        """Mean over sites of the products at the same site: with one site all there is."""
+        """Mean over sites of the products at the same site, as Pairs of one site."""
         if self.n_sites == 1:
             return self
         return self.over_sites(lambda k: np.trace(k, axis1=-2, axis2=-1)[..., None, None] / k.shape[-1])
@@ -142,19 +168,39 @@ class Pairs(ABC):
 
     @abstractmethod
     def averages(self) -> tuple[Any, Any]:
-        """Means of what is on the diagonal and of the rest."""
+        """Mean of the diagonal and mean of the rest; of one given input the same twice."""
 
     @abstractmethod
     def sums(self, leading: bool = False) -> Sums:
-        """What eigenvalue statistics need; `leading`: with the mean of all pairs in place of the largest eigenvalue."""
+        """What eigenvalue statistics need of a kernel.
+
+        Parameters
+        ----------
+        leading : bool
+            Take the mean of all pairs in place of the largest eigenvalue, over T, of given inputs.
+        """
 
     @abstractmethod
     def apply(self, v: np.ndarray) -> np.ndarray:
-        """The matrix times v (b, T, C), over the samples."""
+        """The matrix times v, arrays (b, T, C), over the samples."""
 
     @abstractmethod
     def draw(self, n_samples: int, n_outputs: int, n_draws: int, rng: Any) -> np.ndarray:
-        """Gaussian units with these moments, (n_draws, T, C): independent between units, correlated between inputs."""
+        """Gaussian units with these moments, (n_draws, T, C).
+
+        They are independent between units, correlated between inputs.
+
+        Parameters
+        ----------
+        n_samples, n_outputs, n_draws : int
+            T, C, and how many draws.
+        rng : int, numpy.random.Generator, ...
+
+        Raises
+        ------
+        ValueError
+            Another number of samples than that of given inputs.
+        """
 
 
 class Exchangeable(Pairs):
@@ -231,7 +277,7 @@ class Exchangeable(Pairs):
         return mean[..., None], self._like(second, value), self._like(slope2, slope)
 
     def _expect_of_sites(self, act: Activation) -> tuple[np.ndarray, Exchangeable, Exchangeable]:
-        """As two given inputs, one after the other for each of the leading shape."""
+        """As two given inputs, for each of the leading shape one after the other."""
         n, shape = self.n_sites, self.one.shape[:-2]
         mean, found = np.empty((*shape, n)), np.empty((2, 2, *shape, n, n))
         for index in np.ndindex(shape):

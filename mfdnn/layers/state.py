@@ -1,4 +1,7 @@
-"""What travels through an infinitely wide network: moments of the units, and tangents of the parameters met so far."""
+"""What travels through an infinitely wide network: moments, and tangents.
+
+Moments are of the units, tangents of the parameters met so far.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,18 @@ __all__ = ["Keep", "State", "Tangents", "WeightRecord"]
 
 
 class Keep(NamedTuple):
-    """What of the tangents is kept apart: all of it is merged unless somebody asks, so that memory does not grow.
+    """What of the tangents and moments is kept apart.
 
-    `shares`: the tangent kernel of every weight layer. `errors`: what q_tilde is read off. `signal`: moments on both
-    sides of every weight layer.
+    All of it is merged unless somebody asks, so that memory does not grow.
+
+    Attributes
+    ----------
+    shares : bool
+        The tangent kernel of every weight layer.
+    errors : bool
+        What q_tilde is read off.
+    signal : bool
+        Moments on both sides of every weight layer.
     """
 
     shares: bool = True
@@ -27,10 +38,24 @@ class Keep(NamedTuple):
 
 @dataclass
 class WeightRecord:
-    """One weight layer of an infinitely wide network: what its units see, what leaves them."""
+    """One weight layer of an infinitely wide network.
 
-    seen: Pairs | None  # q_hat; None where nobody asks
-    left: Pairs | None  # q
+    Attributes
+    ----------
+    seen : Pairs or None
+        Moments of what its units see, q_hat; None where they are not kept.
+    left : Pairs or None
+        Moments of what leaves them, q.
+    fan_in, fan_out : int
+        Numbers that a unit reads, and channels that leave.
+    sigma_w2 : float
+        Variance of a weight times `fan_in`.
+    bias : bool
+        Whether there are bias parameters.
+    """
+
+    seen: Pairs | None
+    left: Pairs | None
     fan_in: int
     fan_out: int
     sigma_w2: float
@@ -38,7 +63,9 @@ class WeightRecord:
 
 
 class Tangents:
-    r"""Tangent kernels of groups of parameters, one `Pairs` for each: products of a unit's derivatives.
+    r"""Tangent kernels of groups of parameters, one `Pairs` for each.
+
+    A kernel holds products of a unit's derivatives by the parameters of its group, summed over them.
 
     Groups are named by tuples. Their kernels map alike, so that exchangeable ones are stacked and cost one operation.
 
@@ -51,6 +78,16 @@ class Tangents:
     ("errors", l)       of a unit of weight layer l moved at one site, alone: :math:`\tilde q` once at the outputs
     ("features", l)     the same of what enters that layer, where several sites do
     ==================  =======================================================================================
+
+    Parameters
+    ----------
+    keep : Keep
+        Which of the groups of single layers there are.
+    names : sequence of tuple
+        Of the groups.
+    parts : sequence of Pairs
+        Kernels of given inputs, in the order of `names`; of exchangeable ones a single `Exchangeable`, the kernels
+        along its first axis.
     """
 
     def __init__(self, keep: Keep, names: Sequence[tuple] = (), parts: Sequence[Pairs] = ()):
@@ -59,7 +96,15 @@ class Tangents:
     def map(
         self, function: Callable[[Pairs], Pairs], errors: Callable[[Pairs], Pairs] | None = None
     ) -> Tangents:
-        """`function` of every kernel; `errors`, if it differs, of those of errors and features."""
+        """`function` of every kernel.
+
+        Parameters
+        ----------
+        function : callable
+            Pairs to Pairs.
+        errors : callable, optional
+            The same for the groups of errors and features, where it differs.
+        """
         if errors is None:
             return self._like([function(part) for part in self.parts])
         of_errors = np.array([name[0] in ("errors", "features") for name in self.names], dtype=bool)
@@ -86,7 +131,10 @@ class Tangents:
         return self._kernel(self.names.index(name))
 
     def replace(self, name: tuple, kernel: Pairs) -> None:
-        """Put an equal kernel in its place, which lies in memory that is kept anyway; of given inputs only."""
+        """Put an equal kernel in the place of one, in place; of given inputs only.
+
+        It saves memory: the new one lies where another array is kept anyway.
+        """
         self.parts[self.names.index(name)] = kernel
 
     def __contains__(self, name: tuple) -> bool:
@@ -96,12 +144,15 @@ class Tangents:
         return self.parts[i] if self._apart else self.parts[0].entrywise(lambda k: k[i])
 
     def total(self, *names: tuple) -> Pairs | None:
-        """Sum of those groups that there are; None of none."""
+        """Sum of the kernels of those groups that there are; None of none."""
         found = [self[name] for name in names if name in self]
         return sum(found[1:], start=found[0]) if found else None
 
     def add(self, *groups: tuple[tuple, Pairs]) -> Tangents:
-        """With kernels, each with the name of its group: added to it, or a group of their own."""
+        """With more kernels, each with the name of its group.
+
+        A kernel is added to the group of that name, or becomes a group of its own.
+        """
         names, known, new = list(self.names), [], []
         for name, kernel in groups:
             # Those of one layer are met once.
@@ -131,7 +182,10 @@ class Tangents:
         )
 
     def joined(self, behind: Tangents, factor: float) -> Tangents:
-        """`factor` times these, plus those `behind` them: of a block, which knows these and its own."""
+        """`factor` times these, plus those `behind` them.
+
+        The latter come out of a block, which knows these and its own.
+        """
         n = len(self.names)
         if n == 0:
             return behind
@@ -150,19 +204,21 @@ class Tangents:
 
 @dataclass(frozen=True)
 class State:
-    r"""A signal in an infinitely wide network, and how it depends on the parameters behind it.
+    r"""A signal in an infinitely wide network, and how it depends on parameters.
 
     A layer's law, `Layer.propagate`, makes the next one. Three methods write most laws: `weighted` for layers that draw
     weights, `mapped` for those that act on units, `trained` for parameters that are no weights.
 
     Attributes
     ----------
+    n_samples : int or None
+        T; None: infinitely many.
     moments : Pairs
         Mean over units of the products at two (input, site).
-    mean : ndarray, shape (*S, n) or (T, n)
+    mean : ndarray, shape (\*S, n) or (T, n)
         Mean over units, at every site (of every given input). It matters where a skip connection adds two signals.
     shape : tuple of int
-        (channels, *sites) of the finite layer.
+        (channels, \*sites) of the finite layer.
     gaussian : bool
         Whether the units are Gaussian over the draw of the weights, as `Pointwise` requires.
     tangents : Tangents
@@ -180,7 +236,7 @@ class State:
 
     @property
     def n_samples(self) -> int | None:
-        """T; None: infinitely many."""
+        """T, the number of inputs; None: infinitely many."""
         return self.moments.n_samples
 
     def replace(self, **changes: Any) -> State:
@@ -197,7 +253,9 @@ class State:
         shape: tuple[int, ...] | None = None,
         gaussian: bool | None = None,
     ) -> State:
-        r"""Behind a map of the units: :math:`\Theta \to E[J \Theta J^T]`, J its derivative.
+        r"""The state behind a map of the units.
+
+        Tangent kernels become :math:`E[J \Theta J^T]`, J the derivative of the map.
 
         Parameters
         ----------
@@ -205,12 +263,15 @@ class State:
             Of what leaves.
         tangents : callable
             Maps a tangent kernel, Pairs to Pairs; linear.
-        mean : ndarray
+        mean : ndarray, shape (\*S, n) or (T, n), optional
             Over units, of what leaves. Default: unchanged.
-        errors : callable
-            The same for errors of a sample by its own units, where it differs: in layers that couple samples.
-        shape, gaussian
-            Of what leaves. Default: unchanged.
+        errors : callable, optional
+            The same as `tangents` for errors of a sample by its own units, where it differs: in layers that couple
+            samples.
+        shape : tuple of int, optional
+            (channels, \*sites) of what leaves. Default: unchanged.
+        gaussian : bool, optional
+            Whether what leaves is Gaussian. Default: as what enters.
         """
         return self.replace(
             moments=moments,
@@ -230,18 +291,20 @@ class State:
         bias: bool = True,
         sees: Callable[[Pairs], Pairs] | None = None,
     ) -> State:
-        r"""Behind weights of variance ``sigma_w2 / fan_in`` and biases of variance `sigma_b2`.
+        r"""The state behind random weights and biases.
 
-        With A what the units see of the moments below, :math:`Q = \sigma_w^2 A(K) + \sigma_b^2`,
-        :math:`\Theta \to \sigma_w^2 A(\Theta)`, and the parameters' own kernel is :math:`n A(K)` (n: `fan_in`) of
-        weights, 1 of biases (one for all sites).
+        Weights have variance ``sigma_w2 / fan_in``, biases `sigma_b2`. With A what the units see of the moments
+        below, :math:`Q = \sigma_w^2 A(K) + \sigma_b^2`, :math:`\Theta \to \sigma_w^2 A(\Theta)`, and the parameters'
+        own kernel is :math:`n A(K)` (n: `fan_in`) of weights, 1 of biases (one for all sites).
 
         Parameters
         ----------
         shape : tuple of int
-            Of what leaves, (channels, *sites).
+            Of what leaves, (channels, \*sites).
         fan_in : int
-            Weights of a unit.
+            n, the weights of a unit.
+        sigma_w2, sigma_b2 : float
+            Variances of a weight times `fan_in`, and of a bias.
         bias : bool
             Whether there are bias parameters.
         sees : callable, optional
@@ -278,11 +341,17 @@ class State:
         )
 
     def trained(self, kernel: Pairs) -> State:
-        """With parameters that are no weights; `kernel`: products of a unit's derivatives by them, at this place."""
+        """The state with parameters that are no weights.
+
+        `kernel` holds the products of a unit's derivatives by them, at this place.
+        """
         return self.replace(tangents=self.tangents.add((("others",), kernel)))
 
     def joined(self, branch: State, skip: float) -> State:
-        """Behind a skip connection: `skip` times this signal plus a `branch` of it, drawn independently of it."""
+        """The state behind a skip connection: `skip` times this one plus a `branch`.
+
+        The branch is a function of this signal with weights that are independent of it.
+        """
         moments = skip**2 * self.moments + branch.moments
         if np.any(self.mean) and np.any(branch.mean):
             moments = moments + 2 * skip * branch.moments.outer(self.mean, branch.mean)
@@ -295,7 +364,7 @@ class State:
 
 
 def given_moments(inputs: np.ndarray) -> Given:
-    """Of given inputs (T, channels, *sites)."""
+    """Moments of given inputs (T, channels, *sites): means over their channels."""
     n_samples, channels = inputs.shape[:2]
     x = inputs.reshape(n_samples, channels, -1)
     n = x.shape[2]

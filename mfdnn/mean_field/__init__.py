@@ -1,4 +1,7 @@
-"""A network of infinite width on its data: inputs, the recursion over the layers, its moments, the outputs."""
+"""A network of infinite width on its data.
+
+Its inputs, the recursion over its layers, the moments on the way, and its outputs.
+"""
 
 from .inputs import check_correlation
 from .moments import OrderParameters

@@ -1,4 +1,4 @@
-"""Order parameters: second moments of the signal on its way forward and of the errors on their way back."""
+"""Order parameters: second moments of the signal, and of the errors sent back."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ class OrderParameters(Result):
         Widths on both sides of each weight layer.
     bias : ndarray of bool, shape (L,)
         Which weight layers have bias parameters.
+    c : ndarray, shape of `q_st`
+        Correlation of the pre-activations at two inputs.
+    chi : ndarray, shape of `q_tilde`
+        Growth of squared errors from one weight layer to the one below.
+    per_input : bool
+        Whether inputs were given.
     """
 
     q: np.ndarray
@@ -63,7 +69,10 @@ class OrderParameters(Result):
 
     @property
     def per_input(self) -> bool:
-        """Whether there is one entry per given input (and pair), instead of exchangeable random inputs."""
+        """Whether inputs were given, so that fields hold one entry for each.
+
+        Those of two inputs then hold one for each pair. Otherwise inputs are exchangeable.
+        """
         return self._given
 
     @property
@@ -80,7 +89,7 @@ class OrderParameters(Result):
 
     @property
     def chi(self) -> np.ndarray:
-        r"""Growth of squared errors from one weight layer to the one below, shape of `q_tilde`.
+        r"""Growth of squared errors from a weight layer to the one below: as `q_tilde`.
 
         :math:`\chi^l = \tilde q^l / \tilde q^{l+1}` with :math:`\tilde q^{L+1} := 1`: it is 1 at a linear
         output. Between two layers of a fully connected network it is
@@ -92,9 +101,14 @@ class OrderParameters(Result):
         return np.divide(self.q_tilde, above, out=vanished, where=above > 0)
 
     def averaged(self, name: str) -> np.ndarray:
-        """One number per weight layer, shape (L,): the mean over given inputs, or over pairs of different ones.
+        """Mean over given inputs, or over pairs of different ones: shape (L,).
 
-        Exchangeable inputs have nothing to average: the field `name` itself.
+        Exchangeable inputs have nothing to average: the field itself, shape (L, *S).
+
+        Parameters
+        ----------
+        name : str
+            Of a field: one of two inputs (``_st``) is averaged over pairs, one of one input over inputs.
         """
         values = getattr(self, name)
         if not self.per_input:
@@ -157,7 +171,10 @@ def gathered(state: State, couples_samples: bool) -> OrderParameters:
 def _rows(
     depth: int, of_layer: Callable[[int], Any], keep: Callable[[int, Pairs], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At one input and at two, means over sites, one row a layer; `keep` is given each layer's Pairs in that memory."""
+    """At one input and at two, means over sites, one row a layer.
+
+    `keep` is given each layer's Pairs in that memory.
+    """
     first = of_layer(0).site_mean()
     one, two = (np.empty((depth, *np.shape(a))) for a in (first.at_one, first.at_two))
     del first

@@ -1,4 +1,4 @@
-"""What leaves a network: outputs drawn from their law, and the normalisation behind them."""
+"""What leaves a network: outputs from their law, and their normalisation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def output_normalisation(net: Network) -> Layer | None:
 def mean_field_logits(
     op: OrderParameters, n_samples: int, n_outputs: int, n_draws: int = 1, *, rng: Any = None
 ) -> np.ndarray:
-    """Outputs of infinitely wide networks: Gaussian, independent between outputs, correlated between inputs.
+    """Outputs of infinitely wide networks, drawn from their law.
+
+    They are Gaussian, independent between outputs, correlated between inputs.
 
     Parameters
     ----------
@@ -47,10 +49,16 @@ def mean_field_logits(
     n_samples, n_outputs, n_draws : int
         T, C, and of how many networks.
     rng : int, numpy.random.Generator, ... , optional
+        Anything `numpy.random.default_rng` takes.
 
     Returns
     -------
     ndarray, shape (n_draws, T, C)
+
+    Raises
+    ------
+    ValueError
+        Another `n_samples` than that of the given inputs behind `op`.
 
     Examples
     --------

@@ -1,4 +1,7 @@
-r"""A network on data, as an object: inputs checked once, the recursion over its layers run once, read by all theory."""
+r"""A network on data, as an object that all theory reads.
+
+Inputs are checked once, the recursion over the layers is run once.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ Found = TypeVar("Found")
 
 
 class MeanField:
-    r"""A network of infinite width on its data: every function of theory takes it in place of a network and data.
+    r"""A network of infinite width on its data.
+
+    Every function of theory takes it in place of a network and data.
 
     Parameters
     ----------
@@ -41,21 +46,38 @@ class MeanField:
         T, the number of inputs. Default: 1000, or the rows of `inputs`.
     q0, c0 : float or array_like, optional
         Mean square of an input unit, and correlation of two inputs, as in `order_parameters`. Default: 1 and 0.
-    inputs : array_like, shape (T, M_0) or (T, *input_shape), optional
+    inputs : array_like, shape (T, M_0) or (T, \*input_shape), optional
         Given inputs instead of exchangeable random ones. They determine, and so exclude, `q0` and `c0`.
-    rng, n_units
-        Of sampled units: a seed, and how many. No layer of today samples them.
+    rng : int, numpy.random.Generator, ...
+        Of sampled units. No layer of today samples them.
+    n_units : int, optional
+        How many units are sampled.
 
     Attributes
     ----------
     network : Network
-    inputs : ndarray, shape (T, *input_shape), or None
-        Read-only.
+    inputs : ndarray, shape (T, \*input_shape), or None
+        Read-only; None for random inputs.
+    given : bool
+        Whether there are given inputs.
     q0, c0 : ndarray or None
-        Of one shape; None for given inputs.
+        Mean square and correlation, of one shape; None for given inputs.
     n_samples : int
         T.
+    data : dict
+        The data as keyword arguments of the functions that take a network.
     order_parameters : OrderParameters
+        One row per weight layer; computed when first asked for.
+    outputs : Pairs
+        Moments of the outputs, before they are normalised.
+    records : tuple of WeightRecord
+        What was met at every weight layer.
+    tangents, tangents_before : Tangents
+        Tangent kernels at the outputs by groups of parameters, and in front of a normalisation of the outputs.
+    last : Layer or None
+        The normalisation of the outputs.
+    output_law : OutputLaw or None
+        What it makes of the Fisher information.
 
     Raises
     ------
@@ -104,7 +126,10 @@ class MeanField:
     def partial(
         cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep
     ) -> MeanField:
-        """The same with less kept, and infinitely many exchangeable inputs for `n_samples` None."""
+        """A `MeanField` with less kept.
+
+        `n_samples` None stands for infinitely many exchangeable inputs.
+        """
         check_network(net)
         refuse_both("inputs", inputs, q0=q0, c0=c0)
         self = cls.__new__(cls)
@@ -134,7 +159,7 @@ class MeanField:
 
     @property
     def n_samples(self) -> int:
-        """T."""
+        """T, the number of inputs."""
         assert self._n_samples is not None  # infinitely many only inside `order_parameters`
         return self._n_samples
 
@@ -151,7 +176,7 @@ class MeanField:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data as arguments of the functions that take a network."""
+        """The data as keyword arguments of the functions that take a network."""
         if self.given:
             return {"inputs": self.inputs}
         return {"n_samples": self._n_samples, "q0": unwrap(self.q0), "c0": unwrap(self.c0)}
@@ -159,7 +184,7 @@ class MeanField:
     # -- the recursion ----------------------------------------------------------------------------------------
 
     def once(self, name: str, compute: Callable[[], Found]) -> Found:
-        """What `compute` returns, computed at the first call of that name."""
+        """What `compute` returns, computed at the first call of that name alone."""
         with self._lock:  # threads that share the object wait for one of them
             if name not in self._known:
                 self._known[name] = compute()
@@ -178,7 +203,10 @@ class MeanField:
 
     @property
     def _states(self) -> tuple[State, State]:
-        """In front of the normalisation of the outputs (or the outputs themselves), and at the outputs."""
+        """In front of the normalisation of the outputs, and at the outputs.
+
+        Without one both are the outputs.
+        """
         return self.once("states", self._propagate)
 
     def _propagate(self) -> tuple[State, State]:
@@ -201,7 +229,7 @@ class MeanField:
 
     @property
     def order_parameters(self) -> OrderParameters:
-        """Order parameters, as of `mfdnn.order_parameters`."""
+        """Order parameters, as those of `mfdnn.order_parameters`."""
         return self.once("order_parameters", lambda: gathered(self._states[1], self.network.couples_samples))
 
     @property
@@ -216,7 +244,7 @@ class MeanField:
 
     @property
     def tangents_before(self) -> Tangents:
-        """The same in front of a normalisation of the outputs."""
+        """Tangent kernels in front of a normalisation of the outputs."""
         return self._states[0].tangents
 
     @property
@@ -226,14 +254,20 @@ class MeanField:
 
     @property
     def output_law(self) -> OutputLaw | None:
-        """What the normalisation of the outputs makes of the Fisher information; None without one."""
+        """What the normalisation of the outputs makes of the Fisher information.
+
+        None without one.
+        """
         last = self.last
         if last is None:
             return None
         return self.once("output_law", lambda: last.as_outputs(self.outputs, self.network.n_outputs))
 
     def body(self) -> MeanField:
-        """The network without the normalisation of its outputs, on the same data; nothing is computed again."""
+        """The network without the normalisation of its outputs, on the same data.
+
+        Nothing is computed again.
+        """
         return self if self.last is None else self.once("body", self._body)
 
     def _body(self) -> MeanField:
@@ -254,7 +288,10 @@ def as_mean_field(
     inputs: Any = None,
     keep: Keep | None = None,
 ) -> MeanField:
-    """A network and its data as a `MeanField`, with `keep` a partial one; beside one that is there data are refused."""
+    """A network and its data as a `MeanField`, a partial one with `keep`.
+
+    Beside a `MeanField` data are refused.
+    """
     if not isinstance(net, MeanField):
         if keep is not None:
             return MeanField.partial(net, n_samples, q0, c0, inputs, keep)
