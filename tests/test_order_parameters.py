@@ -1,16 +1,20 @@
 """Order parameters: known values, the naive twin, closed forms, sampled networks, degenerate points."""
 
 import json
+import tracemalloc
 
 import cases
 import naive
 import numpy as np
 import pytest
+from user_layers import CircularConv
 
 from mfdnn.activations import Activation
 from mfdnn.architectures import mlp, resnet
-from mfdnn.layers import Dense, Pointwise, Residual
+from mfdnn.fisher import fisher_statistics
+from mfdnn.layers import BatchNorm, Dense, Flatten, Keep, Layer, Pointwise, Residual
 from mfdnn.mean_field import order_parameters
+from mfdnn.mean_field.inputs import matrices_over_inputs
 from mfdnn.network import Network
 
 FIELDS = ("q", "q_st", "q_tilde", "q_tilde_st", "q_hat", "q_hat_st")
@@ -297,6 +301,61 @@ def test_memory_is_refused_before_it_is_taken(monkeypatch):
     order_parameters(net, inputs=np.ones((7, 4)))  # 28 matrices of 7 x 7 doubles: 10976 bytes
     with pytest.raises(MemoryError, match=r"order parameters of 8 inputs in 2 weight layers .* take fewer"):
         order_parameters(net, inputs=np.ones((8, 4)))
+
+
+class Upsampled(Layer):
+    """Every site k times over; its infinite half."""
+
+    homogeneous = True
+
+    def __init__(self, k):
+        self.k = k
+
+    def output_shape(self, shape):
+        return shape[0], shape[1] * self.k
+
+    def propagate(self, state):
+        def repeated(pairs):
+            return pairs.over_sites(lambda a: a.repeat(self.k, axis=-2).repeat(self.k, axis=-1))
+
+        mean = state.mean.repeat(self.k, axis=-1)
+        return state.mapped(repeated(state.moments), repeated, mean=mean, shape=self.output_shape(state.shape))
+
+
+def _of_sites(*between):
+    head = [CircularConv(4, 2), Pointwise("relu"), *between, CircularConv(4, 2), Pointwise("relu")]
+    return Network((3, 2), [*head, Flatten(), Dense(5), Pointwise("relu"), Dense(1)])
+
+
+@pytest.mark.parametrize(
+    ("net", "n"),
+    [
+        pytest.param(mlp([9, 9, 9, 9, 9, 1], "relu"), 150, id="chain"),
+        pytest.param(resnet([9, 9, 1], n_blocks=4), 150, id="residual"),
+        pytest.param(Network(9, [Dense(9), Pointwise("relu"), Dense(3), BatchNorm()]), 150, id="normalised"),
+        pytest.param(_of_sites(), 60, id="sites"),
+        pytest.param(_of_sites(Upsampled(8)), 40, id="more sites behind than in front"),
+        pytest.param(Network((3, 50), [Flatten(), Dense(9), Pointwise("relu"), Dense(1)]), 150, id="flattened"),
+    ],
+)
+@pytest.mark.parametrize("shares", [False, True])
+def test_memory_is_predicted_within_a_factor_of_two(net, n, shares):
+    x = np.random.default_rng(0).standard_normal((n, *net.input_shape))
+    run = fisher_statistics if shares else order_parameters
+    run(net, inputs=x)  # tables of the activation are there
+    tracemalloc.start()
+    run(net, inputs=x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    predicted = 8 * n**2 * matrices_over_inputs(net, Keep(shares=shares))
+    assert peak <= predicted <= 2 * peak  # never less than it takes, and no refusal of what fits twice
+
+
+def test_memory_of_layers_that_make_more_sites_is_refused_before_it_is_taken():
+    with pytest.raises(MemoryError, match=r"order parameters of 60 inputs in 4 weight layers .* take fewer"):
+        order_parameters(_of_sites(Upsampled(10**4)), inputs=np.ones((60, 3, 2)))
+    with pytest.raises(MemoryError, match=r"order parameters of inputs with 2000000 sites .* take smaller inputs"):
+        order_parameters(_of_sites(Upsampled(10**6)))
 
 
 def test_result():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -11,7 +12,7 @@ from .._support.errors import NoTheory
 from .._support.memory import require_memory
 from .._support.validation import finite_array, nonnegative_array
 from ..datasets import lowest_correlation
-from ..layers import Exchangeable, Keep, State, Tangents
+from ..layers import Exchangeable, Keep, Layer, State, Tangents
 from ..layers.state import given_moments
 from ..network import Network
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_correlation",
     "check_network",
     "entering",
+    "matrices_over_inputs",
     "mean_square_and_correlation",
     "n_relabelling",
     "require_recursion_memory",
@@ -93,9 +95,10 @@ def entering(
         x = inputs.reshape(len(inputs), shape[0], -1)
         return State(given_moments(x), x.mean(axis=1), shape, False, Tangents(keep))
     n_sites = prod(shape[1:])
+    most = max(prod(layer.output_shape(at)[1:]) for layer, at in _plain_layers(net))
     require_memory(
-        8.0 * q0.size * n_sites**2 * (20 + 2 * net.n_weight_layers),
-        f"the order parameters of inputs with {n_sites} sites",
+        8.0 * q0.size * max(n_sites, most) ** 2 * (20 + 2 * net.n_weight_layers),
+        f"the order parameters of inputs with {max(n_sites, most)} sites",
         "take smaller inputs",
     )
     sites = np.eye(n_sites)
@@ -106,12 +109,36 @@ def entering(
 
 def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:
     """Raise a MemoryError if the recursion over n given inputs does not fit."""
-    # Measured: moments on both sides of every weight layer; its errors, and its share if that is kept, both of them
-    # twice while a layer maps them; 14 more are work space of one layer, or what `fisher_statistics` adds.
-    matrices = (3 * keep.signal + 4 * keep.errors + 2 * keep.shares) * net.n_weight_layers + 14
-    matrices += 4 * any(layer.children for layer in net.layers)  # a branch has tangents of its own
-    if net.layers[-1].normalises:  # those in front of it are kept too
-        matrices += 2 * (keep.errors + keep.shares) * net.n_weight_layers
-    sites = prod(_shape_behind(net, n_relabelling(net))[1:])
-    job = f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers"
-    require_memory(8.0 * (n * sites) ** 2 * matrices, job, "take fewer `inputs`")
+    require_memory(
+        8.0 * n**2 * matrices_over_inputs(net, keep),
+        f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers",
+        "take fewer `inputs`",
+    )
+
+
+def matrices_over_inputs(net: Network, keep: Keep) -> float:
+    """How many matrices over the inputs the recursion holds at its peak; one over n sites counts n^2."""
+    # Measured: moments on both sides of every weight layer, where it left them; errors and shares of those met so
+    # far, both of them twice while a layer maps them, at the sites of that layer; 14 more are work space of one layer,
+    # or what `fisher_statistics` adds; a branch has tangents of its own.
+    space = 14 + 4 * any(layer.children for layer in net.layers)
+    kept = peak = 0.0
+    n_met = sites = 0
+    for layer, shape in _plain_layers(net):
+        entering_sites, sites = prod(shape[1:]), prod(layer.output_shape(shape)[1:])
+        n_met += layer.n_weight_layers
+        kept += 3 * keep.signal * layer.n_weight_layers * sites**2
+        tangents = (4 * keep.errors + 2 * keep.shares) * n_met
+        if net.layers[-1].normalises and layer is net.layers[-1]:  # those in front of it are kept too
+            tangents += 2 * (keep.errors + keep.shares) * n_met
+        peak = max(peak, kept + (tangents + space) * max(entering_sites, sites) ** 2)
+    return peak
+
+
+def _plain_layers(net: Network) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+    """Layers without others inside, behind the relabelling of the inputs, each with the shape that enters."""
+    behind = n_relabelling(net)
+    shape = _shape_behind(net, behind)
+    for layer in net.layers[behind:]:
+        yield from ((inner, at) for inner, at in layer.walk(shape) if not inner.children)
+        shape = layer.output_shape(shape)
