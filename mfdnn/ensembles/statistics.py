@@ -70,21 +70,22 @@ class Ensemble(Result):
 
     Attributes
     ----------
-    mean, standard_error
-        Name to number (array of L numbers per weight layer): over networks. The standard error is inf for
-        one network.
-    values
-        Name to array, networks on the first axis.
+    mean, standard_error : dict of str to float or ndarray
+        Over networks, by the names above: a number, or an array of L numbers where there is one a weight layer. The
+        standard error is that of the mean, inf for one network.
+    values : dict of str to ndarray
+        The same of each network, shape (n_networks,), (n_networks, L), or (n_networks, number of eigenvalues).
     network : Network
-    n_samples, n_networks
+        Whose parameters were drawn.
+    n_samples, n_networks : int
         T, and how many networks were drawn.
-    q0, c0
+    q0, c0 : float
         Mean square and correlation of the Gaussian inputs (1 and 0 if inputs were given).
-    inputs
-        The given inputs (T, M_0), or (T, *input_shape), or None.
-    output
+    inputs : ndarray, shape (T, M_0), or (T, *input_shape), or None
+        The given inputs; None where every network drew its own.
+    output : str
         "linear" or "softmax": what the loss makes of the outputs.
-    dtype
+    dtype : str
         "float64" or "float32", in which the networks computed.
     """
 
@@ -102,7 +103,7 @@ class Ensemble(Result):
 
     @property
     def inputs(self) -> np.ndarray | None:
-        """The given inputs (T, M_0), or (T, *input_shape), or None."""
+        """The given inputs (T, M_0), or (T, *input_shape); None if drawn."""
         return self._inputs
 
     def __repr__(self) -> str:
@@ -331,9 +332,10 @@ def _order_parameters(own: Sequence[Any], layers: Sequence[LayerActivity]) -> di
 
 
 def _second_moments(x: np.ndarray, leading: int = 0) -> np.ndarray:
-    """Sums over units and sites of x(t)^2 and of x(s) x(t), averaged over inputs, pairs s != t, and leading axes.
+    """Sums over units and sites of x(t)^2 and x(s) x(t), averaged over the rest.
 
-    x (T, *shape) behind the leading axes; the sum over pairs is the square of the sum without the squares, in float64.
+    Averaged over inputs, pairs s != t, and leading axes. x (T, *shape) behind the leading axes; the sum over pairs is
+    the square of the sum without the squares, in float64.
     """
     n = x.shape[leading]
     outputs = prod(x.shape[:leading])

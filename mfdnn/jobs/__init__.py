@@ -1,4 +1,4 @@
-"""Tasks on any executor: streams of random numbers, finished work that survives a kill, words that name a run."""
+"""Tasks on any executor, their random streams, checkpoints and names of runs."""
 
 from .checkpoint import Checkpoint
 from .run import n_cores, stack

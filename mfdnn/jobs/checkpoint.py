@@ -16,18 +16,18 @@ Result = dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """Finished tasks in a file, one line of text each: what a kill, a full disk or a cut leaves is read again.
+    """Finished tasks in a file, one line of text each.
 
-    Every line is a checksum and JSON; the first holds the settings, any other one result, whose numbers are
-    written to the last bit. Lines are added in one go when their tasks are finished, whatever the others take.
-    One that is incomplete or damaged is left out: its task runs again. Iterating yields the tasks (their
-    numbers, or what else JSON can hold) and results, one line of the file at a time.
+    What a kill, a full disk or a cut leaves is read again. Every line is a checksum and JSON; the first holds the
+    settings, any other one result, whose numbers are written to the last bit. Lines are added in one go when their
+    tasks are finished, whatever the others take. One that is incomplete or damaged is left out: its task runs again.
+    Iterating yields the tasks (their numbers, or what else JSON can hold) and results, one line of the file at a time.
 
     Parameters
     ----------
     path : str or path
     settings : dict of str to str
-        What determines the results. A file made with other settings is refused.
+        What determines the results, as `describe_network` tells it. A file made with other settings is refused.
 
     Raises
     ------
@@ -42,6 +42,7 @@ class Checkpoint:
             self._check_settings()
 
     def __iter__(self) -> Iterator[tuple[Any, Result]]:
+        """Yield (task, name to array) of what is kept and undamaged, in the order of the file."""
         if not os.path.exists(self.path):
             return
         with open(self.path, "rb") as file:
@@ -54,7 +55,10 @@ class Checkpoint:
                     )
 
     def check_writable(self) -> None:
-        """Raise a ValueError now rather than lose the first result: `path` cannot be written."""
+        """Raise a ValueError where `path` cannot be written.
+
+        Now, rather than lose the first result.
+        """
         existed = os.path.exists(self.path)
         probe = self.path if existed else self._temporary()
         try:
@@ -70,6 +74,11 @@ class Checkpoint:
 
     def add(self, results: Sequence[tuple[Any, Result]]) -> None:
         """Keep more (task, result), on disk when this returns.
+
+        Parameters
+        ----------
+        results : sequence of (task, dict of str to ndarray)
+            A task is told by what JSON can hold: a number, a string, or a list of them.
 
         Raises
         ------

@@ -1,4 +1,7 @@
-"""What an object holds, in words that are the same in every process, for the settings of a checkpoint."""
+"""What an object holds, in words that are the same in every process.
+
+The settings of a checkpoint are made of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run independent tasks on any executor, keep what is finished on disk, and resume."""
+"""Run independent tasks on any executor, keep the finished, and resume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEW_EACH, FIRST_SECONDS, MANY, BATCHES = 2, 1.0, 1024, 64
 
 
 def n_cores() -> int:
-    """Cores this process may use."""
+    """How many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -48,7 +48,9 @@ def run(
     progress: bool = False,
     unit: str = "network",
 ) -> list[Result]:
-    """Return ``[function(task) for task in tasks]``, computed anywhere and in any order.
+    """Return ``[function(task) for task in tasks]``, computed in any order.
+
+    And anywhere: on the threads, processes or machines of the executor.
 
     Parameters
     ----------
@@ -67,6 +69,11 @@ def run(
         Show a progress bar on stderr, if that is a terminal.
     unit : str
         What the bar counts.
+
+    Returns
+    -------
+    list of dict of str to ndarray
+        In the order of `tasks`.
 
     Raises
     ------
@@ -92,9 +99,24 @@ def stack(
     progress: bool = False,
     unit: str = "network",
 ) -> dict[str, np.ndarray]:
-    """Return the results of `run`, of the same shapes for all tasks, stacked: name to array, tasks first.
+    """Return the results of `run` stacked, name to array, tasks first.
 
-    Memory is that of the numbers, whatever their number; parameters and errors are those of `run`.
+    They must have the same shapes for all tasks. Memory is that of the numbers, whatever their number.
+
+    Parameters
+    ----------
+    function, tasks, executor, workers, checkpoint, progress, unit
+        As in `run`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Entry i of the first axis, of length ``len(tasks)``, is the array of task i. Empty without tasks.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `run`.
     """
     stacked: dict[str, np.ndarray] = {}
     with closing(_results(function, tasks, executor, workers, checkpoint, progress, unit)) as results:
@@ -163,10 +185,10 @@ def finished(
     progress: bool = False,
     unit: str = "network",
 ) -> Generator[Numbered, None, None]:
-    """(name, result) of the (name, task) in `tasks`, `n_tasks` of them, as they finish.
+    """(name, result) of the (name, task) in `tasks`, as they finish.
 
-    Results of which `keep` is true are in the checkpoint before they come. `n_kept` others, which were there
-    already, count as done in the progress bar.
+    `tasks` are `n_tasks`. Results of which `keep` is true are in the checkpoint before they come. `n_kept` others,
+    which were there already, count as done in the progress bar.
     """
     if n_tasks and checkpoint is not None:  # a finished one may lie where it can only be read
         checkpoint.check_writable()
@@ -200,7 +222,10 @@ def _completed(
 def _submitted(
     function: Callable[[Any], Result], tasks: Iterable[Numbered], executor: Executor, cores: int
 ) -> Iterator[list[Numbered]]:
-    """Batches of results; a bounded number of tasks is with the executor, in batches if they are short."""
+    """Batches of results.
+
+    A bounded number of tasks is with the executor, in batches if they are short.
+    """
     waiting = iter(tasks)
     back: SimpleQueue[Future] = SimpleQueue()
     running: dict[Future, list[Numbered]] = {}
@@ -241,7 +266,10 @@ def _submitted(
 def _batch(
     function: Callable[[Any], Result], tasks: Sequence[Any]
 ) -> tuple[float, list[Result], tuple[BaseException, str] | None]:
-    """Seconds, the results of the tasks before the first that fails, and its error with the traceback."""
+    """Seconds, the results of the tasks before the first that fails, its error.
+
+    The error comes with its traceback, None if none failed.
+    """
     start, results, failure = perf_counter(), [], None
     with single_blas_thread():
         for task in tasks:

@@ -1,4 +1,7 @@
-"""What determines a result, in words: a checkpoint made with other words is another run's."""
+"""What determines a result, in words.
+
+A checkpoint made with other words is another run's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,18 @@ __all__ = ["describe_arrays", "describe_network", "describe_stream"]
 
 
 def describe_network(net: Any) -> dict[str, str]:
-    """All of a network that matters to a sample of it."""
+    """All of a network that matters to a sample of it, in words.
+
+    Parameters
+    ----------
+    net : Network
+
+    Returns
+    -------
+    dict of str to str
+        Equal for networks whose samples are equal, in every process of one version of the package; different
+        otherwise. Layers of one's own are told by what they hold and by the code of their methods.
+    """
     x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
     own = [layer for layer, _ in net.walk() if not _of_package(type(layer))]
     return {
@@ -50,11 +64,11 @@ def _of_package(kind: type) -> bool:
 
 
 def describe_arrays(*arrays: np.ndarray) -> str:
-    """Shape of the first, and a digest of all."""
+    """Shape of the first array, and 16 hexadecimal digits of the bytes of all."""
     content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
     return f"{arrays[0].shape} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def describe_stream(seed: np.random.SeedSequence) -> str:
-    """The first of the streams of a run."""
+    """The first of the streams of a run: its entropy and its place."""
     return f"seed {seed.entropy}, key {seed.spawn_key}"

@@ -13,7 +13,10 @@ _AT_ONCE = 1000  # seeds made only to be counted
 
 
 class Streams(Sequence):
-    """The seeds that ``sequence.spawn(n)`` returns, each made when it is needed: a million take no memory."""
+    """The seeds that ``sequence.spawn(n)`` returns, each made when needed.
+
+    So a million of them take no memory.
+    """
 
     def __init__(self, sequence: Any, n: int):
         self._first, self._n = sequence.spawn(1)[0], n
@@ -33,7 +36,25 @@ class Streams(Sequence):
 
 
 def streams(rng: Any, n: int) -> Streams:
-    """One seed for each of n networks, from anything that `numpy.random.default_rng` takes and that can be split."""
+    """One seed for each of n networks, split off what `default_rng` takes.
+
+    Parameters
+    ----------
+    rng : int, numpy.random.Generator, numpy.random.SeedSequence, ... , optional
+        Anything `numpy.random.default_rng` takes and that can be split. A generator moves on: the next call gives
+        other seeds.
+    n : int
+
+    Returns
+    -------
+    Streams
+        A sequence of n `numpy.random.SeedSequence`, those of ``default_rng(rng).spawn(n)``.
+
+    Raises
+    ------
+    TypeError
+        An `rng` that cannot be split, such as a RandomState.
+    """
     try:
         sequence: Any = np.random.default_rng(rng).bit_generator.seed_seq
         return Streams(sequence, n)

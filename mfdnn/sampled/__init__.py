@@ -1,4 +1,4 @@
-"""One random network of finite width: its Jacobian products, its Fisher spectrum, and the geometry around it."""
+"""One random network of finite width: Jacobian products, spectra and kernels."""
 
 from .feature import FeatureSpectrum, feature_spectrum
 from .network import LayerActivity, Linearisation, SampledNetwork, sample

@@ -1,4 +1,7 @@
-"""What a measurement of a sampled network begins with: finite outputs, and what the loss makes of them."""
+"""What a measurement of a sampled network begins with: its checked outputs.
+
+They are finite, and the loss may make a softmax of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-r"""Parameters in other units: :math:`\theta = S \psi` with a diagonal S, so that :math:`J S` takes the place of J."""
+r"""Parameters in other units, :math:`\theta = S \psi` with a diagonal S.
+
+So :math:`J S` takes the place of J.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ PARAMETERISATIONS = ("standard", "ntk")
 
 
 def coordinates_of(one: Any, parameterisation: str = "standard", layer: Any = None) -> Coordinates | Plain:
-    """Of the layers of a sampled network; of anything else that serves the protocol, the parameters as they are."""
+    """The units of the layers of a sampled network, or parameters as they are."""
     if isinstance(one, SampledNetwork):
         return Coordinates(one.network, parameterisation, layer)
     ntk = one_of("parameterisation", parameterisation, PARAMETERISATIONS) == "ntk"
@@ -107,7 +110,10 @@ class Coordinates:
 
     @property
     def separable(self) -> bool:
-        """Whether `of_factors` knows the units: one for all of a layer, or one of weights and one of biases."""
+        """Whether `of_factors` knows the units.
+
+        It does where they are the same for all of a layer, or one of its weights and one of its biases.
+        """
         pairs = zip(self.factors, self._roles, strict=True)
         return all(len(set(units)) == 1 or roles == ("weights", "biases") for units, roles in pairs)
 

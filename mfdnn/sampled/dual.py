@@ -1,4 +1,7 @@
-r"""The dual of the Fisher information, :math:`F^* = J J^T/T`: products, blocks, trace and norm."""
+r"""The dual of the Fisher information, :math:`F^* = J J^T/T`.
+
+Its products with vectors, its blocks, trace and norm.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def dual(
     root: SoftmaxRoot | None = None,
     coordinates: Coordinates | Plain | None = None,
 ) -> Dual:
-    """The dual of an operator at its inputs, for the k largest eigenvalues or all of them."""
+    """The dual at given inputs, for the k largest eigenvalues or all of them."""
     if isinstance(linear, Served):
         return (GramDual if k is None and linear.has_gram else Dual)(linear, k, root, coordinates)
     if coordinates is None:
@@ -43,9 +46,9 @@ def dual(
 
 
 class Dual:
-    """F* = J J^T / T, its rows ordered output by output, from Jacobian products alone: for any operator and layer.
+    """F* = J J^T / T from Jacobian products alone, for any operator and layer.
 
-    With the root R of a softmax, R J takes the place of J; with `coordinates` S, J S.
+    Its rows go output by output. With the root R of a softmax, R J takes the place of J; with `coordinates` S, J S.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ class Dual:
         require_memory(needed + self._beside(k), what, advice)
 
     def _beside(self, k: int | None) -> int:
-        """Bytes beside the matrix, or the vectors of the iteration: unit vectors and their images."""
+        """Bytes of what is beside the matrix, or beside the vectors of the iteration."""
         return 16 * self.size * self.n_samples
 
     def product(self, V: np.ndarray) -> np.ndarray:
@@ -114,7 +117,10 @@ class Dual:
         return float(sum(np.trace(block) for rows, columns, block in self.blocks() if rows == columns))
 
     def squared_norms(self, matrix: np.ndarray | None = None) -> tuple[float, float]:
-        """Of the C diagonal blocks, one an output, and of what is between outputs; their sum is tr F*^2 = tr F^2."""
+        """Of the C diagonal blocks, one an output, and of what is between outputs.
+
+        Their sum is tr F*^2 = tr F^2.
+        """
         within = between = 0.0
         for rows, columns, block in self.blocks() if matrix is None else self._blocks_of(matrix):
             square = float(np.sum(np.square(block, dtype=np.float64)))
@@ -173,7 +179,10 @@ class GramDual(StoredDual):
 
 
 class HadamardDual(Dual):
-    """The same where no layer couples samples, from Gram matrices: (h h^T + 1) * (delta delta^T), summed."""
+    """The dual where no layer couples samples, from Gram matrices.
+
+    A layer adds (h h^T + 1) * (delta delta^T), an entrywise product.
+    """
 
     def __init__(
         self,
@@ -199,7 +208,7 @@ class HadamardDual(Dual):
         return errors + self.stored * itemsize * self.n_samples**2 * len(parameters)
 
     def product(self, V: np.ndarray) -> np.ndarray:
-        """F* V: V mixes the errors, the Gram matrix of the inputs mixes samples, the errors read off."""
+        """F* V: V mixes errors, the Gram matrix mixes samples, errors read off."""
         if not self.stored:
             return super().product(V)
         b = V.shape[1]
@@ -212,7 +221,10 @@ class HadamardDual(Dual):
         return total.transpose(2, 0, 1).reshape(self.size, b).astype(np.float64) / self.n_samples
 
     def blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Blocks at most `ROWS` samples high; Gram matrices of the inputs serve all pairs of outputs."""
+        """Blocks at most `ROWS` samples high.
+
+        Gram matrices of the inputs serve all pairs of outputs.
+        """
         for start in range(0, self.n_samples, ROWS):
             part = slice(start, min(start + ROWS, self.n_samples))
             grams: list[np.ndarray] = []
@@ -251,10 +263,11 @@ class HadamardDual(Dual):
 
 
 class BehindDual(StoredDual):
-    r"""F* = R J J^T R^T / T, the dual of the body by Hadamard products, R the derivative of the layers behind it.
+    r"""F* = R J J^T R^T / T, with J of the body and R of the layers behind it.
 
-    For samples coupled behind the last weight layer alone, as by batch norm of the outputs: up to T times faster than
-    `Dual`, which sends every sample of every output back through the network.
+    The dual of the body comes by Hadamard products. For samples coupled behind the last weight layer alone, as by batch
+    norm of the outputs: up to T times faster than `Dual`, which sends every sample of every output back through the
+    network.
     """
 
     def __init__(
@@ -313,7 +326,7 @@ class BehindDual(StoredDual):
 
 
 def _one_by_one(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
-    """Whether no layer couples samples and all gradients are outer products sample by sample."""
+    """Whether samples pass one by one and all gradients are outer products."""
     for layer in layers:
         if layer.mixes_samples:
             return False

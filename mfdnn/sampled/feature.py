@@ -1,4 +1,4 @@
-"""The feature-space metric of a sampled network: how its outputs depend on what enters its weight layers."""
+"""The feature-space metric: how outputs depend on what enters weight layers."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ __all__ = ["FeatureSpectrum", "feature_spectrum"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FeatureSpectrum(Result):
-    r"""Eigenvalues of :math:`A = \frac1T \sum_t \sum_k \nabla_h f_k(x_t) \nabla_h f_k(x_t)^T` of one network.
+    r"""Eigenvalues of the feature-space metric of one sampled network.
+
+    .. math:: A = \frac1T \sum_t \sum_k \nabla_h f_k(x_t) \nabla_h f_k(x_t)^T
 
     With `output` "softmax" those of :math:`\frac1T \sum_t G_t^T Q_t G_t`, :math:`G_t` the C rows
     :math:`\nabla_h f_k(x_t)`.
 
     Attributes
     ----------
-    eigenvalues
-        Descending: the min(TC, H) that can be non-zero (softmax: min(T(C - 1), H)).
-    mean, second_moment
+    eigenvalues : ndarray, shape (min(TC, H),)
+        Descending: those that can be non-zero (softmax: min(T(C - 1), H) of them).
+    mean, second_moment : float
         tr A / H and tr A^2 / H.
-    n_outliers
-        C, or C - 1 (softmax).
-    n_features, n_samples, n_outputs
-        :math:`H = \sum_{l<L} M_l` (units at all sites), T and C.
-    output
+    n_outliers : int
+        How many can be of the order of the width: C, or C - 1 (softmax).
+    n_features, n_samples, n_outputs : int
+        :math:`H = \sum_{l<L} M_l` (units at all sites, the inputs among them), T and C.
+    output : str
         "linear" or "softmax".
+    largest, outlier_mean : float
+        The largest eigenvalue, and the mean of the `n_outliers` largest.
     """
 
     eigenvalues: np.ndarray
@@ -64,9 +68,10 @@ class FeatureSpectrum(Result):
 
 
 def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linear") -> FeatureSpectrum:
-    r"""Eigenvalues of the feature-space metric of a sampled network: its outputs' derivatives by its features.
+    r"""Eigenvalues of the feature-space metric of a sampled network.
 
-    The features :math:`h = (h^0, \dots, h^{L-1})` are what enters the weight layers, the inputs among them, and
+    It is made of the derivatives of the outputs by the features. The features :math:`h = (h^0, \dots, h^{L-1})` are
+    what enters the weight layers, the inputs among them, and
     :math:`\partial f_k/\partial h^{l-1} = (W^l)^T \delta_k^l`: of a change of what that layer sees.
 
     Parameters
@@ -154,7 +159,10 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
 
 
 def _gradients(linear: Linearisation, root: SoftmaxRoot | None, k: int) -> np.ndarray:
-    """(T, H): derivatives of output k, or of row k of R f, by the features of its own sample."""
+    """Derivatives (T, H) of output k, or of row k of R f, by its own features.
+
+    At a sample, by the features of that sample.
+    """
     u = np.zeros_like(linear.outputs)
     u[:, k] = 1
     if root is not None:

@@ -1,4 +1,4 @@
-"""One random network of finite width: outputs, Jacobian products, back-propagated errors."""
+"""One random network of finite width: its parameters and outputs."""
 
 from __future__ import annotations
 
@@ -89,17 +89,31 @@ class LayerActivity(NamedTuple):
 
 
 class SampledNetwork:
-    r"""A network with numbers for its parameters; ``one(X)`` maps inputs (T, M_0) to outputs (T, C).
+    r"""A network with numbers for its parameters, drawn or trained.
 
-    Where the inputs have sites, X is (T, channels, \*sites), or (T, M_0) in C order.
+    ``one(X)`` maps inputs (T, M_0) to outputs (T, C). Where the inputs have sites, X is (T, channels, \*sites), or (T,
+    M_0) in C order.
 
     Parameters
     ----------
     network : Network
+        Its layers, without numbers.
     parameters : list of (weight, bias)
         In layer order; weight (fan_out, fan_in), bias (fan_out,) or None where the layer has none; what other
         layers have for parameters their classes say. float32 if all of them are, else float64. May be set
         later, to those of a trained network for example.
+
+    Attributes
+    ----------
+    network : Network
+    parameters : list of tuple of ndarray or None
+        As above; what is assigned is checked.
+    dtype : numpy.dtype
+        float32 or float64: of the parameters and of all that is computed with them.
+    n_parameters : int
+        P.
+    couples_samples : bool
+        Whether an output at one sample depends on the others, as in batch normalisation.
 
     Raises
     ------
@@ -130,7 +144,7 @@ class SampledNetwork:
 
     @property
     def parameters(self) -> Parameters:
-        """The (weight, bias) pairs in layer order."""
+        """The parameters in layer order, (weight, bias) of a weight layer."""
         return self._parameters
 
     @parameters.setter
@@ -139,41 +153,102 @@ class SampledNetwork:
 
     @property
     def dtype(self) -> np.dtype:
-        """float32 or float64."""
+        """float32 or float64, of parameters and all that is computed with them."""
         return next(a.dtype for group in self._parameters for a in group if a is not None)
 
     @property
     def n_parameters(self) -> int:
-        """P, the number of parameters."""
+        """P, the number of all parameters of all layers."""
         return self.network.n_parameters
 
     @property
     def couples_samples(self) -> bool:
-        """Whether an output at one sample depends on the others, as in batch normalisation."""
+        """Whether an output at one sample depends on the others (batch norm)."""
         return self.network.couples_samples
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
-        """Outputs (T, C) for inputs (T, M_0)."""
+        """Outputs (T, C) for inputs (T, M_0), or (T, *input_shape), in `dtype`.
+
+        Raises
+        ------
+        ValueError
+            Inputs of another width, or that are not finite.
+        """
         return self.linearise(X).outputs
 
     def linearise(self, X: np.ndarray) -> Linearisation:
-        """One forward pass over X (T, M_0), kept for any number of Jacobian products."""
+        """Pass forward over X once, and keep it for any number of Jacobian products.
+
+        Parameters
+        ----------
+        X : array (T, M_0), or (T, *input_shape)
+
+        Returns
+        -------
+        Linearisation
+            Of the parameters as they are now; it does not follow when others are set.
+
+        Raises
+        ------
+        ValueError
+            Inputs of another width, or that are not finite.
+        """
         return Linearisation(self, X)
 
     def jvp(self, X: np.ndarray, v: np.ndarray | Sequence) -> np.ndarray:
-        """J v, the change (T, C) of the outputs along v: a vector (P,) or a list of (weight, bias) pairs."""
+        """J v, the change of the outputs along a change v of the parameters.
+
+        Parameters
+        ----------
+        X : array (T, M_0), or (T, *input_shape)
+        v : array (P,), or list of (weight, bias)
+            A vector in the order of `flatten`, or arrays of the shapes of `parameters`.
+
+        Returns
+        -------
+        array (T, C)
+
+        Raises
+        ------
+        ValueError
+            X or v that does not fit the network, or is not finite.
+        """
         return self.linearise(X).jvp(v)
 
     def vjp(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """J^T u, a vector (P,): the gradient of ``sum(u * one(X))`` for u (T, C)."""
+        """J^T u, the gradient of ``sum(u * one(X))`` by the parameters.
+
+        Parameters
+        ----------
+        X : array (T, M_0), or (T, *input_shape)
+        u : array (T, C)
+
+        Returns
+        -------
+        array (P,)
+            In the order of `flatten`; `unflatten` gives arrays of the shapes of `parameters`.
+
+        Raises
+        ------
+        ValueError
+            X that does not fit the network or is not finite, u of another shape than the outputs.
+        """
         return self.linearise(X).vjp(u)
 
     def flatten(self, pairs: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
-        """One vector (P,) of a list of (weight, bias) pairs."""
+        """One vector (P,) of arrays shaped as `parameters`: row by row, layer by layer."""
         return np.concatenate([np.ravel(a) for pair in pairs for a in pair if a is not None])
 
     def unflatten(self, vector: np.ndarray) -> Parameters:
-        """The (weight, bias) pairs of a vector (P,): views where the dtype allows."""
+        """The arrays, shaped as `parameters`, of a vector (P,): `flatten` undone.
+
+        They are views where the dtype allows.
+
+        Raises
+        ------
+        ValueError
+            A vector of another length.
+        """
         vector = np.asarray(vector, dtype=self.dtype)
         if vector.shape != (self.n_parameters,):
             raise ValueError(
@@ -188,19 +263,22 @@ class SampledNetwork:
         ]
 
     def activity(self, X: np.ndarray) -> list[LayerActivity]:
-        """Inputs, pre-activations and back-propagated errors of every weight layer, in order.
+        """What every weight layer sees, and the errors that come back to it.
 
         Parameters
         ----------
-        X : array (T, M_0)
+        X : array (T, M_0), or (T, *input_shape)
 
         Returns
         -------
         list of LayerActivity
-            ``h`` (T, fan_in), ``u`` (T, fan_out) and ``delta`` (C, T, fan_out) of each layer.
+            ``h`` (T, fan_in), ``u`` (T, fan_out) and ``delta`` (C, T, fan_out) of each weight layer, in order. Where
+            samples are coupled, delta holds the derivatives of an output by the units of its own sample.
 
         Raises
         ------
+        ValueError
+            Inputs of another width, or that are not finite.
         MemoryError
             The errors of all outputs do not fit into memory.
 
@@ -221,12 +299,19 @@ class SampledNetwork:
 
 
 class Linearisation:
-    """A sampled network at a batch X (T, M_0): one forward pass, then as many Jacobian products as needed.
+    """A sampled network at a batch of T inputs, ready for Jacobian products.
+
+    One forward pass is made at once and kept; products are then as many as needed.
 
     Attributes
     ----------
-    inputs, outputs
-        X, shape (T, M_0), or (T, channels, *sites), and f(X), shape (T, C).
+    one : SampledNetwork
+    inputs : ndarray, shape (T, M_0), or (T, channels, *sites)
+        X, in the dtype of the network.
+    outputs : ndarray, shape (T, C)
+        f(X).
+    dtype : numpy.dtype
+        float32 or float64.
     """
 
     def __init__(self, one: SampledNetwork, X: np.ndarray):
@@ -234,7 +319,7 @@ class Linearisation:
 
     @classmethod
     def of_checked(cls, one: SampledNetwork, x: np.ndarray) -> Linearisation:
-        """The same at inputs that are known to fit and have the dtype of `one`: no check, no copy."""
+        """The same at inputs that fit and have the dtype of `one`, unchecked."""
         linear = cls.__new__(cls)
         linear._pass(one, x)
         return linear
@@ -260,14 +345,42 @@ class Linearisation:
         return self.one.dtype
 
     def jvp(self, v: np.ndarray | Sequence) -> np.ndarray:
-        """J v (T, C) for a vector (P,) or a list of (weight, bias) pairs."""
+        """J v (T, C), the change of the outputs along v, as `SampledNetwork.jvp`.
+
+        Parameters
+        ----------
+        v : array (P,), or list of (weight, bias)
+
+        Returns
+        -------
+        array (T, C)
+
+        Raises
+        ------
+        ValueError
+            v does not fit the parameters, or is not finite.
+        """
         one = self.one
         if isinstance(v, list | tuple):
             return self.push(_check_parameters("v", v, one.network, one.dtype))
         return self.push(one.unflatten(np.asarray(v)))
 
     def vjp(self, u: np.ndarray) -> np.ndarray:
-        """J^T u (P,) for u (T, C)."""
+        """J^T u (P,), the gradient of ``sum(u * outputs)``, as `SampledNetwork.vjp`.
+
+        Parameters
+        ----------
+        u : array (T, C)
+
+        Returns
+        -------
+        array (P,)
+
+        Raises
+        ------
+        ValueError
+            u of another shape than the outputs.
+        """
         u = np.asarray(u, dtype=self.one.dtype)
         if u.shape != self.outputs.shape:
             raise ValueError(f"`u` must have the shape of the outputs, {self.outputs.shape}, got {u.shape}.")
@@ -283,7 +396,10 @@ class Linearisation:
         return du
 
     def pull(self, u: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(h, delta) of every layer with parameters, in order, for errors u (T, C) at the outputs, or (n, T, C)."""
+        """(h, delta) of every layer with parameters, in order, for given errors.
+
+        The errors u are those at the outputs, (T, C) or (n, T, C).
+        """
         stacked = u.ndim > self.outputs.ndim
         first, *others = self.one.network.layers
         parameters, trace = reversed(self._parameters), reversed(self._trace)
@@ -297,12 +413,15 @@ class Linearisation:
         return collected[::-1]
 
     def gradients(self, u: np.ndarray) -> Parameters:
-        """J^T u as (weight, bias) pairs."""
+        """J^T u as arrays of the shapes of the parameters, for u (T, C)."""
         layers = self.one.network.parameter_layers
         return [layer.gradient(*pair) for (layer, _), pair in zip(layers, self.pull(u), strict=True)]
 
     def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
-        """Derivatives sample by sample of what `pull` or `errors` returned; where all layers know them."""
+        """Derivatives sample by sample, of what `pull` or `errors` returned.
+
+        All layers must know them (`Layer.has_factors`).
+        """
         layers = self.one.network.parameter_layers
         found = []
         for (layer, _), pair in zip(layers, pairs, strict=True):
@@ -317,12 +436,15 @@ class Linearisation:
 
     @property
     def error_bytes(self) -> int:
-        """What `errors` would take."""
+        """Bytes that `errors` would take."""
         units = sum(prod(layer.output_shape(shape)) for layer, shape in self.one.network.parameter_layers)
         return self.outputs.size * units * self.one.dtype.itemsize
 
     def errors(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`pull` of every output at once: delta (C, T, fan_out), derivatives of an output by its own sample."""
+        """`pull` of every output at once, with delta (C, T, fan_out).
+
+        delta holds the derivatives of an output at a sample by the units of that sample.
+        """
         n_samples, n_outputs = self.outputs.shape
         require_memory(
             self.error_bytes,
@@ -357,7 +479,10 @@ class Linearisation:
 def _backward(
     layer: Layer, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list, stacked: bool
 ) -> np.ndarray:
-    """`layer.backward`, one by one for errors stacked along a leading axis where the layer does not take them so."""
+    """`layer.backward` of errors that may be stacked along a leading axis.
+
+    They pass one by one where the layer does not take them stacked.
+    """
     if not stacked or layer.batches_errors:
         return layer.backward(delta, parameters, trace, collected)
     passes: list[list] = []

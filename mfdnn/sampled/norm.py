@@ -14,7 +14,9 @@ __all__ = ["squared_fisher_rao_norm"]
 
 
 def squared_fisher_rao_norm(one: Operator, X: Any, *, output: str = "linear") -> float:
-    r"""Squared Fisher-Rao norm of the parameters, exact: :math:`\theta^T F(\theta)\,\theta = \frac1T |J \theta|^2`.
+    r"""Squared Fisher-Rao norm of the parameters of a sampled network, exact.
+
+    .. math:: \theta^T F(\theta)\,\theta = \frac1T |J \theta|^2
 
     Parameters
     ----------
@@ -28,6 +30,7 @@ def squared_fisher_rao_norm(one: Operator, X: Any, *, output: str = "linear") ->
     Returns
     -------
     float
+        In the units of the loss, a mean over samples: :math:`\theta` is a plain sum over all P parameters.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-r"""Neural tangent kernel of a sampled network, :math:`\Theta = J J^T`, and its duality with the Fisher information."""
+r"""Neural tangent kernel :math:`\Theta = J J^T` and its duality with Fisher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["empirical_ntk", "fisher_from_ntk", "ntk_from_fisher"]
 def empirical_ntk(
     one: Operator, X: np.ndarray, *, parameterisation: str = "standard", layer: int | None = None
 ) -> np.ndarray:
-    r"""Neural tangent kernel of a sampled network: products of the gradients of its outputs.
+    r"""Neural tangent kernel of a sampled network: products of its gradients.
 
     .. math:: \Theta_{kT + s,\,jT + t} = \nabla f_k(x_s) \cdot \nabla f_j(x_t)
 

@@ -1,4 +1,7 @@
-"""What spectra, kernels and curvatures need of a function of its parameters: the protocol, and its first check."""
+"""The protocol: what spectra and kernels need of a function of parameters.
+
+`Served` checks what a stranger's object returns.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ __all__ = ["Linear", "Operator", "Served", "serves"]
 
 
 class Linear(Protocol):
-    """A function of P parameters at a batch of T inputs, to first order in the parameters.
+    """A function of P parameters at T inputs, to first order in the parameters.
 
     Attributes
     ----------
-    inputs
+    inputs : object
         The batch, as it came.
     outputs : array (T, C)
-        What the function makes of it.
+        What the function makes of it: T samples, C outputs.
     """
 
     @property
@@ -29,25 +32,44 @@ class Linear(Protocol):
         """The outputs (T, C) there."""
 
     def jvp(self, v: np.ndarray) -> np.ndarray:
-        """J v (T, C), the change of the outputs along v (P,)."""
+        """J v (T, C), the change of the outputs along v.
+
+        Parameters
+        ----------
+        v : array (P,)
+            A change of the parameters, in an order of one's own, the same as in `vjp`.
+
+        Returns
+        -------
+        array (T, C)
+        """
 
     def vjp(self, u: np.ndarray) -> np.ndarray:
-        """J^T u (P,), the gradient of ``sum(u * outputs)`` for u (T, C)."""
+        """J^T u (P,), the gradient of ``sum(u * outputs)``: the adjoint of `jvp`.
+
+        Parameters
+        ----------
+        u : array (T, C)
+
+        Returns
+        -------
+        array (P,)
+        """
 
 
 class Operator(Protocol):
-    """What can have a Fisher spectrum and a tangent kernel: a `SampledNetwork`, or one's own.
+    """What can have a Fisher spectrum and a tangent kernel.
 
-    Two more members are optional: ``gram(X)``, J J^T as an array (T C, T C) whose rows go output by output, from which
-    dense spectra and kernels are then taken; and ``dtype``, "float32" or "float64" (the default), in which vectors
-    come and go.
+    A `SampledNetwork` is one, and anything of one's own with these members. Two more members are optional: ``gram(X)``,
+    J J^T as an array (T C, T C) whose rows go output by output, from which dense spectra and kernels are then taken;
+    and ``dtype``, "float32" or "float64" (the default), in which vectors come and go.
 
     Attributes
     ----------
     n_parameters : int
         P.
     couples_samples : bool
-        Whether an output at one sample depends on the others.
+        Whether an output at one sample depends on the others, as in batch normalisation.
 
     Examples
     --------
@@ -76,21 +98,21 @@ class Operator(Protocol):
 
     @property
     def n_parameters(self) -> int:
-        """P."""
+        """P, the number of parameters."""
 
     @property
     def couples_samples(self) -> bool:
         """Whether an output at one sample depends on the others."""
 
     def __call__(self, X: Any) -> np.ndarray:
-        """Outputs (T, C)."""
+        """Outputs (T, C) at the batch X of T inputs."""
 
     def linearise(self, X: Any) -> Linear:
-        """The function at X, kept for any number of Jacobian products."""
+        """The function at X to first order, for any number of Jacobian products."""
 
 
 class Served:
-    """A `Linear` that is not ours, with arrays of one dtype and of the shapes they must have.
+    """A `Linear` of one's own, its arrays checked to have one dtype and shape.
 
     Parameters
     ----------

@@ -26,43 +26,45 @@ SMALL = 300  # T C up to which the whole spectrum costs less than iterating
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FisherSpectrum(Result):
-    r"""Eigenvalues of :math:`F = \frac1T \sum_t \sum_k \nabla f_k(x_t) \nabla f_k(x_t)^T` of one network.
+    r"""Eigenvalues of the Fisher information of one network.
+
+    .. math:: F = \frac1T \sum_t \sum_k \nabla f_k(x_t) \nabla f_k(x_t)^T
 
     With `output` "softmax" those of :math:`F_{cross} = \frac1T \sum_t J_t^T Q_t J_t`,
     :math:`Q_t = \mathrm{diag}(p) - p p^T`.
 
     Attributes
     ----------
-    eigenvalues
-        Descending: the min(TC, P) that can be non-zero (softmax: min(T(C - 1), P)), or the k largest.
-    residuals
-        Same shape: within this distance of each there is an eigenvalue (:math:`|F^* v - \lambda v|` for a
-        unit vector v, and the rounding error of the product).
-    mean
+    eigenvalues : ndarray, shape (min(TC, P),) or (k,)
+        Descending: those that can be non-zero (softmax: min(T(C - 1), P) of them), or the k largest.
+    residuals : ndarray, the same shape
+        Within this distance of each there is an eigenvalue (:math:`|F^* v - \lambda v|` for a unit vector v, and the
+        rounding error of the product).
+    mean : float
         tr F / P, over all P eigenvalues.
-    second_moment
+    second_moment : float
         tr F^2 / P.
-    largest
+    largest : float
         The largest eigenvalue; gradient descent on half the squared error (softmax: on the cross-entropy, while
         the outputs are what they are) is stable below 2/largest.
-    n_outliers
+    n_outliers : int
         How many can be of the order of the width: C, or C - 1 (softmax, and layer norm of the outputs).
-    outlier_mean
+    outlier_mean : float
         Mean of that many of the largest, the number to compare with theory.
-    coupling
+    coupling : float
         How far the dual is from one block an output, from 0 to 1.
-    n_parameters, n_samples, n_outputs
+    n_parameters, n_samples, n_outputs : int
         P (of the block, for one `layer`), T and C.
-    output
+    output : str
         "linear" or "softmax".
-    layer
+    layer : int or None
         The weight layer whose diagonal block of F this is, counted from 0, or None: all of F.
-    parameterisation
+    parameterisation : str
         "standard" or "ntk".
-    eigenvectors
-        Shape (P, k), on request: orthonormal columns, one an eigenvalue, in the order of `SampledNetwork.flatten`.
-    principal_angles
-        Shape (n_outliers,), with `eigenvectors`: angles in radians, descending, between the space of the `n_outliers`
+    eigenvectors : ndarray, shape (P, k), or None
+        On request: orthonormal columns, one an eigenvalue, in the order of `SampledNetwork.flatten`.
+    principal_angles : ndarray, shape (n_outliers,), or None
+        With `eigenvectors`: angles in radians, descending, between the space of the `n_outliers`
         first and the span of the mean gradients :math:`E_t[\nabla f_k]`, k = 1..C, which contains it as the width
         grows. None where too few vectors are known, or the mean gradients vanish.
     """
@@ -83,12 +85,17 @@ class FisherSpectrum(Result):
 
     @property
     def second_moment(self) -> float:
-        """Tr F^2 / P, exact. After ``k=...`` computed when first read: it may cost more than they did."""
+        """Tr F^2 / P, exact.
+
+        After ``k=...`` it is computed when first read, which may cost more than the k eigenvalues did.
+        """
         return sum(self._squared_norms) / self.n_parameters
 
     @property
     def coupling(self) -> float:
-        r"""How far the dual is from C separate blocks, one an output: Frobenius norm of the rest over the whole.
+        r"""How far the dual is from C separate blocks, one an output, from 0 to 1.
+
+        Frobenius norm of what is between outputs, over that of the whole dual.
 
         0 for one output, a single weight layer, or the last `layer`; 0 in a linear network of orthogonal weights whose
         widths do not grow; 0 as the width M grows, and of order :math:`\sqrt{C/M}` otherwise. Softmax couples
@@ -110,12 +117,21 @@ class FisherSpectrum(Result):
 
     @property
     def n_outliers(self) -> int:
-        """C, or C - 1 where what all outputs share does not count: of a softmax, behind layer norm."""
+        """How many eigenvalues can be of the order of the width: C or C - 1.
+
+        C - 1 where what all outputs share does not count: of a softmax, behind layer norm.
+        """
         return self.n_outputs - (self.output == "softmax" or self._common)
 
     @property
     def outlier_mean(self) -> float:
-        """Mean of the `n_outliers` largest eigenvalues."""
+        """Mean of the `n_outliers` largest eigenvalues.
+
+        Raises
+        ------
+        ValueError
+            Fewer eigenvalues are known.
+        """
         n = self.n_outliers
         if len(self.eigenvalues) < n:
             each = "output" if n == self.n_outputs else "output but one"
@@ -132,7 +148,10 @@ class FisherSpectrum(Result):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field but `eigenvectors` as plain Python; `outlier_mean` is None where too few values are known."""
+        """Every field but `eigenvectors`, and the numbers made of them, as plain Python.
+
+        `outlier_mean` is None where too few eigenvalues are known.
+        """
         known = len(self.eigenvalues) >= self.n_outliers
         return {
             **super().to_dict(),
@@ -305,7 +324,10 @@ def fisher_spectrum(
 
 
 def _longest_sum(one: Operator) -> int:
-    """How many products the scalar products of two gradients add up, at most: units of one layer, where there are."""
+    """How many products the scalar product of two gradients adds up, at most.
+
+    Of a network these are the units of one layer.
+    """
     if not isinstance(one, SampledNetwork):
         return one.n_parameters
     arrays = [a for group in one.parameters for a in group if a is not None]
@@ -313,7 +335,7 @@ def _longest_sum(one: Operator) -> int:
 
 
 def _all(whole: Dual, eigenvectors: bool) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """All eigenvalues, descending, their vectors (none of them unless wanted), and the squared norms of the dual."""
+    """All eigenvalues, descending, vectors if wanted, and squared norms of the dual."""
     matrix = whole.matrix()
     require_finite_gradients(np.diagonal(matrix))
     norms = whole.squared_norms(matrix)
@@ -325,7 +347,10 @@ def _all(whole: Dual, eigenvectors: bool) -> tuple[np.ndarray, np.ndarray, tuple
 
 
 def starting_block(linear: Linearisation | Served, b: int, root: SoftmaxRoot | None) -> np.ndarray:
-    """Starting block (TC, b): most of it in the span of the C constants (or R of them), some of it anywhere."""
+    """Starting block (TC, b), most of it in the span of the C constants.
+
+    With a root R in the span of R of them; some of it lies anywhere.
+    """
     n_samples, n_outputs = linear.outputs.shape
     rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
     constants = np.linalg.qr(rng.standard_normal((n_outputs, b)))[0] / np.sqrt(n_samples)

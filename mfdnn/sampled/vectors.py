@@ -1,4 +1,4 @@
-r"""Vectors of the dual, in the space of parameters: :math:`v = J^T u/\sqrt{T \lambda}`."""
+r"""Vectors of the dual in parameter space, :math:`v = J^T u/\sqrt{T \lambda}`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ __all__ = [
 def require_vectors(
     linear: Linearisation | Served, n_parameters: int, k: int, n_angles: int = 0, whole: bool = False
 ) -> None:
-    """Raise a MemoryError where k vectors of the parameters, or what `n_angles` angles of them take, do not fit."""
+    """Raise a MemoryError where k vectors of the parameters do not fit.
+
+    Nor what the `n_angles` principal angles of them take.
+    """
     n_samples, n_outputs = linear.outputs.shape
     # k of them and a copy, or `subspace_angles` (measured); and the one that is being computed, in pieces.
     beside = max(k, 5 * n_outputs) if n_angles else k
@@ -79,9 +82,9 @@ def mean_gradients(linear: Linearisation | Served, coordinates: Any) -> np.ndarr
 def angles_to_mean_gradients(
     linear: Linearisation | Served, coordinates: Any, V: np.ndarray, trace: float
 ) -> np.ndarray | None:
-    """Principal angles, descending, between orthonormal V (P, n) and the span of the mean gradients.
+    """Principal angles between orthonormal V (P, n) and the mean gradients' span.
 
-    None if these vanish beside `trace`, that of F.
+    They descend. None if these vanish beside `trace`, that of F.
     """
     from scipy.linalg import subspace_angles
 

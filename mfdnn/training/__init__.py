@@ -1,4 +1,4 @@
-"""Gradient descent on sampled networks, against what the theory says of learning rates."""
+"""Gradient descent on sampled networks, to hold against theory's rates."""
 
 from ..losses.values import loss_and_slope
 from .catapult import CatapultTrajectory, catapult_trajectory

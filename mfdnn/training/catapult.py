@@ -21,9 +21,15 @@ class CatapultTrajectory(Result):
     f : ndarray, shape (n + 1,)
         The output before each step, and after the last; the target is 0.
     curvature : ndarray, shape (n + 1,)
-        :math:`\lambda`.
+        :math:`\lambda`, the eigenvalue of the tangent kernel, at the same times.
     learning_rate : float
+        :math:`\eta`.
     width : int
+        n of the model (not of the shapes here).
+    losses : ndarray, shape (n + 1,)
+        :math:`f^2/2`.
+    zone : str
+        "lazy", "catapult" or "divergent", by the learning rate and the first curvature.
     """
 
     f: np.ndarray
@@ -33,7 +39,7 @@ class CatapultTrajectory(Result):
 
     @property
     def losses(self) -> np.ndarray:
-        """f^2/2."""
+        """The losses f^2/2, shape (n + 1,), at the same times as `f`."""
         return self.f**2 / 2
 
     @property
@@ -46,10 +52,11 @@ class CatapultTrajectory(Result):
 def catapult_trajectory(
     f: float, curvature: float, learning_rate: float, n_steps: int, width: int = 1
 ) -> CatapultTrajectory:
-    r"""Gradient descent on a linear network of two layers and one sample, exactly, in two numbers.
+    r"""Gradient descent on the smallest network that has a catapult, exactly.
 
-    The network is :math:`f = n^{-1/2}\, v \cdot u` at x = 1, the target 0, the loss :math:`f^2/2`, and the only
-    non-zero eigenvalue of its tangent kernel :math:`\lambda = (|u|^2 + |v|^2)/n`. A step makes of them
+    A linear network of two layers and one sample is followed in two numbers. The network is
+    :math:`f = n^{-1/2}\, v \cdot u` at x = 1, the target 0, the loss :math:`f^2/2`, and the only non-zero eigenvalue of
+    its tangent kernel :math:`\lambda = (|u|^2 + |v|^2)/n`. A step makes of them
 
     .. math::
         f' = \left(1 - \eta\lambda + \eta^2 f^2/n\right) f, \qquad
@@ -79,8 +86,8 @@ def catapult_trajectory(
 
     Raises
     ------
-    ValueError
-        `curvature` below what f allows; a learning rate or a size that is not positive.
+    TypeError, ValueError
+        `curvature` below what f allows; a learning rate or a size that is not positive; numbers that are not finite.
 
     References
     ----------

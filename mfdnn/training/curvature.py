@@ -20,12 +20,14 @@ MAX_PRODUCTS = 5000
 
 
 class LargestEigenvalue:
-    r"""Largest eigenvalue of F, or of :math:`F_{cross}`, time after time: each search starts where the last one ended.
+    r"""Largest eigenvalue of F, or of :math:`F_{cross}`, time after time.
+
+    Each search starts where the last one ended.
 
     Parameters
     ----------
     output : {"linear", "softmax"}
-        As in `mfdnn.fisher_spectrum`.
+        As in `mfdnn.fisher_spectrum`: F of squared errors, or of the class probabilities at the outputs as they are.
 
     Notes
     -----
@@ -39,7 +41,22 @@ class LargestEigenvalue:
         self._rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
 
     def __call__(self, linear: Linearisation | Linear) -> float:
-        """The eigenvalue of the network, or of what serves its protocol, and the inputs of `linear`."""
+        """The largest eigenvalue at the parameters and inputs of `linear`.
+
+        Parameters
+        ----------
+        linear : Linearisation or Linear
+            What ``one.linearise(X)`` returns; of the same network and number of samples from call to call.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ArithmeticError
+            Gradients overflow.
+        """
         if not isinstance(linear, Linearisation | Served):
             linear = Served(linear)
         softmax = self.output == "softmax"

@@ -182,13 +182,19 @@ def train(
 
 
 def training_bytes(net: Network, n_samples: int, dtype: np.dtype, momentum: float) -> int:
-    """What a run takes beside the network it is given: one to train, gradients, velocities, activations."""
+    """Bytes of a run beside the network it is given.
+
+    Those of a network to train, gradients, velocities and activations.
+    """
     units = sum(prod(layer.output_shape(shape)) for layer, shape in net.walk())
     return dtype.itemsize * (net.n_parameters * (3 + (momentum > 0)) + 3 * n_samples * units)
 
 
 def _beyond(value: float, initial: float, bound: float) -> bool:
-    """Whether a run has diverged; of a perfect fit, whose loss is in no units of the first, only by an overflow."""
+    """Whether a run has diverged.
+
+    One that begins with a perfect fit, whose loss is in no units of the first, has only by an overflow.
+    """
     return not (np.isfinite(value) and (initial == 0 or value <= bound * initial))
 
 
@@ -203,7 +209,10 @@ def _loss(one: SampledNetwork, x: np.ndarray, y: np.ndarray, loss: str) -> float
 
 
 class _Update:
-    """One step of the optimiser, in place; gradients come multiplied by the learning rate, and are used up."""
+    """One step of the optimiser, in place.
+
+    Gradients come multiplied by the learning rate, and are used up.
+    """
 
     def __init__(self, one: SampledNetwork, rate: float, b: float, nesterov: bool, w: float):
         self.parameters = [a for group in one.parameters for a in group if a is not None]

@@ -36,7 +36,7 @@ class TrainingRun(Result):
     lambda_max_softmax : ndarray, shape (m,), or None
         That of :math:`F_{cross}`; None unless the loss is cross-entropy.
     distance : ndarray, shape (m,)
-        :math:`|\theta - \theta_0|`.
+        :math:`|\theta - \theta_0|`, Euclidean over all P parameters.
     outcome : str
         "fell", "catapulted", "grew" or "diverged": see `mfdnn.training.OUTCOMES`. In mini-batches a loss is the mean
         of an epoch.
@@ -49,13 +49,15 @@ class TrainingRun(Result):
     peak : float
         The largest loss over the initial one; a sum over a mini-batch counts for all samples.
     loss : str
-    learning_rate, momentum : float
+        One of `mfdnn.learning_rate.LOSSES`; its convention scales `losses`.
+    learning_rate, momentum, weight_decay, diverged_at : float
     nesterov : bool
-    weight_decay : float
     batch_size : int or None
-    diverged_at : float
+        The settings of the run, as in `mfdnn.train`.
     trained : SampledNetwork or None
         The network at the end (not exported); None if its parameters overflowed.
+    final_loss : float
+        The last of `losses`.
     """
 
     losses: np.ndarray
@@ -79,7 +81,7 @@ class TrainingRun(Result):
 
     @property
     def trained(self) -> SampledNetwork | None:
-        """The network at the end."""
+        """The network at the end; None if its parameters overflowed."""
         return self._trained
 
     @property
