@@ -1,6 +1,7 @@
 """Learning rates: momentum against the two-step map, loss scales against Hessians, zones, conventions."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from mfdnn.architectures import mlp
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics
 from mfdnn.layers import BatchNorm, MeanSubtraction
-from mfdnn.learning_rate import LOSSES, OPTIMISERS, loss_scale, max_learning_rate, stability_limit
+from mfdnn.learning_rate import LOSSES, OPTIMISERS, SAFE_SHARE, loss_scale, max_learning_rate, stability_limit
+from mfdnn.mean_field import MeanField
 from mfdnn.network import Network
+from mfdnn.sampled import sample
+from mfdnn.training import train
 
 NET = mlp([30, 50, 50, 4], "relu", sigma_w2=2.0, sigma_b2=0.1)
 
@@ -151,7 +155,45 @@ def test_nothing_is_said_beyond_the_limit_where_nothing_is_known(what):
     options = {"momentum": {"momentum": 0.5}, "cross-entropy": {"loss": "cross_entropy"}}.get(what, {})
     lr = max_learning_rate(net, 50, **options)
     assert lr.catapult_limit is None and lr.to_dict()["catapult_limit"] is None
-    assert lr.zone([0.9 * lr.value, 1.1 * lr.value, 100 * lr.value]).tolist() == ["monotone", "unknown", "unknown"]
+    first = "stable" if what == "momentum" else "monotone"
+    assert lr.zone([0.9 * lr.value, 1.1 * lr.value, 100 * lr.value]).tolist() == [first, "unknown", "unknown"]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.3, 0.9])
+def test_stable_is_not_monotone_with_momentum(momentum, nesterov):
+    """Along the largest curvature, step by step: as far as the docstring says, and only there."""
+    said = 1 + 2 * momentum**2 / (1 + 2 * momentum) if nesterov else (1 + momentum) / (1 - momentum)
+
+    def path(share):
+        step, theta, velocity = share * stability_limit(1.0, momentum, nesterov), 1.0, 0.0
+        found = []
+        for _ in range(2000):
+            gradient = theta
+            velocity = momentum * velocity + gradient
+            theta -= step * (gradient + momentum * velocity if nesterov else velocity)
+            found.append(abs(theta))
+        return np.array(found)
+
+    largest = [path(share).max() for share in [*np.linspace(0.05, 0.95, 20), 1 - 1e-8]]
+    assert max(largest) == pytest.approx(said, rel=1e-3)  # reached at the limit
+    assert path(0.98).max() > 1 and path(0.98)[-1] < 1e-3
+    lr = max_learning_rate(NET, 50, momentum=momentum, nesterov=nesterov)
+    assert lr.zone(0.98 * lr.value) == "stable" and "monotone" not in lr.zones
+
+
+def test_descent_with_momentum_first_grows_at_a_safe_rate():
+    net = mlp([50, 100, 100, 1], "relu", 2.0, 0.1)
+    lr = max_learning_rate(net, 50, momentum=0.9)
+    grew = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        x, one = rng.standard_normal((50, 50)), sample(net, rng=rng)
+        run = train(one, x, sample(net, rng=rng)(x), 0.9 * lr.safe, 80, momentum=0.9)
+        losses = np.array(run.losses) / run.initial_loss
+        grew.append(losses.max() > 1.02)
+        assert losses[-1] < 0.1
+    assert any(grew) and lr.zone(0.9 * lr.safe) == "stable"
 
 
 def test_catapult_limit_of_the_linear_two_layer_network():
@@ -239,6 +281,44 @@ def test_confidence_takes_the_quantile_of_the_law(given, loss):
         max_learning_rate(net, **data, confidence=0.5).value
         > max_learning_rate(net, **data, confidence=0.9).value
     )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"loss": "cross_entropy"}, {"loss": "torch_mse", "momentum": 0.9, "weight_decay": 0.1}]
+)
+@pytest.mark.parametrize("given", [False, True])
+def test_the_safe_rate_is_that_of_95_percent_whatever_is_asked_for(given, options):
+    net = mlp([40, 60, 60, 3], "relu", 2.0, 0.1)
+    data = {"inputs": np.random.default_rng(0).standard_normal((20, 40))} if given else {"n_samples": 20}
+    plain = max_learning_rate(net, **data, **options)
+    confident = max_learning_rate(net, **data, **options, confidence=SAFE_SHARE)
+    assert plain.safe == confident.value == confident.safe < plain.value
+    assert max_learning_rate(MeanField(net, **data), **options, confidence=0.5).safe == plain.safe
+    assert plain.why_not_safe == ""
+    assert plain.safe_caution == outlier_distribution(net, **data).caution
+    plain_python = json.loads(json.dumps(plain.to_dict()))
+    assert plain_python["safe"] == plain.safe and plain_python["why_not_safe"] == ""
+    again = pickle.loads(pickle.dumps(max_learning_rate(net, **data, **options)))
+    assert again.safe == plain.safe
+
+
+def test_where_no_rate_is_safe_the_reason_is_said():
+    lr = max_learning_rate(mlp([30, 50, 4], "relu", 2.0, weights="orthogonal"), 100)
+    assert lr.safe is None and "orthogonal weights" in lr.why_not_safe and lr.safe_caution == ""
+    assert lr.to_dict()["safe"] is None and lr.value > 0
+    with pytest.raises(ValueError, match="orthogonal weights"):
+        max_learning_rate(mlp([30, 50, 4], "relu", 2.0, weights="orthogonal"), 100, confidence=SAFE_SHARE)
+
+
+def test_the_safe_rate_carries_the_caution_of_the_law():
+    lr = max_learning_rate(mlp([60, 60, 60, 60, 60, 1], "relu", 2.0, 0.1), 50)
+    assert "relative spread" in lr.safe_caution and lr.safe < lr.value
+
+
+def test_the_safe_rate_of_many_outputs():
+    lr = max_learning_rate(mlp([100, 20_000, 200], "relu", 2.0, 0.1), 50)
+    few = max_learning_rate(mlp([100, 20_000, 20], "relu", 2.0, 0.1), 50)
+    assert 0.9 * few.safe < lr.safe < few.safe < lr.value
 
 
 def test_confidence_carries_the_caution_of_the_law():

@@ -155,17 +155,20 @@ class NoOutlier(NoTheory):
         return " ".join(self.args)
 
 
-def law_of(wide: MeanField) -> OutlierDistribution:
-    """`outlier_distribution` of a network on its data, without a warning: callers pass its `caution` on."""
+def law_of(wide: MeanField, largest: float | None = None) -> OutlierDistribution:
+    """`outlier_distribution` of a network on its data, without a warning.
+
+    Callers pass its `caution` on. `largest`: that of `fisher_statistics`, where they know it.
+    """
     architecture(wide.network)
     wide.require_single()
-    return wide.once("law", lambda: _law(wide))
+    return wide.once("law", lambda: _law(wide, largest))
 
 
 # -- implementation ------------------------------------------------------------------------------------------
 
 
-def _law(wide: MeanField) -> OutlierDistribution:
+def _law(wide: MeanField, largest: float | None) -> OutlierDistribution:
     net, n_samples = wide.network, wide.n_samples
     moments = input_moments(wide)
     weights, layers, doubts = chain(wide, moments)
@@ -173,7 +176,7 @@ def _law(wide: MeanField) -> OutlierDistribution:
     _refuse(law, net.n_outputs)
     lambda_0 = law.leading
     if wide.given or moments.q_st < 0:  # which the recursion takes for 0
-        lambda_0 = float(fisher_statistics(wide).largest)
+        lambda_0 = float(fisher_statistics(wide).largest) if largest is None else largest
     return _distribution(net, law, n_samples, lambda_0, doubts)
 
 

@@ -3,12 +3,13 @@
 from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from .limit import max_learning_rate
 from .natural_gradient import APPROXIMATIONS, NaturalGradientRate, natural_gradient_rate
-from .result import LearningRate
+from .result import SAFE_SHARE, LearningRate
 
 __all__ = [
     "APPROXIMATIONS",
     "LOSSES",
     "OPTIMISERS",
+    "SAFE_SHARE",
     "LearningRate",
     "NaturalGradientRate",
     "loss_scale",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from .._support.validation import finite_number, one_of
@@ -153,4 +155,5 @@ def max_learning_rate(
         lambda_max_softmax=fisher_statistics(wide, output="softmax").largest
         if loss == "cross_entropy" and not fim.normalised_by
         else None,
+        _wide=copy(wide),  # the network and its data, without the kernels
     )
