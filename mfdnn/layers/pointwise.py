@@ -10,7 +10,9 @@ import numpy as np
 
 from .._support.errors import NoTheory
 from ..activations import Activation, activation
+from ..gaussian import expect
 from .base import Layer
+from .pairs import Pairs
 from .state import State
 
 __all__ = ["Pointwise"]
@@ -22,7 +24,8 @@ class Pointwise(Layer):
     r"""An activation applied to every unit.
 
     Infinite width: :math:`\hat q = E[\phi(u)^2]`, :math:`\hat q_{st} = E[\phi(u)\phi(v)]`; errors come back
-    multiplied by :math:`E[\phi'(u)^2]` and :math:`E[\phi'(u)\phi'(v)]`.
+    multiplied by :math:`E[\phi'(u)^2]` and :math:`E[\phi'(u)\phi'(v)]`. A signal that is exactly 0 has the slope
+    :math:`\phi'(0)` of finite networks, 0 for relu, and not the limit of weak signals.
 
     Parameters
     ----------
@@ -67,6 +70,9 @@ class Pointwise(Layer):
         if offset:
             act, moments = _shifted(act, offset), moments - offset**2
         mean, values, slopes = moments.expect(act)
+        zero = (moments.variance == 0) & ~np.asarray(state.faint)[..., None]
+        if np.any(zero):
+            slopes = _with_slopes_at_zero(slopes, act, moments, zero)
         return state.mapped(values, lambda kernel: kernel * slopes, mean=mean, gaussian=False)
 
     def _offset(self, state: State) -> float:
@@ -95,6 +101,22 @@ class Pointwise(Layer):
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
     ) -> np.ndarray:
         return delta * next(trace)
+
+
+def _with_slopes_at_zero(slopes: Pairs, act: Activation, moments: Pairs, zero: np.ndarray) -> Pairs:
+    """E[phi' phi'] where units that are exactly 0 have the slope phi'(0).
+
+    `slopes` has the limit of small variances instead: at a kink the mean over both sides. A network whose units are 0
+    computes with the value that `Activation.slope` gives there. `zero` is shaped as the variance.
+    """
+    mean_slope = np.zeros(zero.shape)
+    beside = ~zero & np.any(zero, axis=None if moments.given else -1, keepdims=True)
+    mean_slope[beside] = expect(act, moments.variance[beside], derivative=1)
+    mean_slope[zero] = act.slope(np.zeros(1))
+    neither = moments.outer(1.0 - zero)
+    return slopes.entrywise(
+        lambda slope, apart, product: np.where(apart, slope, product), neither, moments.outer(mean_slope)
+    )
 
 
 @lru_cache(maxsize=16)  # tables are built once

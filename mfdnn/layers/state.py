@@ -15,6 +15,8 @@ from .pairs import Given, Pairs
 
 __all__ = ["Keep", "State", "Tangents", "WeightRecord"]
 
+FAINT = 1e-100  # a variance from which cubes and smaller factors underflow to 0
+
 
 class Keep(NamedTuple):
     """What of the tangents and moments is kept apart.
@@ -225,6 +227,8 @@ class State:
         Tangent kernels of a unit, as Pairs.
     records : tuple of WeightRecord
         Of the weight layers met so far.
+    faint : bool, or ndarray of bool of shape S or (T,)
+        Whether the signal of an input has been so weak, but not 0, that a variance of 0 may be an underflow.
     """
 
     moments: Pairs
@@ -233,6 +237,7 @@ class State:
     gaussian: bool
     tangents: Tangents
     records: tuple[WeightRecord, ...] = ()
+    faint: Any = False
 
     @property
     def n_samples(self) -> int | None:
@@ -331,13 +336,15 @@ class State:
         tangents = tangents.add(*groups)
         kept_seen, kept_left = (seen, left) if keep.signal else (None, None)
         record = WeightRecord(kept_seen, kept_left, fan_in, shape[0], sigma_w2, bias)
+        variance = left.variance
         return self.replace(
             moments=left,
-            mean=np.zeros_like(left.variance),
+            mean=np.zeros_like(variance),
             shape=shape,
             gaussian=True,
             tangents=tangents,
             records=(*self.records, record),
+            faint=self.faint | np.any((variance > 0) & (variance < FAINT), axis=-1),
         )
 
     def trained(self, kernel: Pairs) -> State:

@@ -376,7 +376,9 @@ def order_parameters(
     Notes
     -----
     Accuracy: that of the Gaussian integrals, 1e-10 relative to :math:`E[\phi^2]` and :math:`E[\phi'^2]` in
-    each layer. `q0` = 0 is allowed: two zero inputs coincide, so that c = 1 in every layer. Uniform biases (those of
+    each layer. `q0` = 0 is allowed: two zero inputs coincide, so that c = 1 in every layer. Units that are exactly 0
+    have the slope that finite networks give them, :math:`\phi'(0)` of `Activation.slope`: 0 for relu, for which the
+    limit of weak signals is :math:`E[\phi'^2]` = 1/2. Uniform biases (those of
     uniform weights) count by their variance, as if they were Gaussian: where they make up half of q, q_hat of tanh is
     5 % low and that of relu and gelu right within 2 %; PyTorch's, a share of 1/fan_in, do not matter.
 
