@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from ensembles import NET, Counting
 
+from mfdnn._support.errors import NoTheory, OutOfRange
 from mfdnn.architectures import mlp, resnet
-from mfdnn.comparison import compare
-from mfdnn.comparison.table import three_sigma_of_law
+from mfdnn.comparison import claims, compare
+from mfdnn.comparison.table import normal_deviation, three_sigma, three_sigma_of_law
 from mfdnn.datasets import gaussian_inputs
 from mfdnn.ensembles import ensemble
 from mfdnn.finite_width import outlier_distribution
@@ -134,8 +135,11 @@ def test_rows_hold_the_numbers_of_theory_and_ensemble():
     ):
         row = table.row(name)
         assert (row.theory, row.simulation) == (theory, ens.mean[name])
-        error = row.standard_error if row.predicted_error is None else row.predicted_error
-        assert row.deviation == pytest.approx((row.simulation - row.predicted) / error, rel=1e-12)
+        difference = row.simulation - row.predicted
+        if row.predicted_error is None:
+            assert row.deviation == normal_deviation(difference / row.standard_error, 10)
+        else:
+            assert row.deviation == pytest.approx(difference / row.predicted_error, rel=1e-12)
         # 4.09 standard errors for ten networks: as improbable as three when they are exactly known.
         within = abs(row.simulation - row.predicted) <= 4.0942 * row.standard_error + row.allowance
         assert row.agrees == within
@@ -195,10 +199,66 @@ def test_no_claim_where_the_allowance_exceeds_a_third():
 
 
 def test_few_networks_refute_next_to_nothing_and_the_table_says_so():
-    for n_networks, told in ((2, "236"), (3, "19.2"), (4, "9.22"), (5, None)):
+    for n_networks, told in ((2, "236"), (3, "19.2"), (4, "9.22"), (7, "4.9"), (8, None)):
         last = str(compare(NET, 5, n_networks, rng=0)).splitlines()[-1]
-        assert ("draw more" in last) == (told is not None)
-        assert told is None or f"three sigma of their own scatter are {told} standard errors" in last
+        assert ("skewed numbers" in last and "draw 8 or more" in last) == (told is not None)
+        assert told is None or f"three sigma being {told} standard errors" in last
+
+
+@pytest.mark.parametrize("n_networks", [3, 4, 8])
+def test_as_many_means_of_gaussian_numbers_are_flagged_as_sigma_say(n_networks):
+    """Against the normal law's shares beyond 1, 2 and 3 sigma, within four of their standard errors."""
+    values = np.random.default_rng(n_networks).standard_normal((4000, n_networks))
+    errors = values.std(axis=1, ddof=1) / np.sqrt(n_networks)
+    sigma = np.abs([normal_deviation(t, n_networks) for t in values.mean(axis=1) / errors])
+    for bound, share in ((1, 0.3173), (2, 0.0455), (3, 0.0027)):
+        assert np.mean(sigma > bound) == pytest.approx(share, abs=4 * np.sqrt(share / 4000))
+    assert np.array_equal(sigma > 3, np.abs(values.mean(axis=1)) > three_sigma(n_networks) * errors)
+    # What standard errors would say of three networks: 9.5 % beyond three of them.
+    assert n_networks > 3 or np.mean(np.abs(values.mean(axis=1)) > 3 * errors) > 0.08
+
+
+@pytest.mark.parametrize(
+    ("standard_errors", "n_networks", "expected"),
+    [
+        (1.0, 2, 0.6744897501960817),  # a quarter of Cauchy's law is beyond 1
+        (-9.22, 4, -3.0001021432580974),
+        (100.0, 4, 4.733710418333982),
+        (1e4, 200, 51.085969051821806),  # beyond what floating point can hold of a share
+        (1e200, 4, 52.47044464993128),
+        (0.0, 5, 0.0),
+        (-np.inf, 5, -np.inf),
+    ],
+)
+def test_deviations_of_few_networks_in_sigma(standard_errors, n_networks, expected):
+    """By 40 digits of the incomplete beta function; far out by its leading term, to 1e-7 here."""
+    assert normal_deviation(standard_errors, n_networks) == pytest.approx(expected, rel=1e-7)
+
+
+def test_an_overflow_of_the_law_is_told_from_no_theory(monkeypatch):
+    net = mlp([60, 60, 60, 1], "tanh", 3.0, 0.64)
+    ens = ensemble(net, 30, 8, rng=0)
+
+    def raising(error):
+        def law(*args, **kwargs):
+            raise error
+
+        return law
+
+    reason = "it is infinite; lower `sigma_w2`"
+    laws = {"law_of": ("lambda_max", "outlier_mean"), "fisher_traces": ("mean", "second_moment")}
+    for name, rows in laws.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(claims, name, raising(NoTheory(reason)))
+            table = compare(net, ensemble=ens)
+        assert {table.row(row).note for row in rows} == {"by infinite width: it is infinite"}
+        assert all(table.row(row).agrees for row in rows)
+        with monkeypatch.context() as patch:
+            patch.setattr(claims, name, raising(OutOfRange(reason)))
+            table = compare(net, ensemble=ens)
+        for row in map(table.row, rows):
+            assert (row.agrees, row.note) == (None, "the law of this width overflows: it is infinite")
+        assert table.row("q[2]").agrees
 
 
 @pytest.mark.parametrize("data", [{"inputs": np.zeros((4, 20))}, {"n_samples": 4, "q0": 0.0}])

@@ -1,4 +1,4 @@
-"""Where theory and simulation meet: a table of quantities, a map of learning rates."""
+"""Where theory and simulation meet: table of quantities, map of learning rates."""
 
 from .compare import compare
 from .rates import learning_rate_map

@@ -1,8 +1,8 @@
-"""What theory says of every quantity that networks are measured for, and how far finite networks may be from it."""
+"""What theory says of each measured quantity, and how far networks may be off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..mean_field import MeanField
 from ..mean_field.moments import OrderParameters
 from .places import UNITS, Places, places
 
-__all__ = ["Claim", "Scales", "layer_claims", "scales", "spectrum_claims", "traces_of"]
+__all__ = ["Claim", "Scales", "layer_claims", "scales", "spectrum_claims", "traces_of", "unless_overflow"]
 
 FEWEST = 10  # samples from which 1/sigma^4 has a variance
 EDGE = {"mean": 0.05, "batch": 0.06}  # of the sharp edge, as `centred_edge` says
@@ -35,14 +35,14 @@ HEAVY = "1/sigma^2 of so few samples or outputs scatters without bound: theory m
 
 
 class Claim(NamedTuple):
-    """One quantity: what theory says of infinite width, of this width, of the scatter, and what may be left."""
+    """One quantity: what theory says of it, and how far networks may be off."""
 
     quantity: str
-    theory: float
+    theory: float  # infinite width
     scale: float  # of its rounding
     allowance: float
     note: str = ""
-    predicted: float | None = None
+    predicted: float | None = None  # this width
     spread: float | None = None  # standard deviation over networks
     doubtful: bool = False  # whether that may be too small
     theory_error: float = 0.0  # of averages over drawn outputs
@@ -68,7 +68,7 @@ class Scales(NamedTuple):
         return (self.depth / self.width) ** 2
 
     def overlap(self, n: int) -> float:
-        """Factor of what chance overlaps of inputs add, where the gradients of n outputs overlap too."""
+        """Factor of chance overlaps of inputs: gradients of n outputs overlap too."""
         return 1 + 1.5 * (n + 1) * (self.depth - 1) / self.width
 
     def split(self, n: int, largest: float) -> float:
@@ -117,16 +117,27 @@ def scales(wide: MeanField, fim: FisherStatistics) -> Scales:
 def spectrum_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
     """Of the eigenvalues of F."""
     if fim.output_normalisation and fim.output_normalisation.edge:
-        yield from _edge_claims(fim)
+        top = _edge_claims(fim)
     elif fim.normalised_by and fim.output_normalisation is None:
-        yield from _mixed_claims(fim, s)
+        top = _mixed_claims(fim, s)
     else:
-        yield from _outlier_claims(wide, fim, s)
-    yield from _trace_claims(wide, fim, s, rounding)
+        top = _outlier_claims(wide, fim, s)
+    yield from unless_overflow(top, {"lambda_max": fim.largest, "outlier_mean": fim.largest})
+    traces = _trace_claims(wide, fim, s, rounding)
+    yield from unless_overflow(traces, {"mean": fim.mean, "second_moment": fim.second_moment})
+
+
+def unless_overflow(claims: Iterable[Claim], theory: dict[str, float]) -> Iterator[Claim]:
+    """The claims; of these numbers none, where a law of this width overflows."""
+    try:
+        yield from list(claims)
+    except OutOfRange as error:
+        for name, value in theory.items():
+            yield Claim(name, value, value, np.inf, f"the law of this width overflows: {_reason(error)}")
 
 
 def _edge_claims(fim: FisherStatistics) -> Iterator[Claim]:
-    """The sharp edge, where the outputs are centred; `largest` is the law's own mean at this size."""
+    """The sharp edge of centred outputs; `largest` is the law's own mean at this size."""
     known = fim.output_normalisation
     assert known is not None and known.edge is not None
     edge, largest = known.edge, fim.largest
@@ -147,7 +158,7 @@ def _mixed_claims(fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
 
 
 def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterator[Claim]:
-    """By the law of the outliers where it covers the network, else by infinite width and a round correction."""
+    """By the law of the outliers, else by infinite width and a round correction."""
     largest, n = fim.largest, fim.n_outputs
     try:
         law = law_of(wide)
@@ -156,7 +167,7 @@ def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterat
         for name in ("lambda_max", "outlier_mean"):
             yield Claim(name, largest, largest, np.inf, reason)
         return
-    except (NoTheory, OutOfRange) as error:  # not derived for these layers
+    except NoTheory as error:  # not derived for these layers
         law, why = None, fallback(error)
     if law is not None:
         yield from _law_claims(law, largest, s)
@@ -184,7 +195,7 @@ def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterat
 
 
 def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator[Claim]:
-    """Mean and scatter of the outliers at this width; what is left is what simulations of that law have shown."""
+    """Mean and scatter of the outliers, and what simulations of their law left."""
     first, per_output = law.mean / law.lambda_0 - 1, law.n_outputs / s.width
     weak = 0.04 if law.margin < 4 else 0.015 if law.margin < 6 else 0.0
     left = 0.01 + first**2 + weak + 0.1 / law.n_samples + 0.2 * per_output * (law.n_outputs > 1)
@@ -197,7 +208,7 @@ def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator
 
 
 def _below(fim: FisherStatistics, s: Scales) -> float:
-    """What the parameters below the last batch norm of hidden layers add to the outlier."""
+    """What parameters below the last batch norm of hidden layers add to the outlier."""
     if not s.places.below:
         return 0.0
     n = fim.n_samples
@@ -250,23 +261,37 @@ def _unless(heavy: bool, allowance: float) -> tuple[float, str]:
 
 
 def traces_of(wide: MeanField, fim: FisherStatistics) -> tuple[Traces | None, str]:
-    """Traces at this width, or None and a note where they are not derived."""
+    """Traces at this width, or None and a note where they are not derived.
+
+    Raises
+    ------
+    OutOfRange
+        They are derived, and overflow.
+    """
     centred = fim.output_normalisation is not None
     try:
         return wide.once(
             "traces", lambda: fisher_traces(wide.body() if centred else wide, centred=centred)
         ), ""
-    except (NoTheory, OutOfRange) as error:
+    except NoTheory as error:
         return None, fallback(error)
 
 
-def fallback(error: Exception) -> str:
-    """The note of a row for which infinite width and a round correction are all there is."""
-    return f"by infinite width: {str(error).partition('; ')[0].rstrip('.')}"
+def fallback(error: NoTheory) -> str:
+    """The note of a row of infinite width and a round correction."""
+    return f"by infinite width: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without the advice behind it."""
+    return str(error).partition("; ")[0].rstrip(".")
 
 
 def layer_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
-    """Of the order parameters of every layer; products at two inputs are measured on the scale of the squares."""
+    """Of the order parameters of every layer.
+
+    Products at two inputs are measured on the scale of the squares.
+    """
     op = fim.order_parameters
     one, two = averages(op)
     for name, first in (("q_hat", 0), ("q", 1), ("q_tilde", 1)):
@@ -288,7 +313,10 @@ def layer_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: fl
 def _mixed_errors(
     wide: MeanField, op: OrderParameters, value: float, pair: bool
 ) -> tuple[float | None, float]:
-    """Behind layer norm of C outputs, of which its law takes many: without eps times (C - 2)/(C - 3)."""
+    """Errors behind layer norm of C outputs: without eps times (C - 2)/(C - 3).
+
+    Its law takes many outputs. Returns the prediction, if there is one, and what may be left as a fraction.
+    """
     law, c = wide.output_law, wide.network.n_outputs
     if law is None or law.edge:
         return None, 0.0
@@ -304,13 +332,16 @@ def _passed(name: str, l: int, depth: int) -> int:
 
 
 def claim(theory: float, scale: float, relative: float, rounding: float) -> tuple[float, str]:
-    """Allowance and note, where nothing is claimed of a number that finite width may change by a third."""
+    """Allowance and note; no claim of what finite width may change by a third."""
     allowance = relative * scale
     zero = abs(theory) <= rounding * scale  # small beside the squares is a claim of its own
     return (allowance, "") if zero or allowance <= abs(theory) * THIRD else (np.inf, TOO_NARROW)
 
 
 def averages(op: OrderParameters) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Order parameters at one and at two inputs, (L,) each: averaged over given inputs and pairs of them."""
+    """Order parameters at one and at two inputs, (L,) each.
+
+    Averaged over given inputs and pairs of them.
+    """
     names = ("q", "q_hat", "q_tilde")
     return {n: op.averaged(n) for n in names}, {n: op.averaged(f"{n}_st") for n in names}

@@ -17,7 +17,7 @@ from ..network import Network
 from .claims import Claim, layer_claims, scales, spectrum_claims
 from .geometry import geometry_claims
 from .softmax import softmax_claims
-from .table import Comparison, Row, three_sigma, three_sigma_of_law
+from .table import Comparison, Row, normal_deviation, three_sigma, three_sigma_of_law
 
 __all__ = ["compare"]
 
@@ -74,10 +74,11 @@ def compare(
       behind mean subtraction or batch norm of the outputs, and of softmax outputs;
     - the edge, where the outputs are centred: `mfdnn.centred_edge`.
 
-    Elsewhere, and for the order parameters, three sigma are by Student's t: three standard errors, or as many as are
-    as improbable with a standard error from few networks (3.4 for 20 networks, 9.2 for 4, 236 for 2, which refute next
-    to nothing: the table says so up to 4). Chance alone spoils one row in 370; rarely more, as an output of one unit
-    is far from normal over networks.
+    Elsewhere, and for the order parameters, sigma are by Student's t: as many standard errors as are as improbable with
+    one from so few networks (three sigma are 3.4 of them for 20 networks, 9.2 for 4, 236 for 2, which refute next to
+    nothing). Of numbers that are normal over networks chance alone spoils one row in 370, whatever their number.
+    Skewed ones, as an output of one unit or products at two inputs behind batch norm, do so more often, most of all
+    for fewer than 8 networks, of which the table says so.
 
     What may be left (allowance) beside a prediction at this width, as a fraction of it, with M the smallest width of
     inputs and hidden layers (given inputs do not count: theory knows them):
@@ -223,6 +224,8 @@ def _row(ensemble: Ensemble, claim: Claim, rounding: float) -> Row:
         deviation = 0.0  # both are exact, as q_tilde = 1 at the output, and their spread is rounding noise
     else:
         deviation = difference / measure if measure > 0 else np.copysign(np.inf, difference)
+        if known is None:
+            deviation = normal_deviation(deviation, ensemble.n_networks)
     chance = measure * three_sigma(ensemble.n_networks)
     if claim.spread is not None:
         sampled = float(error) * three_sigma(ensemble.n_networks) if claim.doubtful else 0.0

@@ -1,4 +1,4 @@
-"""What theory says of the metric of the features, of the neural tangent kernel, and of the Fisher-Rao norm."""
+"""What theory says of feature metric, tangent kernel and Fisher-Rao norm."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _kernel_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Sca
 
 
 class _Parts:
-    """A kernel that is a sum over weight layers, at one input and at two, with the corrections of its size."""
+    """A kernel that is a sum over weight layers, at one input and at two."""
 
     def __init__(self, one: np.ndarray, two: np.ndarray, s: Scales, n_samples: int, n_outputs: int):
         self.s, self.n, self.c = s, n_samples, n_outputs
@@ -75,7 +75,10 @@ class _Parts:
     def claims(
         self, prefix: str, mean: float, second: float, largest: float, chance: float
     ) -> Iterator[Claim]:
-        """Of mean, second moment, and mean of the outliers; `chance` is what overlaps of inputs add to squares."""
+        """Of mean, second moment, and mean of the outliers.
+
+        `chance` is what overlaps of inputs add to squares.
+        """
         s = self.s
         if s.sites:
             for name, value in (("mean", mean), ("second_moment", second), ("outlier_mean", largest)):

@@ -1,4 +1,4 @@
-"""Where in a network normalisations stand, and what that adds to the corrections of finite size."""
+"""Where normalisations stand in a network, and what that adds to corrections."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def places(net: Network) -> Places:
 
 
 def _uneven(norm: Any, behind: Layer) -> float | None:
-    r"""Share of the constant direction that :math:`I - (1 1^T + z z^T)/T` takes and its mean over z does not.
+    r"""Share of the constant direction that batch norm takes and its mean does not.
 
-    The parameters below add :math:`|P \phi'(z)|^2` to it, which is :math:`T\,\mathrm{Var}\,\phi'` less
+    Batch norm is :math:`I - (1 1^T + z z^T)/T`, and the mean one over z. The parameters below add
+    :math:`|P \phi'(z)|^2` to it, which is :math:`T\,\mathrm{Var}\,\phi'` less
     :math:`(z \cdot \phi')^2/T = T (E\,\phi'')^2`: a share :math:`(E\,\phi'')^2 / \mathrm{Var}\,\phi'`.
     """
     act, gamma = behind.activation, getattr(norm, "gamma", 0.0)  # of one's own: not known

@@ -57,7 +57,7 @@ def learning_rate_map(
     checkpoint: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> LearningRateMap:
-    r"""Train networks of several widths at several learning rates, and say what theory expects of each.
+    r"""Train networks of several widths at several learning rates, beside the theory.
 
     Every trial draws a network of each width and trains it once at each rate, from the same start on the same
     samples.

@@ -18,8 +18,10 @@ class LearningRateMap(GridResult):
 
     Attributes
     ----------
-    width : ndarray, shape (W,)
+    width : ndarray of int, shape (W,)
+        First hidden width.
     learning_rate : ndarray, shape (R,)
+        In the convention of `loss`.
     final_loss : ndarray, shape (W, R)
         Loss of all samples at the end, averaged over the trials; inf where one of them diverged.
     outcome : ndarray of str, shape (W, R)
@@ -31,6 +33,7 @@ class LearningRateMap(GridResult):
     final_losses : ndarray, shape (N, W, R)
         Of each trial; inf if it diverged.
     outcomes : ndarray of str, shape (N, W, R)
+        Of each trial.
     initial_loss, lambda_max : ndarray, shape (N, W)
         Of each trial, before training; the largest eigenvalue of F at its samples.
     sampled_limit : ndarray, shape (N, W)
@@ -42,17 +45,22 @@ class LearningRateMap(GridResult):
         Limits that 5 % and 95 % of the networks drawn are below, by `outlier_distribution`; 0 and inf where it has no
         law, and `caution` says why.
     n_samples, n_outputs, n_trials, n_steps : int
+        T, C, N, and steps of each run.
     loss : str
-    momentum : float
-    nesterov : bool
-    weight_decay : float
+        One of `mfdnn.losses.LOSSES`.
+    momentum, nesterov, weight_decay : float, bool, float
+        Of the optimiser.
     batch_size : int or None
+        None: full batches.
     diverged_at : float
         A run diverged when its loss was above so many times its initial value, or overflowed.
     dtype : str
+        In which the networks computed.
     caution : str
+        What is to be known of the lines of theory; empty if nothing.
     initial_limit : ndarray, shape (W,), or None
-        For cross-entropy `LearningRate.initial`: from the largest eigenvalue of F_cross at the first outputs.
+        For cross-entropy `LearningRate.initial`: from the largest eigenvalue of F_cross at the first outputs. None for
+        other losses, and without theory.
     lambda_max_softmax, sampled_initial : ndarray, shape (N, W), or None
         For cross-entropy the largest eigenvalue of F_cross of each network drawn, before training, and its limit.
         There a residual along the top eigenvector begins to grow; labels are no small residual.
@@ -98,7 +106,13 @@ class LearningRateMap(GridResult):
         return f"loss above {self.diverged_at:g} times its initial value, or overflow"
 
     def to_xarray(self) -> Any:
-        """As for every grid, with the trials as a third dimension."""
+        """The map as an `xarray.Dataset`, with the trials as a third dimension.
+
+        Raises
+        ------
+        ImportError
+            xarray is not installed.
+        """
         dataset = super().to_xarray()
         for name in ("final_losses", "outcomes"):
             dataset[name] = (("trial", *self.AXES), getattr(self, name))
@@ -111,7 +125,10 @@ class LearningRateMap(GridResult):
         return dataset
 
     def plot(self, field: str = "final_loss", ax: Any = None, **options: Any) -> Any:
-        """Heat map of one field with the lines of theory; see `mfdnn.plots.learning_rate_map`."""
+        """Heat map of one field with the lines of theory.
+
+        Arguments and returned Axes are those of `mfdnn.plots.learning_rate_map`.
+        """
         from .. import plots
 
         return plots.learning_rate_map(self, field, ax=ax, **options)

@@ -1,4 +1,4 @@
-"""What theory says of the Fisher information of classifiers, for outputs drawn from their law."""
+"""What theory says of the Fisher information behind a softmax of drawn outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..ensembles.statistics import Ensemble
 from ..finite_width.traces import Traces
 from ..fisher import FisherStatistics, SoftmaxStatistics, fisher_statistics
 from ..mean_field import MeanField
-from .claims import HALF, NO_OUTLIER, SPLIT, THIRD, TOO_NARROW, Claim, Scales, traces_of
+from .claims import HALF, NO_OUTLIER, SPLIT, THIRD, TOO_NARROW, Claim, Scales, traces_of, unless_overflow
 
 __all__ = ["softmax_claims"]
 
@@ -30,6 +30,14 @@ def softmax_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Sca
         if not s.clear or moved > THIRD * value or allowance > HALF * value:
             allowance, note = np.inf, TOO_NARROW if s.clear else NO_OUTLIER
         yield Claim(name, value, value, allowance, note, theory_error=float(error))
+    values = {name: getattr(found, name) for name in ("mean", "second_moment")}
+    yield from unless_overflow(_trace_claims(wide, fim, found, errors, s), values)
+
+
+def _trace_claims(
+    wide: MeanField, fim: FisherStatistics, found: SoftmaxStatistics, errors: dict[str, np.ndarray], s: Scales
+) -> Iterator[Claim]:
+    """Mean and second moment; `errors` are those of averages over drawn outputs."""
     left = 1.5 * s.depth / s.width
     traces, why = traces_of(wide, fim)
     for name, relative in (("mean", left), ("second_moment", 2 * left)):
@@ -45,7 +53,10 @@ def softmax_claims(wide: MeanField, fim: FisherStatistics, ens: Ensemble, s: Sca
 
 
 def _factor(name: str, found: SoftmaxStatistics, traces: Traces) -> float:
-    r"""What finite width makes of it: :math:`\mathrm{tr}(Q_s \Theta Q_t \Theta^T)`, of one output and of two."""
+    r"""What finite width makes of a trace.
+
+    Of the second moment by :math:`\mathrm{tr}(Q_s \Theta Q_t \Theta^T)`, of one output and of two.
+    """
     if name == "mean":
         return traces.trace / traces.trace_wide
     weights = np.array([1 / found.n_samples, 1 - 1 / found.n_samples])

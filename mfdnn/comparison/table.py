@@ -10,23 +10,52 @@ from .._support.results import Result
 from .._support.validation import one_of
 from ..network import Network
 
-__all__ = ["FEW", "Comparison", "Row", "three_sigma", "three_sigma_of_law"]
+__all__ = ["Comparison", "Row", "few_networks", "normal_deviation", "three_sigma", "three_sigma_of_law"]
 
 THREE_SIGMA = 0.0013498980316300945  # probability beyond, on one side
-FEW = 4  # networks up to which the table says how little their own scatter can refute
+ENOUGH = 8  # networks from which three sigma are less than five standard errors, and skewness matters less
 
 
 def three_sigma(n_networks: int) -> float:
-    """Standard errors from so few networks that are as improbable as three that are exactly known."""
+    """Standard errors of so few networks that are as improbable as three sigma."""
     from scipy.special import stdtrit
 
     return float(-stdtrit(n_networks - 1, THREE_SIGMA))
 
 
-def three_sigma_of_law(spread: float, n_networks: int) -> float:
-    """Of the mean of so many log-normal numbers of this relative spread, in its exact standard errors.
+def normal_deviation(standard_errors: float, n_networks: int) -> float:
+    """A deviation in standard errors of few networks, in sigma of a normal law.
 
-    Cornish and Fisher's expansion with the skewness 3 s and the excess 16 s^2.
+    What is as improbable: by Student's t of ``n_networks - 1`` degrees of freedom and by the normal law as much lies
+    beyond it.
+    """
+    from scipy.special import betaln, ndtri_exp, stdtr
+
+    freedom, size = n_networks - 1, abs(standard_errors)
+    with np.errstate(divide="ignore"):  # an infinite deviation stays one
+        beyond = np.log(stdtr(freedom, -size))
+        if beyond < -700:  # of the smallest floating-point numbers: the leading term of the tail
+            root = np.sqrt(freedom)
+            beyond = freedom * np.log(root / np.hypot(root, size)) - np.log(freedom) - betaln(freedom / 2, 0.5)
+    return float(np.copysign(ndtri_exp(beyond), standard_errors))
+
+
+def few_networks(n_networks: int) -> str:
+    """What to know about deviations of fewer than eight networks; empty for more."""
+    if n_networks >= ENOUGH:
+        return ""
+    return (
+        f"{n_networks} networks: deviations are by Student's t, three sigma being {three_sigma(n_networks):.3g} standard "
+        "errors; skewed numbers, as products at two inputs behind batch norm or of few outputs, may still look like "
+        f"contradictions, or hide them: draw {ENOUGH} or more"
+    )
+
+
+def three_sigma_of_law(spread: float, n_networks: int) -> float:
+    """Exact standard errors of a mean of log-normal numbers that are three sigma.
+
+    `spread` is the relative one of the numbers; by Cornish and Fisher's expansion with the skewness 3 s and the excess
+    16 s^2.
     """
     step = spread / np.sqrt(n_networks)
     return float(3 + 4 * step + 2.25 * step**2)
@@ -38,26 +67,27 @@ class Row(Result):
 
     Attributes
     ----------
-    quantity
+    quantity : str
         Name as in `Ensemble`; with its layer where there is one per layer, as ``q[2]``.
-    theory
+    theory : float
         Infinite width.
-    predicted
+    predicted : float or None
         What networks of this width have on average, where a law of finite width says; None elsewhere.
-    simulation, standard_error
+    simulation, standard_error : float
         Mean over networks and its standard error, from their scatter.
-    predicted_error
+    predicted_error : float or None
         Standard error of that mean by the law's own standard deviation over networks; None where there is none.
-    deviation
-        Simulation less `predicted`, or less `theory` where that is None, in units of `predicted_error`, or of
-        `standard_error` where that is None (of softmax outputs with the error of the average over drawn ones); 0 where
-        they agree to rounding.
-    allowance
+    deviation : float
+        Simulation less `predicted`, or less `theory` where that is None, in sigma. With a `predicted_error`, in units
+        of it. Elsewhere in units of `standard_error` (of softmax outputs with the error of the average over drawn
+        ones), turned by Student's t into the sigma of a normal law that are as improbable: nine standard errors of
+        four networks are three. 0 where they agree to rounding.
+    allowance : float
         How far networks of this width may be from that number; inf where theory makes no claim.
-    agrees
+    agrees : bool or None
         Whether simulation and theory differ by no more than chance and the allowance (see `compare`); None
         where theory makes no claim.
-    note
+    note : str
         What to know about the row, mostly nothing.
     """
 
@@ -79,12 +109,12 @@ class Comparison(Result):
 
     Attributes
     ----------
-    rows
-        Tuple of `Row`.
+    rows : tuple of Row
+        Spectrum of F, metrics if asked for, then order parameters by layer.
     network : Network
-    n_samples, n_networks
+    n_samples, n_networks : int
         T, and how many networks were drawn.
-    output
+    output : str
         "linear" or "softmax": whose Fisher information.
     """
 
@@ -100,7 +130,13 @@ class Comparison(Result):
         return all(row.agrees is not False for row in self.rows)
 
     def row(self, name: str) -> Row:
-        """The row of that quantity, ``"second_moment"`` or ``"q[2]"``."""
+        """The row of one quantity, ``"second_moment"`` or ``"q[2]"``.
+
+        Raises
+        ------
+        ValueError
+            There is no such row.
+        """
         found = {row.quantity: row for row in self.rows}
         return found[one_of("name", name, found)]
 
@@ -143,9 +179,6 @@ class Comparison(Result):
             if row.note:
                 notes.setdefault(row.note, []).append(row.quantity)
         lines += [f"{', '.join(names)}: {note}" for note, names in notes.items()]
-        if self.n_networks <= FEW:
-            lines.append(
-                f"{self.n_networks} networks: three sigma of their own scatter are {three_sigma(self.n_networks):.3g} "
-                "standard errors (Student's t), which hardly anything exceeds; draw more"
-            )
+        if few := few_networks(self.n_networks):
+            lines.append(few)
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Losses: names and scales, values and slopes, class probabilities; what optimisers are stable at."""
+"""Losses: names, scales, values, slopes, probabilities; limits of optimisers."""
 
 from .probabilities import SoftmaxCoefficients, SoftmaxRoot, softmax, softmax_coefficients
 from .scales import LOSSES, loss_scale

@@ -1,6 +1,7 @@
-r"""The softmax as a matrix: :math:`Q = \mathrm{diag}(p) - p p^T`, its root, and averages of it over samples.
+r"""The softmax as a matrix Q, its root, and averages of it over samples.
 
-Cross-entropy puts :math:`Q(t) = R(t)^T R(t)` between the Jacobians of the logits f(t), C numbers per sample:
+Cross-entropy puts :math:`Q(t) = \mathrm{diag}(p) - p p^T = R(t)^T R(t)` between the Jacobians of the logits f(t),
+C numbers per sample:
 
 .. math:: F_{cross} = \frac1T \sum_t J(t)^T Q(t) J(t).
 """
@@ -19,7 +20,9 @@ __all__ = ["SoftmaxCoefficients", "SoftmaxRoot", "softmax", "softmax_coefficient
 
 
 def softmax(logits: Any) -> np.ndarray:
-    r"""Probabilities :math:`p_k = e^{f_k} / \sum_j e^{f_j}` over the last axis, without overflow.
+    r"""Probabilities of classes over the last axis, without overflow.
+
+    .. math:: p_k = e^{f_k} / \sum_j e^{f_j}
 
     Parameters
     ----------
@@ -28,6 +31,7 @@ def softmax(logits: Any) -> np.ndarray:
     Returns
     -------
     ndarray, shape (..., C)
+        Sums to 1 over the last axis.
 
     Examples
     --------
@@ -41,10 +45,10 @@ def softmax(logits: Any) -> np.ndarray:
 
 
 class SoftmaxRoot:
-    r"""The root :math:`R = \mathrm{diag}(\sqrt p) - \sqrt p\, p^T` of :math:`Q = R^T R`, sample by sample.
+    r"""The root R of :math:`Q = R^T R`, sample by sample.
 
-    The dual of :math:`F_{cross}`, with the same non-zero eigenvalues, is :math:`R J J^T R^T / T`: `transpose`
-    before the product with :math:`J J^T`, `apply` after it.
+    It is :math:`R = \mathrm{diag}(\sqrt p) - \sqrt p\, p^T`. The dual of :math:`F_{cross}`, with the same non-zero
+    eigenvalues, is :math:`R J J^T R^T / T`: `transpose` before the product with :math:`J J^T`, `apply` after it.
 
     Parameters
     ----------
@@ -77,19 +81,22 @@ class SoftmaxRoot:
         self._top = ..., np.arange(len(self.p)), self.p.argmax(axis=-1)  # where the likeliest class is
 
     def apply(self, v: np.ndarray) -> np.ndarray:
-        """R(t) v(t) for v (..., T, C)."""
+        """R(t) v(t) for v (..., T, C), of that shape."""
         v = v - v[self._top][..., None]  # R 1 = 0; no cancellation where one p is nearly 1
         return self._sqrt * (v - (self.p * v).sum(axis=-1, keepdims=True))
 
     def transpose(self, w: np.ndarray) -> np.ndarray:
-        """R(t)^T w(t) for w (..., T, C)."""
+        """R(t)^T w(t) for w (..., T, C), of that shape."""
         u = self._sqrt * w - self.p * (self._sqrt * w).sum(axis=-1, keepdims=True)
         u[self._top] = 0.0
         u[self._top] = -u.sum(axis=-1)  # 1^T R^T = 0, again without cancellation
         return u
 
     def columns(self, V: np.ndarray, transpose: bool = False) -> np.ndarray:
-        """R V, or R^T V, for columns V (C T, b) whose rows go output by output, as in the dual of a sampled network."""
+        """R V, or R^T V, for columns V (C T, b), of that shape.
+
+        Rows go output by output, as in the dual of a sampled network.
+        """
         product = self.transpose if transpose else self.apply
         by_sample = V.T.reshape(-1, *self.p.shape[::-1]).swapaxes(1, 2)
         return product(by_sample).swapaxes(1, 2).reshape(V.shape[::-1]).T
@@ -97,7 +104,7 @@ class SoftmaxRoot:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SoftmaxCoefficients(Result):
-    r"""Averages over samples of :math:`Q = \mathrm{diag}(p) - p p^T`, all between 0 and 1.
+    r"""Averages of :math:`Q = \mathrm{diag}(p) - p p^T` over samples, in [0, 1].
 
     Attributes
     ----------
@@ -122,7 +129,9 @@ class SoftmaxCoefficients(Result):
 
 
 def softmax_coefficients(logits: Any) -> SoftmaxCoefficients:
-    r"""The coefficients :math:`\beta_1, \dots, \beta_4` of the Fisher information of a softmax.
+    r"""The coefficients :math:`\beta_1, \dots, \beta_4` of a softmax.
+
+    They stand in the statistics of its Fisher information.
 
     Parameters
     ----------

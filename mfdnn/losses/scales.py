@@ -16,7 +16,9 @@ LOSSES = {
 
 
 def loss_scale(loss: str, n_outputs: int, n_samples: int) -> float:
-    """Factor s such that the curvature of `loss` is s F; for cross-entropy an upper bound.
+    """Factor s such that the curvature of `loss` is s F.
+
+    For cross-entropy it is at most that.
 
     Parameters
     ----------
@@ -24,6 +26,10 @@ def loss_scale(loss: str, n_outputs: int, n_samples: int) -> float:
         One of `LOSSES`.
     n_outputs, n_samples : int
         C and T.
+
+    Returns
+    -------
+    float
 
     Raises
     ------

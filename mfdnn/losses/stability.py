@@ -10,7 +10,7 @@ OPTIMISERS = {"gradient descent": (0.0, False), "heavy ball 0.9": (0.9, False), 
 
 
 def stability_limit(curvature: float, momentum: float = 0.0, nesterov: bool = False) -> float:
-    r"""Largest stable step on a quadratic of that largest `curvature`; inf where it is 0.
+    r"""Largest stable step on a quadratic of that largest `curvature`.
 
     In an eigendirection of curvature :math:`\lambda` the two-step map has the characteristic polynomial
     :math:`z^2 - (1 + b - \eta\lambda) z + b` (heavy ball) or
@@ -24,6 +24,12 @@ def stability_limit(curvature: float, momentum: float = 0.0, nesterov: bool = Fa
     momentum : float
         b, in [0, 1).
     nesterov : bool
+        Nesterov's momentum instead of the heavy ball.
+
+    Returns
+    -------
+    float
+        In units of 1/`curvature`; inf where that is 0.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The losses of the contract: their values, their slopes in the outputs, and the targets they take."""
+"""Values of the losses, their slopes in the outputs, and the targets they take."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ def loss_and_slope(loss: str, outputs: np.ndarray, targets: np.ndarray) -> tuple
 
     Returns
     -------
-    float, ndarray of the shape of `outputs`
+    float
+        E.
+    ndarray, shape (T, C)
+        Derivative of E by the outputs.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from mfdnn.training import loss_and_slope
+    >>> from mfdnn.losses import loss_and_slope
     >>> loss_and_slope("half_mse", np.array([[1.0], [3.0]]), np.zeros((2, 1)))
     (2.5, array([[0.5],
            [1.5]]))

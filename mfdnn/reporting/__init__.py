@@ -1,4 +1,4 @@
-"""The one-page answer for an architecture: phase, spectrum, safe learning rate, and their check by simulation."""
+"""One page for a network: phase, spectrum, safe learning rate, and simulation."""
 
 from .boundary import Boundary
 from .build import report

@@ -1,4 +1,4 @@
-"""Grids over widths, depths, activations, variances, learning rates and seeds, on any executor."""
+"""Grids over networks, data and learning rates, on any executor."""
 
 from .quantities import QUANTITIES
 from .result import Sweep

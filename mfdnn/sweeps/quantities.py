@@ -33,7 +33,9 @@ OPTIMISER = ("loss", "momentum", "nesterov", "weight_decay")
 
 
 class Cell:
-    """One combination of the values of a sweep; what it takes is computed when it is first needed.
+    """One combination of the values of a sweep.
+
+    What its quantities take is computed when it is first needed.
 
     Parameters
     ----------
@@ -52,14 +54,14 @@ class Cell:
 
     @cached_property
     def network(self) -> Network:
-        """Fully connected."""
+        """The fully connected network of this cell."""
         v = self.values
         widths = [v["inputs"], *[v["width"]] * (v["depth"] - 1), v["outputs"]]
         return mlp(widths, self.activation, **self._options("sigma_w2", "sigma_b2", "init", "weights"))
 
     @cached_property
     def fixed_point(self) -> FixedPoint:
-        """Of the variances of the last weight layer but one, which deep networks repeat."""
+        """That of the last weight layer but one, which deep networks repeat."""
         layer, _ = self.network.weight_layers[max(self.network.n_weight_layers - 2, 0)]
         return fixed_point(self.activation, layer.sigma_w2, layer.sigma_b2)
 
@@ -70,7 +72,7 @@ class Cell:
 
     @cached_property
     def fisher(self) -> FisherStatistics:
-        """At infinite width."""
+        """Fisher statistics at infinite width."""
         return fisher_statistics(self.wide)
 
     @cached_property
@@ -94,7 +96,7 @@ class Cell:
 
     @cached_property
     def spectrum(self) -> FisherSpectrum:
-        """Of the drawn network."""
+        """Fisher spectrum of the drawn network."""
         n_outputs = self.network.n_outputs
         whole = self.values["n_samples"] * n_outputs <= EXACT
         with np.errstate(over="ignore", invalid="ignore"):  # `fisher_spectrum` reports it in one sentence

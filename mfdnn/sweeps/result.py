@@ -20,7 +20,7 @@ SUFFIXES = (".csv", ".npz", ".nc")
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Sweep(Result):
-    """Quantities on a grid of settings.
+    """Quantities on a grid of settings, one cell for each combination.
 
     Attributes
     ----------
@@ -51,14 +51,20 @@ class Sweep(Result):
 
     @property
     def status(self) -> np.ndarray:
-        """Of every cell "ok", or why it failed: array of str, one dimension an axis."""
+        """Of every cell "ok", or why it failed: array of str of this `shape`."""
         status = np.full(self.shape, "ok", dtype=object)
         for place, why in self.failures.items():
             status[place] = why
         return status.astype(str)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The tidy table, one row a cell: settings, quantities, status."""
+        """The tidy table, one row a cell: settings, quantities, status.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (number of cells,)
+            The last axis runs fastest.
+        """
         n = math.prod(self.shape)
         grid = np.meshgrid(*map(np.asarray, self.axes.values()), indexing="ij")
         columns = {key: array.ravel() for key, array in zip(self.axes, grid, strict=True)}
@@ -67,7 +73,10 @@ class Sweep(Result):
         return columns | {"status": self.status.ravel()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Axes, fixed settings, and the tidy table as lists, in which cells that failed hold None."""
+        """Axes, fixed settings, number of failures, and the tidy table as lists.
+
+        Cells that failed hold None there.
+        """
         return {
             "axes": jsonable(self.axes),
             "fixed": jsonable(self.fixed),
@@ -76,7 +85,10 @@ class Sweep(Result):
         }
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one tidy file: csv (empty where a cell failed), npz (a column an array), or nc (`to_xarray`).
+        """Write one tidy file, of the format of its suffix.
+
+        csv (empty where a cell failed), npz (a column an array), or nc (`to_xarray`). An older file is replaced once
+        the new one is whole.
 
         Raises
         ------

@@ -133,7 +133,7 @@ def sweep(
 
 
 def workers_for(spec: Spec) -> int:
-    """One per core, fewer if as many of the largest drawn networks at once would not fit into memory."""
+    """One per core, fewer if as many of the largest networks would not fit."""
     if set(spec.quantities) <= set(AT_INFINITE_WIDTH):
         return n_cores()
     inputs, outputs, width, depth, n_samples = (

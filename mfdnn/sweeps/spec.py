@@ -1,4 +1,4 @@
-"""What a sweep runs over: keys with one value, a list or a range; every combination is a cell."""
+"""What a sweep runs over: keys with a value, a list or a range."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ _BYTES_A_VALUE = 200  # a number of Python, and its places in a tuple and a dict
 
 @dataclass(frozen=True)
 class Spec:
-    """A sweep, checked.
+    """A sweep, checked: every combination of the values of its keys is a cell.
 
     Attributes
     ----------
@@ -100,6 +100,7 @@ class Spec:
     fixed : dict of str to value
         All other keys.
     quantities : tuple of str
+        What is measured, names of `QUANTITIES`.
     activations : dict of str to Activation
         What the values of the key "activation" mean.
     """
@@ -111,7 +112,7 @@ class Spec:
 
     @classmethod
     def read(cls, source: Any) -> Spec:
-        """From a TOML file, a dictionary of the same form, or a Spec.
+        """A sweep from a TOML file, a dictionary of the same form, or a Spec.
 
         Raises
         ------
