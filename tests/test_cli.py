@@ -67,9 +67,10 @@ def test_learning_rate_with_confidence(capsys):
     code, out, err = run(capsys, *argv)
     rate = mfdnn.max_learning_rate(mfdnn.mlp([50, 100, 100, 2], "relu"), n_samples=30, confidence=0.9)
     assert (code, err) == (0, "")
-    assert (
-        f"{rate.value:.6g}  largest stable learning rate, gradient descent, for 90 % of the networks" in out
-    )
+    first, second, third = out.splitlines()[1:4]  # the number to use leads
+    assert first == f"{rate.safe:.6g}  safe for 95 % of the networks drawn at these widths, gradient descent"
+    assert second == f"{rate.value:.6g}  for 90 % of them"
+    assert third.startswith(f"{rate.typical:.6g}  largest stable learning rate at infinite width")
     assert rate.table() in out
     code, out, _ = run(capsys, *argv, "--json", "--loss", "cross_entropy")
     data = json.loads(out)
@@ -431,3 +432,15 @@ def test_compare_of_the_geometry(capsys):
     )
     quantities = {row["quantity"] for row in json.loads(out)["rows"]}
     assert {"feature_mean", "ntk_outlier_mean", "squared_fisher_rao_norm"} <= quantities
+
+
+def test_learning_rate_leads_with_the_safe_one(capsys):
+    _, out, _ = run(capsys, "learning-rate", *SMALL, "--init", "he")
+    lr = mfdnn.max_learning_rate(mfdnn.mlp([20, 24, 24, 2], "relu", init="he"), n_samples=12)
+    assert out.splitlines()[1].startswith(f"{lr.safe:.6g}  safe for 95 %") and lr.safe < lr.value
+    assert f"monotone below {lr.value:.4g} at infinite width" in out
+    _, out, _ = run(capsys, "learning-rate", *SMALL, "--init", "he", "--json")
+    assert list(json.loads(out))[:3] == ["network", "safe", "value"]
+    assert (json.loads(out)["safe"], json.loads(out)["value"]) == (lr.safe, lr.value)
+    _, out, _ = run(capsys, "learning-rate", *SMALL, "--norm", "batch_norm", "--momentum", "0.9")
+    assert out.splitlines()[1].startswith("no rate known to be safe for 95 %") and "stable below" in out

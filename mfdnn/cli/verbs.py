@@ -152,8 +152,8 @@ def _run_softmax(net: Any, found: Any) -> Output:
 
 
 def run_learning_rate(args: argparse.Namespace) -> Output:
-    """The largest stable one."""
-    from ..learning_rate import max_learning_rate
+    """The safe one, and the largest stable one at infinite width."""
+    from ..learning_rate import SAFE_SHARE, max_learning_rate
 
     net, data = network_and_data(args)
     lr = max_learning_rate(net, **data, **loss_options(args), confidence=args.confidence)
@@ -162,18 +162,26 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
         beyond = (
             f"may grow and recover (catapult) from there to about {lr.catapult_limit:.4g}; diverges above"
         )
-    lines = [
-        f"{net!r}, T = {lr.n_samples}",
-        f"{lr.value:.6g}  largest stable learning rate, {lr.optimiser}"
-        + ("" if lr.confidence is None else f", for {100 * lr.confidence:.6g} % of the networks drawn"),
+    share = f"{100 * SAFE_SHARE:g} % of the networks drawn at these widths"
+    lines = [f"{net!r}, T = {lr.n_samples}"]
+    if lr.safe is None:
+        lines += [f"no rate known to be safe for {share}: {lr.why_not_safe}"]
+    else:
+        lines += [f"{lr.safe:.6g}  safe for {share}, {lr.optimiser}"]
+    if lr.confidence is not None:
+        lines += [f"{lr.value:.6g}  for {100 * lr.confidence:.6g} % of them"]
+    lines += [
+        f"{lr.typical:.6g}  largest stable learning rate at infinite width, {lr.optimiser}",
         lr.convention,
-        f"monotone below {lr.value:.4g}; {beyond}",
+        f"{next(iter(lr.zones))} below {lr.value:.4g}{' at infinite width' if lr.confidence is None else ''}; {beyond}",
         "",
         lr.table(),
     ]
     if lr.caution:
         lines += ["", lr.caution]
-    return Output("\n".join(lines), {"network": repr(net), **lr.to_dict()})
+    if lr.safe_caution not in lr.caution:
+        lines += ["", f"Of the safe rate: {lr.safe_caution}"]
+    return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()})
 
 
 def run_compare(args: argparse.Namespace) -> Output:

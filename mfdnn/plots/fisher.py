@@ -105,7 +105,9 @@ def learning_rate_boundary(
     *,
     measured_label: str = "sampled networks",
     band: Any = None,
+    band_label: str = "limits of 90 % of networks, predicted",
     note: str | None = None,
+    zone: str = "monotone",
 ) -> Axes:
     r"""Learning-rate limit 2/lambda_max against width, theory and measured.
 
@@ -122,10 +124,14 @@ def learning_rate_boundary(
         What the line is the limit of, such as the loss and the optimiser.
     measured_label : str
     band : tuple (widths, low, high), optional
-        Limits between which nine networks in ten have theirs: 2 over quantiles of `mfdnn.outlier_distribution`, at
-        those of `widths` that it covers.
+        Limits between which single networks have theirs, at those of `widths` where they are known. Neither zone
+        reaches into it.
+    band_label : str
+        What the band is, by default of nine networks in ten: 2 over quantiles of `mfdnn.outlier_distribution`.
     note : str, optional
         An entry of the legend: why there is no band, or only a part of it.
+    zone : str
+        Name of the lower zone, the first of `LearningRate.zones`.
 
     Returns
     -------
@@ -169,8 +175,7 @@ def learning_rate_boundary(
     ax.fill_between(at, low, under, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
     ax.fill_between(at, over, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
     if known:
-        text = "limits of 90 % of networks, predicted"
-        ax.fill_between(at, under, over, color="0.8", lw=0, label=text).set_gid("band")
+        ax.fill_between(at, under, over, color="0.8", lw=0, label=band_label).set_gid("band")
     ax.plot(
         x,
         y,
@@ -191,7 +196,7 @@ def learning_rate_boundary(
         )
     if note is not None:
         ax.plot([], [], ls="none", label=note)
-    ax.text(0.04, 0.05, "monotone", transform=ax.transAxes, ha="left", va="bottom")
+    ax.text(0.04, 0.05, zone, transform=ax.transAxes, ha="left", va="bottom")
     ax.text(0.96, 0.95, "may grow:\ncatapult or divergence", transform=ax.transAxes, ha="right", va="top")
     ax.set(xlabel="width $M$", ylabel=r"learning rate $\eta$", xlim=(left, right), ylim=(low, high))
     width_ticks(ax, x)
