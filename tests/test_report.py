@@ -49,8 +49,41 @@ def test_boundary_has_the_band_of_single_networks_or_says_why_not(page):
     assert page.boundary.band_note == "no eigenvalue stands clear of the bulk"
     (panel,) = (ax for ax in page.figure().axes if ax.get_xlabel() == "width $M$")
     said = [text.get_text() for text in panel.get_legend().get_texts()]
-    assert "no band: no eigenvalue stands clear of the bulk" in said
+    assert "no prediction: no eigenvalue stands clear of the bulk" in said
     pyplot.close("all")
+
+
+@pytest.mark.parametrize(
+    ("net", "momentum", "zone"),
+    [
+        (mfdnn.mlp([60, 80, 80, 10], "relu", init="he"), 0.0, "monotone"),
+        (mfdnn.mlp([20, 40, 40, 2], "tanh", 1.5, 0.0), 0.0, "monotone"),  # without a law
+        (mfdnn.mlp([60, 80, 80, 1], "tanh", 1.8, 0.1), 0.9, "stable"),  # of the wider networks only
+    ],
+)
+def test_no_rate_above_the_limit_of_a_sampled_network_is_called_monotone(net, momentum, zone):
+    page = mfdnn.report(net, n_samples=20, n_networks=3, rng=0, momentum=momentum)
+    figure, b = page.figure(), page.boundary
+    (panel,) = (ax for ax in figure.axes if ax.get_xlabel() == "width $M$")
+    zones = {drawn.get_gid(): drawn.get_paths()[0] for drawn in panel.collections if drawn.get_gid()}
+    assert panel.texts[0].get_text() == zone
+    low, high = b.spread
+    known = len(b.widths) - b.band.shape[1]
+    for i, width in enumerate(b.widths):
+        assert zones["monotone"].contains_point((width, 0.99 * low[i]))
+        assert not zones["monotone"].contains_point((width, 1.001 * low[i]))
+        assert zones["may grow"].contains_point((width, 1.01 * high[i]))
+        ends = [(b.lowest[i], b.highest[i])] if i < len(b.measured) else []
+        ends += [tuple(b.band[:, i - known])] if i >= known else []
+        if ends:
+            assert (low[i], high[i]) == (min(end[0] for end in ends), max(end[1] for end in ends))
+        else:
+            assert low[i] / b.predicted[i] == pytest.approx(b.lowest[-1] / b.predicted[len(b.measured) - 1])
+    (star,) = (line for line in panel.lines if line.get_marker() == "*")
+    assert star.get_ydata()[0] == page.safe_rate
+    assert panel.get_legend().get_texts()[0].get_text().startswith(f"{page.safe_rate:.4g}, safe for ")
+    assert f"learning rate below {page.safe_rate:.4g}, safe for" in figure.get_suptitle()
+    pyplot.close(figure)
 
 
 def test_page_says_what_a_user_asks(page):
@@ -151,12 +184,19 @@ def test_page_names_a_rate_for_most_networks_where_their_law_is_known():
     page = mfdnn.report(net, n_samples=20, n_networks=2, rng=0)
     rate = mfdnn.max_learning_rate(net, n_samples=20, confidence=0.95)
     assert page.confident.value == rate.value < page.learning_rate.value
-    assert f"below {rate.value:.4g} for 95% of the networks drawn" in str(page)
+    lines = [line.split() for line in str(page).splitlines() if "Learning rate" in line or "infinite width:" in line]
+    assert lines[0][:4] == ["Learning", "rate", "below", f"{rate.value:.4g}"]  # the number to use leads
+    assert lines[1][:3] == ["infinite", "width:", f"{page.learning_rate.value:.4g}"]
+    assert "safe for 95 % of the networks drawn at these widths" in str(page)
     assert "95 % of draws" in str(page)
+    assert page.safe_rate == rate.value and list(page.to_dict())[:2] == ["safe_rate", "safe_for"]
     assert page.to_dict()["confident"]["lambda_quantile"] == rate.lambda_quantile
     centred = mfdnn.mlp([20, 60, 60, 2], "tanh", sigma_w2=1.5, sigma_b2=0.0)
     page = mfdnn.report(centred, n_samples=20, n_networks=2, rng=0)
     assert page.confident is None and page.to_dict()["confident"] is None
+    worst = 2 / page.ensemble.values["lambda_max"].max()
+    assert page.safe_rate == page.to_dict()["safe_rate"] == worst < page.learning_rate.value
+    assert f"Learning rate below {worst:.4g} for gradient descent on half_mse, safe for all 2 sampled" in flat(page)
     assert "no rate for a share of the networks drawn: no eigenvalue stands clear of the bulk" in flat(page)
 
 
@@ -179,7 +219,7 @@ def test_exact_order_parameters_have_no_scatter():
     page = mfdnn.report(
         mfdnn.Network(10, [*plain.layers, mfdnn.MeanSubtraction()]), n_samples=60, n_networks=3, rng=0
     )
-    last = str(page).split("Fisher information")[0].rstrip().splitlines()[-1]
+    last = str(page).split("  3 networks:")[0].rstrip().splitlines()[-1]
     assert last.endswith("(0)") and "e-1" not in last
 
 
@@ -266,6 +306,14 @@ def test_page_shows_what_this_width_is_predicted_to_have(page):
     row = page.comparison.row("second_moment")
     line = next(line for line in str(page).splitlines() if line.startswith("  second moment"))
     assert line.split()[2:4] == [f"{row.theory:.5g}", f"{row.predicted:.5g}"]
+
+
+def test_page_shows_deviations_in_sigma_and_what_few_networks_are_worth(page):
+    last = [row for row in str(page).splitlines() if row.startswith("  3  ")][0].split()
+    assert last[4] == f"{page.comparison.row('q[3]').deviation:+.1f}"
+    said = "4 networks: deviations are by Student's t, three sigma being 9.22 standard errors; skewed numbers"
+    assert said in flat(page)
+    assert "Student" not in str(mfdnn.report(small(), n_samples=5, n_networks=8, rng=0))
 
 
 def test_own_inputs_are_described_and_used():

@@ -10,7 +10,15 @@ from .._support.results import Result
 from .._support.validation import one_of
 from ..network import Network
 
-__all__ = ["Comparison", "Row", "few_networks", "normal_deviation", "three_sigma", "three_sigma_of_law"]
+__all__ = [
+    "Comparison",
+    "Row",
+    "aligned",
+    "few_networks",
+    "normal_deviation",
+    "three_sigma",
+    "three_sigma_of_law",
+]
 
 THREE_SIGMA = 0.0013498980316300945  # probability beyond, on one side
 ENOUGH = 8  # networks from which three sigma are less than five standard errors, and skewness matters less
@@ -45,9 +53,9 @@ def few_networks(n_networks: int) -> str:
     if n_networks >= ENOUGH:
         return ""
     return (
-        f"{n_networks} networks: deviations are by Student's t, three sigma being {three_sigma(n_networks):.3g} standard "
-        "errors; skewed numbers, as products at two inputs behind batch norm or of few outputs, may still look like "
-        f"contradictions, or hide them: draw {ENOUGH} or more"
+        f"{n_networks} networks: deviations are by Student's t, three sigma being {three_sigma(n_networks):.3g} "
+        "standard errors; skewed numbers, as products at two inputs behind batch norm or of few outputs, may still "
+        f"look like contradictions, or hide them: draw {ENOUGH} or more"
     )
 
 
@@ -59,6 +67,12 @@ def three_sigma_of_law(spread: float, n_networks: int) -> float:
     """
     step = spread / np.sqrt(n_networks)
     return float(3 + 4 * step + 2.25 * step**2)
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of a table: its first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +162,12 @@ class Comparison(Result):
         return f"Comparison({good}{rest}, {self.n_networks} networks, T={self.n_samples}{softmax})"
 
     def __str__(self) -> str:
-        head = ("quantity", "theory", "this width", "simulation", "error", "deviation", "allowance", "agrees")
-        table: list[tuple[str, ...]] = [head]
+        head = ["quantity", "theory", "this width", "simulation", "error", "deviation", "allowance", "agrees"]
+        table = [head]
         for row in self.rows:
             known = row.predicted_error is not None
             table.append(
-                (
+                [
                     row.quantity,
                     # A theory of 1e-33 is a zero that went through an integral.
                     f"{row.theory if abs(row.theory) > 1e-15 else 0.0:.5g}",
@@ -163,15 +177,11 @@ class Comparison(Result):
                     f"{row.deviation:+.1f}",
                     f"{row.allowance:.2g}",
                     {True: "yes", False: "NO", None: "no claim"}[row.agrees],
-                )
+                ]
             )
         if not any(row.predicted is not None for row in self.rows):
             table = [cells[:2] + cells[3:] for cells in table]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join([name.ljust(widths[0]), *(x.rjust(w) for x, w in zip(rest, widths[1:], strict=True))])
-            for name, *rest in table
-        ]
+        lines = aligned(table)
         if any(row.predicted_error is not None for row in self.rows):
             lines.append("* predicted by the law of the outliers over networks")
         notes: dict[str, list[str]] = {}

@@ -25,25 +25,54 @@ NARROWEST = 8  # units of a layer: with fewer no theory of wide networks is of i
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Boundary(Result):
-    """Learning-rate limit against width: mean hidden widths, predicted, measured mean and its standard error.
+    """Largest stable learning rate against the width: theory and sampled networks.
 
-    `measured` and `standard_error` belong to the first ``len(measured)`` widths; wider networks are not sampled.
-    `band` (2, n), predicted limits that 95 % and 5 % of the networks exceed, belongs to the last n widths;
-    `band_note` says why the others have none, if any.
+    Attributes
+    ----------
+    widths : ndarray, shape (n,)
+        Mean hidden widths, ascending: the network's own, and multiples of it.
+    predicted : ndarray, shape (n,)
+        The limit at infinite width.
+    measured, standard_error : ndarray, shape (m,)
+        Mean limit of sampled networks and its standard error, at the first m widths; wider ones are not sampled.
+    lowest, highest : ndarray, shape (m,)
+        The smallest and the largest limit of these networks.
+    band : ndarray, shape (2, k)
+        Predicted limits that 95 % and 5 % of the networks exceed, at the last k widths.
+    band_note : str
+        Why the others have none, if any.
     """
 
     widths: np.ndarray
     predicted: np.ndarray
     measured: np.ndarray
     standard_error: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
     band: np.ndarray
     band_note: str
 
+    @property
+    def spread(self) -> np.ndarray:
+        """Between what limits single networks have theirs, (2, n).
+
+        The ends of `band` and the sampled networks, whichever lie further out; at widths with neither the last sampled
+        ones, in proportion to `predicted`.
+        """
+        m, n = len(self.measured), len(self.widths)
+        last = np.minimum(np.arange(n), m - 1)
+        low, high = np.array([self.lowest, self.highest])[:, last] * self.predicted / self.predicted[last]
+        known = np.arange(n - self.band.shape[1], n)
+        for end, limits, further in ((low, self.band[0], np.minimum), (high, self.band[1], np.maximum)):
+            end[known] = np.where(known < m, further(end[known], limits), limits)
+        return np.array([low, high])
+
 
 def boundary(wide: MeanField, lr: LearningRate, children: list, ens: Ensemble, run: dict) -> Boundary:
-    """The limits of a network with its hidden widths scaled; `ens` are samples of the network itself."""
+    """The limits of a network with its hidden widths scaled; `ens` are samples of it."""
     net, data, n_networks = wide.network, wide.data, min(ens.n_networks, NETWORKS_PER_WIDTH)
-    widths, predicted, measured, errors = [], [], [], []
+    widths, predicted = [], []
+    sampled: list[np.ndarray] = []
     bands: list[tuple[float, float]] = []
     note = ""
     weighted = [layer for layer in net.layers if layer.total_weight_layers]
@@ -55,12 +84,10 @@ def boundary(wide: MeanField, lr: LearningRate, children: list, ens: Ensemble, r
         if not hidden or (factor * min(hidden) < NARROWEST and factor != 1):
             continue
         other = wide if factor == 1 else MeanField(scale_widths(net, factor), **data)
-        scaled = other.network
         limit = _rate(lr, float(fisher_statistics(other).largest))
         if np.isinf(limit):  # nothing is learnt
             continue
-        hidden = scaled.widths[1:-1]
-        widths.append(float(np.mean(hidden)))
+        widths.append(float(np.mean(other.network.widths[1:-1])))
         predicted.append(limit)
         between, reason = outlier_band(other)
         if between is None:  # wider ones may still have an outlier
@@ -68,14 +95,22 @@ def boundary(wide: MeanField, lr: LearningRate, children: list, ens: Ensemble, r
         else:
             bands.append((_rate(lr, between[1]), _rate(lr, between[0])))
         if factor <= MEASURED_UP_TO:
-            sampled = (
-                ens if factor == 1 else ensemble(scaled, n_networks=n_networks, rng=child, **data, **run)
+            drawn = (
+                ens
+                if factor == 1
+                else ensemble(other.network, n_networks=n_networks, rng=child, **data, **run)
             )
-            rates = sampled_rates(lr, sampled)
-            measured.append(np.mean(rates))
-            errors.append(np.std(rates, ddof=1) / np.sqrt(len(rates)))
-    band = np.array(bands).reshape(-1, 2).T
-    return Boundary(np.array(widths), np.array(predicted), np.array(measured), np.array(errors), band, note)
+            sampled.append(sampled_rates(lr, drawn))
+    return Boundary(
+        widths=np.array(widths),
+        predicted=np.array(predicted),
+        measured=np.array([np.mean(rates) for rates in sampled]),
+        standard_error=np.array([np.std(rates, ddof=1) / np.sqrt(len(rates)) for rates in sampled]),
+        lowest=np.array([rates.min() for rates in sampled]),
+        highest=np.array([rates.max() for rates in sampled]),
+        band=np.array(bands).reshape(-1, 2).T,
+        band_note=note,
+    )
 
 
 def sampled_rates(lr: LearningRate, ens: Ensemble) -> np.ndarray:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._support.errors import NoTheory, OutOfRange
 from .._support.validation import positive_integer
 from ..comparison import compare
 from ..ensembles import Ensemble, ensemble
 from ..fisher import fisher_statistics
-from ..learning_rate import LearningRate, max_learning_rate
+from ..learning_rate import SAFE_SHARE, max_learning_rate
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.inputs import n_relabelling
 from ..network import Network
@@ -24,7 +23,6 @@ from .result import HiddenLayer, Report
 
 __all__ = ["report"]
 
-CONFIDENCE = 0.95  # share of the networks drawn for which the page names a rate
 WHOLE_SPECTRA = 3000  # T C up to which all eigenvalues are computed for the histogram (2 s a network)
 
 
@@ -50,16 +48,16 @@ def report(
     Parameters
     ----------
     net : Network or MeanField
-    n_samples, q0, c0, inputs
+    n_samples, q0, c0, inputs : optional
         Number of inputs (default 100) and their statistics (1 and 0), or the inputs themselves, (T, M_0), as in
         `fisher_statistics`.
     n_networks : int
         Sampled networks for the check (at least 2, for standard errors).
-    loss, momentum, nesterov, weight_decay
+    loss, momentum, nesterov, weight_decay : str, float, bool, float
         As in `max_learning_rate`.
-    rng
+    rng : int, numpy.random.Generator, ... , optional
         Seed of the sampled networks.
-    executor, progress, dtype
+    executor, progress, dtype : optional
         As in `ensemble`.
 
     Returns
@@ -74,8 +72,8 @@ def report(
 
     Notes
     -----
-    Where the law of the largest eigenvalue is known the page also names the rate that is below the limit of 95 % of the
-    networks drawn.
+    The learning rate that leads the page is below the limit of 95 % of the networks drawn, where the law of the largest
+    eigenvalue is known, and elsewhere below those of all sampled networks; that of infinite width stands behind it.
 
     Theory takes milliseconds; the sampled networks take the time: about a minute for the defaults at width 1000.
 
@@ -89,12 +87,8 @@ def report(
     """
     positive_integer("n_networks", n_networks, minimum=2)
     children = np.random.default_rng(rng).spawn(1 + len(WIDTH_FACTORS))
-    limits: dict[str, Any] = {
-        "loss": loss,
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "weight_decay": weight_decay,
-    }
+    limits: dict[str, Any] = {"loss": loss, "momentum": momentum}
+    limits |= {"nesterov": nesterov, "weight_decay": weight_decay}
     if not isinstance(net, MeanField) and inputs is None and n_samples is None:
         n_samples = 100
     wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
@@ -117,7 +111,7 @@ def report(
     if lr.lambda_max_softmax is not None:  # of the same networks
         again = ensemble(net, n_networks=n_networks, rng=same, output="softmax", **data, **run)
         classes = compare(wide, ensemble=again)
-    confident, why_not = _confident(wide, limits)
+    confident = None if lr.safe is None else max_learning_rate(wide, **limits, confidence=SAFE_SHARE)
     op = fim.order_parameters
     return Report(
         network=net,
@@ -127,25 +121,18 @@ def report(
         fisher=fim,
         learning_rate=lr,
         confident=confident,
-        why_not_confident=why_not,
+        why_not_confident=lr.why_not_safe,
         comparison=table,
         softmax=classes,
         ensemble=ens,
         boundary=boundary(wide, lr, children[1:], ens, run),
-        warnings=tuple(cautions(net, fp, op, fim, lr, table, ens, confident is not None)),
+        warnings=tuple(cautions(net, fp, op, fim, lr, table, ens)),
         inputs=_describe_inputs(ens),
     )
 
 
-def _confident(wide: MeanField, limits: dict[str, Any]) -> tuple[LearningRate | None, str]:
-    try:
-        return max_learning_rate(wide, **limits, confidence=CONFIDENCE), ""
-    except (NoTheory, OutOfRange) as error:
-        return None, str(error)
-
-
 def hidden_layer(net: Network) -> HiddenLayer | None:
-    """What the phase of a network is that of; None for networks without a single one."""
+    """What the phase of a network is that of; None if there is no single one."""
     last = max(i for i, layer in enumerate(net.layers) if layer.total_weight_layers)
     # What stands behind the outputs does not repeat with depth; flattening the inputs changes nothing.
     layers: tuple[Any, ...] = net.layers[n_relabelling(net) : last + 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..comparison import Comparison
+from ..comparison.table import few_networks
 from ..ensembles import Ensemble
 from ..fisher import FisherStatistics
 from ..learning_rate import LearningRate
@@ -23,7 +24,6 @@ def cautions(
     lr: LearningRate,
     table: Comparison,
     ens: Ensemble,
-    confident: bool,
 ) -> list[str]:
     """One sentence for everything out of the ordinary."""
     found = []
@@ -33,13 +33,10 @@ def cautions(
     scale = ""
     if fp is not None and 0 < abs(fp.xi_grad) < depth:
         scale = f": depth {depth} is {depth / abs(fp.xi_grad):.2g} times |xi_grad| = {abs(fp.xi_grad):.3g}"
-    if gain < 0.01:
+    if not 0.01 <= gain <= 100:
         found.append(
-            f"gradients vanish{scale}; squared errors reach the first layer {gain:.2g} times their size at the output"
-        )
-    elif gain > 100:
-        found.append(
-            f"gradients explode{scale}; squared errors reach the first layer {gain:.2g} times their size at the output"
+            f"gradients {'vanish' if gain < 1 else 'explode'}{scale}; squared errors reach the first layer {gain:.2g} "
+            "times their size at the output"
         )
     forward = op.averaged("q")
     growth = forward[-1] / forward[0] if forward[0] > 0 else 1.0
@@ -66,14 +63,15 @@ def cautions(
     if top > 1.05 * fim.largest > 0:  # where theory has no gradients, what a network has is rounding
         why = f"the {fim.n_outliers} outliers split" if fim.n_outliers > 1 else "finite width raises it"
         found.append(
-            f"the largest eigenvalue of the sampled networks is {top / fim.largest - 1:.0%} above theory ({why}): "
-            f"take the smaller rate, of {'95 % of draws' if confident else 'sampled networks'}"
+            f"the largest eigenvalue of the sampled networks is {top / fim.largest - 1:.0%} above infinite width "
+            f"({why}), whose learning rate is too large for them: take the safe one"
         )
     missed = [row.quantity for row in table.rows if row.agrees is False]
     if missed:
         found.append(
             "theory and simulation differ by more than the stated finite-width corrections in "
             + ", ".join(missed)
+            + ("; with so few networks, draw more before you believe it" if few_networks(ens.n_networks) else "")
         )
     if lr.loss == "cross_entropy":
         found.append(

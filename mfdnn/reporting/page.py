@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from itertools import pairwise
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..comparison.table import aligned, few_networks
 from ..phase import STATUS
 from ..phase.batch_norm import batch_norm_fixed_point
 from .boundary import sampled_rates
@@ -59,33 +60,42 @@ def page(r: Any) -> list[str]:
         if fp.status != "ok":
             lines.append(_entry("", STATUS[fp.status]))
     n_networks = r.ensemble.n_networks
-    lines += ["", f"Order parameters by layer: theory | simulation of {n_networks} networks (standard error)"]
-    lines += _layer_table(r)
-    lines += ["", *_fisher_table("Fisher information", r.comparison, fim.n_outliers)]
+    lines += [
+        "",
+        f"Order parameters by layer: theory | simulation of {n_networks} networks (standard error), deviation in sigma",
+        *_layer_table(r),
+        *wrap(few_networks(n_networks), 100, initial_indent="  ", subsequent_indent="    "),
+        "",         *_fisher_table("Fisher information", r.comparison, fim.n_outliers),
+    ]
     if r.softmax is not None:
         lines += ["", *_fisher_table("That of class probabilities, F_cross", r.softmax, fim.n_outputs - 1)]
-    lines += [
-        "",
-        f"Learning rate  below {lr.value:.4g} for {lr.optimiser} on {lr.loss}",
-        *textwrap.wrap(f"({lr.convention})", 100, initial_indent=" " * 15, subsequent_indent=" " * 15),
-    ]
-    rates = sampled_rates(lr, r.ensemble)
-    lines += [
-        *_confident(r),
-        " " * 15
-        + f"sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {n_networks}",
-        "",
-    ]
+    lines += ["", *_rates(r), ""]
     lines += ["  " + line for line in (r.confident or lr).table().splitlines()]
     if r.warnings:
         lines += ["", "Warnings"]
         for text in r.warnings:
-            lines += textwrap.wrap(text, 100, initial_indent="  * ", subsequent_indent="    ")
+            lines += wrap(text, 100, initial_indent="  * ", subsequent_indent="    ")
+    return lines
+
+
+def _rates(r: Any) -> list[str]:
+    """The learning rate to use, then those that it is taken from."""
+    lr, rates = r.learning_rate, sampled_rates(r.learning_rate, r.ensemble)
+    said = [f"infinite width: {lr.value:.4g} ({lr.convention})"]
+    said += [f"sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {rates.size}"]
+    if r.confident is None:
+        why = r.why_not_confident.partition("; ")[0].removesuffix(".")
+        said.append(f"no rate for a share of the networks drawn: {why}")
+    elif lr.safe_caution not in lr.caution:  # which is among the warnings
+        said.append(f"of the safe rate: {lr.safe_caution}")
+    lines = [_entry("Learning rate", f"below {r.safe_rate:.4g} for {lr.optimiser} on {lr.loss}, safe for {r.safe_for}")]
+    for text in said:
+        lines += wrap(text, 115, initial_indent=" " * 15, subsequent_indent=" " * 17)
     return lines
 
 
 def _batch_norm_growth(net: Network) -> list[str]:
-    """How fast gradients explode where batch norm stands before every hidden activation, all of them alike."""
+    """How fast gradients explode with the same batch norm before every activation."""
     layers: tuple[Any, ...] = net.layers
     pairs = list(pairwise(layers))
     norms = {
@@ -100,23 +110,9 @@ def _batch_norm_growth(net: Network) -> list[str]:
     return [_entry("", f"batch norm: squared gradients grow {growth:.4g}-fold a layer, on large batches")]
 
 
-def _confident(r: Any) -> list[str]:
-    """The rate that is safe for most networks, or why there is none."""
-    if r.confident is None:
-        why = r.why_not_confident.partition("; ")[0].removesuffix(".")
-        text = f"no rate for a share of the networks drawn: {why}"
-        return textwrap.wrap(text, 100, initial_indent=" " * 15, subsequent_indent=" " * 15)
-    share = f"{r.confident.confidence:.0%}"
-    text = f"below {r.confident.value:.4g} for {share} of the networks drawn at these widths"
-    more = r.confident.caution.removeprefix(r.learning_rate.caution).strip()
-    return textwrap.wrap(
-        text + (f" ({more})" if more else ""), 100, initial_indent=" " * 15, subsequent_indent=" " * 15
-    )
-
-
 def _fisher_table(title: str, table: Comparison, n_outliers: int) -> list[str]:
-    """Eigenvalue statistics: theory of infinite width and, where there is a law, of this one; simulation."""
-    rows = [["", "theory", "this width", "simulation", "", "difference"]]
+    """Eigenvalue statistics: infinite width, this one where a law says, simulation."""
+    rows = [["", "theory", "this width", "simulation", "", "sigma", "difference"]]
     for name, label in (
         ("mean", "mean eigenvalue"),
         ("second_moment", "second moment"),
@@ -135,6 +131,7 @@ def _fisher_table(title: str, table: Comparison, n_outliers: int) -> list[str]:
                 "" if row.predicted is None else f"{row.predicted:.5g}",
                 f"{row.simulation:.5g}",
                 f"({row.standard_error:.2g})",
+                f"{row.deviation:+.1f}",
                 difference + (" no claim" if row.agrees is None else ""),
             ]
         )
@@ -142,10 +139,10 @@ def _fisher_table(title: str, table: Comparison, n_outliers: int) -> list[str]:
     if not known:
         rows = [[*row[:2], *row[3:]] for row in rows]
     head = "infinite width | this width | simulation" if known else "theory | simulation"
-    lines = [f"{title}: {head} (standard error)", *_align(rows, "  ")]
+    lines = [f"{title}: {head} (standard error), deviation in sigma", *_indented(rows)]
     notes = dict.fromkeys(row.note for row in table.rows[:4] if row.agrees is None)
     for note in filter(None, notes):
-        lines += textwrap.wrap(f"no claim: {note}", 100, initial_indent="  ", subsequent_indent="    ")
+        lines += wrap(f"no claim: {note}", 100, initial_indent="  ", subsequent_indent="    ")
     return lines
 
 
@@ -158,7 +155,7 @@ def _layer_table(r: Any) -> list[str]:
     names = [
         name for name in ("q", "q_st", "q_tilde", "q_tilde_st") if name in ens.mean
     ]  # one input has no pairs
-    rows = [["layer", *(cell for name in names for cell in (name, "simulated", ""))]]
+    rows = [["layer", *(cell for name in names for cell in (name, "sampled", ""))]]
     depth = r.network.n_weight_layers
     shown = (
         range(depth)
@@ -166,19 +163,17 @@ def _layer_table(r: Any) -> list[str]:
         else [*range(4), *np.unique(np.linspace(4, depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
     )
     theory = {name: op.averaged(name) for name in names}
+    deviations = {row.quantity: row.deviation for row in r.comparison.rows}
     for layer in shown:
         cells = [str(layer + 1)]
         for name in names:
             mean, error = ens.mean[name][layer], ens.standard_error[name][layer]
             error = error if error > ROUNDING * abs(mean) else 0.0
-            cells += [f"{theory[name][layer]:.4g}", f"{mean:.4g}", f"({error:.1g})"]
+            deviation = f" {deviations[f'{name}[{layer + 1}]']:+.1f}" if error else ""
+            cells += [f"{theory[name][layer]:.4g}", f"{mean:.4g}", f"({error:.1g}){deviation}"]
         rows.append(cells)
-    return _align(rows, "  ")
+    return _indented(rows)
 
 
-def _align(rows: list[list[str]], indent: str) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        (indent + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])).rstrip()
-        for row in rows
-    ]
+def _indented(rows: list[list[str]]) -> list[str]:
+    return ["  " + line.rstrip() for line in aligned(rows)]

@@ -32,7 +32,12 @@ def picture(r: Any) -> Figure:
     plots.order_parameters(r.order_parameters, ax=axes[0, 1], ensemble=r.ensemble)
     _spectrum_panel(r, axes[1, 0])
     _boundary_panel(r, axes[1, 1])
-    figure.suptitle(repr(r.network)[8:-1], fontsize="medium")
+    lr = r.learning_rate
+    figure.suptitle(
+        f"{repr(r.network)[8:-1]}\nlearning rate below {r.safe_rate:.4g}, safe for {r.safe_for} "
+        f"({lr.value:.4g} at infinite width)",
+        fontsize="medium",
+    )
     return figure
 
 
@@ -65,24 +70,41 @@ def _spectrum_panel(r: Any, ax: Axes) -> None:
 
 
 def _boundary_panel(r: Any, ax: Axes) -> None:
-    b = r.boundary
+    b, lr = r.boundary, r.learning_rate
     if not b.widths.size:
-        why = "no hidden layer to widen" if np.isfinite(r.learning_rate.value) else "nothing is learnt"
-        _say(ax, f"{why}\n{r.learning_rate!r}")
+        why = "no hidden layer to widen" if np.isfinite(lr.value) else "nothing is learnt"
+        _say(ax, f"{why}\n{lr!r}")
         return
-    measured, known = slice(0, len(b.measured)), len(b.band[0])
+    sampled, known = len(b.measured), b.band.shape[1]
+    networks = "sampled networks" + (", and of 90 %, predicted" if known else "")
+    if not known and sampled < len(b.widths):
+        networks += "; wider ones in proportion"
     where = " at smaller widths: " if known else ": "
-    note = textwrap.fill(f"no band{where}{b.band_note}", NOTE)
+    note = textwrap.fill(f"no prediction{where}{b.band_note}", NOTE)
+    own = r.network.widths[1:-1]
+    ax.plot(
+        np.mean(own),
+        r.safe_rate,
+        "*",
+        ms=14,
+        color="white",
+        mec=COLOURS["black"],
+        zorder=4,
+        label=f"{r.safe_rate:.4g}, safe for {r.safe_for}",
+    )
     plots.learning_rate_boundary(
         b.widths,
         b.predicted,
-        (b.widths[measured], b.measured),
+        (b.widths[:sampled], b.measured),
         b.standard_error,
         ax=ax,
-        label=f"{r.learning_rate.optimiser}, {r.learning_rate.loss}"
-        + (", any softmax" if r.learning_rate.loss == "cross_entropy" else ""),
-        band=(b.widths[len(b.widths) - known :], *b.band) if known else None,
+        label=f"infinite width, {lr.optimiser}, {lr.loss}"
+        + (", any softmax" if lr.loss == "cross_entropy" else ""),
+        measured_label="sampled networks, means",
+        band=(b.widths, *b.spread),
+        band_label=f"limits of {networks}",
         note=note if b.band_note else None,
+        zone=next(iter(lr.zones)),
     )
 
 

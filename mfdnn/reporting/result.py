@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .._support.results import Result
+from .._support.results import Result, jsonable
 from ..activations import Activation
 from ..comparison import Comparison
 from ..ensembles import Ensemble
 from ..fisher import FisherStatistics
-from ..learning_rate import LearningRate
+from ..learning_rate import SAFE_SHARE, LearningRate
 from ..mean_field.moments import OrderParameters
 from ..network import Network
 from ..phase import FixedPoint
-from .boundary import Boundary
+from .boundary import Boundary, sampled_rates
 
 __all__ = ["HiddenLayer", "Report"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class HiddenLayer(Result):
-    """What decides the phase of a plain network: its activation and the variances of the next weights.
+    """What decides the phase of a plain network: activation, then variances.
 
-    `uniform` says whether all hidden layers share them; if not, this is the most frequent combination.
+    Attributes
+    ----------
+    activation : Activation
+    sigma_w2, sigma_b2 : float
+        Variances of the weights behind it, times their fan-in, and of the biases.
+    uniform : bool
+        Whether all hidden layers share them; if not, this is the most frequent combination.
     """
 
     activation: Activation
@@ -42,12 +48,15 @@ class Report(Result):
     Attributes
     ----------
     network : Network
+        What is reported.
     hidden : HiddenLayer or None
         Activation and variances whose phase is reported; None for residual networks and without hidden layers.
     fixed_point : FixedPoint or None
+        Theirs, reached from the variance of the first layer; None without them, and for zero inputs.
     order_parameters : OrderParameters
     fisher : FisherStatistics
     learning_rate : LearningRate
+        The limit at infinite width, in the loss and optimiser of the report.
     confident : LearningRate or None
         The same with confidence 0.95; None where the law of the largest eigenvalue is not known.
     why_not_confident : str
@@ -63,6 +72,8 @@ class Report(Result):
         2/lambda_max, in the loss and optimiser of `learning_rate`, against width.
     warnings : tuple of str
         What a user should know before training.
+    inputs : str
+        What the inputs are, in words.
     """
 
     network: Network
@@ -90,29 +101,32 @@ class Report(Result):
         return "\n".join(page(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python; order parameters and simulations as in `comparison`."""
-        fields = [
-            "hidden",
-            "fixed_point",
-            "fisher",
-            "learning_rate",
-            "confident",
-            "comparison",
-            "softmax",
-            "boundary",
-        ]
-        parts = {name: getattr(self, name) and getattr(self, name).to_dict() for name in fields}
-        return {
-            "network": repr(self.network),
-            "inputs": self.inputs,
-            **parts,
-            "why_not_confident": self.why_not_confident,
-            "warnings": list(self.warnings),
-        }
+        """The report as plain Python, the safe rate first.
+
+        Order parameters and simulations are as in `comparison`.
+        """
+        derived = {"safe_rate": self.safe_rate, "safe_for": self.safe_for}
+        names = [field.name for field in fields(self) if field.name not in ("order_parameters", "ensemble")]
+        return derived | {name: jsonable(getattr(self, name)) for name in names}
+
+    @property
+    def safe_rate(self) -> float:
+        """The learning rate to use: below the limit of 95 % of the networks drawn.
+
+        Where the law of the largest eigenvalue is not known, below the limits of all networks of `ensemble`.
+        """
+        return float(self.confident or sampled_rates(self.learning_rate, self.ensemble).min())
+
+    @property
+    def safe_for(self) -> str:
+        """Of which networks `safe_rate` is below the limits, in words."""
+        if self.confident is None:
+            return f"all {self.ensemble.n_networks} sampled networks"
+        return f"{100 * SAFE_SHARE:g} % of the networks drawn at these widths"
 
     @property
     def why_no_phase(self) -> str:
-        """What stands against a phase of its own, in a few words; empty where `hidden` has one."""
+        """Why there is no phase of its own, in a few words; empty where there is one."""
         if self.hidden is not None:
             return "" if self.fixed_point is not None else "zero inputs"
         if self.network.kinds:
@@ -120,7 +134,14 @@ class Report(Result):
         return "weights are not fully connected" if self.network.activations else "no activation"
 
     def figure(self) -> Any:
-        """Four panels: phase diagram, order parameters over depth, spectrum, learning rate against width."""
+        """The picture: phase, order parameters over depth, spectrum, learning rates.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Four panels: the phase diagram, or else correlations over depth; order parameters over depth, theory and
+            simulation; the sampled eigenvalues with those predicted; limits of the learning rate against the width.
+        """
         from .picture import picture
 
         return picture(self)
