@@ -313,6 +313,9 @@ def test_where_no_rate_is_safe_the_reason_is_said():
 def test_the_safe_rate_carries_the_caution_of_the_law():
     lr = max_learning_rate(mlp([60, 60, 60, 60, 60, 1], "relu", 2.0, 0.1), 50)
     assert "relative spread" in lr.safe_caution and lr.safe < lr.value
+    with pytest.warns(RuntimeWarning, match="quantiles may be 10 % higher"):
+        law = outlier_distribution(mlp([60, 60, 60, 60, 60, 1], "relu", 2.0, 0.1), 50)
+    assert lr.safe == pytest.approx(2 / (1.1 * law.quantile(SAFE_SHARE)), rel=1e-12)
 
 
 def test_the_safe_rate_of_many_outputs():

@@ -371,6 +371,83 @@ def test_close_to_the_bulk_is_told():
         outlier_distribution(mlp([100, 100, 1], "tanh", 1.5, 0.0, bias=False), 200)
 
 
+MIXED = mfdnn.Activation("mixed", lambda x: np.cos(1.5 * x) + 0.3 * x)  # an even part, and little that inputs share
+
+
+def mixed(n_outputs):
+    return mlp([80, 120, 120, n_outputs], MIXED, [2.0, 2.0, 1.0], [0.2, 0.2, 0.0])
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 4, 10])
+def test_outliers_in_a_crowd_are_refused(n_outputs):
+    """At T = 30 their simulated mean is 1, 4, 9, 21 % higher, and the 95 % quantile 4, 5, 9, 12 %."""
+    if n_outputs == 1:
+        with pytest.warns(RuntimeWarning, match="crowd around the outliers"):
+            outlier_distribution(mixed(1), 30)
+        return
+    with pytest.raises(mfdnn.NoTheory, match=r"no eigenvalue stands clear .* clearance .*, at least 2.5"):
+        outlier_distribution(mixed(n_outputs), 30)
+    lr = mfdnn.max_learning_rate(mixed(n_outputs), 30)
+    assert lr.safe is None and "clearance" in lr.why_not_safe
+
+
+def test_the_crowd_of_one_output_at_one_layer_by_brute_force():
+    """Standard deviation of the eigenvalues of Theta/T, rows and columns centred, of sampled networks."""
+    net, T, found = mlp([60, 200, 1], "relu", 2.0, 0.1), 40, []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        theta = mfdnn.empirical_ntk(mfdnn.sample(net, rng=rng), rng.standard_normal((T, 60)))
+        centred = (theta - theta.mean(axis=0)) - (theta - theta.mean(axis=0)).mean(axis=1)[:, None]
+        found.append(np.linalg.eigvalsh(centred / T)[1:].std())  # one is 0: the mean's
+    law = outlier_distribution(net, T)
+    op = mfdnn.order_parameters(net)
+    gap = op.q_tilde_st @ (op.fan_in * op.q_hat_st + 1)
+    assert gap / law.clearance == pytest.approx(np.mean(found), rel=0.05)  # next order in 1/M
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_outputs, n_samples", [(1, 30), (4, 45)])
+def test_coverage_in_a_crowd(n_outputs, n_samples):
+    law = law_of(mfdnn.MeanField(mixed(n_outputs), n_samples))
+    assert law.allowance == 0.05
+    largest = simulated(mixed(n_outputs), n_samples, 300)[1]
+    high = (1 + law.allowance) * law.quantile(0.95)
+    assert (largest < high).mean() > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)
+
+
+def test_the_law_and_the_statistics_agree_on_whether_anything_stands_out():
+    """Where the statistics of infinite width say that nothing does, the law refuses or says so."""
+    nets = [mlp([60, 80, 80, 2], act, 1.5, 0.1) for act in ("relu", "tanh", "softplus")]
+    flagged = 0
+    for net in [*nets, mlp([30] * 10 + [1], "relu", 2.0, 0.1), mlp([60, 80, 80, 2], "tanh", 1.5, 0.0)]:
+        for T in (2, 5, 20):
+            if not fisher_statistics(net, T).caution:
+                continue
+            flagged += 1
+            try:
+                law = law_of(mfdnn.MeanField(net, T))
+            except mfdnn.NoTheory as error:
+                assert "stands clear" in str(error)
+            else:
+                assert "no eigenvalue stands out here" in law.caution
+    assert flagged > 5
+    X = np.random.default_rng(0).standard_normal((3, 60))
+    assert fisher_statistics(nets[1], inputs=X).caution
+    with pytest.raises(mfdnn.NoTheory, match="stands clear"):
+        outlier_distribution(nets[1], inputs=X)
+
+
+def test_an_activation_that_outgrows_linear_ones_is_told():
+    """Of a square the simulated 95 % quantile was 10 % higher (L = 3, M = 100)."""
+    square = mfdnn.Activation("square", lambda x: x**2 / 2 + 0.3 * x)
+    with pytest.warns(RuntimeWarning, match="raises the variance to the power 1.9"):
+        law = outlier_distribution(mlp([100, 100, 100, 2], square, 1.0, 0.1), 40)
+    assert law.allowance == 0.1
+    for act in ("relu", "gelu", "tanh", "linear"):
+        law = outlier_distribution(mlp([300, 300, 300, 2], act, 2.0, 0.3), 200)
+        assert law.caution == "" and law.allowance == 0
+
+
 def test_a_large_spread_is_told():
     with pytest.warns(RuntimeWarning, match="relative spread"):
         law = outlier_distribution(mlp([40] * 6 + [1], "relu", 2.0, 0.1), 100)
@@ -447,6 +524,8 @@ def test_result_is_plain():
 def test_few_samples(n_samples):
     X = np.random.default_rng(0).standard_normal((n_samples, 50)) + 1
     net = mlp([50, 500, 500, 1], "relu", 2.0, 0.5)
-    for law in (outlier_distribution(net, n_samples), outlier_distribution(net, inputs=X)):
+    for wide in (mfdnn.MeanField(net, n_samples), mfdnn.MeanField(net, inputs=X)):
+        law = law_of(wide)
+        assert law.clearance > 10  # one or two other eigenvalues are no crowd
         assert np.isfinite(law.quantile(0.95))
         assert law.n_samples == n_samples

@@ -45,6 +45,9 @@ class OutlierDistribution(Result):
         What finite widths add to the mean of G, and what the rest of the spectrum adds to its eigenvalues.
     margin : float
         The outlier over the edge of the strongest random matrix that it must leave: above 1 it exists.
+    clearance : float
+        The distance of the outlier from the mean of the rest of the spectrum, before either pushes the other, over half
+        of where the rest ends: of many eigenvalues over their standard deviation. Above 1 the outlier exists, too.
     variance_born : ndarray, shape (L,)
         Where the variance of the mean outlier is born, to leading order: in the inputs, and in the hidden
         layers 1..L-1.
@@ -56,6 +59,8 @@ class OutlierDistribution(Result):
         T and C.
     caution : str
         Why the numbers may be worse than usual; empty if nothing is known against them.
+    allowance : float
+        How much higher quantiles may be by what `caution` says, as a fraction of them; 0 if it is empty.
     """
 
     lambda_0: float
@@ -66,12 +71,14 @@ class OutlierDistribution(Result):
     shift: float
     push: float
     margin: float
+    clearance: float
     variance_born: np.ndarray
     parts: np.ndarray
     degrees_of_freedom: np.ndarray
     n_samples: int
     n_outputs: int
     caution: str
+    allowance: float
     _pair_push: float
     _excess: float
 

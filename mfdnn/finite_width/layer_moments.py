@@ -43,6 +43,8 @@ class LayerMoments(NamedTuple):
         of what all inputs have in common, of what belongs to one, of what belongs to a pair.
     common_quartic : (4, 4) array
         How `common` grows with the fourth cumulant of the common factor, to first order.
+    growth : float
+        :math:`d \log E[\phi^2] / d \log K_{ss}`: 1 for what is linear in its size, 2 for a square.
     error : float
         Estimated relative error, of which `inaccuracy` is what to say.
     """
@@ -64,6 +66,7 @@ class LayerMoments(NamedTuple):
     common_quartic: np.ndarray
     own: np.ndarray
     pair: np.ndarray
+    growth: float
     error: float
 
 
@@ -77,13 +80,14 @@ def layer_moments(act: Activation, q: float, q_st: float) -> LayerMoments:
     squares = (lambda f, g: f * f), (lambda f, g: g * g)
     e20, e11, e22, e31 = product(2, 0), average(m1 * m1), product(2, 2), product(3, 1)
     pull_one = single(lambda f, g: f * g, 1)
+    one, by_variance = np.array([average(c[2, 0]), average(c[0, 2])]), np.array([single(f, 2) for f in squares]) / 2
     common, common_quartic = _common(given, np.array([c[2, 0], c[0, 2], m0 * m0, m1 * m1]))
     two_slopes, four_slopes = average(c[0, 2] * m1**2), average(m1**4)
     same, crossed = average(c[2, 1] * m1), average(c[1, 1] ** 2)
     return LayerMoments(
-        one=np.array([average(c[2, 0]), average(c[0, 2])]),
+        one=one,
         two=np.array([average(m0 * m0), e11]),
-        one_by_variance=np.array([single(square, 2) for square in squares]) / 2,
+        one_by_variance=by_variance,
         two_by_variance=np.array([e20, e31]) / 2,
         two_by_covariance=np.array([e11, e22]),
         one_curvature=np.array([single(square, 4) for square in squares]),
@@ -104,6 +108,7 @@ def layer_moments(act: Activation, q: float, q_st: float) -> LayerMoments:
         common_quartic=common_quartic,
         own=_own(given, c, m0, m1),
         pair=_pair(given, c, m0, m1),
+        growth=float(q * by_variance[0] / one[0]) if one[0] > 0 else 0.0,
         error=given.error,
     )
 

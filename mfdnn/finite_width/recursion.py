@@ -72,6 +72,8 @@ class Law:
     margin : float
         The outlier over the edge of the strongest of the random matrices that pairs of inputs make: it leaves
         them above 1.
+    clearance : float
+        Distance of the outlier from the mean of the rest of the spectrum, over half of where that ends.
     """
 
     leading: float
@@ -83,6 +85,7 @@ class Law:
     D: float
     parts: np.ndarray
     margin: float
+    clearance: float
 
 
 # Which inputs of Theta(s, t) Theta(s', t') coincide: none; s = s'; s = t'; s = t; s = s' and t = t'; s = t' and
@@ -210,6 +213,7 @@ class _Kernel:
             D=float(self.excess * b[-1]),
             parts=np.diff([*(self.reached[:-1] @ mean), leading], prepend=0.0),
             margin=margin,
+            clearance=self._clearance(n_samples, n_outputs),
         )
 
     def _push(self, n_samples: int, n_outputs: int, leading: float) -> float:
@@ -237,6 +241,27 @@ class _Kernel:
     def _margin(self, n_samples: int) -> float:
         c, rank = self._pairs()
         return float(np.min(self.theta[1] / (c * (1 + np.sqrt(rank / n_samples))), initial=np.inf))
+
+    def crowd(self) -> tuple[np.ndarray, float, float, float, float]:
+        """Scatter that is left of Theta once what all inputs, or all partners of one, share is taken away.
+
+        Covariance (2, 2) of (Theta_ss, Theta_st) of one input, and variance of pairs, of an output with itself;
+        overlaps of two outputs: at one input, and at a pair in the same order and in the other.
+        """
+        born = slice(self.drawn, None)
+        own, pair, o = self.own[born, 1::2, 1::2].sum(axis=0), self.pair[born, 1, 1].sum(), self.overlaps.sum(axis=0)
+        single = o[8] - 4 * o[7] + 2 * o[3] + 2 * (o[1] + o[2]) - 3 * o[0]
+        return own, float(pair), float(single), float(o[4] - 2 * o[1] + o[0]), float(o[5] - 2 * o[2] + o[0])
+
+    def _clearance(self, n_samples: int, n_outputs: int) -> float:
+        """Theta_st over the standard deviation of the rest, a semicircle of n eigenvalues: of few it ends sooner."""
+        own, pair, single, same, crossed = self.crowd()
+        twice = np.array([1, -2])  # e_s - 2 a_s
+        at_one = twice @ own @ twice + (n_outputs + 1) * single
+        variance = (at_one / n_samples + pair + n_outputs * same + crossed) / n_samples
+        n = (n_samples - 1) * n_outputs
+        ends = np.sqrt(max(variance, 0.0)) * min(1.0, np.sqrt(np.log(max(n, 1)) / 2))
+        return float(self.theta[1] / ends) if ends > 0 else np.inf
 
     def _pair_push(self, n_samples: int) -> float:
         """R(1/Theta_st) - R(0) of free probability, R(z) = (w/T) c/(1 - c z), for every such matrix."""

@@ -155,14 +155,12 @@ def _plain(kernel: _Kernel, n_samples: int) -> _Parts:
 def _centred(kernel: _Kernel, n_samples: int) -> _Parts:
     """P_0 takes away what all inputs share and, of pairs, what belongs to either input."""
     (one, two), (shift_1, shift_2) = kernel.theta, kernel.shift[1::2]
-    common, own, pair, o = _scatter(kernel)
+    common, *_ = _scatter(kernel)
+    own, pair, single, same, crossed = kernel.crowd()
     share, rest = 1 / n_samples, 1 - 1 / n_samples
     pairs = rest * (1 - 2 * share)
     less = np.array([1, -1])  # Theta_ss - Theta_st
     twice = np.array([1, -2])  # e_s - 2 a_s
-    # Of Theta_ss less its row and column means and plus the mean of all, and of Theta_st, between two outputs.
-    single = o[8] - 4 * o[7] + 2 * o[3] + 2 * (o[1] + o[2]) - 3 * o[0]
-    same, crossed = o[4] - 2 * o[1] + o[0], o[5] - 2 * o[2] + o[0]
     at_one = 2 * (one - two) * (shift_1 - shift_2) + less @ common @ less + twice @ own @ twice + 2 * single
     return _Parts(
         diagonal=rest * (one - two),

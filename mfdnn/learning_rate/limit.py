@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 import numpy as np
 
 from .._support.validation import finite_number, one_of
-from ..finite_width.outliers import law_of
+from ..finite_width.outliers import law_of, without_kernels
 from ..fisher import fisher_statistics
 from ..losses import LOSSES, loss_scale, stability_limit
 from ..mean_field import MeanField, as_mean_field
@@ -155,5 +153,5 @@ def max_learning_rate(
         lambda_max_softmax=fisher_statistics(wide, output="softmax").largest
         if loss == "cross_entropy" and not fim.normalised_by
         else None,
-        _wide=copy(wide),  # the network and its data, without the kernels
+        _wide=without_kernels(wide),
     )

@@ -118,13 +118,16 @@ class LearningRate(Result):
 
     @property
     def safe(self) -> float | None:
-        """The rate below the limit of 95 % of the networks drawn at these widths.
+        """The rate below the limit of at least 95 % of the networks drawn at these widths.
 
-        That of ``max_learning_rate(..., confidence=0.95)``, whatever `confidence` is; None where the law of the largest
-        eigenvalue is not known, for the reason `why_not_safe`.
+        That of ``max_learning_rate(..., confidence=0.95)``, whatever `confidence` is, and a few percent less where
+        `safe_caution` says that the quantile may be higher (`OutlierDistribution.allowance`). None where the law of the
+        largest eigenvalue is not known, for the reason `why_not_safe`.
         """
         law = self._law
-        return None if isinstance(law, str) else self._limit(self.scale * law.quantile(SAFE_SHARE))
+        if isinstance(law, str):
+            return None
+        return self._limit(self.scale * law.quantile(SAFE_SHARE) * (1 + law.allowance))
 
     @property
     def why_not_safe(self) -> str:
@@ -141,7 +144,7 @@ class LearningRate(Result):
         """The law of the largest eigenvalue at these widths, or why there is none."""
         assert self._wide is not None  # a private field: `max_learning_rate` sets it
         try:
-            return law_of(self._wide, self.lambda_max)
+            return law_of(self._wide)
         except (NoTheory, OutOfRange) as error:
             return str(error)
 
