@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
+from threading import Event
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from .._support.blas import single_blas_thread
 from .checkpoint import Checkpoint, Result
+from .watch import LONG, in_task
 
 __all__ = ["Checkpoint", "check_executor", "finished", "n_cores", "run", "stack"]
 
@@ -66,7 +68,7 @@ def run(
     checkpoint : Checkpoint, optional
         Tasks in it are not run again; finished ones are added at once.
     progress : bool
-        Show a progress bar on stderr, if that is a terminal.
+        Show a progress bar on stderr, if that is a terminal. Without, it comes after ten seconds.
     unit : str
         What the bar counts.
 
@@ -194,7 +196,8 @@ def finished(
         checkpoint.check_writable()
     workers = min(n_cores() if workers is None else workers, max(n_tasks, 1))
     # `disable=None` hides the bar where stderr is not a terminal.
-    bar = tqdm(total=n_kept + n_tasks, initial=n_kept, unit=unit, disable=None if progress else True)
+    delay = 0.0 if progress else LONG
+    bar = tqdm(total=n_kept + n_tasks, initial=n_kept, unit=unit, disable=None, delay=delay)
     # Threads of this process share its BLAS, so the limit holds from here; other processes see to themselves.
     with bar, single_blas_thread():
         for results in _completed(function, tasks, executor, workers):
@@ -209,8 +212,12 @@ def _completed(
 ) -> Iterator[list[Numbered]]:
     """Lists of (name, result), as they finish where the executor can tell."""
     if executor is None:
+        stop = Event()
         with ThreadPoolExecutor(workers) as pool:
-            yield from _submitted(function, tasks, pool, workers)
+            try:
+                yield from _submitted(partial(_until, stop, function), tasks, pool, workers)
+            finally:  # before the pool waits for its threads: after Ctrl-C, too
+                stop.set()
     elif isinstance(executor, Executor):
         yield from _submitted(function, tasks, executor, n_cores())
     else:
@@ -271,7 +278,7 @@ def _batch(
     The error comes with its traceback, None if none failed.
     """
     start, results, failure = perf_counter(), [], None
-    with single_blas_thread():
+    with single_blas_thread(), in_task():
         for task in tasks:
             try:
                 results.append(function(task))
@@ -284,5 +291,11 @@ def _batch(
 
 
 def _one(function: Callable[[Any], Result], task: Any) -> Result:
-    with single_blas_thread():
+    with single_blas_thread(), in_task():
+        return function(task)
+
+
+def _until(stop: Event, function: Callable[[Any], Result], task: Any) -> Result:
+    """The result of a task that ends when `stop` is set, if it looks (`stop_if_asked`)."""
+    with in_task(stop):
         return function(task)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.validation import finite_number, input_array, one_of, positive_integer
+from ..jobs.watch import LONG, stop_if_asked, told_if_long
 from ..losses import LOSSES, loss_scale
 from ..losses.values import checked_targets, loss_and_slope
 from ..network import Network
@@ -129,10 +130,12 @@ def train(
     losses: list[float] = []
     sizes: list[int] = []
     scale = loss_scale(loss, net.n_outputs, n_samples)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows has diverged, and is told as that
+    # What overflows has diverged, and is told as that.
+    with np.errstate(over="ignore", invalid="ignore"), told_if_long(lambda: _told(len(losses), n_steps)):
         initial = _loss(running, x, y, loss) if size < n_samples else None
         for step, rows in zip(range(n_steps), _batches(n_samples, size, rng), strict=False):
-            linear = Linearisation.of_checked(running, x[rows])
+            stop_if_asked()
+            linear = Linearisation(net, running.parameters, x[rows])
             value, slope = loss_and_slope(loss, linear.outputs, y[rows])
             losses.append(value)
             sizes.append(len(slope))
@@ -190,6 +193,12 @@ def training_bytes(net: Network, n_samples: int, dtype: np.dtype, momentum: floa
     return dtype.itemsize * (net.n_parameters * (3 + (momentum > 0)) + 3 * n_samples * units)
 
 
+def _told(step: int, n_steps: int) -> str:
+    """How far a long run is, and how long the rest will take."""
+    left = (n_steps - step) * LONG / max(step, 1)
+    return f"training has made {step} of {n_steps} steps in {LONG:g} s; the rest takes about {left:.0f} s"
+
+
 def _beyond(value: float, initial: float, bound: float) -> bool:
     """Whether a run has diverged.
 
@@ -205,7 +214,7 @@ def _ratio(loss: float, initial: float) -> float:
 
 
 def _loss(one: SampledNetwork, x: np.ndarray, y: np.ndarray, loss: str) -> float:
-    return loss_and_slope(loss, Linearisation.of_checked(one, x).outputs, y)[0]
+    return loss_and_slope(loss, Linearisation(one.network, one.parameters, x).outputs, y)[0]
 
 
 class _Update:
@@ -256,7 +265,7 @@ class _Watch:
         self.distance: list[float] = []
 
     def __call__(self, step: int) -> None:
-        linear = Linearisation.of_checked(self.running, self.x)
+        linear = Linearisation(self.running.network, self.running.parameters, self.x)
         self.steps.append(step)
         self.linear.append(self.find(linear))
         if self.find_softmax is not None:
