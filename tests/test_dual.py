@@ -1,11 +1,14 @@
 """The dual of the Fisher information behind coupled outputs, against products with the Jacobian."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import mfdnn
 from mfdnn.losses.probabilities import SoftmaxRoot
 from mfdnn.sampled import dual
+from mfdnn.sampled.jacobian import Jacobian
 
 BEHIND = {
     "mean subtraction": [mfdnn.MeanSubtraction()],
@@ -23,7 +26,7 @@ def test_layers_behind_the_last_weight_layer_act_on_the_dual_of_the_body(behind,
     one = mfdnn.sample(mfdnn.Network(7, [*body.layers, *behind]), rng=1)
     linear = one.linearise(np.random.default_rng(2).standard_normal((9, 7)))
     root = SoftmaxRoot(linear.outputs) if softmax else None
-    fast, slow = dual.dual(linear, None, root), dual.Dual(linear, None, root)
+    fast, slow = dual.dual(linear, None, root), dual.Dual(Jacobian(linear, root), None)
     assert type(fast) is dual.BehindDual
     expected = np.tril(slow.matrix())
     expected += np.tril(expected, -1).T
@@ -43,3 +46,35 @@ def test_other_couplings_and_larger_duals_go_through_the_network(monkeypatch):
     one = mfdnn.sample(last, rng=0)
     assert type(dual.dual(one.linearise(X[:20]), 1)) is dual.BehindDual
     assert type(dual.dual(one.linearise(X), 1)) is dual.Dual
+
+
+def hidden_batch_norm(n_outputs):
+    layers = [mfdnn.Dense(30, 2.0), mfdnn.BatchNorm(), mfdnn.Pointwise("relu")] * 2
+    return mfdnn.sample(mfdnn.Network(10, [*layers, mfdnn.Dense(n_outputs)]), rng=0)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 4])
+@pytest.mark.parametrize("output", ["linear", "softmax"])
+def test_behind_hidden_couplings_the_largest_eigenvalue_takes_few_passes(n_outputs, output, monkeypatch):
+    if output == "softmax" and n_outputs == 1:
+        pytest.skip("a softmax of one output is constant")
+    one, X = hidden_batch_norm(n_outputs), np.random.default_rng(1).standard_normal((60, 10))
+    passes, product = [], Jacobian.pull_and_push
+    monkeypatch.setattr(
+        Jacobian, "pull_and_push", lambda self, U: passes.append(U.shape[1]) or product(self, U)
+    )
+    found = mfdnn.fisher_spectrum(one, X, k=1, output=output)
+    assert sum(passes) < 40  # and not one for each output and sample, 60 or 240
+    assert "mean" not in repr(found)
+    whole = mfdnn.fisher_spectrum(one, X, output=output)
+    assert found.largest == pytest.approx(whole.largest, rel=1e-8)  # square of the tolerance of residuals, over the gap
+    assert found.mean == pytest.approx(whole.mean, rel=1e-13)
+    assert f"mean={whole.mean:.6g}" in repr(found)
+    assert found.to_dict()["mean"] == found.mean
+    assert found.second_moment == pytest.approx(whole.second_moment, rel=1e-13)
+
+
+def test_a_pickle_of_an_unread_mean_holds_the_number():
+    one, X = hidden_batch_norm(2), np.random.default_rng(1).standard_normal((40, 10))
+    found = mfdnn.fisher_spectrum(one, X, k=1)
+    assert pickle.loads(pickle.dumps(found)).mean == found.mean

@@ -214,7 +214,7 @@ def test_shapes_that_do_not_fit_are_named(name, value, message, X):
             return point
 
     with pytest.raises(ValueError, match=message):
-        mfdnn.fisher_spectrum(Broken(), X)
+        mfdnn.empirical_ntk(Broken(), X)
 
 
 def test_a_gram_matrix_that_does_not_fit_is_named(X):
@@ -231,7 +231,7 @@ def test_a_gram_matrix_that_does_not_fit_is_named(X):
 
 
 def test_memory_is_predicted(X, monkeypatch):
-    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 4000.0)
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 2000.0)
     for one in (Bare(), WithGram()):
         with pytest.raises(MemoryError, match="the spectrum of 3 outputs at 5 samples would take"):
             mfdnn.fisher_spectrum(one, X)

@@ -42,7 +42,7 @@ from ..sampled.spectrum import OUTPUTS
 
 __all__ = ["Ensemble", "ensemble"]
 
-EXACT = 2000  # T C up to which the whole spectrum is computed; above, its top, mean and second moment
+EXACT = 2000  # min(T C, P) up to which the whole spectrum is computed; above, its top, mean and second moment
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -158,7 +158,7 @@ def ensemble(
         same call, recomputes none of them, and returns the same bits; so does a run that asks for more
         networks. Needs `rng`.
     progress : bool
-        Show a progress bar on stderr, if that is a terminal.
+        Show a progress bar on stderr, if that is a terminal. Without, it comes after ten seconds.
     dtype : {"float64", "float32"}
     eigenvalues : bool
         Also keep every network's whole spectrum, as ``values["eigenvalues"]``.
@@ -187,8 +187,8 @@ def ensemble(
     network has its own stream of random numbers and computes in one BLAS thread.
     Another machine may round differently.
 
-    Cost of one network: that of `fisher_spectrum`, all eigenvalues up to T C = 2000, above that the C largest
-    and the second moment by C (C + 1)/2 products of T x T x M matrices. Memory: that of the networks in
+    Cost of one network: that of `fisher_spectrum`, all eigenvalues up to min(T C, P) = 2000, above that the C
+    largest and the second moment by C (C + 1)/2 products of T x T x M matrices. Memory: that of the networks in
     flight, one per worker.
 
     Examples
@@ -287,7 +287,7 @@ def _measure(
         one = sample(net, rng=rng, dtype=dtype)
         X = gaussian_inputs(n_samples, net.n_inputs, q0, c0, rng=rng) if inputs is None else inputs
         measured = _order_parameters([layer for layer, _ in net.weight_layers], one.activity(X))
-        whole = eigenvalues or n_samples * net.n_outputs <= EXACT
+        whole = eigenvalues or _side(net, n_samples) <= EXACT
         k = None if whole else net.n_outputs - (output == "softmax")
         spectrum = fisher_spectrum(one, X, k, output=output)
         top = {name: getattr(spectrum, name) for name in ("outlier_mean", "mean", "second_moment")}
@@ -352,13 +352,19 @@ def _standard_error(values: np.ndarray) -> np.ndarray:
     return values.std(axis=0, ddof=1) / np.sqrt(n)
 
 
+def _side(net: Network, n_samples: int) -> int:
+    """Rows of the matrix whose eigenvalues are computed, the smaller of the dual and F."""
+    return min(n_samples * net.n_outputs, net.n_parameters)
+
+
 def _workers(net: Network, n_samples: int, kind: np.dtype, eigenvalues: bool) -> int:
     """One per core, fewer if as many networks at once would not fit."""
     rows = n_samples * net.n_outputs
     errors = rows * sum(prod(layer.output_shape(shape)) for layer, shape in net.parameter_layers)
     each = kind.itemsize * (2 * net.n_parameters + 2 * errors)
-    # The dual matrix, and what its eigenvalues take; or vectors of Lanczos.
-    each += 8 * rows * (6 * rows if eigenvalues or rows <= EXACT else 200)
+    side = _side(net, n_samples)
+    # The smaller of the dual and F, and what its eigenvalues take; or vectors of Lanczos.
+    each += 8 * (6 * side**2 if eigenvalues or side <= EXACT else 200 * rows)
     return int(max(1, min(n_cores(), available_memory() // max(each, 1))))
 
 

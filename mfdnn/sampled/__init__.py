@@ -1,10 +1,11 @@
 """One random network of finite width: Jacobian products, spectra and kernels."""
 
 from .feature import FeatureSpectrum, feature_spectrum
-from .network import LayerActivity, Linearisation, SampledNetwork, sample
+from .linearisation import Linearisation
+from .network import LayerActivity, SampledNetwork, sample
 from .norm import squared_fisher_rao_norm
 from .ntk import empirical_ntk, fisher_from_ntk, ntk_from_fisher
-from .operator import Linear, Operator
+from .protocol import Linear, Operator
 from .spectrum import FisherSpectrum, fisher_spectrum
 
 __all__ = [

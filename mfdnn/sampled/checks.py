@@ -12,8 +12,8 @@ import numpy as np
 from .._support.errors import OutOfRange
 from .._support.validation import one_of
 from ..losses.probabilities import SoftmaxRoot
-from .network import Linearisation
-from .operator import Served, serves
+from .linearisation import Linearisation
+from .protocol import Served, serves
 
 __all__ = ["OUTPUTS", "linearised", "require_finite_gradients", "softmax_root"]
 

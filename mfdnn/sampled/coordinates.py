@@ -17,8 +17,10 @@ import numpy as np
 from .._support.validation import one_of
 from ..layers import Factors
 from ..network import Network
-from .network import Linearisation, Parameters, SampledNetwork
-from .operator import Linear
+from .linearisation import Linearisation
+from .network import SampledNetwork
+from .parameters import Parameters, flatten, unflatten
+from .protocol import Linear
 
 __all__ = ["PARAMETERISATIONS", "Coordinates", "Plain", "coordinates_of"]
 
@@ -100,6 +102,7 @@ class Coordinates:
         self._roles = [one.parameter_roles for one, _, _ in groups]
         sizes = [sum(prod(shape) for shape in shapes if shape is not None) for _, _, shapes in groups]
         ends = [0, *accumulate(sizes)]
+        self._n_all = ends[-1]
         self._part = slice(ends[chosen[0]], ends[chosen[-1] + 1])
         self.n_parameters = self._part.stop - self._part.start
 
@@ -128,8 +131,10 @@ class Coordinates:
         return self.vector(linear.gradients(u))
 
     def push(self, linear: Linearisation, v: np.ndarray) -> np.ndarray:
-        """J S v (T, C) for v (P,); where all parameters count."""
-        return linear.push(self.scaled(linear.one.unflatten(v)))
+        """J S v (T, C), for a vector v of the parameters that count."""
+        whole = np.zeros(self._n_all, v.dtype)
+        whole[self._part] = v
+        return linear.push(self.scaled(unflatten(whole, linear.parameters)))
 
     def pull_and_push(self, linear: Linearisation, u: np.ndarray) -> np.ndarray:
         """J S^2 J^T u (T, C)."""
@@ -146,8 +151,7 @@ class Coordinates:
 
     def vector(self, pairs: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
         """S times parameters, as one vector of those that count."""
-        whole = [a for group in self.scaled(pairs) for a in group if a is not None]
-        return np.concatenate([a.ravel() for a in whole])[self._part]
+        return flatten(self.scaled(pairs))[self._part]
 
     def of_factors(self, factors: list[Factors]) -> list[Factors]:
         """Derivatives sample by sample, scaled; of layers that count alone."""

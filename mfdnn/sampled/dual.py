@@ -5,21 +5,23 @@ Its products with vectors, its blocks, trace and norm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .._support.lanczos import basis_size
 from .._support.memory import require_memory
-from ..layers import Factors, Layer
+from ..jobs.watch import stop_if_asked
+from ..layers import Factors
 from ..losses.probabilities import SoftmaxRoot
 from ..network import Network
-from .coordinates import Coordinates, Plain, coordinates_of
-from .network import Linearisation, SampledNetwork
-from .operator import Served
+from .coordinates import Coordinates, Plain
+from .jacobian import Jacobian, one_by_one
+from .linearisation import Linearisation
+from .protocol import Served
 
-__all__ = ["Dual", "HadamardDual", "dual"]
+__all__ = ["Dual", "HadamardDual", "dual", "dual_of", "kind_of_dual"]
 
 # Fixed numbers and not what happens to be free: the same call takes the same path, hence the same bits.
 STORED_ERRORS = 2**30  # bytes; above, back-propagated errors are computed again where they are needed
@@ -35,41 +37,45 @@ def dual(
     coordinates: Coordinates | Plain | None = None,
 ) -> Dual:
     """The dual at given inputs, for the k largest eigenvalues or all of them."""
-    if isinstance(linear, Served):
-        return (GramDual if k is None and linear.has_gram else Dual)(linear, k, root, coordinates)
-    if coordinates is None:
-        coordinates = Coordinates(linear.one.network)
-    assert isinstance(coordinates, Coordinates)  # of a network
-    if _one_by_one(linear.one.network.layers, linear.one.network.input_shape) and coordinates.separable:
-        return HadamardDual(linear, k, root, coordinates)
-    return (BehindDual if _coupled_behind(linear, coordinates) else Dual)(linear, k, root, coordinates)
+    return dual_of(Jacobian(linear, root, coordinates), k)
+
+
+def dual_of(jacobian: Jacobian, k: int | None) -> Dual:
+    """The dual of R J S, for the k largest eigenvalues or all of them."""
+    return kind_of_dual(jacobian, k)(jacobian, k)
+
+
+def kind_of_dual(jacobian: Jacobian, k: int | None) -> type[Dual]:
+    """The quickest way that is known to compute the dual."""
+    if isinstance(jacobian.linear, Served):
+        return GramDual if k is None and jacobian.linear.has_gram else Dual
+    if jacobian.one_by_one:
+        return HadamardDual
+    return BehindDual if _coupled_behind(jacobian) else Dual
 
 
 class Dual:
     """F* = J J^T / T from Jacobian products alone, for any operator and layer.
 
-    Its rows go output by output. With the root R of a softmax, R J takes the place of J; with `coordinates` S, J S.
+    Its rows go output by output. With the root R of a softmax, R J takes the place of J; with coordinates S, J S.
 
     Parameters
     ----------
-    linear : Linearisation or Served
+    jacobian : Jacobian
     k : int or None
         How many eigenvalues will be asked for (None: all of them, from `matrix`).
-    root : SoftmaxRoot, optional
-    coordinates : Coordinates or Plain, optional
+
+    Attributes
+    ----------
+    quick : bool
+        Whether `matrix` and `trace` take far fewer passes through the network than one for each output and sample.
     """
 
-    def __init__(
-        self,
-        linear: Any,
-        k: int | None,
-        root: SoftmaxRoot | None = None,
-        coordinates: Any = None,
-    ):
-        self.linear, self.root = linear, root
-        self.coordinates: Any = coordinates or coordinates_of(linear.one)
-        self.n_samples, self.n_outputs = linear.outputs.shape
-        self.size = self.n_samples * self.n_outputs
+    quick = False
+
+    def __init__(self, jacobian: Jacobian, k: int | None):
+        self.jacobian, self.linear = jacobian, jacobian.linear
+        self.n_samples, self.n_outputs, self.size = jacobian.n_samples, jacobian.n_outputs, jacobian.size
         if k is None:
             needed = 16 * self.size**2
             advice = "pass k=... for the largest eigenvalues only, or fewer samples"
@@ -85,22 +91,13 @@ class Dual:
 
     def product(self, V: np.ndarray) -> np.ndarray:
         """F* V for V (TC, b): a backward and a forward pass for each column."""
-        if self.root is not None:
-            V = self.root.columns(V, transpose=True)
-        columns = []
-        for v in V.T.astype(self.linear.dtype):
-            u = v.reshape(self.n_outputs, self.n_samples).T
-            columns.append(self.coordinates.pull_and_push(self.linear, u).T.ravel())
-        images = np.array(columns, dtype=np.float64).T / self.n_samples
-        return images if self.root is None else self.root.columns(images)
+        return self.jacobian.pull_and_push(V) / self.n_samples
 
     def blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """(rows, columns, block) that cover the lower triangle, diagonal blocks entire."""
         for k in range(self.n_outputs):
             rows = slice(k * self.n_samples, (k + 1) * self.n_samples)
-            unit = np.zeros((self.size, self.n_samples))
-            unit[rows] = np.eye(self.n_samples)
-            block = self.product(unit).T
+            block = self.product(self.jacobian.unit(k)).T
             for j in range(k + 1):
                 columns = slice(j * self.n_samples, (j + 1) * self.n_samples)
                 yield rows, columns, block[:, columns]
@@ -114,7 +111,7 @@ class Dual:
 
     def trace(self) -> float:
         """Tr F* = tr F."""
-        return float(sum(np.trace(block) for rows, columns, block in self.blocks() if rows == columns))
+        return self.jacobian.squared_norm() / self.n_samples
 
     def squared_norms(self, matrix: np.ndarray | None = None) -> tuple[float, float]:
         """Of the C diagonal blocks, one an output, and of what is between outputs.
@@ -145,6 +142,7 @@ class Dual:
 class StoredDual(Dual):
     """F* where all of it is there, as `_matrix`, which who inherits this computes."""
 
+    quick = True
     _matrix: np.ndarray
 
     def _beside(self, k: int | None) -> int:
@@ -162,19 +160,17 @@ class StoredDual(Dual):
         """Of the matrix that is there."""
         return self._blocks_of(self._matrix)
 
+    def trace(self) -> float:
+        """Tr F* = tr F."""
+        return float(np.trace(self._matrix))
+
 
 class GramDual(StoredDual):
     """F* = R G R^T / T of an operator that knows its Gram matrix G = J J^T."""
 
-    def __init__(
-        self,
-        linear: Served,
-        k: int | None,
-        root: SoftmaxRoot | None = None,
-        coordinates: Any = None,
-    ):
-        super().__init__(linear, k, root, coordinates)
-        matrix = linear.gram() / self.n_samples
+    def __init__(self, jacobian: Jacobian, k: int | None):
+        super().__init__(jacobian, k)
+        matrix, root = self.linear.gram() / self.n_samples, jacobian.root
         self._matrix = matrix if root is None else root.columns(root.columns(matrix).T)
 
 
@@ -184,24 +180,20 @@ class HadamardDual(Dual):
     A layer adds (h h^T + 1) * (delta delta^T), an entrywise product.
     """
 
-    def __init__(
-        self,
-        linear: Linearisation,
-        k: int | None,
-        root: SoftmaxRoot | None = None,
-        coordinates: Coordinates | None = None,
-    ):
-        n_outputs = linear.outputs.shape[1]
+    quick = True
+
+    def __init__(self, jacobian: Jacobian, k: int | None):
+        linear, n_outputs = jacobian.linear, jacobian.n_outputs
         self.stored = linear.error_bytes <= STORED_ERRORS and (k is None or n_outputs <= WORTH_STORING * k)
-        super().__init__(linear, k, root, coordinates)
+        super().__init__(jacobian, k)
         if self.stored:
-            rows = None if root is None else np.array([self._row(i) for i in range(n_outputs)])
-            factors = self._factors(linear.errors() if rows is None else linear.pull(rows))
+            rows = None if jacobian.root is None else np.array([jacobian.row(i) for i in range(n_outputs)])
+            factors = jacobian.factors(linear.errors() if rows is None else linear.pull(rows))
             self.layers = [(h, np.swapaxes(delta, 0, 1), bias) for h, delta, bias in factors]
             self.grams = [] if k is None else [_gram(h, bias) for h, _, bias in self.layers]
 
     def _beside(self, k: int | None) -> int:
-        itemsize, parameters = self.linear.dtype.itemsize, self.linear.one.parameters
+        itemsize, parameters = self.linear.dtype.itemsize, self.linear.parameters
         errors = self.stored * self.linear.error_bytes
         if k is None:
             return errors + 32 * self.n_samples * min(ROWS, self.n_samples)
@@ -211,6 +203,7 @@ class HadamardDual(Dual):
         """F* V: V mixes errors, the Gram matrix mixes samples, errors read off."""
         if not self.stored:
             return super().product(V)
+        stop_if_asked()
         b = V.shape[1]
         mix = V.astype(self.linear.dtype).reshape(self.n_outputs, self.n_samples, b).transpose(1, 2, 0)
         total = np.zeros((self.n_samples, b, self.n_outputs), dtype=mix.dtype)
@@ -229,6 +222,7 @@ class HadamardDual(Dual):
             part = slice(start, min(start + ROWS, self.n_samples))
             grams: list[np.ndarray] = []
             for k in range(self.n_outputs):
+                stop_if_asked()
                 here = self._errors(k)
                 grams = grams or [h[part] @ h.T + h.dtype.type(bias) for h, _, bias in here]
                 rows = slice(k * self.n_samples + part.start, k * self.n_samples + part.stop)
@@ -250,16 +244,7 @@ class HadamardDual(Dual):
         """(h, delta of output k, or of row k of R, bias) of every layer with parameters."""
         if self.stored:
             return [Factors(h, delta[:, k], bias) for h, delta, bias in self.layers]
-        return self._factors(self.linear.pull(self._row(k)))
-
-    def _factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
-        return self.coordinates.of_factors(self.linear.factors(pairs))
-
-    def _row(self, k: int) -> np.ndarray:
-        """What output k, or row k of R, takes of the outputs (T, C)."""
-        u = np.zeros_like(self.linear.outputs)
-        u[:, k] = 1
-        return u if self.root is None else self.root.transpose(u).astype(u.dtype)
+        return self.jacobian.factors(self.linear.pull(self.jacobian.row(k)))
 
 
 class BehindDual(StoredDual):
@@ -270,27 +255,19 @@ class BehindDual(StoredDual):
     network.
     """
 
-    def __init__(
-        self,
-        linear: Linearisation,
-        k: int | None,
-        root: SoftmaxRoot | None = None,
-        coordinates: Coordinates | None = None,
-    ):
-        super().__init__(linear, None, root, coordinates)
-        network, outputs = linear.one.network, linear.one.network.output_shape
+    def __init__(self, jacobian: Jacobian, k: int | None):
+        super().__init__(jacobian, None)
+        linear, coordinates, root = jacobian.linear, jacobian.coordinates, jacobian.root
+        network, outputs, parameters = linear.network, linear.network.output_shape, linear.parameters
         body, behind = _split(network)
-        parameters = linear.one.parameters
         n_own = sum(bool(layer.parameter_shapes(outputs)) for layer in behind)
         n_body = len(parameters) - n_own
-        inner = SampledNetwork(Network(network.input_shape, body), parameters[:n_body]).linearise(
-            linear.inputs
-        )
-        matrix = HadamardDual(inner, None, None, self.coordinates.of_first(n_body)).matrix()
+        inner = Linearisation(Network(network.input_shape, body), parameters[:n_body], linear.inputs)
+        matrix = HadamardDual(Jacobian(inner, None, coordinates.of_first(n_body)), None).matrix()
         matrix = np.tril(matrix) + np.tril(matrix, -1).T
 
         x = inner.outputs
-        own = iter(zip(parameters[n_body:], self.coordinates.factors[n_body:], strict=True))
+        own = iter(zip(parameters[n_body:], coordinates.factors[n_body:], strict=True))
         for layer in behind:
             shapes = layer.parameter_shapes(outputs)
             gains, factors = next(own) if shapes else ((), ())
@@ -325,26 +302,15 @@ class BehindDual(StoredDual):
         self._matrix = matrix
 
 
-def _one_by_one(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
-    """Whether samples pass one by one and all gradients are outer products."""
-    for layer in layers:
-        if layer.mixes_samples:
-            return False
-        if not all(own.has_factors for own, entering in layer.walk(shape) if own.parameter_shapes(entering)):
-            return False
-        shape = layer.output_shape(shape)
-    return True
-
-
-def _coupled_behind(linear: Linearisation, coordinates: Coordinates) -> bool:
+def _coupled_behind(jacobian: Jacobian) -> bool:
     """Whether `BehindDual` serves the network at its inputs."""
-    network = linear.one.network
+    network = jacobian.linear.network
     body, behind = _split(network)
     return (
-        linear.outputs.size <= MATRIX
+        jacobian.size <= MATRIX
         and all(layer.keeps_units for layer in behind)
-        and _one_by_one(body, network.input_shape)
-        and coordinates.separable
+        and one_by_one(body, network.input_shape)
+        and jacobian.coordinates.separable
     )
 
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.results import Result
-from ..losses.probabilities import SoftmaxRoot
+from ..jobs.watch import told_if_long
 from .checks import linearised, require_finite_gradients, softmax_root
-from .network import Linearisation, SampledNetwork
+from .jacobian import Jacobian
+from .linearisation import Linearisation
+from .network import SampledNetwork
 
 __all__ = ["FeatureSpectrum", "feature_spectrum"]
 
@@ -124,7 +126,7 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
             "`one` must treat samples one by one, but has layers that couple them (batch norm, mean subtraction): its "
             "outputs depend on the features of all samples; take a network without them."
         )
-    root = softmax_root(output, linear)
+    jacobian = Jacobian(linear, softmax_root(output, linear))
     n_samples, n_outputs = linear.outputs.shape
     n_features = sum(prod(shape) for _, shape in one.network.weight_layers)
     rows, small = n_samples * n_outputs, min(n_samples * n_outputs, n_features)
@@ -135,16 +137,17 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
         f"the feature metric of {n_features} features and {rows} outputs",
         "pass fewer samples or sample with dtype='float32'",
     )
-    gradients = (_gradients(linear, root, k) for k in range(n_outputs))
-    if by_features:
-        matrix = np.zeros((n_features, n_features))
-        for g in gradients:
-            matrix += g.T @ g
-    else:
-        g = np.concatenate(list(gradients))
-        matrix = (g @ g.T).astype(np.float64)
-    require_finite_gradients(np.diagonal(matrix))
-    values = np.linalg.eigvalsh(matrix / n_samples)[::-1]
+    with told_if_long(lambda: f"the metric of {n_features} features at T = {n_samples}, C = {n_outputs} takes long"):
+        gradients = (_gradients(jacobian, k) for k in range(n_outputs))
+        if by_features:
+            matrix = np.zeros((n_features, n_features))
+            for g in gradients:
+                matrix += g.T @ g
+        else:
+            g = np.concatenate(list(gradients))
+            matrix = (g @ g.T).astype(np.float64)
+        require_finite_gradients(np.diagonal(matrix))
+        values = np.linalg.eigvalsh(matrix / n_samples)[::-1]
     n_outliers = n_outputs - (output == "softmax")
     return FeatureSpectrum(
         eigenvalues=values[: min(n_samples * n_outliers, n_features)],
@@ -158,20 +161,17 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
     )
 
 
-def _gradients(linear: Linearisation, root: SoftmaxRoot | None, k: int) -> np.ndarray:
+def _gradients(jacobian: Jacobian, k: int) -> np.ndarray:
     """Derivatives (T, H) of output k, or of row k of R f, by its own features.
 
     At a sample, by the features of that sample.
     """
-    u = np.zeros_like(linear.outputs)
-    u[:, k] = 1
-    if root is not None:
-        u = root.transpose(u).astype(u.dtype)
-    one = linear.one
-    found = zip(one.network.parameter_layers, one.parameters, linear.pull(u), strict=True)
+    linear = jacobian.linear
+    errors = linear.pull(jacobian.row(k))
+    found = zip(linear.network.parameter_layers, linear.parameters, errors, strict=True)
     below = [
         layer.errors_below(h, delta, group)
         for (layer, _), group, (h, delta) in found
         if layer.n_weight_layers
     ]
-    return np.hstack([errors.reshape(len(errors), -1) for errors in below])
+    return np.hstack([own.reshape(len(own), -1) for own in below])

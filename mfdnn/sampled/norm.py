@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .checks import linearised, require_finite_gradients, softmax_root
-from .network import Linearisation
-from .operator import Operator
+from .linearisation import Linearisation
+from .protocol import Operator
 
 __all__ = ["squared_fisher_rao_norm"]
 
@@ -61,7 +61,7 @@ def squared_fisher_rao_norm(one: Operator, X: Any, *, output: str = "linear") ->
     linear = linearised(one, X)
     root = softmax_root(output, linear)
     if isinstance(linear, Linearisation):
-        along = linear.push(linear.one.parameters).astype(np.float64)
+        along = linear.push(linear.parameters).astype(np.float64)
     elif np.shape(theta := getattr(one, "parameters", ())) == (one.n_parameters,):
         along = linear.jvp(np.asarray(theta, linear.dtype)).astype(np.float64)
     else:

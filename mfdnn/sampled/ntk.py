@@ -8,11 +8,13 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.validation import finite_array
+from ..jobs.watch import told_if_long
 from .checks import linearised, require_finite_gradients
 from .coordinates import coordinates_of
-from .dual import dual
-from .operator import Operator
-from .vectors import in_parameters, require_vectors
+from .dual import dual_of
+from .jacobian import Jacobian
+from .protocol import Operator
+from .vectors import require_vectors
 
 __all__ = ["empirical_ntk", "fisher_from_ntk", "ntk_from_fisher"]
 
@@ -76,7 +78,9 @@ def empirical_ntk(
         f"the tangent kernel of {n_outputs} outputs at {n_samples} samples",
         "pass fewer samples, or ask `fisher_spectrum` for the largest eigenvalues",
     )
-    theta = dual(linear, None, None, coordinates_of(one, parameterisation, layer)).matrix()
+    jacobian = Jacobian(linear, None, coordinates_of(one, parameterisation, layer))
+    with told_if_long(lambda: f"the tangent kernel at T = {n_samples}, C = {n_outputs} takes long"):
+        theta = dual_of(jacobian, None).matrix()
     require_finite_gradients(np.diagonal(theta))
     for k in range(n_outputs):
         rows = slice(k * n_samples, (k + 1) * n_samples)
@@ -129,14 +133,13 @@ def fisher_from_ntk(
     >>> V.shape, bool(np.allclose(back, mu)), bool(np.allclose(W, U))
     ((1152, 10), True, True)
     """
-    linear = linearised(one, X)
-    coordinates: Any = coordinates_of(one, parameterisation)
-    mu, U = _pairs(eigenvalues, eigenvectors, linear.outputs.size, "T C")
-    require_vectors(linear, coordinates.n_parameters, len(mu))
-    V = in_parameters(linear, coordinates, U)
+    jacobian = Jacobian(linearised(one, X), None, coordinates_of(one, parameterisation))
+    mu, U = _pairs(eigenvalues, eigenvectors, jacobian.size, "T C")
+    require_vectors(jacobian, len(mu))
+    V = jacobian.pull(U)
     _require_eigenpairs("mu = |J^T u|^2", V, mu)
     V /= np.sqrt(mu).astype(V.dtype)
-    return mu / len(linear.outputs), V
+    return mu / jacobian.n_samples, V
 
 
 def ntk_from_fisher(
@@ -183,14 +186,10 @@ def ntk_from_fisher(
     >>> bool(np.allclose(mfdnn.empirical_ntk(one, X) @ U, U * mu))
     True
     """
-    linear = linearised(one, X)
-    coordinates: Any = coordinates_of(one, parameterisation)
-    values, V = _pairs(eigenvalues, eigenvectors, coordinates.n_parameters, "P")
-    require_memory(
-        8 * linear.outputs.size * len(values), f"{len(values)} vectors of the kernel", "pass fewer"
-    )
-    columns = [coordinates.push(linear, v).T.ravel() for v in V.T.astype(linear.dtype)]
-    U, mu = np.array(columns, dtype=np.float64).T, len(linear.outputs) * values
+    jacobian = Jacobian(linearised(one, X), None, coordinates_of(one, parameterisation))
+    values, V = _pairs(eigenvalues, eigenvectors, jacobian.n_parameters, "P")
+    require_memory(8 * jacobian.size * len(values), f"{len(values)} vectors of the kernel", "pass fewer")
+    U, mu = jacobian.push(V), jacobian.n_samples * values
     _require_eigenpairs("T lambda = |J v|^2", U, mu)
     return mu, U / np.sqrt(mu)
 

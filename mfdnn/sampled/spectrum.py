@@ -2,7 +2,9 @@ r"""Eigenvalues of the Fisher information of a sampled network."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -11,17 +13,21 @@ import numpy as np
 from .._support.lanczos import largest_eigenpairs
 from .._support.results import Result
 from .._support.validation import positive_integer
-from ..losses.probabilities import SoftmaxRoot
+from ..jobs.watch import told_if_long
 from .checks import OUTPUTS, linearised, require_finite_gradients, softmax_root
 from .coordinates import coordinates_of
-from .dual import Dual, dual
-from .network import Linearisation, SampledNetwork
-from .operator import Operator, Served
-from .vectors import angles_to_mean_gradients, orthonormal_eigenvectors, require_vectors
+from .dual import dual_of, kind_of_dual
+from .jacobian import Jacobian
+from .network import SampledNetwork
+from .primal import fisher_matrix
+from .protocol import Operator
+from .vectors import angles_to_mean_gradients, orthonormal, require_above_zero, require_vectors
 
-__all__ = ["OUTPUTS", "FisherSpectrum", "fisher_spectrum", "starting_block"]
+__all__ = ["OUTPUTS", "FisherSpectrum", "all_pairs", "fisher_spectrum", "starting_block", "worth_all"]
 
 SMALL = 300  # T C up to which the whole spectrum costs less than iterating
+PASSES = 30  # products that an eigenvalue may take; where each is a pass through the network, as few rows cost less
+SHARE = 8  # of P < T C, this many for each eigenvalue wanted: all of them cost less than iterating
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -43,7 +49,7 @@ class FisherSpectrum(Result):
     mean : float
         tr F / P, over all P eigenvalues.
     second_moment : float
-        tr F^2 / P.
+        tr F^2 / P. After ``k=...`` it is computed when first read, and so is `mean` where layers couple samples.
     largest : float
         The largest eigenvalue; gradient descent on half the squared error (softmax: on the cross-entropy, while
         the outputs are what they are) is stable below 2/largest.
@@ -71,12 +77,13 @@ class FisherSpectrum(Result):
 
     eigenvalues: np.ndarray
     residuals: np.ndarray
-    mean: float
     n_parameters: int
     n_samples: int
     n_outputs: int
     output: str
-    _norms: Any = field(compare=False)  # `Dual.squared_norms`, or the function that has yet to compute them
+    # `Dual.trace` and `Dual.squared_norms`, or the functions that have yet to compute them.
+    _trace: Any = field(compare=False)
+    _norms: Any = field(compare=False)
     _common: bool = False  # whether what all outputs share is taken away by a layer
     layer: int | None = None
     parameterisation: str = "standard"
@@ -84,12 +91,21 @@ class FisherSpectrum(Result):
     principal_angles: np.ndarray | None = None
 
     @property
+    def mean(self) -> float:
+        """Tr F / P, exact, over all P eigenvalues.
+
+        Where layers couple samples it is computed when first read after ``k=...``: a backward pass for each output at
+        each sample, which cost more than the k eigenvalues did.
+        """
+        return self._known("_trace") / self.n_parameters
+
+    @property
     def second_moment(self) -> float:
         """Tr F^2 / P, exact.
 
         After ``k=...`` it is computed when first read, which may cost more than the k eigenvalues did.
         """
-        return sum(self._squared_norms) / self.n_parameters
+        return sum(self._known("_norms")) / self.n_parameters
 
     @property
     def coupling(self) -> float:
@@ -101,14 +117,14 @@ class FisherSpectrum(Result):
         widths do not grow; 0 as the width M grows, and of order :math:`\sqrt{C/M}` otherwise. Softmax couples
         all outputs. Costs what `second_moment` does.
         """
-        within, between = self._squared_norms
+        within, between = self._known("_norms")
         return float(np.sqrt(between / (within + between))) if between > 0 else 0.0
 
-    @property
-    def _squared_norms(self) -> tuple[float, float]:
-        if callable(self._norms):
-            object.__setattr__(self, "_norms", self._norms())
-        return self._norms
+    def _known(self, name: str) -> Any:
+        """The value of a field that may be the function which computes it."""
+        if callable(value := getattr(self, name)):
+            object.__setattr__(self, name, value())
+        return getattr(self, name)
 
     @property
     def largest(self) -> float:
@@ -142,9 +158,10 @@ class FisherSpectrum(Result):
         return float(self.eigenvalues[:n].mean())
 
     def __repr__(self) -> str:
+        mean = "" if callable(self._trace) else f"mean={self.mean:.6g}, "
         return (
-            f"FisherSpectrum(largest={self.largest:.6g}, mean={self.mean:.6g}, {len(self.eigenvalues)} "
-            f"eigenvalues, T={self.n_samples}, C={self.n_outputs}, P={self.n_parameters})"
+            f"FisherSpectrum(largest={self.largest:.6g}, {mean}{len(self.eigenvalues)} eigenvalues, "
+            f"T={self.n_samples}, C={self.n_outputs}, P={self.n_parameters})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,6 +173,7 @@ class FisherSpectrum(Result):
         return {
             **super().to_dict(),
             "eigenvectors": None,
+            "mean": self.mean,
             "second_moment": self.second_moment,
             "coupling": self.coupling,
             "largest": self.largest,
@@ -163,7 +181,8 @@ class FisherSpectrum(Result):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_norms": self._squared_norms}  # a pickle holds numbers only
+        known = {name: self._known(name) for name in ("_trace", "_norms")}  # a pickle holds numbers only
+        return {**self.__dict__, **known}
 
 
 def fisher_spectrum(
@@ -180,8 +199,8 @@ def fisher_spectrum(
 ) -> FisherSpectrum:
     r"""Eigenvalues of the Fisher information of a sampled network at the inputs X.
 
-    The P x P matrix is never formed. Its non-zero eigenvalues are those of the dual :math:`F^* = J J^T/T`
-    (TC x TC), and for layers that treat samples one by one
+    The P x P matrix is not formed unless it is the smaller one. Its non-zero eigenvalues are those of the dual
+    :math:`F^* = J J^T/T` (TC x TC), and for layers that treat samples one by one
 
     .. math:: (J J^T)_{ks,jt} = \sum_l (h_s^{l-1} \cdot h_t^{l-1} + 1)\,(\delta_{ks}^l \cdot \delta_{jt}^l),
 
@@ -195,7 +214,8 @@ def fisher_spectrum(
         `layer` and "ntk" need the layers of a SampledNetwork.
     X : array (T, M_0), or (T, *input_shape)
     k : int, optional
-        How many of the largest eigenvalues, found iteratively. Default: all, from the dense dual matrix.
+        How many of the largest eigenvalues, found iteratively unless all of them cost less. Default: all, from the
+        dense dual matrix or, if that is smaller, from F.
     output : {"linear", "softmax"}
         What the loss makes of the outputs: nothing (squared errors), or class probabilities (cross-entropy),
         those of `one` as it is.
@@ -231,8 +251,10 @@ def fisher_spectrum(
 
     Notes
     -----
-    All: two TC x TC matrices in float64 and T x T blocks beside them; time about
-    :math:`(TC)^2 \sum_l M_l` operations and (4/3) (TC)^3 for the eigenvalues.
+    All, for TC < P: two TC x TC matrices in float64 and T x T blocks beside them; time about
+    :math:`(TC)^2 \sum_l M_l` operations and (4/3) (TC)^3 for the eigenvalues. For P < TC those of F itself: two P x P
+    matrices, 2 T C P^2 operations, and (4/3) P^3; then the P x P matrix is formed after all, from the Jacobian of a few
+    outputs at a time.
 
     k: block Lanczos with full orthogonalisation, in the dual space. The block has min(k, C) vectors (softmax:
     C - 1), so that eigenvalues that coincide for that many outputs are all found; ARPACK returns too few of them.
@@ -242,8 +264,9 @@ def fisher_spectrum(
     :math:`2 T \sum_l M_l \min(T, 2 M_{l-1})` operations.
 
     Where a layer couples samples or does not know its gradients as outer products (`Layer.factors`), and for what
-    serves Jacobian products alone, a product is one of each, J (J^T u), and the whole dual takes TC of them, as do
-    `mean` and `second_moment`; a Gram matrix that comes at once saves these where the spectrum is dense.
+    serves Jacobian products alone, a product is one of each, J (J^T u), and the whole dual takes TC of them, as does
+    `second_moment`; `mean` takes as many backward passes. With `k` both wait until they are read. The whole of F takes
+    P forward passes; a Gram matrix that comes at once saves all these where the spectrum is dense.
 
     Eigenvectors: k P numbers, a backward pass each; like all vectors they turn into their neighbours by residual/gap.
     The outliers lie in the span of the mean gradients to leading order in M, at angles of order :math:`M^{-1/2}`
@@ -280,9 +303,8 @@ def fisher_spectrum(
         raise ValueError(f"`tol` must be positive, got {tol}; pass for example 1e-5.")
     linear = linearised(one, X)
     root = softmax_root(output, linear)
-    n_samples, n_outputs = linear.outputs.shape
-    coordinates: Any = coordinates_of(one, parameterisation, layer)
-    n_parameters = coordinates.n_parameters
+    jacobian = Jacobian(linear, root, coordinates_of(one, parameterisation, layer))
+    n_samples, n_outputs, n_parameters = jacobian.n_samples, jacobian.n_outputs, jacobian.n_parameters
     free, rank = ("C", n_outputs) if root is None else ("(C - 1)", n_outputs - 1)  # Q 1 = 0
     possible = min(n_samples * rank, n_parameters)
     if k is not None and positive_integer("k", k) > possible:
@@ -290,37 +312,60 @@ def fisher_spectrum(
             f"`k` must be at most min(T{free}, P) = {possible}, got {k}; pass less, or None for all."
         )
 
-    known: dict[str, Any] = {"n_parameters": n_parameters, "n_samples": n_samples, "n_outputs": n_outputs}
-    known |= {"output": output, "layer": coordinates.layer, "parameterisation": parameterisation}
-    known["_common"] = isinstance(one, SampledNetwork) and one.network.n_free_outputs < n_outputs
+    common = isinstance(one, SampledNetwork) and one.network.n_free_outputs < n_outputs
     n_wanted = possible if k is None else k
-    n_outliers = n_outputs - (output == "softmax" or known["_common"])
+    n_outliers = n_outputs - (output == "softmax" or common)
     n_angles = n_outliers if eigenvectors and n_wanted >= n_outliers else 0
     if eigenvectors:
-        require_vectors(linear, n_parameters, n_wanted, n_angles, k is None)
-    eps = float(np.finfo(linear.dtype).eps)
+        n_decomposed = 0 if k is not None else min(jacobian.size, n_parameters)
+        require_vectors(jacobian, n_wanted, n_angles, n_decomposed)
+    eps = float(np.finfo(jacobian.dtype).eps)
+    trace: Any
     norms: Any
-    if k is None or n_samples * n_outputs <= SMALL:
-        values, vectors, norms = _all(dual(linear, None, root, coordinates), eigenvectors)
-        # Backward error of the solver, and of the scalar products that fill the matrix.
-        longest = _longest_sum(one)
-        residuals = np.full(n_wanted, eps * (len(values) + longest) * max(values[0], 0.0))
-        mean = float(values.sum() / n_parameters)
-    else:
-        fast = dual(linear, k, root, coordinates)
-        # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
-        values, residuals, vectors = largest_eigenpairs(
-            fast.product, starting_block(linear, min(k, rank), root), k, tol, max_products, rounding=10 * eps
-        )
-        mean, norms = fast.trace() / n_parameters, fast.squared_norms
-    values = values[:n_wanted]
-    if eigenvectors:
-        V = orthonormal_eigenvectors(linear, coordinates, root, values, residuals, vectors)
-        known["eigenvectors"] = V
-        if n_angles:
-            trace = mean * n_parameters
-            known["principal_angles"] = angles_to_mean_gradients(linear, coordinates, V[:, :n_angles], trace)
-    return FisherSpectrum(values, residuals, mean, _norms=norms, **known)
+    with told_if_long(lambda: _told(jacobian, k)):
+        if k is None or worth_all(jacobian, k, SMALL):
+            values, vectors, norms = all_pairs(jacobian, eigenvectors)
+            trace = float(values.sum())
+            # Backward error of the solver, and of the scalar products that fill the matrix.
+            residuals = np.full(n_wanted, eps * (jacobian.size + _longest_sum(one)) * max(values[0], 0.0))
+            values = values[:n_wanted]
+        else:
+            dual = dual_of(jacobian, k)
+            # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
+            values, residuals, U = largest_eigenpairs(
+                dual.product, starting_block(jacobian, min(k, rank)), k, tol, max_products, rounding=10 * eps
+            )
+            vectors = partial(orthonormal, jacobian, values, U)
+            trace, norms = dual.trace() if dual.quick else dual.trace, dual.squared_norms
+        V = angles = None
+        if eigenvectors:
+            require_above_zero(values, residuals)
+            V = vectors(n_wanted)
+            if n_angles:
+                trace = trace() if callable(trace) else trace
+                angles = angles_to_mean_gradients(jacobian, V[:, :n_angles], trace)
+    return FisherSpectrum(
+        eigenvalues=values,
+        residuals=residuals,
+        n_parameters=n_parameters,
+        n_samples=n_samples,
+        n_outputs=n_outputs,
+        output=output,
+        _trace=trace,
+        _norms=norms,
+        _common=common,
+        layer=jacobian.coordinates.layer,
+        parameterisation=parameterisation,
+        eigenvectors=V,
+        principal_angles=angles,
+    )
+
+
+def _told(jacobian: Jacobian, k: int | None) -> str:
+    """What takes long, and what would take less."""
+    wanted = "all eigenvalues" if k is None else f"the {k} largest eigenvalues"
+    advice = "; `k` asks for the largest alone" if k is None else ""
+    return f"{wanted} at T = {jacobian.n_samples}, C = {jacobian.n_outputs} take long{advice}"
 
 
 def _longest_sum(one: Operator) -> int:
@@ -334,24 +379,50 @@ def _longest_sum(one: Operator) -> int:
     return max(max(1, *a.shape, prod(a.shape[1:])) for a in arrays)
 
 
-def _all(whole: Dual, eigenvectors: bool) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """All eigenvalues, descending, vectors if wanted, and squared norms of the dual."""
-    matrix = whole.matrix()
+def worth_all(jacobian: Jacobian, k: int, small: int) -> bool:
+    """Whether all eigenvalues cost less than the search for the k largest, up to `small` outputs and samples."""
+    if _fewer_parameters(jacobian) and jacobian.n_parameters <= SHARE * k:
+        return True
+    return jacobian.size <= (small if kind_of_dual(jacobian, None).quick else min(small, PASSES * k))
+
+
+def all_pairs(
+    jacobian: Jacobian, eigenvectors: bool
+) -> tuple[np.ndarray, Callable[[int], np.ndarray], tuple[float, float]]:
+    """All eigenvalues, descending, vectors if wanted, and squared norms of the dual.
+
+    Those of the smaller of the two matrices, the dual and F. Vectors come from a function of their number n, which
+    returns the first as columns (P, n), if `eigenvectors`.
+    """
+    if _fewer_parameters(jacobian):
+        matrix, norms = fisher_matrix(jacobian, ordered=eigenvectors)
+    else:
+        whole = dual_of(jacobian, None)
+        matrix = whole.matrix()
+        norms = whole.squared_norms(matrix)
     require_finite_gradients(np.diagonal(matrix))
-    norms = whole.squared_norms(matrix)
     # Of NumPy, not of SciPy: it releases the GIL, so that the networks of an ensemble run side by side.
-    if not eigenvectors:
-        return np.linalg.eigvalsh(matrix)[::-1], matrix[:, :0], norms
-    values, vectors = np.linalg.eigh(matrix)
-    return values[::-1], vectors[:, ::-1], norms
+    if eigenvectors:
+        values, vectors = np.linalg.eigh(matrix)
+    else:
+        values, vectors = np.linalg.eigvalsh(matrix), matrix[:, :0]
+    values, vectors = values[::-1], vectors[:, ::-1]
+    if _fewer_parameters(jacobian):
+        return values, lambda n: vectors[:, :n].astype(jacobian.dtype), norms
+    return values, partial(orthonormal, jacobian, values, vectors), norms
 
 
-def starting_block(linear: Linearisation | Served, b: int, root: SoftmaxRoot | None) -> np.ndarray:
+def _fewer_parameters(jacobian: Jacobian) -> bool:
+    """Whether F is the smaller matrix; a Gram matrix that comes at once is taken as it is."""
+    return 0 < jacobian.n_parameters < jacobian.size and not getattr(jacobian.linear, "has_gram", False)
+
+
+def starting_block(jacobian: Jacobian, b: int) -> np.ndarray:
     """Starting block (TC, b), most of it in the span of the C constants.
 
     With a root R in the span of R of them; some of it lies anywhere.
     """
-    n_samples, n_outputs = linear.outputs.shape
+    n_samples, n_outputs, root = jacobian.n_samples, jacobian.n_outputs, jacobian.root
     rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
     constants = np.linalg.qr(rng.standard_normal((n_outputs, b)))[0] / np.sqrt(n_samples)
     start = np.repeat(constants, n_samples, axis=0)

@@ -2,63 +2,29 @@ r"""Vectors of the dual in parameter space, :math:`v = J^T u/\sqrt{T \lambda}`."
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .._support.memory import require_memory
-from ..losses.probabilities import SoftmaxRoot
-from .network import Linearisation
-from .operator import Served
+from .jacobian import Jacobian
 
-__all__ = [
-    "angles_to_mean_gradients",
-    "in_parameters",
-    "mean_gradients",
-    "orthonormal_eigenvectors",
-    "require_vectors",
-]
+__all__ = ["angles_to_mean_gradients", "mean_gradients", "orthonormal", "require_above_zero", "require_vectors"]
 
 
-def require_vectors(
-    linear: Linearisation | Served, n_parameters: int, k: int, n_angles: int = 0, whole: bool = False
-) -> None:
+def require_vectors(jacobian: Jacobian, k: int, n_angles: int = 0, n_decomposed: int = 0) -> None:
     """Raise a MemoryError where k vectors of the parameters do not fit.
 
-    Nor what the `n_angles` principal angles of them take.
+    Nor what the `n_angles` principal angles of them take, and the decomposition of a matrix of `n_decomposed` rows.
     """
-    n_samples, n_outputs = linear.outputs.shape
     # k of them and a copy, or `subspace_angles` (measured); and the one that is being computed, in pieces.
-    beside = max(k, 5 * n_outputs) if n_angles else k
-    n_bytes = linear.dtype.itemsize * n_parameters * (k + beside + 3)
-    if whole:  # the dual, its vectors, and the work space of the solver
-        n_bytes += 40 * (n_samples * n_outputs) ** 2
-    what = f"{k} eigenvectors of {n_parameters} parameters"
+    beside = max(k, 5 * jacobian.n_outputs) if n_angles else k
+    n_bytes = jacobian.dtype.itemsize * jacobian.n_parameters * (k + beside + 3)
+    n_bytes += 40 * n_decomposed**2  # the matrix, its vectors, and the work space of the solver
+    what = f"{k} eigenvectors of {jacobian.n_parameters} parameters"
     require_memory(n_bytes, what, "pass a smaller k, or eigenvectors=False")
 
 
-def in_parameters(
-    linear: Linearisation | Served, coordinates: Any, U: np.ndarray, root: SoftmaxRoot | None = None
-) -> np.ndarray:
-    """J^T U (P, k) for vectors U (TC, k) of the dual, whose rows go output by output."""
-    n_samples, n_outputs = linear.outputs.shape
-    if root is not None:
-        U = root.columns(U, transpose=True)
-    V = np.empty((U.shape[1], coordinates.n_parameters), linear.dtype)
-    for v, u in zip(V, U.T.astype(linear.dtype), strict=True):
-        v[:] = coordinates.pull(linear, u.reshape(n_outputs, n_samples).T)
-    return V.T
-
-
-def orthonormal_eigenvectors(
-    linear: Linearisation | Served,
-    coordinates: Any,
-    root: SoftmaxRoot | None,
-    values: np.ndarray,
-    residuals: np.ndarray,
-    U: np.ndarray,
-) -> np.ndarray:
-    """Eigenvectors (P, k) of F for eigenpairs of its dual."""
+def require_above_zero(values: np.ndarray, residuals: np.ndarray) -> None:
+    """Raise an ArithmeticError for eigenvectors of eigenvalues that are rounding."""
     zero = np.flatnonzero(values <= residuals)
     if zero.size:
         raise ArithmeticError(
@@ -67,29 +33,31 @@ def orthonormal_eigenvectors(
             if zero[0]
             else "`eigenvectors` need eigenvalues above zero, but the largest is zero within rounding; drop them."
         )
-    V = in_parameters(linear, coordinates, U[:, : len(values)], root)
-    V /= np.sqrt(len(linear.outputs) * values).astype(V.dtype)
+
+
+def orthonormal(jacobian: Jacobian, values: np.ndarray, U: np.ndarray, k: int) -> np.ndarray:
+    """Eigenvectors (P, k) of F for the first k eigenpairs of its dual, of vectors U (TC, k or more)."""
+    V = jacobian.pull(U[:, :k])
+    V /= np.sqrt(jacobian.n_samples * values[:k]).astype(V.dtype)
     # Orthonormal to rounding times largest over smallest eigenvalue: one step of Cholesky QR removes that factor.
     return V @ np.linalg.inv(np.linalg.cholesky(V.T @ V)).T
 
 
-def mean_gradients(linear: Linearisation | Served, coordinates: Any) -> np.ndarray:
+def mean_gradients(jacobian: Jacobian) -> np.ndarray:
     """E_t[grad f_k], the mean over samples, for every output: (P, C)."""
-    n_samples, n_outputs = linear.outputs.shape
-    return in_parameters(linear, coordinates, np.repeat(np.eye(n_outputs), n_samples, axis=0)) / n_samples
+    each = np.repeat(np.eye(jacobian.n_outputs), jacobian.n_samples, axis=0)
+    return Jacobian(jacobian.linear, None, jacobian.coordinates).pull(each) / jacobian.n_samples
 
 
-def angles_to_mean_gradients(
-    linear: Linearisation | Served, coordinates: Any, V: np.ndarray, trace: float
-) -> np.ndarray | None:
+def angles_to_mean_gradients(jacobian: Jacobian, V: np.ndarray, trace: float) -> np.ndarray | None:
     """Principal angles between orthonormal V (P, n) and the mean gradients' span.
 
-    They descend. None if these vanish beside `trace`, that of F.
+    They descend. None if the mean gradients vanish beside `trace`, that of F.
     """
     from scipy.linalg import subspace_angles
 
-    G = mean_gradients(linear, coordinates)
-    rounding = len(linear.outputs) * np.finfo(G.dtype).eps  # of a sum over samples
+    G = mean_gradients(jacobian)
+    rounding = jacobian.n_samples * np.finfo(G.dtype).eps  # of a sum over samples
     if np.sum(G**2, dtype=np.float64) <= rounding**2 * trace:
         return None
     return subspace_angles(V, G)

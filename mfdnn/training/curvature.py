@@ -6,10 +6,11 @@ import numpy as np
 
 from .._support.lanczos import largest_eigenpairs
 from ..losses.probabilities import SoftmaxRoot
-from ..sampled.dual import dual
-from ..sampled.network import Linearisation
-from ..sampled.operator import Linear, Served
-from ..sampled.spectrum import SMALL, starting_block
+from ..sampled import Linear, Linearisation
+from ..sampled.dual import dual_of
+from ..sampled.jacobian import Jacobian
+from ..sampled.protocol import Served
+from ..sampled.spectrum import SMALL, all_pairs, starting_block, worth_all
 
 __all__ = ["LargestEigenvalue"]
 
@@ -60,17 +61,16 @@ class LargestEigenvalue:
         if not isinstance(linear, Linearisation | Served):
             linear = Served(linear)
         softmax = self.output == "softmax"
-        root = SoftmaxRoot(linear.outputs) if softmax else None
-        size, n_outputs = linear.outputs.size, linear.outputs.shape[1]
-        if size <= SMALL:
-            return float(np.linalg.eigvalsh(dual(linear, None, root).matrix())[-1])
+        jacobian = Jacobian(linear, SoftmaxRoot(linear.outputs) if softmax else None)
+        if worth_all(jacobian, 1, SMALL):
+            return float(all_pairs(jacobian, False)[0][0])
         if self._vectors is None:
-            start = starting_block(linear, min(BLOCK, n_outputs - softmax), root)
+            start = starting_block(jacobian, min(BLOCK, jacobian.n_outputs - softmax))
         else:
             noise = self._rng.standard_normal(self._vectors.shape)
-            start = self._vectors + NOISE / np.sqrt(size) * noise
+            start = self._vectors + NOISE / np.sqrt(jacobian.size) * noise
         eps = float(np.finfo(linear.dtype).eps)
         values, _, self._vectors = largest_eigenpairs(
-            dual(linear, 1, root).product, start, 1, TOLERANCE, MAX_PRODUCTS, rounding=10 * eps
+            dual_of(jacobian, 1).product, start, 1, TOLERANCE, MAX_PRODUCTS, rounding=10 * eps
         )
         return float(values[0])
