@@ -5,12 +5,24 @@ import pickle
 
 import numpy as np
 import pytest
+from user_layers import RMSNorm
 
-from mfdnn.architectures import mlp
-from mfdnn.finite_width import outlier_distribution
+from mfdnn import NoTheory
+from mfdnn.architectures import mlp, resnet
+from mfdnn.finite_width import centred_edge, outlier_distribution, width_for_spread
+from mfdnn.finite_width.band import outlier_band
+from mfdnn.finite_width.traces import fisher_traces
 from mfdnn.fisher import fisher_statistics
-from mfdnn.layers import BatchNorm, MeanSubtraction
-from mfdnn.learning_rate import LOSSES, OPTIMISERS, SAFE_SHARE, loss_scale, max_learning_rate, stability_limit
+from mfdnn.layers import BatchNorm, Dense, Layer, MeanSubtraction, Pointwise, Residual
+from mfdnn.learning_rate import (
+    LOSSES,
+    OPTIMISERS,
+    SAFE_SHARE,
+    loss_scale,
+    max_learning_rate,
+    natural_gradient_rate,
+    stability_limit,
+)
 from mfdnn.mean_field import MeanField
 from mfdnn.network import Network
 from mfdnn.sampled import sample
@@ -194,6 +206,39 @@ def test_descent_with_momentum_first_grows_at_a_safe_rate():
         grew.append(losses.max() > 1.02)
         assert losses[-1] < 0.1
     assert any(grew) and lr.zone(0.9 * lr.safe) == "stable"
+
+
+class Unit(Layer):
+    """x over its root mean square, as a user would write it: nothing says that it normalises."""
+
+    def propagate(self, state):
+        factors = state.moments.outer(1 / np.sqrt(state.moments.variance))
+        mean = state.mean / np.sqrt(state.moments.variance)
+        return state.mapped(state.moments * factors, lambda kernel: kernel * factors, mean=mean)
+
+    def forward(self, x, parameters, trace):
+        return x / np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("norm", [RMSNorm, Unit])
+def test_an_unknown_normaliser_is_promised_nothing(norm):
+    body = [Dense(100, 2.0, 0.1), Pointwise("relu"), Dense(100, 2.0, 0.1), Pointwise("relu"), Dense(3, 2.0)]
+    behind = Network(50, [*body, norm()])
+    for theory in (max_learning_rate, outlier_distribution, centred_edge, fisher_traces, width_for_spread):
+        arguments = (0.1, 20) if theory is width_for_spread else (20,)
+        with pytest.raises(NoTheory, match=norm.__name__):
+            theory(behind, *arguments)
+    with pytest.raises(NoTheory, match=r"not normalised|trained gains"):
+        natural_gradient_rate(behind)
+    assert outlier_band(behind, 20).quantiles is None
+    hidden = Network(50, [*body[:1], norm(), *body[1:]])
+    inside = Network(50, [Dense(100, 2.0), Residual([norm(), Pointwise("relu"), Dense(100)]), Dense(3)])
+    for net in (hidden, inside):
+        lr = max_learning_rate(net, 20)
+        assert lr.catapult_limit is None and [*lr.zones] == ["monotone", "unknown"]
+        assert lr.safe is None and "Dense and Pointwise layers only" in lr.why_not_safe
+    assert max_learning_rate(Network(50, body), 20).catapult_limit is not None
+    assert max_learning_rate(resnet([50, 50, 3], 2), 20).catapult_limit is not None
 
 
 def test_catapult_limit_of_the_linear_two_layer_network():

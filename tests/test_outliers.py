@@ -11,6 +11,7 @@ from mfdnn import Dense, Network, ensemble, fisher_statistics, mlp
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.finite_width.outliers import law_of
 from mfdnn.gaussian.conditional import conditional
+from mfdnn.kernels.outlier import outlier_caution
 
 # Numbers of a separate code, derived for this project (another quadrature, another arrangement of the same
 # recursion): (activation, widths, sigma_w2, sigma_b2, n_samples), values there, and values at T = 1e8. At finite T
@@ -421,7 +422,9 @@ def test_the_law_and_the_statistics_agree_on_whether_anything_stands_out():
     flagged = 0
     for net in [*nets, mlp([30] * 10 + [1], "relu", 2.0, 0.1), mlp([60, 80, 80, 2], "tanh", 1.5, 0.0)]:
         for T in (2, 5, 20):
-            if not fisher_statistics(net, T).caution:
+            said = outlier_caution(mfdnn.order_parameters(net, n_samples=T), T)
+            assert said in fisher_statistics(net, T).caution
+            if not said:
                 continue
             flagged += 1
             try:
@@ -432,7 +435,7 @@ def test_the_law_and_the_statistics_agree_on_whether_anything_stands_out():
                 assert "no eigenvalue stands out here" in law.caution
     assert flagged > 5
     X = np.random.default_rng(0).standard_normal((3, 60))
-    assert fisher_statistics(nets[1], inputs=X).caution
+    assert "No eigenvalue stands" in fisher_statistics(nets[1], inputs=X).caution
     with pytest.raises(mfdnn.NoTheory, match="stands clear"):
         outlier_distribution(nets[1], inputs=X)
 
@@ -492,6 +495,30 @@ def test_quiet_in_threads():
 def test_refused_networks(net, match):
     with pytest.raises(ValueError, match=match):
         outlier_distribution(net, 100)
+
+
+class Signs(Dense):
+    """Weights of one size and two signs."""
+
+    def initialise(self, rng, shape, dtype):
+        weight, bias = super().initialise(rng, shape, dtype)
+        return np.sign(weight) * dtype.type(np.sqrt(self.sigma_w2 / shape[0])), bias
+
+
+class Plain(Dense):
+    """A class of one's own that changes nothing."""
+
+
+def test_weights_of_ones_own_are_refused_and_plain_subclasses_are_not():
+    def net(dense):
+        return Network(60, [dense(80, 2.0, 0.1), mfdnn.Pointwise("relu"), dense(2, 2.0)])
+
+    assert outlier_distribution(net(Plain), 40).to_dict() == outlier_distribution(net(Dense), 40).to_dict()
+    with pytest.raises(mfdnn.NoTheory, match="Signs, which draws its weights in a way of its own"):
+        outlier_distribution(net(Signs), 40)
+    lr = mfdnn.max_learning_rate(net(Signs), 40)
+    assert lr.safe is None and "Signs" in lr.why_not_safe
+    assert lr.value == mfdnn.max_learning_rate(net(Dense), 40).value  # which their variance decides
 
 
 def test_refused_arguments():

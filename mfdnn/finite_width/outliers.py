@@ -208,10 +208,10 @@ def _law(wide: MeanField) -> OutlierDistribution:
 
 def _infinite_width(wide: MeanField) -> tuple[float | None, str]:
     """The outlier of infinite width where the recursion has another, and what is to know of it."""
+    largest = None
     if wide.given or wide.c0 < 0:  # which the recursion takes for 0
-        fim = fisher_statistics(wide)
-        return float(fim.largest), fim.caution
-    return None, outlier_caution(wide.order_parameters, wide.n_samples)
+        largest = float(fisher_statistics(wide).largest)
+    return largest, outlier_caution(wide.order_parameters, wide.n_samples)
 
 
 def input_moments(wide: MeanField) -> InputMoments:
@@ -227,6 +227,11 @@ def architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
     weights, between = read_chain(net.layers, REFUSAL)
     for layer in weights:
+        if type(layer).initialise is not Dense.initialise:
+            raise NoTheory(
+                f"`net` contains {type(layer).__name__}, which draws its weights in a way of its own, for which the law "
+                "is not derived; measure the spread with mfdnn.ensemble."
+            )
         if layer.weights not in EXCESS:
             raise NoTheory(
                 f"`net` has {layer.weights} weights, for which the law is not derived; use gaussian or uniform "

@@ -7,6 +7,7 @@ import numpy as np
 from .._support.validation import finite_number, one_of
 from ..finite_width.outliers import law_of, without_kernels
 from ..fisher import fisher_statistics
+from ..layers import Layer
 from ..losses import LOSSES, loss_scale, stability_limit
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
@@ -135,7 +136,7 @@ def max_learning_rate(
         value = stability_limit(scale * quantile + w, b, nesterov)
     deep_relu = len(net.activations) > 1 and all(act.name == "relu" for act in net.activations)
     catapult = max((CATAPULT_RELU if deep_relu else CATAPULT_LINEAR) * typical, value)
-    normalised = any(layer.normalises for layer, _ in net.walk())
+    known = not (b or loss == "cross_entropy") and all(_grows_with_weights(layer) for layer, _ in net.walk())
     return LearningRate(
         value=value,
         lambda_max=fim.largest,
@@ -144,7 +145,7 @@ def max_learning_rate(
         momentum=b,
         nesterov=bool(nesterov),
         weight_decay=w,
-        catapult_limit=None if b or normalised or loss == "cross_entropy" else catapult,
+        catapult_limit=catapult if known else None,
         n_samples=fim.n_samples,
         n_outputs=fim.n_outputs,
         caution=" ".join(filter(None, cautions)),
@@ -155,3 +156,9 @@ def max_learning_rate(
         else None,
         _wide=without_kernels(wide),
     )
+
+
+def _grows_with_weights(layer: Layer) -> bool:
+    """Whether it is of networks as the catapult was seen in: no normalisation, and none that it may be."""
+    plain = layer.n_weight_layers or layer.activation is not None or layer.homogeneous or layer.relabels
+    return not layer.normalises and bool(layer.children or plain)

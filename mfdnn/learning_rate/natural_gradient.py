@@ -11,7 +11,8 @@ import numpy as np
 from .._support.errors import NoTheory
 from .._support.results import Result
 from .._support.validation import finite_array, one_of, positive_integer
-from ..mean_field import MeanField, output_normalisation, refuse_data
+from ..mean_field import MeanField, refuse_data
+from ..mean_field.outputs import layers_behind
 from ..network import Network
 
 __all__ = ["APPROXIMATIONS", "NaturalGradientRate", "natural_gradient_rate"]
@@ -139,7 +140,8 @@ def _weight_shapes(net: Network) -> list[tuple[int, int]]:
     """Units and features, a bias among them, of every weight layer."""
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
-    if net.couples_samples or output_normalisation(net) is not None:
+    linear = all(layer.homogeneous or layer.activation is not None for layer in layers_behind(net))
+    if net.couples_samples or not linear:
         raise NoTheory(
             "`net` must treat samples one by one and have outputs that are not normalised, or J lacks rank; drop the "
             "normalisation."

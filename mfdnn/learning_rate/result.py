@@ -45,7 +45,8 @@ class LearningRate(Result):
     catapult_limit : float or None
         Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent
         settles in a flatter region. Empirical, for plain descent on squared errors: 2 `typical`, and 6 `typical` for
-        relu networks of two hidden layers or more. None where nothing is known: cross-entropy, momentum, normalisation.
+        relu networks of two hidden layers or more. None where nothing is known: cross-entropy, momentum, normalisation,
+        layers of one's own that may normalise (neither weights, nor an activation, nor `Layer.homogeneous`).
     n_samples, n_outputs : int
         T and C.
     caution : str
