@@ -247,7 +247,8 @@ def test_more_wrong_callables(function, error, words):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (single_precision, "is noisy .*single precision.* or oscillates too fast"),
+        (single_precision, "in single precision, which is noisy; compute it in double precision, float64"),
+        (lambda x: np.tanh(x) + single_precision(2 * x), "is noisy .*single precision.* or oscillates too fast"),
         (lambda x: np.tanh(x) + 1e-9 * np.sin(1e9 * x), "is noisy"),
         (lambda x: np.sin(1e4 * x), "oscillates too fast; .* rescale its argument"),
         (lambda x: np.round(100 * x), "is noisy .*a coarse table"),

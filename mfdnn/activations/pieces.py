@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -29,10 +30,24 @@ _AT_PROBES = np.polynomial.chebyshev.chebvander(_PROBES, DEGREE).T
 ORDERS = _compiled.KINK_ORDERS  # a break is where phi or one of its first three derivatives jumps
 RESOLVED = 1e-14  # relative size of the last Chebyshev coefficients of a resolved panel
 CLUSTER = 1e-2  # panels narrower than this (relative) surround a break, or something as sharp
+APART = 8.0  # two breaks are told apart if a panel between them is wider than those around each by that factor
+PASSES = 4  # most searches for breaks, each with those of the last one as edges
 READABLE = (0.0, 1e-6, 1e-3, 1e-3)  # relative width of the panels off which a jump of each order can be read
+ROUNDING_JUMP = 1e-8  # relative size up to which a jump is an artefact: softplus that is x beyond 20 jumps by 1e-10
+SMALL_JUMP = 1e-3  # relative size up to which a jump is likely not meant
+NARROW = 1e-6  # (relative) width of panels that tell nothing of the noise
+NOISE = 1e-10  # relative size of the rounding noise that a function may have
+UNDERFLOW = 1e-100  # relative size below which phi is zero
+LAST = (3.0, 225.0, 16800.0, 742560.0)  # T_15 and its derivatives at the end of a panel
 MAX_PANELS = 1500
+MAX_BREAKS = 512
+MAX_UNRESOLVED = 3000  # at one time: the panels of noise double at every step, those around breaks do not
+MAX_SEARCHED = 40000
 SHELL = 16.0  # the first shell is [-16, 16]; shells double up to 2^MAX_SHELLS times that
 MAX_SHELLS = 10
+WIDE = 1e-3  # panels narrower than this are not counted: they close in on breaks
+LOOKED_AT = 2**15  # places in [-8, 8] at which the polynomials are compared with a function of the user's
+AROUND = np.append(np.multiply.outer([-1.0, 1.0], 2.0 ** np.arange(-1, 7)), 0.0)  # edges around a feature, in widths
 
 
 def chebyshev_fit(values: np.ndarray) -> np.ndarray:
@@ -104,31 +119,87 @@ def resolve(
     derivative: Callable | None,
     given: tuple[float, ...] = (),
     second: Callable | None = None,
+    features: tuple[tuple[float, float], ...] = (),
+    trusted: bool = False,
 ) -> Pieces:
     """Bisect until every panel is resolved to rounding; a point that never resolves is a break.
+
+    `features` are (place, width) of what is narrow. Unless `trusted`, narrow features are also looked for.
 
     Raises
     ------
     ValueError
         The function is not resolved on [-16, 16].
     """
-    found = _shells(function, sorted(set(given)))
-    if found is None:
-        _explain(name, function)
+    edges = {*given, *(float(x) for place, width in features for x in place + width * AROUND)}
+    located: set[float] = set()
+    looked = trusted
+    for _ in range(PASSES):
+        found = _shells(function, sorted(edges | located))
+        if found is None:
+            _explain(name, function)
+        if not looked:
+            looked = True
+            overlooked = _overlooked(function, found[0])
+            if overlooked:
+                edges |= overlooked
+                found = _shells(function, sorted(edges)) or found
+        new = _breaks(function, derivative, found[0], located)
+        if not new:
+            break
+        located |= new
     _check_bounded(name, function, found[0])
-    more = set()
-    for x, uncertainty in _clusters(found[0]):
+    if located:
+        found = _shells(function, sorted(edges | located), 1e-11, reach=found[0].max()) or found
+    pieces = _finish(function, derivative, second, *found)
+    if derivative is not None:
+        _check_derivative(name, pieces)
+    _warn_of_small_jumps(name, pieces)
+    return pieces
+
+
+def _warn_of_small_jumps(name: str, pieces: Pieces) -> None:
+    """Say so where a formula that changes over jumps a little: E[phi'^2] is infinite then."""
+    jumps = np.abs(pieces.jumps[:, 0])
+    size = np.abs(pieces.evaluate(np.linspace(-SHELL, SHELL, 257))).max()
+    small = np.flatnonzero((jumps > 0) & (jumps < SMALL_JUMP * size) & (np.abs(pieces.breaks) <= SHELL))
+    if small.size:
+        at = small[np.argmax(jumps[small])]
+        warnings.warn(
+            f"activation {name!r} jumps by {jumps[at]:.2g} at x = {pieces.breaks[at]:.6g}, so that E[phi'^2] and chi_1 "
+            "are infinite; if its parts were meant to meet there, let them.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _overlooked(function: Callable, panels: np.ndarray) -> set[float]:
+    """Edges around what the polynomials miss at many places in [-8, 8]: a feature between their nodes."""
+    x = (np.arange(LOOKED_AT) + 0.381966) * (16.0 / LOOKED_AT) - 8.0
+    values = _sample(function, np.array([[-1.0, 1.0]]), x)[0]
+    edges = np.append(panels[:, 0], panels[-1, 1])
+    fit = _compiled.evaluate_pieces(edges, chebyshev_fit(_sample(function, panels)), x)
+    wide = np.diff(edges)[np.searchsorted(edges, x, side="right") - 1] > NARROW
+    missed = np.flatnonzero(wide & ~(np.abs(values - fit) <= 1e2 * NOISE * np.abs(values).max()))
+    if missed.size == 0 or missed.size > MAX_UNRESOLVED:
+        return set()
+    return {*x[missed].tolist(), *x[missed - 1].tolist(), *x[np.minimum(missed + 1, x.size - 1)].tolist()}
+
+
+def _breaks(
+    function: Callable, derivative: Callable | None, panels: np.ndarray, known: set[float]
+) -> set[float]:
+    """Where phi or one of its derivatives may jump, beside the known places."""
+    new = set()
+    for x, uncertainty in _clusters(panels):
+        if any(abs(x - place) <= 1e-9 * max(1.0, abs(x)) for place in known):
+            continue
         at = _locate(function, x, uncertainty)
         if at is not None and derivative is not None:
             at = _locate(derivative, at, uncertainty)
         if at is not None:
-            more.add(at)
-    if more:
-        found = _shells(function, sorted({*given, *more}), floor=1e-11) or found
-    pieces = _finish(function, derivative, second, *found)
-    if derivative is not None:
-        _check_derivative(name, pieces)
-    return pieces
+            new.add(at)
+    return new - known
 
 
 def _explain(name: str, function: Callable) -> NoReturn:
@@ -136,6 +207,7 @@ def _explain(name: str, function: Callable) -> NoReturn:
     x = np.linspace(-SHELL, SHELL, 2049)
     with np.errstate(all="ignore"):
         values = np.asarray(function(x), dtype=np.float64)
+        single = values.astype(np.float32)
     wrong = x[~np.isfinite(values)]
     if wrong.size:
         nearest = wrong[np.argmin(np.abs(wrong))]
@@ -143,10 +215,15 @@ def _explain(name: str, function: Callable) -> NoReturn:
             f"activation {name!r} returned {values[x == nearest][0]} at x = {nearest:g}; it must be finite on "
             f"[-{SHELL:g}, {SHELL:g}]: clip its argument or its value there."
         )
+    if np.unique(values).size > MAX_BREAKS and np.all(values == single):
+        raise ValueError(
+            f"activation {name!r} is computed in single precision, which is noisy; compute it in double precision, "
+            "float64."
+        )
     raise ValueError(
         f"activation {name!r} could not be resolved on [-{SHELL:g}, {SHELL:g}]: it is noisy (random numbers, single "
-        "precision, a coarse table?) or oscillates too fast; pass a smoother function in double precision, or rescale "
-        "its argument."
+        f"precision, a coarse table?) or oscillates too fast; it may bend or jump at up to {MAX_BREAKS} places; pass a "
+        "smoother function in double precision (float64), or rescale its argument."
     )
 
 
@@ -188,37 +265,52 @@ def _sample(function: Callable, panels: np.ndarray, at: np.ndarray = NODES) -> n
         return np.asarray(function(panels.mean(axis=1, keepdims=True) + half * at), dtype=np.float64)
 
 
-def _shells(function: Callable, breaks: list[float], floor: float = 4e-16) -> tuple[np.ndarray, bool] | None:
+def _shells(
+    function: Callable, breaks: list[float], floor: float = 4e-16, reach: float = SHELL * 2.0**MAX_SHELLS
+) -> tuple[np.ndarray, bool] | None:
     """Panels on [-16, 16], then on [16, 32], [-32, -16], ... as far as phi is finite and they are few.
 
-    `floor` is the (relative) width at which a panel is given up. Returns the (n, 2) panels and whether all of
-    them are resolved; None if that fails on the first shell.
+    `floor` is the (relative) width at which a panel is given up; nothing is done beyond `reach`. Returns the (n, 2)
+    panels and whether all of them are resolved; None if that fails on the first shell.
     """
     done: list[np.ndarray] = []
-    resolved = True
+    given_up = 0
     scale = 0.0  # largest |phi| so far: what is small against it further out does not matter
-    for shell in range(MAX_SHELLS + 1):
-        reach = SHELL * 2.0**shell
-        if shell == 0:
+    ordinary = 0  # panels, without those that close in on a break
+    for end in SHELL * 2.0 ** np.arange(MAX_SHELLS + 1):
+        if end > reach:
+            break
+        first = end == SHELL
+        if first:
             powers = 2.0 ** np.arange(-1, 5)
             spans = [np.concatenate([-powers[::-1], [0.0], powers])]
         else:
-            spans = [np.array([-reach, -reach / 2]), np.array([reach / 2, reach])]
+            spans = [np.array([-end, -end / 2]), np.array([end / 2, end])]
         new: list[np.ndarray] = []
-        nearer = scale
+        nearer, lost = scale, given_up
         for span in spans:
             edges = np.unique(np.concatenate([span, [x for x in breaks if span[0] < x < span[-1]]]))
             result = _bisect(function, np.column_stack([edges[:-1], edges[1:]]), nearer, floor)
             if result is None:
-                return None if shell == 0 else (_sorted(done), resolved)
-            panels, ok, largest = result
+                return None if first else (_sorted(done), given_up == 0)
+            panels, hopeless, largest = result
             new.append(panels)
-            resolved &= ok
+            lost += hopeless
             scale = max(scale, largest)
-        if shell > 0 and sum(map(len, done)) + sum(map(len, new)) > MAX_PANELS:
+        ordinary += sum(int(np.sum(np.diff(panels, axis=1) > WIDE)) for panels in new)
+        many = lost / 2 + sum(abs(x) < end for x in breaks) > MAX_BREAKS
+        if first and many:
+            return None
+        if not first and (many or ordinary > MAX_PANELS):
             break
         done += new
-    return _sorted(done), resolved
+        given_up = lost
+    return _sorted(done), given_up == 0
+
+
+def _is_narrow(panels: np.ndarray) -> np.ndarray:
+    """Which panels are so narrow that they surround a break, or something as sharp."""
+    return np.diff(panels, axis=1)[:, 0] <= CLUSTER * np.maximum(1.0, np.abs(panels).max(axis=1))
 
 
 def _sorted(panels: list[np.ndarray]) -> np.ndarray:
@@ -228,11 +320,12 @@ def _sorted(panels: list[np.ndarray]) -> np.ndarray:
 
 def _bisect(
     function: Callable, panels: np.ndarray, scale: float, floor: float
-) -> tuple[np.ndarray, bool, float] | None:
-    """Bisect panels until resolved: the panels, whether all are resolved, and max |phi|; None if hopeless."""
+) -> tuple[np.ndarray, int, float] | None:
+    """Bisect panels until resolved: the panels, how many never are, and max |phi|; None if hopeless."""
     accepted: list[np.ndarray] = []
-    resolved = True
     largest = 0.0
+    searched = given_up = 0
+    envelope = np.zeros((2, 1))  # largest |phi| so far at places no further from zero than ...
     while len(panels):
         values = _sample(function, panels)
         if not np.all(np.isfinite(values)):
@@ -242,41 +335,96 @@ def _bisect(
         # The Gaussian weight is symmetric, so what is small against the values nearer to zero does not
         # matter.
         outer = np.abs(panels).max(axis=1)
-        order = np.argsort(outer)
-        reference = np.empty(len(panels))
-        reference[order] = np.maximum.accumulate(size[order])
+        envelope = _envelope(np.append(envelope, [outer, size], axis=1))
+        reference = envelope[1, np.searchsorted(envelope[0], outer, side="right") - 1]
         width = np.diff(panels, axis=1)[:, 0]
         # phi cannot look smoother than the rounding of its argument lets it.
         rounding = 4e-16 * outer * np.ptp(values, axis=1) / width
-        tolerance = RESOLVED * np.maximum(reference, max(scale, 1e-300)) + rounding
+        reference = np.maximum(reference, max(scale, UNDERFLOW * largest, 1e-300))
+        tolerance = RESOLVED * reference + rounding
         fit = chebyshev_fit(values)
-        smooth = np.abs(fit[:, -3:]).max(axis=1) <= tolerance
-        missed = np.abs(_sample(function, panels[smooth], _PROBES) - fit[smooth] @ _AT_PROBES).max(axis=1)
-        smooth[smooth] = missed <= 100 * tolerance[smooth]
+        tail = np.abs(fit[:, -3:]).max(axis=1)
+        smooth = tail <= tolerance
+        missed = np.abs(_sample(function, panels[smooth], _PROBES) - fit[smooth] @ _AT_PROBES)
+        smooth[smooth] = missed.max(axis=1) <= 100 * tolerance[smooth]
+        noisy = ~smooth & (tail <= NOISE * reference) & (width > NARROW * np.maximum(1.0, outer))
+        smooth[noisy] = _as_smooth_as_noise(function, panels[noisy], fit[noisy], tolerance[noisy])
         give_up = ~smooth & (width <= floor * np.maximum(1.0, outer))
-        resolved &= not np.any(give_up)
+        given_up += int(give_up.sum())
         stop = smooth | give_up
         accepted.append(panels[stop])
         left, right = panels[~stop].T
         middle = (left + right) / 2
         panels = np.concatenate([np.column_stack([left, middle]), np.column_stack([middle, right])])
         panels = panels[np.argsort(panels[:, 0])]
-        if len(panels) + sum(map(len, accepted)) > 4 * MAX_PANELS:
+        searched += len(panels)
+        if len(panels) > MAX_UNRESOLVED or searched > MAX_SEARCHED:
             return None
-    return np.concatenate(accepted), resolved, largest
+    return np.concatenate(accepted), given_up, largest
+
+
+def _as_smooth_as_noise(
+    function: Callable, panels: np.ndarray, fit: np.ndarray, tolerance: np.ndarray
+) -> np.ndarray:
+    """Whether what a polynomial leaves out is no more than the rounding noise of phi: its fourth differences.
+
+    (e^x - 1)/x is such a function: its noise grows towards zero.
+    """
+    if len(panels) == 0:
+        return np.zeros(0, dtype=bool)
+    at = np.concatenate([NODES, _PROBES])
+    places = at[:, None] + 1e-5 * (1 - np.abs(at[:, None])) * np.arange(-2, 3)
+    values = _sample(function, panels, places.ravel()).reshape(len(panels), at.size, 5)
+    # In units of the tolerance: squares must not overflow.
+    noise = np.abs(values @ [1, -4, 6, -4, 1]) / np.sqrt(70) / tolerance[:, None]
+    everywhere = np.sqrt(np.mean(noise[:, : NODES.size] ** 2, axis=1, keepdims=True))
+    missed = np.abs(values[:, NODES.size :, 2] - fit @ _AT_PROBES) / tolerance[:, None]
+    tail = np.abs(fit[:, -3:]).max(axis=1, keepdims=True) / tolerance[:, None]
+    at_probes = np.maximum(noise[:, NODES.size :], everywhere)
+    return np.all(tail <= np.maximum(2 * everywhere, 1), axis=1) & np.all(missed <= 100 + 10 * at_probes, axis=1)
+
+
+def _envelope(points: np.ndarray) -> np.ndarray:
+    """The running maximum of rows (x, y) over x, where it grows."""
+    x, y = points[:, np.lexsort((-points[1], points[0]))]
+    highest = np.maximum.accumulate(y)
+    grows = np.append(True, highest[1:] > highest[:-1])
+    return np.array([x[grows], highest[grows]])
 
 
 def _clusters(panels: np.ndarray) -> list[tuple[float, float]]:
     """Clusters of narrow panels: the centre of the smallest ones and how far from it a break can be."""
-    narrow = panels[np.diff(panels, axis=1)[:, 0] <= CLUSTER * np.maximum(1.0, np.abs(panels).max(axis=1))]
+    narrow = panels[_is_narrow(panels)]
     if len(narrow) == 0:
         return []
     clusters = []
     for cluster in np.split(narrow, np.flatnonzero(narrow[1:, 0] > narrow[:-1, 1]) + 1):
-        width = np.diff(cluster, axis=1)[:, 0]
-        smallest = cluster[width <= 2.5 * width.min()]
-        clusters.append((float((smallest.min() + smallest.max()) / 2), float(np.ptp(smallest))))
+        for start, stop in _valleys(np.diff(cluster, axis=1)[:, 0].tolist()):
+            low, high = float(cluster[start, 0]), float(cluster[stop - 1, 1])
+            clusters.append(((low + high) / 2, high - low))
     return clusters
+
+
+def _valleys(width: list[float]) -> list[tuple[int, int]]:
+    """Where among neighbours the narrowest are, [start, stop), parted by wider ones: breaks may be close."""
+    found, pending = [], [(0, len(width))]
+    while pending:
+        first, last = pending.pop()
+        at = min(range(first, last), key=width.__getitem__)
+        ends = []
+        for step, limit in ((-1, first - 1), (1, last)):
+            i = at
+            while i + step != limit and width[i + step] <= 2.5 * width[at]:
+                i += step
+            ends.append(i)
+            highest = width[i]
+            while i + step != limit and width[i + step] * APART > highest:
+                i += step
+                highest = max(highest, width[i])
+            if i + step != limit:
+                pending.append((first, i) if step < 0 else (i + 1, last))
+        found.append((ends[0], ends[1] + 1))
+    return found
 
 
 def _locate(function: Callable, x: float, uncertainty: float) -> float | None:
@@ -337,13 +485,16 @@ def _finish(
     slope_noise = 0.0
     if derivative is None:
         slope_noise = 2e-12 * float(np.abs(all_orders[:2, near]).sum(axis=-1).max(axis=-1).sum())
+        last = np.abs(values[:, -3:]).sum(axis=1)
+        noisy = near & (half[:, 0] > NARROW) & (last > 1e-13 * np.abs(values[near]).max())
+        slope_noise = max(slope_noise, LAST[1] * float((last / half[:, 0])[noisy].max(initial=0.0)))
     linear = bool(np.all(np.abs(values[:, 2:]).max(axis=1) <= 1e-13 * np.abs(values).max(axis=1)))
     homogeneous = None
     if linear and not np.any(breaks) and np.all(jumps[at, 0] == 0):
         zero = int(np.searchsorted(edges, 0.0))
         # phi(0) from the panel to the right of zero, which starts there
         if abs(at_left[0, zero]) <= 1e-13 * np.abs(values[zero]).max():
-            low, high = np.asarray(function(np.array([-1.0, 1.0])), dtype=np.float64)
+            low, high = _sample(function, np.array([[-1.0, 1.0]]), np.array([-1.0, 1.0]))[0]
             homogeneous = (float(-low), float(high))
     return Pieces(
         edges=edges,
@@ -379,12 +530,16 @@ def _unreadable(edges: np.ndarray, all_orders: np.ndarray, jumps: np.ndarray) ->
     near = np.abs(edges[1:-1]) <= 0.5
     size = np.maximum(size, size[:, near].max(axis=1, keepdims=True))
     width = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1])
-    noise = [
-        1e-11 * size[0]
+    noise = np.array([
+        ROUNDING_JUMP * size[0]
         + 1e-10 * np.maximum(1.0, np.abs(edges[1:-1])) * np.abs(jumps[:, 1]),  # a kink beside its edge
-        1e-9 * size[1] + 1e-11 * size[0] / width,
+        ROUNDING_JUMP * size[1] + 1e-11 * size[0] / width,
         1e-8 * size[2] + 1e-8 * size[0] / width**2,
         1e-6 * size[3] + 1e-6 * size[0] / width**3,
-    ]
+    ])
+    # What the last coefficients contribute to a derivative at an end of the panel.
+    last = np.abs(all_orders[0, :, -3:]).sum(axis=1) * (np.diff(edges) > NARROW)
+    last = np.maximum(last[1:], last[:-1]) / (width / 2) ** np.arange(ORDERS)[:, None]
+    noise += last * np.array(LAST)[:, None]
     narrow = width[:, None] <= np.multiply.outer(np.maximum(1.0, np.abs(edges[1:-1])), READABLE)
-    return (np.abs(jumps) <= np.transpose(noise)) | narrow
+    return (np.abs(jumps) <= noise.T) | narrow
