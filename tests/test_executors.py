@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -21,7 +22,7 @@ import mfdnn
 from mfdnn._support.blas import single_blas_thread
 from mfdnn.architectures import mlp
 from mfdnn.ensembles import ensemble
-from mfdnn.jobs import run
+from mfdnn.jobs import run, watch
 from mfdnn.jobs.streams import Streams
 
 
@@ -148,7 +149,8 @@ def test_progress_shows_tasks_rate_and_time_left(pool, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     ensemble(NET, 5, 6, rng=0, progress=True, executor=pool)
     last = terminal.getvalue().split("\r")[-1]
-    assert "6/6" in last and "network/s" in last and "<00:00" in last
+    assert "6/6" in last and "<00:00" in last
+    assert "network/s" in last or "s/network" in last  # whichever is above 1
 
 
 def test_resumed_work_counts_as_done_in_the_progress_but_not_in_its_rate(tmp_path, monkeypatch):
@@ -296,3 +298,66 @@ def test_the_same_bits_from_mpi4py(tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
     reference = ensemble(NET, 30, 12, rng=2)
     assert np.array_equal(np.load(tmp_path / "lambda_max.npy"), reference.values["lambda_max"])
+
+
+# -- what is long ------------------------------------------------------------------------------------------
+
+
+def endless(task, begun, ended):
+    """Task 0 trains for ever; task 1 fails once that has begun."""
+    if task == 1:
+        begun.wait(60)
+        raise ValueError("of task 1")
+    one, X = mfdnn.sample(mfdnn.mlp([3, 4, 1], "relu"), rng=0), np.ones((5, 3))
+    begun.set()
+    try:
+        mfdnn.train(one, X, np.zeros((5, 1)), 1e-9, 10**9)
+    finally:
+        ended.set()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["threads of the run", "threads of one's own"])
+def test_training_ends_when_its_run_does(own):
+    """As after Ctrl-C, which reaches the main thread alone: an error, too, leaves nobody who waits."""
+    begun, ended = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) if own else contextlib.nullcontext() as executor:
+        with pytest.raises(ValueError, match="of task 1"):
+            run.run(lambda task: endless(task, begun, ended), [0, 1], executor=executor, workers=2)
+        assert ended.wait(60)
+
+
+def test_outside_a_run_nothing_stops():
+    watch.stop_if_asked()
+    with watch.in_task():
+        watch.stop_if_asked()
+
+
+def test_what_takes_long_says_so_once_on_a_terminal_and_not_in_a_run(monkeypatch):
+    monkeypatch.setattr(watch, "LONG", 0.0)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with watch.told_if_long(lambda: "this takes long"):
+        while "\n" not in terminal.getvalue():
+            time.sleep(0.001)
+        time.sleep(0.01)
+    monkeypatch.setattr(watch, "LONG", 1000.0)
+    with watch.told_if_long(lambda: "this does not"):
+        pass
+    assert terminal.getvalue() == "mfdnn: this takes long (Ctrl-C stops it)\n"
+    monkeypatch.setattr(watch, "LONG", 0.0)
+    monkeypatch.setattr(sys, "stderr", other := io.StringIO())
+    with watch.told_if_long(lambda: "this takes long"):
+        time.sleep(0.01)
+    assert other.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with watch.in_task(), watch.told_if_long(lambda: "this takes long"):
+        time.sleep(0.01)
+    assert terminal.getvalue().count("takes long") == 1
+
+
+def test_a_bar_nobody_asked_for_comes_when_a_run_is_long(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    ensemble(NET, 5, 3, rng=0)
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr(run, "LONG", 1e-9)
+    ensemble(NET, 5, 3, rng=0)
+    assert "3/3" in terminal.getvalue()

@@ -212,18 +212,27 @@ def _completed(
 ) -> Iterator[list[Numbered]]:
     """Lists of (name, result), as they finish where the executor can tell."""
     if executor is None:
-        stop = Event()
         with ThreadPoolExecutor(workers) as pool:
-            try:
-                yield from _submitted(partial(_until, stop, function), tasks, pool, workers)
-            finally:  # before the pool waits for its threads: after Ctrl-C, too
-                stop.set()
+            yield from _in_threads(function, tasks, pool, workers)
+    elif isinstance(executor, ThreadPoolExecutor):
+        yield from _in_threads(function, tasks, executor, n_cores())
     elif isinstance(executor, Executor):
         yield from _submitted(function, tasks, executor, n_cores())
     else:
         named = dict(enumerate(tasks))
         results = executor.map(partial(_one, function), [task for _, task in named.values()])
         yield from ([(name, result)] for (name, _), result in zip(named.values(), results, strict=True))
+
+
+def _in_threads(
+    function: Callable[[Any], Result], tasks: Iterable[Numbered], pool: ThreadPoolExecutor, cores: int
+) -> Iterator[list[Numbered]]:
+    """Batches of results of threads, which are told to stop when nobody waits for more."""
+    stop = Event()
+    try:
+        yield from _submitted(partial(_until, stop, function), tasks, pool, cores)
+    finally:  # before the pool waits for its threads: after an error or Ctrl-C, too
+        stop.set()
 
 
 def _submitted(
@@ -296,6 +305,6 @@ def _one(function: Callable[[Any], Result], task: Any) -> Result:
 
 
 def _until(stop: Event, function: Callable[[Any], Result], task: Any) -> Result:
-    """The result of a task that ends when `stop` is set, if it looks (`stop_if_asked`)."""
+    """The result of a task that ends once `stop` is set, if it looks for it."""
     with in_task(stop):
         return function(task)
