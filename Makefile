@@ -18,7 +18,7 @@ export MPLBACKEND = Agg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install report test test-torch test-slow test-oldest coverage lint figures bench scaling clean
+.PHONY: help install report test test-torch test-slow test-oldest honesty coverage lint figures bench scaling clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ test-torch: $(VENV)/.installed-torch  ## run the tests that compare with PyTorch
 
 test-slow: $(VENV)/.installed-test  ## run what `make test` leaves out: more draws, more cases, the longest notebooks
 	$(PYTEST) -m slow
+
+# About half an hour on two processors; the seed is in the table. HONESTY='3000 1' draws others.
+honesty: $(VENV)/.installed-test  ## compare errors with brute force for thousands of random activations, write docs/accuracy.md
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/honesty.py $(HONESTY)
 
 # What the old versions say about their own, newer dependencies is not for this package to mend.
 test-oldest:  ## run `make test` with the oldest dependencies that setup.cfg admits, in .venv-oldest

@@ -249,7 +249,8 @@ def test_callables_on_equal_terms(p):
     """Bare callables: no derivative, no kinks named."""
     act = mfdnn.activation(p.value)
     for q, c in [(1e-3, 0.5), (0.8, -0.3), (0.8, 0.999), (30.0, 1 - 1e-9)]:
-        assert_within_bounds(act, p, q, q, c, 0, reach=2e-12)
+        # Near zero x^3 is as uncertain as its polynomial on [0, 1/2]: 1e-16 of 1/8.
+        assert_within_bounds(act, p, q, q, c, 0, reach=1e-11 if p.name == "cubic" else 2e-12)
         if p.slope is not None:
             value, error = mfdnn.expect_product(act, q, c, derivative=1, return_error=True)
             exact = naive.expect_product(p, q, c, derivative=1)

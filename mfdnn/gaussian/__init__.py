@@ -1,4 +1,7 @@
-"""Gaussian expectations of an activation, with their errors: of one unit, of pairs, given what inputs share."""
+"""Gaussian expectations of an activation, with their errors.
+
+Of one unit, of pairs, and given what inputs share.
+"""
 
 from .conditional import Conditional, conditional
 from .expectations import expect, expect_product

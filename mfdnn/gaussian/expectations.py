@@ -22,14 +22,16 @@ import numpy as np
 from .._support.results import unwrap
 from .._support.validation import finite_array, nonnegative_array
 from ..activations import Activation, activation
-from .products import expectation, products
+from .products import expectation_and_error, products
 from .tables import check_range
 
 __all__ = ["expect", "expect_product"]
 
 
-def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any:
-    r"""Gaussian expectation :math:`E[\phi^{(d)}(\sqrt q\, z)]`, z standard normal.
+def expect(
+    phi: str | Callable | Activation, q: Any, derivative: int = 0, return_error: bool = False
+) -> Any:
+    r"""Gaussian expectation :math:`E[\phi^{(d)}(\sqrt q\,z)]`, z standard normal.
 
     Derivatives are distributional: a jump of :math:`\phi` counts in :math:`\phi'`, a kink in
     :math:`\phi''`, as in :math:`E[\phi''] = E[\phi(\sqrt q z)(z^2 - 1)]/q`.
@@ -41,10 +43,14 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
         Variance, >= 0.
     derivative : {0, 1, 2}
         Order d of the derivative.
+    return_error : bool
+        Return also a bound on the absolute error.
 
     Returns
     -------
-    float or array of the shape of `q`
+    value : float or array of the shape of `q`
+    error : float or array of the shape of `q`
+        Only with ``return_error=True``.
 
     Raises
     ------
@@ -55,8 +61,9 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
     Notes
     -----
     Accuracy about 1e-13 relative to :math:`E[\phi^{(d)2}]^{1/2}`; for a callable whose derivative was not
-    given, phi' and phi'' are read off it to about 1e-12 and 1e-9 of its size near zero. Cost: about 0.1 ms
-    per distinct value of q.
+    given, phi' and phi'' are read off it to about 1e-12 and 1e-9 of its size near zero. The error bound is that
+    of phi as it was resolved: it cannot know features that the search did not see (`docs/accuracy.md`). Cost:
+    about 0.1 ms per distinct value of q.
 
     Examples
     --------
@@ -71,8 +78,9 @@ def expect(phi: str | Callable | Activation, q: Any, derivative: int = 0) -> Any
     variance = nonnegative_array("q", q)
     check_range(act, variance)
     distinct, inverse = np.unique(variance, return_inverse=True)
-    result = np.array([expectation(act, v, order) for v in distinct])
-    return unwrap(result[inverse].reshape(variance.shape))
+    found = np.array([expectation_and_error(act, v, order) for v in distinct]).reshape(-1, 2)
+    value, error = (unwrap(column[inverse].reshape(variance.shape)) for column in found.T)
+    return (value, error) if return_error else value
 
 
 def expect_product(
@@ -83,7 +91,7 @@ def expect_product(
     derivative: int = 0,
     return_error: bool = False,
 ) -> Any:
-    r"""Gaussian expectation :math:`E[\phi^{(d)}(u)\,\phi^{(d)}(v)]` of a correlated pair.
+    r"""Gaussian expectation :math:`E[\phi^{(d)}(u)\phi^{(d)}(v)]` of a correlated pair.
 
     u and v are centred Gaussians with variances `q` and `q2` and correlation `c`.
 

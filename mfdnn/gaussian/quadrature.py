@@ -1,29 +1,34 @@
-"""Gaussian integrals of an activation by Gauss-Legendre panels that respect its breaks."""
+"""Gaussian integrals by Gauss-Legendre panels that respect breaks; their noise."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..activations import Activation
+from ..activations.pieces import Pieces
 
 __all__ = [
     "GAUSS_W",
     "GAUSS_X",
     "REACH",
     "UNIT_PANELS",
+    "at_zero",
     "breaks",
     "circle_coefficients",
     "largest_variance",
     "nodes",
+    "noise",
     "second_moment",
     "unsettled",
     "values",
-    "zero_sides",
 ]
 
 REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
+NARROW = 1e-6  # (relative) width of panels that close in on a break: between what is on its sides all is possible
 MAX_ANGLES = 2**16  # most samples on half a circle
 GAUSS_X, GAUSS_W = np.polynomial.legendre.leggauss(16)
 UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
@@ -42,7 +47,7 @@ def breaks(act: Activation, q: float) -> np.ndarray:
 
 
 def nodes(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes z and weights, Gaussian density included, of the panels between `edges`."""
+    """Nodes z and weights, Gaussian density included, of panels between `edges`."""
     half = np.diff(edges) / 2
     middle = (edges[1:] + edges[:-1]) / 2
     z = (middle[:, None] + half[:, None] * GAUSS_X).ravel()
@@ -50,11 +55,12 @@ def nodes(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return z, weight
 
 
-def zero_sides(act: Activation, order: int) -> np.ndarray:
-    """Where to read the limits of phi^(d) at zero: on both sides, or at zero itself where phi is continuous."""
+def at_zero(act: Activation, order: int) -> np.ndarray:
+    """The limits of phi^(d) at zero from both sides, or phi(0) if continuous."""
+    sides = np.array([-1e-300, 1e-300])
     if order == 0 and not np.any(act.pieces.jumps[act.pieces.breaks == 0.0, 0]):
-        return np.zeros(1)
-    return np.array([-1e-300, 1e-300])
+        sides = np.zeros(1)
+    return (act, act.slope, act.curvature)[order](sides)
 
 
 def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
@@ -63,15 +69,18 @@ def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
 
 
 def second_moment(act: Activation, q: float, order: int) -> float:
-    """E[phi^(d)(u)^2] without point masses; for q = 0 the mean of the limits from both sides."""
+    """E[phi^(d)(u)^2] without point masses.
+
+    For q = 0 it is the mean of the limits from both sides.
+    """
     if q == 0:
-        return float(np.mean(values(act, zero_sides(act, order), order) ** 2))
+        return float(np.mean(at_zero(act, order) ** 2))
     z, weight = nodes(breaks(act, q))
     return float(weight @ values(act, np.sqrt(q) * z, order) ** 2)
 
 
 def unsettled(act: Activation, q: float, order: int) -> float:
-    """Error of E[phi^(d)^2] where phi has a singularity that is no jump: inf if that may be all of it, else 0.
+    """Inf if a singularity that is no jump may be all of E[phi^(d)^2], else 0.
 
     The mean of 1/|x| over the panels that close in on a singularity never stops growing.
     """
@@ -84,8 +93,93 @@ def unsettled(act: Activation, q: float, order: int) -> float:
     return np.inf if squares[narrow].sum() > 1e-6 * squares.sum() else 0.0
 
 
+# -- how well the polynomials are known ----------------------------------------------------------------------
+
+
+class Noise(NamedTuple):
+    """How wrong phi, phi' and phi'' may be at each variance of a grid.
+
+    Attributes
+    ----------
+    panels : ndarray, shape (3, panels)
+        Bounds on the errors of phi, phi' and phi'' on each panel of the polynomials.
+    log_q : ndarray, shape (n,)
+        The grid, equally spaced.
+    spread, doubtful, sup : ndarray, shape (3, n)
+        The 2-norm under the Gaussian weight of the error on panels of ordinary width; the 1-norm of what is on
+        panels so narrow that they close in on a break; the largest value within reach.
+    """
+
+    panels: np.ndarray
+    log_q: np.ndarray
+    spread: np.ndarray
+    doubtful: np.ndarray
+    sup: np.ndarray
+
+    def at(self, q: Any, order: int) -> tuple[Any, Any, Any]:
+        """The three at variances q: the larger of the two values beside each on the grid."""
+        step = self.log_q[1] - self.log_q[0]
+        with np.errstate(divide="ignore"):
+            index = (np.log(q) - self.log_q[0]) / step
+        left = np.clip(np.floor(index), 0, self.log_q.size - 2).astype(int)
+        spread, doubtful, sup = (
+            np.maximum(column[order][left], column[order][left + 1])
+            for column in (self.spread, self.doubtful, self.sup)
+        )
+        return spread, doubtful, sup
+
+
+_noises: weakref.WeakKeyDictionary[Activation, Noise] = weakref.WeakKeyDictionary()
+
+
+def noise(act: Activation) -> Noise:
+    """What is uncertain in the polynomials of an activation; computed once."""
+    try:
+        return _noises[act]
+    except KeyError:
+        return _noises.setdefault(act, _noise(act.pieces))
+
+
+def _noise(pieces: Pieces) -> Noise:
+    left, right = pieces.edges[:-1], pieces.edges[1:]
+    width = right - left
+    near = np.where(left * right < 0, 0.0, np.minimum(np.abs(left), np.abs(right)))
+    size = np.abs(pieces.coefficients).sum(axis=2)
+    error = _panel_errors(pieces, size, width)
+    log_q = np.linspace(np.log(1e-12), 2 * np.log(pieces.reach / REACH), 120)
+    root = np.exp(log_q / 2)[:, None]
+    mass = np.minimum(1.0, width / root * 0.4) * np.exp(-0.5 * (near / root) ** 2)  # (n, panels)
+    narrow = width <= NARROW * np.maximum(1.0, near)
+    with np.errstate(over="ignore"):  # far out, where phi may be as large as floats go
+        return Noise(
+            error,
+            log_q,
+            np.linalg.norm(np.where(narrow, 0.0, error)[:, None] * np.sqrt(mass), axis=2),
+            np.where(narrow, size, 0.0) @ mass.T,
+            np.max(np.where(near <= REACH * root, size[:, None], 0.0), axis=2),
+        )
+
+
+def _panel_errors(pieces: Pieces, size: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Errors of phi, phi' and phi'' on each panel, (3, n).
+
+    `size` bounds the values there. Values are off by their rounding, by that of their argument, and by what
+    the polynomial leaves out; a derivative that was read off by that much times 30/width for the higher
+    coefficients, and by what `pieces` chops of them.
+    """
+    last = np.abs(pieces.coefficients[:, :, -3:]).sum(axis=2)
+    outer = np.maximum(np.abs(pieces.edges[:-1]), np.abs(pieces.edges[1:]))
+    steepness = np.append(size[1:], size[2:], axis=0)
+    error = 1e-16 * size + 1.1e-16 * outer * steepness + 2 * last
+    for order in (1, 2):
+        given = pieces.slope_noise == 0 if order == 1 else pieces.curvature_noise == 0
+        if not given:
+            error[order] += (4e-13 * size[order - 1] + 60 * (last[order - 1] + error[order - 1])) / width
+    return error
+
+
 def circle_coefficients(function: Callable, r: np.ndarray, tolerance: float, n: int = 16) -> np.ndarray:
-    """Coefficients of f(r cos a) = sum_m b_m cos(m a), m < n, for smooth f and radii r: (r.size, n).
+    """Coefficients of f(r cos a) = sum_m b_m cos(m a), m < n, f smooth: (r.size, n).
 
     n is doubled until the last quarter of sum b_m^2 is below the tolerance. Start with an n that resolves
     smaller circles: what is narrow on a large circle can hide between a few samples.
@@ -101,7 +195,10 @@ def circle_coefficients(function: Callable, r: np.ndarray, tolerance: float, n: 
 
 
 def largest_variance(act: Activation) -> float:
-    """Largest variance at which phi is known over the whole weight and its square does not outgrow it."""
+    """Largest variance at which the integrals of phi^2 are covered.
+
+    Phi is known over the whole weight, and its square does not outgrow it.
+    """
     z = np.linspace(-REACH, REACH, 97)
     high = (act.pieces.reach / REACH) ** 2
     while high > 1e-6:
