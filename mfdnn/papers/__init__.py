@@ -28,7 +28,17 @@ SUFFIXES = (".png", ".pdf", ".svg")
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """One figure; calling it computes and draws it. The module of its paper is imported only then."""
+    """One figure; calling it computes and draws it.
+
+    The module of its paper is imported only then.
+
+    Attributes
+    ----------
+    module, function : str
+        Where it is drawn: a module of this package, and a function in it.
+    summary : str
+        What it shows, in one line.
+    """
 
     module: str
     function: str
@@ -55,9 +65,7 @@ class PaperFigure:
 
 
 FIGURES: dict[str, PaperFigure] = {
-    "poole2016-fig1": PaperFigure(
-        "poole2016", "figure1", "variance map, its trajectories, q*, speed of convergence"
-    ),
+    "poole2016-fig1": PaperFigure("poole2016", "figure1", "variance map, its trajectories, q*, speed of convergence"),
     "poole2016-fig2": PaperFigure("poole2016", "figure2", "correlation map, its trajectories, c*, chi_1"),
     "poole2016-fig3": PaperFigure("poole2016", "figure3", "a circle on its way through the layers"),
     "schoenholz2017-depth-scales": PaperFigure(

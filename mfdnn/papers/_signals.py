@@ -36,7 +36,7 @@ def pairs(rng: np.random.Generator, n: int, width: int, q: float, c: float) -> n
 
 
 def circle(rng: np.random.Generator, angles: np.ndarray, width: int, q: float) -> np.ndarray:
-    """(n, width) points of mean square q on a circle around the origin, of random orientation."""
+    """(n, width) points of mean square q on a circle around 0 of random orientation."""
     axes = np.linalg.qr(rng.standard_normal((width, 2)))[0]
     return np.sqrt(width * q) * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ axes.T
 

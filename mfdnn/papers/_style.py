@@ -1,17 +1,20 @@
-"""What the papers' figures have in common: fonts for print, panel letters, progress."""
+"""What the figures have in common: fonts for print, letters, legends, progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["bar", "letter", "paper_style"]
+__all__ = ["bar", "entry", "legend", "letter", "marked", "paper_style", "points", "shade", "standard_error", "ticks"]
 
 RC: Any = {
     "font.family": "STIXGeneral",  # comes with matplotlib, and its mathematics matches its text
@@ -31,12 +34,10 @@ Item = TypeVar("Item")
 
 
 def paper_style(function: Function) -> Function:
-    """Draw with the fonts and lines of a printed page, whatever the caller's settings are."""
+    """Draw with the fonts and lines of a printed page, whatever the settings are."""
 
     @wraps(function)
     def drawn(*args: Any, **kwargs: Any) -> Any:
-        from matplotlib import rc_context
-
         with rc_context(RC):
             return function(*args, **kwargs)
 
@@ -46,6 +47,43 @@ def paper_style(function: Function) -> Function:
 def letter(ax: Axes, name: str, text: str = "") -> None:
     """A bold panel letter, and what the panel shows, above its left corner."""
     ax.set_title(rf"$\mathbf{{{name}}}$   {text}", loc="left")
+
+
+def ticks(axis: Any, places: Iterable[float]) -> None:
+    """Ticks at these places only, with plain numbers."""
+    axis.set_ticks(list(places), labels=[f"{place:g}" for place in places])
+    axis.set_ticks([], minor=True)
+
+
+def points(ax: Axes, x: Any, values: Any, errors: Any, color: str, marker: str) -> None:
+    """Points of simulation with their error bars."""
+    style: dict[str, Any] = {"ms": 4.5, "mfc": "white", "mew": 1.1, "capsize": 2, "zorder": 3}
+    ax.errorbar(x, values, errors, fmt=marker, color=color, **style)
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Of means over the last axis."""
+    return np.std(values, axis=-1, ddof=1) / np.sqrt(np.shape(values)[-1])
+
+
+def entry(label: str, color: Any = "0.3", **style: Any) -> Line2D:
+    """A line in a legend."""
+    return Line2D([], [], color=color, label=label, **style)
+
+
+def marked(label: str, color: Any, marker: str, **style: Any) -> Line2D:
+    """A marker in a legend, on a line unless that has the style none."""
+    return entry(label, color, **{"marker": marker, "mfc": "white", "ms": 4.5, **style})
+
+
+def shade(label: str, color: Any = "0.3", alpha: float = 0.25) -> Patch:
+    """A shaded region in a legend."""
+    return Patch(color=color, alpha=alpha, lw=0, label=label)
+
+
+def legend(figure: Figure, handles: list[Any], ncols: int, **options: Any) -> None:
+    """The one legend of a figure, below its panels."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False, **options)
 
 
 def bar(items: Iterable[Item], progress: bool, description: str) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-r"""Karakida, Akaho & Amari 2019: universal statistics of Fisher information in deep neural networks.
+r"""Karakida, Akaho & Amari 2019: universal statistics of Fisher information.
 
 Mean, second moment and maximum of the eigenvalues of the Fisher information grow like 1/M, 1 and M with the
 width M, whatever the activation.
@@ -11,30 +11,35 @@ approach", AISTATS 2019, arXiv:1806.01316.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from .. import plots
 from ..architectures import mlp
 from ..ensembles import ensemble
 from ..finite_width.band import outlier_band
 from ..fisher import fisher_statistics
-from ._style import letter, paper_style
+from ._style import entry, legend, letter, marked, paper_style, shade
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["NETWORKS", "WIDTHS", "figure1"]
+__all__ = ["NETWORKS", "STYLES", "WIDTHS", "figure1"]
 
 NETWORKS = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}  # sigma_w^2, sigma_b^2
+STYLES = {"tanh": ("blue", "o"), "relu": ("vermillion", "s"), "linear": ("green", "^")}
+STATISTICS = {  # of `Ensemble`: of `FisherStatistics`, symbol, name
+    "mean": ("mean", r"$m_\lambda$", "mean"),
+    "second_moment": ("second_moment", r"$s_\lambda$", "second moment"),
+    "lambda_max": ("largest", r"$\lambda_{\max}$", "maximum"),
+}
 N_LAYERS, N_OUTPUTS, N_SAMPLES = 3, 1, 100
 WIDTHS, WIDTHS_FAST = (100, 200, 300, 500, 700, 1000, 1400, 2000), (20, 40)
 
 
 @paper_style
 def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Mean, second moment and largest eigenvalue of the Fisher information against the width.
+    r"""Mean, second moment and largest Fisher eigenvalue against the width.
 
     After the paper's figure of these statistics; settings not recovered with certainty, so ours: three weight
     layers of uniform width M = 100 ... 2000, one output, T = 100 Gaussian inputs of variance 1; tanh with
@@ -55,15 +60,7 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     widths = WIDTHS_FAST if fast else WIDTHS
-    statistics = {"mean": "mean", "second_moment": "second_moment", "lambda_max": "largest"}
-    labels = {"mean": r"$m_\lambda$", "second_moment": r"$s_\lambda$", "lambda_max": r"$\lambda_{\max}$"}
-    titles = {"mean": "mean", "second_moment": "second moment", "lambda_max": "maximum"}
-    styles = {"tanh": ("blue", "o"), "relu": ("vermillion", "s"), "linear": ("green", "^")}
     children = iter(np.random.default_rng(rng).spawn(len(NETWORKS) * len(widths)))
     figure, axes = pyplot.subplots(1, 3, figsize=(7.0, 3.0), layout="constrained")
     handles: list[Any] = []
@@ -75,13 +72,9 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
             between = outlier_band(net, N_SAMPLES).quantiles
             bands += [] if between is None else [(width, *between)]
             n_networks = 4 if fast else 100 if width < 1000 else 30
-            sampled.append(
-                ensemble(
-                    net, n_samples=N_SAMPLES, n_networks=n_networks, rng=next(children), progress=progress
-                )
-            )
-        colour, marker = plots.COLOURS[styles[name][0]], styles[name][1]
-        for ax, (measured, predicted) in zip(axes, statistics.items(), strict=True):
+            sampled.append(ensemble(net, N_SAMPLES, n_networks, rng=next(children), progress=progress))
+        colour, marker = plots.COLOURS[STYLES[name][0]], STYLES[name][1]
+        for ax, (measured, (predicted, *_)) in zip(axes, STATISTICS.items(), strict=True):
             plots.eigenvalue_scaling(
                 widths,
                 [getattr(fim, predicted) for fim in theory],
@@ -93,21 +86,11 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
                 color=colour,
                 marker=marker,
             )
-        label = f"{name} ({sigma_w2:g}, {sigma_b2:g})"
-        handles.append(Line2D([], [], color=colour, marker=marker, mfc="white", ms=4.5, label=label))
-    for ax, panel, name in zip(axes, "ABC", statistics, strict=True):
-        ax.set_ylabel(labels[name])
-        letter(ax, panel, titles[name])
-    handles.append(Line2D([], [], color="0.3", label="theory, exact widths"))
-    handles.append(Line2D([], [], color="0.3", ls=":", label="leading order in $M$"))
-    handles.append(Line2D([], [], color="0.3", ls="none", marker="D", mfc="white", ms=4, label="simulation"))
-    handles.append(Patch(color="0.3", alpha=0.25, lw=0, label="5-95 % of networks, predicted (C)"))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        columnspacing=1.4,
-        title=r"activation $(\sigma_w^2, \sigma_b^2)$",
-    )
+        handles.append(marked(f"{name} ({sigma_w2:g}, {sigma_b2:g})", colour, marker))
+    for ax, panel, (_, symbol, title) in zip(axes, "ABC", STATISTICS.values(), strict=True):
+        ax.set_ylabel(symbol)
+        letter(ax, panel, title)
+    handles += [entry("theory, exact widths"), entry("leading order in $M$", ls=":")]
+    handles += [marked("simulation", "0.3", "D", ls="none", ms=4), shade("5-95 % of networks, predicted (C)")]
+    legend(figure, handles, 3, columnspacing=1.4, title=r"activation $(\sigma_w^2, \sigma_b^2)$")
     return figure

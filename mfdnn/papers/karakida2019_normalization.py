@@ -1,7 +1,7 @@
-r"""Karakida, Akaho & Amari 2019: normalisation and the largest eigenvalue of Fisher information.
+r"""Karakida, Akaho & Amari 2019: normalisation and the largest eigenvalue.
 
-Subtracting the mean of the outputs over the samples takes the eigenvalues of order M away; normalisation in hidden
-layers, or over the units of the last layer, leaves them.
+Subtracting the mean of the outputs over the samples takes the eigenvalues of Fisher information of order M away;
+normalisation in hidden layers, or over the units of the last layer, leaves them.
 
 References
 ----------
@@ -11,9 +11,11 @@ networks", NeurIPS 2019, arXiv:1906.02926.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from .. import plots
 from ..datasets import gaussian_inputs
@@ -23,10 +25,7 @@ from ..jobs.run import run
 from ..layers import BatchNorm, Dense, Layer, LayerNorm, MeanSubtraction, Pointwise
 from ..network import Network
 from ..sampled import fisher_spectrum, sample
-from ._style import letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ._style import legend, letter, marked, paper_style, points, shade, standard_error, ticks
 
 __all__ = ["METHODS", "NETWORKS", "WIDTHS", "largest_against_width", "network"]
 
@@ -62,7 +61,7 @@ def network(method: str, phi: str, width: int) -> Network:
 
 @paper_style
 def largest_against_width(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Largest eigenvalue against the width, for networks normalised in different places.
+    r"""Largest eigenvalue against the width, with normalisation in different places.
 
     After the paper's comparison; its sizes were not recovered, so the settings are ours: three weight layers of
     uniform width M = 60 ... 200, as many Gaussian inputs, T = M, of variance 1; ReLU with
@@ -86,22 +85,11 @@ def largest_against_width(fast: bool = False, rng: Any = 0, progress: bool = Fal
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     widths = WIDTHS_FAST if fast else WIDTHS
     networks = {"relu": NETWORKS["relu"]} if fast else NETWORKS
     children = iter(np.random.default_rng(rng).spawn(len(networks) * len(METHODS) * len(widths)))
-    figure, axes = pyplot.subplots(
-        1,
-        len(networks),
-        figsize=(7.0, 3.9),
-        layout="constrained",
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    shared: dict[str, Any] = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = pyplot.subplots(1, len(networks), figsize=(7.0, 3.9), layout="constrained", **shared)
     for ax, panel, (phi, variances) in zip(axes[0], "AB", networks.items(), strict=False):
         for method, (name, marker, _) in METHODS.items():
             nets = [network(method, phi, width) for width in widths]
@@ -113,55 +101,27 @@ def largest_against_width(fast: bool = False, rng: Any = 0, progress: bool = Fal
             colour = plots.COLOURS[name]
             if method != "batch norm, hidden" or not any(fim.caution for fim in theory):
                 ax.plot(widths, [fim.largest for fim in theory], color=colour, lw=1.6)
-            errors = [np.std(values, ddof=1) / np.sqrt(len(values)) for values in drawn]
-            means = [np.mean(values) for values in drawn]
             places = np.multiply(widths, BESIDE.get(method, 1.0))
-            ax.errorbar(
-                places,
-                means,
-                errors,
-                fmt=marker,
-                color=colour,
-                ms=4.5,
-                mfc="white",
-                mew=1.1,
-                capsize=2,
-                zorder=3,
-            )
+            errors = [standard_error(values) for values in drawn]
+            points(ax, places, [np.mean(values) for values in drawn], errors, colour, marker)
             if method == "none":
                 bands = [outlier_band(net, net.n_inputs).quantiles for net in nets]
                 known = [(width, *band) for width, band in zip(widths, bands, strict=True) if band]
                 ax.fill_between(*np.transpose(known), color="0.2", alpha=0.2, lw=0)
             if method == "mean subtraction":
-                bounds = [fim.output_normalisation for fim in theory if fim.output_normalisation]
-                ax.fill_between(
-                    widths,
-                    [bound.lower() for bound in bounds],
-                    [bound.upper() for bound in bounds],
-                    color=plots.COLOURS["sky"],
-                    alpha=0.25,
-                    lw=0,
-                )
+                laws = [fim.output_normalisation for fim in theory if fim.output_normalisation]
+                bounds = [law.lower() for law in laws], [law.upper() for law in laws]
+                ax.fill_between(widths, *bounds, color=plots.COLOURS["sky"], alpha=0.25, lw=0)
         letter(ax, panel, rf"{phi}, $(\sigma_w^2, \sigma_b^2) = ({variances[0]:g}, {variances[1]:g})$")
         ax.set(xscale="log", yscale="log", xlabel="width $M$ = number of samples $T$")
-        ax.set_xticks(widths, labels=[str(width) for width in widths])
-        ax.set_xticks([], minor=True)
+        ticks(ax.xaxis, widths)
     axes[0, 0].set_ylabel(r"$\lambda_{\max}$")
-    handles: list[Any] = [
-        Line2D([], [], color=plots.COLOURS[name], marker=marker, mfc="white", ms=4.5, label=label)
-        for name, marker, label in METHODS.values()
+    handles = [
+        *(marked(label, plots.COLOURS[name], marker) for name, marker, label in METHODS.values()),
+        shade("bounds, mean subtraction ($c_i = 0$)", plots.COLOURS["sky"]),
+        shade("5-95 % of networks, predicted (none)", "0.2", 0.2),
     ]
-    handles += [
-        Patch(color=plots.COLOURS["sky"], alpha=0.25, lw=0, label="bounds, mean subtraction ($c_i = 0$)"),
-        Patch(color="0.2", alpha=0.2, lw=0, label="5-95 % of networks, predicted (none)"),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        title="normalisation: theory (lines), simulation (points)",
-    )
+    legend(figure, handles, 2, title="normalisation: theory (lines), simulation (points)")
     return figure
 
 

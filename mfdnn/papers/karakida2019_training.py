@@ -1,4 +1,4 @@
-r"""Karakida, Akaho & Amari 2019: training loss over width and learning rate, beside 2/lambda_max.
+r"""Karakida, Akaho & Amari 2019: training loss over width and learning rate.
 
 References
 ----------
@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from .. import plots
 from ..architectures import mlp
 from ..comparison import LearningRateMap, learning_rate_map
 from ..datasets import digits, openml
 from ..network import Network
-from ._style import letter, paper_style
+from ._style import legend, letter, paper_style
 from .karakida2019 import NETWORKS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["RATES", "WIDTHS", "figure2", "full_batch", "one_epoch"]
 
@@ -82,7 +81,7 @@ def one_epoch(phi: str, fast: bool, rng: Any, progress: bool, images: str = "dig
 
 @paper_style
 def figure2(fast: bool = False, rng: Any = 0, progress: bool = False, *, images: str = "digits") -> Figure:
-    r"""Training loss over width and learning rate: full batches and mini-batches, with 2/lambda_max.
+    r"""Training loss over width and learning rate, for full batches and mini-batches.
 
     After the paper's maps: full-batch descent on data made by a teacher (left) and stochastic descent on images
     (right), averages of five trials, for tanh, ReLU and linear networks with :math:`(\sigma_w^2, \sigma_b^2)` =
@@ -108,8 +107,6 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False, *, images:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     children = iter(np.random.default_rng(rng).spawn(2 * len(NETWORKS)))
     figure, axes = pyplot.subplots(len(NETWORKS), 2, figsize=(7.0, 8.2), layout="constrained")
     maps: tuple[Callable[..., LearningRateMap], ...] = full_batch, partial(one_epoch, images=images)
@@ -124,8 +121,8 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False, *, images:
     return figure
 
 
-def share(figure: Figure, axes: Any, label: str, legend: bool = True) -> None:
-    """One colour bar, and one legend, for maps of the same colours."""
+def share(figure: Figure, axes: Any, label: str, with_legend: bool = True) -> None:
+    """Give maps of the same colours one colour bar, and one legend."""
     handles: dict[str, Any] = {}
     for ax in axes.flat:
         handles |= {handle.get_label(): handle for handle in ax.get_legend_handles_labels()[0]}
@@ -134,8 +131,7 @@ def share(figure: Figure, axes: Any, label: str, legend: bool = True) -> None:
         ax.set_ylabel("")
     mesh = axes.flat[0].collections[0]
     extend = "both" if mesh.norm.vmin else "neither"  # shares go from 0 to 1, losses beyond
-    figure.colorbar(
-        mesh, ax=axes, label=label, extend=extend, shrink=max(0.6, 1 / len(axes)), aspect=13 * (1 + len(axes))
-    )
-    if legend:
-        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4, frameon=False)
+    size: dict[str, Any] = {"shrink": max(0.6, 1 / len(axes)), "aspect": 13 * (1 + len(axes))}
+    figure.colorbar(mesh, ax=axes, label=label, extend=extend, **size)
+    if with_legend:
+        legend(figure, list(handles.values()), 4)

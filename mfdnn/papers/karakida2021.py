@@ -1,6 +1,7 @@
-r"""Karakida, Akaho & Amari 2021: spectra of Fisher information for squared errors and for a softmax.
+r"""Karakida, Akaho & Amari 2021: spectra for squared errors and for a softmax.
 
-The C largest eigenvalues stand apart from all others; behind a softmax C - 1 of them, spread along a tail.
+The C largest eigenvalues of Fisher information stand apart from all others; behind a softmax C - 1 of them, spread
+along a tail.
 
 References
 ----------
@@ -10,41 +11,34 @@ neural networks", Neural Computation 33(8), arXiv:1910.05992.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .. import plots
 from ..architectures import mlp
 from ..datasets import gaussian_inputs
-from ..fisher import SoftmaxStatistics, feature_statistics, fisher_statistics, softmax_statistics
+from ..fisher import feature_statistics, fisher_statistics, softmax_statistics
 from ..jobs.run import run
 from ..layers import Layer, MeanSubtraction
 from ..network import Network
 from ..plots._style import sequence
 from ..sampled import feature_spectrum, fisher_spectrum, sample
-from ._style import letter, paper_style
+from ._style import entry, legend, letter, marked, paper_style, shade, standard_error
+from .karakida2019 import NETWORKS, STATISTICS, STYLES
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-__all__ = [
-    "NETWORKS",
-    "network",
-    "ntk_spectra",
-    "softmax_networks",
-    "softmax_statistics_and_spectra",
-    "spectra",
-]
+__all__ = ["NETWORKS", "feature_metric", "network", "ntk_spectra", "softmax_statistics_and_spectra", "spectra"]
 
 PHI, SIGMA_W2, SIGMA_B2, N_OUTPUTS = "tanh", 3.0, 0.64, 10
 WIDTH, N_SAMPLES, N_NETWORKS = 200, 100, 100
 WIDTH_FAST, N_SAMPLES_FAST, N_NETWORKS_FAST = 40, 20, 3
+OUTPUTS = {"linear": "squared error", "softmax": "cross-entropy"}
 
-NETWORKS = {"tanh": (3.0, 0.64), "relu": (2.0, 0.1), "linear": (1.0, 0.1)}  # sigma_w^2, sigma_b^2
-STYLES = {"tanh": ("blue", "o"), "relu": ("vermillion", "s"), "linear": ("green", "^")}
 WIDTHS, WIDTHS_FAST = (100, 200, 400, 1000), (40, 60)
 N_DRAWS = 60  # of the outputs of infinitely wide networks, which scatter as much as those of sampled ones
 BINS = 60
@@ -81,36 +75,56 @@ def spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     net = network(fast)
     n_samples = N_SAMPLES_FAST if fast else N_SAMPLES
     n_networks = N_NETWORKS_FAST if fast else N_NETWORKS
-    tasks = [(net, n_samples, child) for child in np.random.default_rng(rng).spawn(n_networks)]
-    drawn = run(_eigenvalues, tasks, progress=progress)
+    generator = np.random.default_rng(rng)
+    drawn = _drawn(fisher_spectrum, net, n_samples, n_networks, generator, progress, outputs=tuple(OUTPUTS))
     linear = fisher_statistics(net, n_samples=n_samples)
     softmax = fisher_statistics(net, n_samples=n_samples, output="softmax")
-    figure, axes = pyplot.subplots(1, 2, figsize=(7.0, 3.2), layout="constrained", sharey=True)
-    for ax, panel, output, n_outliers, predicted in (
-        (axes[0], "A", "linear", N_OUTPUTS, [linear.largest]),
-        (axes[1], "B", "softmax", N_OUTPUTS - 1, softmax.outliers),
-    ):
-        values = np.stack([found[output] for found in drawn])
-        _two_populations(ax, values, n_outliers, np.asarray(predicted), "$C$ largest (softmax: $C - 1$)")
-        ax.set_xlabel(rf"eigenvalue $\lambda$, {output} outputs")
-        letter(ax, panel, "squared error" if output == "linear" else "cross-entropy")
+    predicted = {"linear": np.array([linear.largest]), "softmax": softmax.outliers}
+    figure, axes = _both_outputs(drawn, predicted, r"eigenvalue $\lambda$")
     axes[0].axvline(linear.bulk, color="0.2", ls="-.", lw=1.5, label="predicted mean of all others (A)")
-    axes[0].set_ylabel("eigenvalues per bin and network")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    legend(figure, axes[0].get_legend_handles_labels()[0], 2)
     return figure
 
 
-def _eigenvalues(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
+def _drawn(
+    find: Callable[..., Any],
+    net: Network,
+    n_samples: int,
+    n_networks: int,
+    rng: np.random.Generator,
+    progress: bool,
+    outputs: tuple[str, ...] = ("linear",),
+) -> dict[str, np.ndarray]:
+    """Eigenvalues of networks, each at its own inputs: (n_networks, k) by output."""
+    tasks = [(net, n_samples, child) for child in rng.spawn(n_networks)]
+    found = run(partial(_eigenvalues, find=find, outputs=outputs), tasks, progress=progress)
+    return {output: np.stack([one[output] for one in found]) for output in outputs}
+
+
+def _eigenvalues(
+    task: tuple[Network, int, np.random.Generator], find: Callable[..., Any], outputs: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     net, n_samples, rng = task
     one = sample(net, rng=rng)
     X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
-    return {output: fisher_spectrum(one, X, output=output).eigenvalues for output in ("linear", "softmax")}
+    return {output: find(one, X, output=output).eigenvalues for output in outputs}
+
+
+def _both_outputs(
+    drawn: dict[str, np.ndarray], predicted: dict[str, np.ndarray], what: str
+) -> tuple[Figure, Any]:
+    """Spectra for linear outputs and a softmax, side by side."""
+    figure, axes = pyplot.subplots(1, 2, figsize=(7.0, 3.2), layout="constrained", sharey=True)
+    for ax, panel, (output, loss) in zip(axes, "AB", OUTPUTS.items(), strict=True):
+        n_outliers = N_OUTPUTS - (output == "softmax")
+        _two_populations(ax, drawn[output], n_outliers, predicted[output], "$C$ largest (softmax: $C - 1$)")
+        ax.set_xlabel(f"{what}, {output} outputs")
+        letter(ax, panel, loss)
+    axes[0].set_ylabel("eigenvalues per bin and network")
+    return figure, axes
 
 
 def softmax_networks(fast: bool = False) -> dict[str, list[Network]]:
@@ -126,7 +140,7 @@ def softmax_networks(fast: bool = False) -> dict[str, list[Network]]:
 
 @paper_style
 def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Statistics of the Fisher information behind a softmax against the width, and its spectrum at M = 1000.
+    r"""Fisher eigenvalues behind a softmax: statistics against the width, and spectra.
 
     Three weight layers, C = 10 outputs, 100 inputs, tanh, ReLU and linear, and spectra at M = 1000 are the paper's.
     Ours: :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), (2, 0.1) and (1, 0.1), Gaussian inputs of variance 1, widths
@@ -146,67 +160,51 @@ def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: b
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     widths = WIDTHS_FAST if fast else WIDTHS
     n_samples, n_networks = (N_SAMPLES_FAST, N_NETWORKS_FAST) if fast else (N_SAMPLES, 12)
     nets = softmax_networks(fast)
     children = iter(np.random.default_rng(rng).spawn(len(nets) * len(widths)))
     figure, axes = pyplot.subplots(2, 3, figsize=(7.0, 5.4), layout="constrained")
-    names = {"mean": r"$m_\lambda$", "second_moment": r"$s_\lambda$", "largest": r"$\lambda_{\max}$"}
     for (phi, wide), panel, below in zip(nets.items(), "DEF", axes[1], strict=True):
         colour, marker = plots.COLOURS[STYLES[phi][0]], STYLES[phi][1]
-        theory = [_softmax(net, n_samples) for net in wide]
+        theory = [softmax_statistics(fisher_statistics(net, n_samples=n_samples), n_draws=N_DRAWS) for net in wide]
+        bounds = (widths, [fim.lower for fim in theory], [fim.upper for fim in theory])
         drawn = [
-            run(
-                _softmax_eigenvalues,
-                [(net, n_samples, child) for child in next(children).spawn(n_networks)],
-                progress=progress,
-            )
+            _drawn(fisher_spectrum, net, n_samples, n_networks, next(children), progress, ("softmax",))["softmax"]
             for net in wide
         ]
-        for ax, name in zip(axes[0], names, strict=True):
-            values = np.array([[found[name] for found in networks] for networks in drawn])
+        sizes = np.array([[net.n_parameters] for net in wide])
+        measured = {
+            "mean": [f.sum(axis=1) for f in drawn] / sizes,
+            "second_moment": [(f**2).sum(axis=1) for f in drawn] / sizes,
+            "largest": np.array([f.max(axis=1) for f in drawn]),
+        }
+        for ax, (name, values) in zip(axes[0], measured.items(), strict=True):
             plots.eigenvalue_scaling(
                 widths,
                 [getattr(fim, name) for fim in theory],
-                values.mean(axis=1),
-                values.std(axis=1, ddof=1) / np.sqrt(n_networks),
+                np.mean(values, axis=1),
+                standard_error(values),
                 ax=ax,
-                band=(widths, [fim.lower for fim in theory], [fim.upper for fim in theory])
-                if name == "largest"
-                else None,
+                band=bounds if name == "largest" else None,
                 color=colour,
                 marker=marker,
             )
-        _two_populations(
-            below, np.stack([found["eigenvalues"] for found in drawn[-1]]), N_OUTPUTS - 1, theory[-1].outliers
-        )
+        _two_populations(below, drawn[-1], N_OUTPUTS - 1, theory[-1].outliers)
         below.set_xlabel(r"eigenvalue $\lambda$ of $F_{cross}$")
         letter(below, panel, f"{phi}, $M = {widths[-1]}$")
-    for ax, panel, (name, symbol) in zip(axes[0], "ABC", names.items(), strict=True):
+    for ax, panel, (_, symbol, title) in zip(axes[0], "ABC", STATISTICS.values(), strict=True):
         ax.set_ylabel(symbol)
-        letter(ax, panel, {"second_moment": "second moment", "largest": "maximum"}.get(name, name))
+        letter(ax, panel, title)
     axes[1, 0].set_ylabel("eigenvalues per bin and network")
-    handles: list[Any] = [
-        Line2D(
-            [], [], color=plots.COLOURS[name], marker=marker, mfc="white", ms=4.5, label=f"{phi} (A, B, C)"
-        )
-        for phi, (name, marker) in STYLES.items()
-    ]
-    handles += [
-        Patch(color="0.3", alpha=0.25, lw=0, label="between the bounds (C)"),
-        *axes[1, 0].get_legend_handles_labels()[0],
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    handles = [marked(f"{phi} (A, B, C)", plots.COLOURS[name], marker) for phi, (name, marker) in STYLES.items()]
+    legend(figure, [*handles, shade("between the bounds (C)"), *axes[1, 0].get_legend_handles_labels()[0]], 3)
     return figure
 
 
 @paper_style
 def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Spectra of the neural tangent kernel for several numbers of samples, without and with mean subtraction.
+    r"""Spectra of the neural tangent kernel, without and with mean subtraction.
 
     ReLU, three weight layers, M = 1000, C = 2, :math:`(\sigma_w^2, \sigma_b^2)` = (2, 0) are the paper's, which drew
     400 networks. Ours: 20 networks, Gaussian inputs of variance 1, all numbers of them, and the parameterisation
@@ -225,25 +223,21 @@ def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fig
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-
     n_networks = N_NETWORKS_FAST if fast else 20
     samples, square = (NTK_SAMPLES_FAST, NTK_WIDTHS_FAST) if fast else (NTK_SAMPLES, NTK_WIDTHS)
     width = square[0] if fast else NTK_WIDTH
     figure, axes = pyplot.subplots(1, 2, figsize=(7.0, 3.5), layout="constrained", sharey=True)
     children = iter(np.random.default_rng(rng).spawn(len(samples) + len(square)))
-    handles: list[list[Any]] = []
+    handles = []
     for ax, panel, sizes, last in (
         (axes[0], "A", [(width, n) for n in samples], []),
         (axes[1], "B", [(m, m) for m in square], [MeanSubtraction()]),
     ):
-        handles.append([])
         drawn = []
         for m, n in sizes:
-            tasks = [(ntk_network(m, last), n, child) for child in next(children).spawn(n_networks)]
-            found = run(_eigenvalues_of_f, tasks, progress=progress)
-            values = NTK_SIGMA_W2 * n / m * np.concatenate([one["eigenvalues"] for one in found])
+            net = ntk_network(m, last)
+            found = _drawn(fisher_spectrum, net, n, n_networks, next(children), progress)
+            values = NTK_SIGMA_W2 * n / m * found["linear"].ravel()
             drawn.append(values[values > 1e-6 * values.max()])  # others are zero but for rounding
         bins = np.geomspace(min(v.min() for v in drawn), 1.02 * max(v.max() for v in drawn), BINS)
         for index, ((m, n), values) in enumerate(zip(sizes, drawn, strict=True)):
@@ -254,18 +248,13 @@ def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fig
             per_fisher = NTK_SIGMA_W2 * n / m
             ax.axvline(per_fisher * fim.largest, 0.75, color=colour, ls="--", lw=1.3)
             label = f"$N = {n}$ (A)" if not last else f"$N = M = {n}$ (B)"
-            handles[-1].append(Line2D([], [], color=colour, label=label))
+            handles.append(entry(label, colour))
         ax.axvline(per_fisher * fim.bulk, color="0.2", ls="-.", lw=1.2)
         ax.set(xscale="log", yscale="log", xlabel=r"eigenvalue of $\Theta$")
         letter(ax, panel, "mean subtraction" if last else f"$M = {width}$")
     axes[0].set_ylabel("share of the eigenvalues per bin")
-    lines = [
-        Line2D([], [], color="0.2", ls="--", label="predicted largest"),
-        Line2D([], [], color="0.2", ls="-.", label="predicted mean of the bulk"),
-    ]
-    figure.legend(
-        handles=[*handles[0], *handles[1], *lines], loc="outside lower center", ncols=3, frameon=False
-    )
+    handles += [entry("predicted largest", "0.2", ls="--"), entry("predicted mean of the bulk", "0.2", ls="-.")]
+    legend(figure, handles, 3)
     return figure
 
 
@@ -289,22 +278,14 @@ def feature_metric(fast: bool = False, rng: Any = 0, progress: bool = False) -> 
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     width, n_samples, n_networks = FEATURE_SIZES_FAST if fast else FEATURE_SIZES
     net = mlp([width] * 3 + [N_OUTPUTS], PHI, sigma_w2=SIGMA_W2, sigma_b2=SIGMA_B2)
-    tasks = [(net, n_samples, child) for child in np.random.default_rng(rng).spawn(n_networks)]
-    drawn = run(_eigenvalues_of_features, tasks, progress=progress)
-    figure, axes = pyplot.subplots(1, 2, figsize=(7.0, 3.2), layout="constrained", sharey=True)
-    for ax, panel, output in ((axes[0], "A", "linear"), (axes[1], "B", "softmax")):
-        theory = feature_statistics(net, n_samples=n_samples, output=output)
-        values = np.stack([found[output] for found in drawn])
-        label = "$C$ largest (softmax: $C - 1$)"
-        _two_populations(ax, values, theory.n_outliers, np.unique(theory.outliers), label)
-        ax.set_xlabel(f"eigenvalue of the feature metric, {output} outputs")
-        letter(ax, panel, "squared error" if output == "linear" else "cross-entropy")
-    axes[0].set_ylabel("eigenvalues per bin and network")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    generator = np.random.default_rng(rng)
+    drawn = _drawn(feature_spectrum, net, n_samples, n_networks, generator, progress, outputs=tuple(OUTPUTS))
+    theory = {output: feature_statistics(net, n_samples=n_samples, output=output) for output in OUTPUTS}
+    predicted = {output: np.unique(found.outliers) for output, found in theory.items()}
+    figure, axes = _both_outputs(drawn, predicted, "eigenvalue of the feature metric")
+    legend(figure, axes[0].get_legend_handles_labels()[0], 3)
     return figure
 
 
@@ -317,7 +298,10 @@ def ntk_network(width: int, last: Sequence[Layer]) -> Network:
 def _two_populations(
     ax: Axes, values: np.ndarray, n_outliers: int, predicted: np.ndarray, label: str = "$C - 1$ largest"
 ) -> None:
-    """Histograms of the largest of every network and of all others, of (networks, eigenvalues), and the predicted."""
+    """Histograms of the largest of every network and of all others, and predictions.
+
+    `values` are (networks, eigenvalues), descending.
+    """
     positive = values[values > 1e-6 * values.max()]
     bins = np.geomspace(positive.min(), 1.02 * positive.max(), BINS).tolist()
     for part, colour, name in (
@@ -330,30 +314,3 @@ def _two_populations(
         line = ax.axvline(outlier, 0.62, color=plots.COLOURS["vermillion"], ls="--", lw=1.2)
     line.set_label("predicted outliers")
     ax.set(xscale="log", yscale="log")
-
-
-def _softmax(net: Network, n_samples: int) -> SoftmaxStatistics:
-    return softmax_statistics(fisher_statistics(net, n_samples=n_samples), n_draws=N_DRAWS)
-
-
-def _softmax_eigenvalues(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
-    net, n_samples, rng = task
-    one = sample(net, rng=rng)
-    found = fisher_spectrum(one, gaussian_inputs(n_samples, net.n_inputs, rng=rng), output="softmax")
-    values = {"mean": found.mean, "second_moment": found.second_moment, "largest": found.largest}
-    return {"eigenvalues": found.eigenvalues, **{name: np.asarray(value) for name, value in values.items()}}
-
-
-def _eigenvalues_of_f(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
-    net, n_samples, rng = task
-    one = sample(net, rng=rng)
-    return {
-        "eigenvalues": fisher_spectrum(one, gaussian_inputs(n_samples, net.n_inputs, rng=rng)).eigenvalues
-    }
-
-
-def _eigenvalues_of_features(task: tuple[Network, int, np.random.Generator]) -> dict[str, np.ndarray]:
-    net, n_samples, rng = task
-    one = sample(net, rng=rng)
-    X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
-    return {output: feature_spectrum(one, X, output=output).eigenvalues for output in ("linear", "softmax")}

@@ -1,4 +1,4 @@
-r"""Karakida, Akaho & Amari 2021: the largest eigenvalues of Fisher information while a classifier is trained.
+r"""Karakida, Akaho & Amari 2021: largest Fisher eigenvalues during training.
 
 References
 ----------
@@ -8,9 +8,12 @@ neural networks", Neural Computation 33(8), arXiv:1910.05992.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .. import plots
 from .._support.blas import single_blas_thread
@@ -20,10 +23,7 @@ from ..fisher import fisher_statistics, softmax_statistics
 from ..sampled import SampledNetwork, sample
 from ..sampled.dual import dual
 from ..training import LargestEigenvalue, loss_and_slope, train
-from ._style import bar, letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ._style import bar, entry, legend, letter, paper_style, shade, ticks
 
 __all__ = ["curvature_along", "figure", "linearised", "recorded_steps"]
 
@@ -42,7 +42,7 @@ def recorded_steps(n_steps: int) -> list[int]:
 
 
 def linearised(one: SampledNetwork, X: np.ndarray, y: np.ndarray, rate: float, n_steps: int) -> np.ndarray:
-    """Losses (n_steps + 1,) of the network linear in its parameters that touches `one` at the start."""
+    """Losses (n_steps + 1,) of `one` linearised at the start."""
     linear = one.linearise(X)
     f, Y = linear.outputs.astype(float), np.eye(linear.outputs.shape[1])[y]
     lower = dual(linear, None).matrix()
@@ -58,7 +58,10 @@ def linearised(one: SampledNetwork, X: np.ndarray, y: np.ndarray, rate: float, n
 def curvature_along(
     one: SampledNetwork, X: np.ndarray, y: np.ndarray, rate: float, steps: list[int], progress: bool
 ) -> tuple[list[float], list[float], list[float], list[np.ndarray]]:
-    """Losses, largest eigenvalues of F and of F_cross, and outputs (T, C), before each of these steps of descent."""
+    """Losses, largest eigenvalues of F and F_cross, and outputs (T, C), by step.
+
+    Before each of these steps of descent.
+    """
     find, find_softmax = LargestEigenvalue(), LargestEigenvalue("softmax")
     losses, top, top_softmax, logits = [], [], [], []
     for start, stop in bar(list(zip(steps, [*steps[1:], steps[-1] + 1], strict=True)), progress, "pieces"):
@@ -75,11 +78,12 @@ def curvature_along(
 
 @paper_style
 def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Loss and largest eigenvalues of F and F_cross while a classifier is trained by cross-entropy.
+    r"""Loss and largest eigenvalues of F and F_cross while a classifier is trained.
 
-    A, B: after the paper's figure; its settings are three weight layers, C = 2 outputs, gradient descent, Gaussian
-    inputs labelled by a teacher network. Ours: tanh with :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), width 1000 (the
-    paper: 2000), T = 100, half the learning rate :math:`4/\lambda_{max}(F)` that is safe for any softmax, 1000 steps.
+    By cross-entropy. A, B: after the paper's figure; its settings are three weight layers, C = 2 outputs, gradient
+    descent, Gaussian inputs labelled by a teacher network. Ours: tanh with
+    :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), width 1000 (the paper: 2000), T = 100, half the learning rate
+    :math:`4/\lambda_{max}(F)` that is safe for any softmax, 1000 steps.
     A: loss, and that of the network linearised at its start (line). B: largest eigenvalues (points); lines: the
     mean-field kernel with the outputs of the moment, between the paper's bounds (shaded). F hardly moves; F_cross
     falls with the softmax, which grows certain.
@@ -97,18 +101,24 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    drawing, (ax_loss, ax_top, ax_small) = pyplot.subplots(1, 3, figsize=(7.2, 3.1), layout="constrained")
+    drawing, axes = pyplot.subplots(1, 3, figsize=(7.2, 3.1), layout="constrained")
     child, *others = np.random.default_rng(rng).spawn(1 + len(INITIALISATIONS))
+    handles = _training(axes[0], axes[1], fast, child, progress) + _small_outputs(axes[2], fast, others)
+    for ax, panel, title in zip(axes, "ABC", ("loss", "curvature", "random labels"), strict=True):
+        ax.set_xlabel("step")
+        letter(ax, panel, title)
+    legend(drawing, handles, 3)
+    return drawing
+
+
+def _training(ax_loss: Axes, ax_top: Axes, fast: bool, rng: np.random.Generator, progress: bool) -> list:
+    """Panels A and B; returns the entries of the legend."""
     width, n_samples, n_steps = (
         (WIDTH_FAST, N_SAMPLES_FAST, N_STEPS_FAST) if fast else (WIDTH, N_SAMPLES, N_STEPS)
     )
     net = mlp([width] * 3 + [N_OUTPUTS], PHI, SIGMA_W2, SIGMA_B2)
-    one, teacher = sample(net, rng=child, dtype="float32"), sample(net, rng=child, dtype="float32")
-    X = gaussian_inputs(n_samples, width, rng=child)
+    one, teacher = sample(net, rng=rng, dtype="float32"), sample(net, rng=rng, dtype="float32")
+    X = gaussian_inputs(n_samples, width, rng=rng)
     y = teacher(X).argmax(axis=1)
     fim = fisher_statistics(net, n_samples=n_samples)
     rate = SHARE * 4 / fim.largest
@@ -125,53 +135,41 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     ax_loss.set(xscale="log", yscale="log", ylabel="cross-entropy")
     ax_top.axhline(fim.largest, color=blue, lw=1.2)
     ax_top.plot(shown, top, color=blue, **points)
-    ax_top.fill_between(
-        shown, [t.lower for t in theory], [t.upper for t in theory], color=red, alpha=0.15, lw=0
-    )
+    bounds = [t.lower for t in theory], [t.upper for t in theory]
+    ax_top.fill_between(shown, *bounds, color=red, alpha=0.15, lw=0)
     ax_top.plot(shown, [t.largest for t in theory], color=red, lw=1.2)
     ax_top.plot(shown, top_softmax, color=red, **points)
     ax_top.set(xscale="log", yscale="log", ylabel=r"$\lambda_{\max}$")
-    handles: list[Any] = [
-        Line2D([], [], color=blue, label="$F$", **points),
-        Line2D([], [], color=red, label=r"$F_{\mathrm{cross}}$", **points),
-        Line2D([], [], color="0.3", lw=1.2, label="theory"),
-        Patch(color=red, alpha=0.15, lw=0, label=r"bounds of $F_{\mathrm{cross}}$"),
-    ]
-    widths, n_small, n_short, share = SMALL_OUTPUTS
-    for (init, (label, name)), other in zip(INITIALISATIONS.items(), others, strict=True):
-        small = sample(mlp(widths, "relu", init=init), rng=other)
-        inputs, labels = (
-            gaussian_inputs(n_small, widths[0], rng=other),
-            other.integers(widths[-1], size=n_small),
-        )
-        first = train(small, inputs, labels, 1e-9, 1, loss="cross_entropy", record_every=1)
-        assert first.lambda_max_softmax is not None
-        start = first.lambda_max_softmax[0]
-        run = train(
-            small,
-            inputs,
-            labels,
-            share * 2 / start,
-            5 if fast else n_short,
-            loss="cross_entropy",
-            record_every=1 if fast else 2,
-        )
-        assert run.lambda_max_softmax is not None
-        colour = plots.COLOURS[name]
-        ax_small.plot(run.steps, run.lambda_max_softmax / start, color=colour, lw=1.6)
-        ax_small.axhline(first.lambda_max[0] / 2 / start, color=colour, lw=1, ls=":")
-        handles.append(Line2D([], [], color=colour, lw=1.6, label=f"{label} (C)"))
-    ax_small.set(yscale="log", ylabel=r"$\lambda_{\max}(F_{\mathrm{cross}})$ / at the start")
-    ax_small.set_yticks([0.5, 1, 2, 5, 10], labels=["0.5", "1", "2", "5", "10"])
-    ax_small.set_yticks([], minor=True)
-    for ax, panel, title in zip(
-        (ax_loss, ax_top, ax_small), "ABC", ("loss", "curvature", "random labels"), strict=True
-    ):
-        ax.set_xlabel("step")
-        letter(ax, panel, title)
     for ax in (ax_loss, ax_top):
         marks = [mark for mark in (1, 10, 100, 1000) if mark <= n_steps]
         ax.set_xticks([0.5, *marks], labels=["0", *map(str, marks)])
         ax.set_xticks([], minor=True)
-    drawing.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    return drawing
+    return [
+        entry("$F$", blue, **points),
+        entry(r"$F_{\mathrm{cross}}$", red, **points),
+        entry("theory", lw=1.2),
+        shade(r"bounds of $F_{\mathrm{cross}}$", red, 0.15),
+    ]
+
+
+def _small_outputs(ax: Axes, fast: bool, others: list[np.random.Generator]) -> list:
+    """Panel C; returns the entries of the legend."""
+    handles = []
+    widths, n_samples, n_steps, share = SMALL_OUTPUTS
+    options: dict[str, Any] = {"loss": "cross_entropy"}
+    for (init, (label, name)), other in zip(INITIALISATIONS.items(), others, strict=True):
+        small = sample(mlp(widths, "relu", init=init), rng=other)
+        inputs, labels = gaussian_inputs(n_samples, widths[0], rng=other), other.integers(widths[-1], size=n_samples)
+        first = train(small, inputs, labels, 1e-9, 1, record_every=1, **options)
+        assert first.lambda_max_softmax is not None
+        start = first.lambda_max_softmax[0]
+        steps, every = (5, 1) if fast else (n_steps, 2)
+        run = train(small, inputs, labels, share * 2 / start, steps, record_every=every, **options)
+        assert run.lambda_max_softmax is not None
+        colour = plots.COLOURS[name]
+        ax.plot(run.steps, run.lambda_max_softmax / start, color=colour, lw=1.6)
+        ax.axhline(first.lambda_max[0] / 2 / start, color=colour, lw=1, ls=":")
+        handles.append(entry(f"{label} (C)", colour, lw=1.6))
+    ax.set(yscale="log", ylabel=r"$\lambda_{\max}(F_{\mathrm{cross}})$ / at the start")
+    ticks(ax.yaxis, (0.5, 1, 2, 5, 10))
+    return handles

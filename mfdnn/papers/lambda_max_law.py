@@ -1,4 +1,4 @@
-r"""The law of the largest eigenvalue of the Fisher information over random networks, this package's own result.
+r"""The law of the largest Fisher eigenvalue, this package's own result.
 
 Infinite-width theory gives one number; a person draws one network. `mfdnn.outlier_distribution` says how the
 largest eigenvalue scatters from draw to draw.
@@ -6,19 +6,18 @@ largest eigenvalue scatters from draw to draw.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from .. import plots
 from ..architectures import mlp
 from ..ensembles import ensemble
 from ..finite_width import outlier_distribution
 from ..network import Network
-from ._style import letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ._style import legend, letter, paper_style
 
 __all__ = ["N_SAMPLES", "N_SAMPLES_FAST", "PANELS", "figure", "network"]
 
@@ -36,7 +35,7 @@ def network(panel: tuple[str, float, float, int], fast: bool = False) -> Network
 
 @paper_style
 def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Largest eigenvalue of the Fisher information: predicted law and histogram of drawn networks.
+    r"""Largest Fisher eigenvalue: predicted law and histogram of drawn networks.
 
     The result and the settings are ours, of no paper: four weight layers of width 100, T = 100 Gaussian inputs
     of variance 1, drawn afresh for every network; ReLU with :math:`(\sigma_w^2, \sigma_b^2)` = (2, 0.1) and
@@ -55,8 +54,6 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     n_samples = N_SAMPLES_FAST if fast else N_SAMPLES
     children = np.random.default_rng(rng).spawn(len(PANELS))
     drawing, axes = pyplot.subplots(1, len(PANELS), figsize=(7.0, 2.9), layout="constrained")
@@ -69,6 +66,5 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         letter(ax, name, f"{panel[0]}, $C = {net.n_outputs}$, {n_networks} draws")
     for ax in axes[1:]:
         ax.set_ylabel("")
-    handles, labels = axes[0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    legend(drawing, axes[0].get_legend_handles_labels()[0], 3)
     return drawing

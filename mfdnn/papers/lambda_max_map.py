@@ -1,4 +1,4 @@
-r"""How uncertain the largest eigenvalue of the Fisher information is over depth and width, this package's own result.
+r"""Spread of the largest Fisher eigenvalue over depth and width, our own result.
 
 The spread over drawn networks of a relu network depends on depth and width nearly through :math:`L/\sqrt M` alone;
 that of a tanh network grows less with the depth.
@@ -6,19 +6,19 @@ that of a tanh network grows less with the depth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from .. import plots
 from ..architectures import mlp
 from ..ensembles import ensemble
 from ..finite_width import spread_map, width_for_spread
-from ._style import letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from ._style import entry, legend, letter, marked, paper_style, points
 
 __all__ = ["NETWORKS", "N_SAMPLES", "POINTS", "figure", "relative_spread"]
 
@@ -34,7 +34,7 @@ POINTS, POINTS_FAST = ((4, 100), (6, 100), (4, 200), (8, 200), (4, 400), (8, 400
 
 @paper_style
 def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Relative spread of the largest Fisher eigenvalue over depth and width, and the width a spread needs.
+    r"""Relative spread of the largest Fisher eigenvalue, and the width a spread needs.
 
     The result and the settings are ours, of no paper: L weight layers of uniform width M, one output, T = 50
     Gaussian inputs of variance 1, drawn afresh for every network; ReLU with :math:`(\sigma_w^2, \sigma_b^2)` = (2, 0),
@@ -55,9 +55,6 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-
     depths, widths = (DEPTHS_FAST, WIDTHS_FAST) if fast else (DEPTHS, WIDTHS)
     drawing, axes = pyplot.subplots(2, 2, figsize=(7.0, 6.4), layout="constrained")
     entries: dict[str, Any] = {}
@@ -72,18 +69,15 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     _required(axes[1, 1], depths[:: 1 if fast else 2])
     for phi in (*NETWORKS, *OTHERS):
         colour, marker = plots.COLOURS[STYLES[phi][0]], STYLES[phi][1]
-        panels = "(C, D)" if marker else "(D)"
-        entries[phi] = Line2D(
-            [], [], color=colour, marker=marker, mfc="white", ms=4.5, label=f"{phi} {panels}"
-        )
-    entries["square"] = Line2D([], [], color="0.3", ls=":", lw=1.2, label="slope 2 (D)")
-    drawing.legend(handles=list(entries.values()), loc="outside lower center", ncols=3, frameon=False)
+        entries[phi] = marked(f"{phi} {'(C, D)' if marker else '(D)'}", colour, marker)
+    entries["square"] = entry("slope 2 (D)", ls=":", lw=1.2)
+    legend(drawing, list(entries.values()), 3)
     return drawing
 
 
 def _collapse(ax: Axes, fast: bool, rng: Any, progress: bool) -> None:
-    points = POINTS_FAST if fast else POINTS
-    children = iter(np.random.default_rng(rng).spawn(len(NETWORKS) * len(points)))
+    places = POINTS_FAST if fast else POINTS
+    children = iter(np.random.default_rng(rng).spawn(len(NETWORKS) * len(places)))
     for phi, variances in NETWORKS.items():
         colour, marker = plots.COLOURS[STYLES[phi][0]], STYLES[phi][1]
         found = spread_map(phi, *variances, DEPTHS_FAST if fast else DEPTHS[1:], LINES, N_SAMPLES)
@@ -91,22 +85,11 @@ def _collapse(ax: Axes, fast: bool, rng: Any, progress: bool) -> None:
             known = found.status[:, column] == "ok"
             ratio, spread = found.depths[known] / np.sqrt(width), found.spread[known, column]
             ax.plot(ratio, spread, color=colour, lw=1.5, alpha=(1.0, 0.65, 0.4)[column])
-        for depth, width in points:
+        for depth, width in places:
             net = mlp([width] * depth + [1], phi, sigma_w2=variances[0], sigma_b2=variances[1])
             ens = ensemble(net, N_SAMPLES, 20 if fast else 200, rng=next(children), progress=progress)
             spread, error = relative_spread(ens.values["lambda_max"])
-            ax.errorbar(
-                depth / np.sqrt(width),
-                spread,
-                error,
-                fmt=marker,
-                color=colour,
-                ms=4.5,
-                mfc="white",
-                mew=1.1,
-                capsize=2,
-                zorder=3,
-            )
+            points(ax, depth / np.sqrt(width), spread, error, colour, marker)
     ax.set(xscale="log", yscale="log", xlabel=r"$L/\sqrt{M}$", ylabel=r"relative spread of $\lambda_{\max}$")
     _plain(ax.xaxis, (0.1, 0.2, 0.5, 1, 2))
     _plain(ax.yaxis, (0.03, 0.05, 0.1, 0.2, 0.3))
@@ -130,8 +113,6 @@ def _required(ax: Axes, depths: tuple[int, ...]) -> None:
 
 def _plain(axis: Any, places: tuple[float, ...]) -> None:
     """Plain numbers on a logarithmic axis."""
-    from matplotlib.ticker import NullFormatter
-
     low, high = axis.get_view_interval()
     shown = [place for place in places if low <= place <= high]
     axis.set_ticks(shown, labels=[f"{place:g}" for place in shown])
@@ -139,7 +120,7 @@ def _plain(axis: Any, places: tuple[float, ...]) -> None:
 
 
 def relative_spread(values: np.ndarray) -> tuple[float, float]:
-    """Standard deviation over mean of values, and its standard error from their fourth moment."""
+    """Standard deviation over mean, and its standard error from the fourth moment."""
     centred = values - values.mean()
     deviation = np.sqrt(np.sum(centred**2) / (len(values) - 1))
     kurtosis = np.mean(centred**4) / np.mean(centred**2) ** 2

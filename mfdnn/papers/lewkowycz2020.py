@@ -1,4 +1,4 @@
-r"""Lewkowycz et al. 2020: what gradient descent does above 2/lambda_max: the catapult.
+r"""Lewkowycz et al. 2020: gradient descent above 2/lambda_max, the catapult.
 
 References
 ----------
@@ -9,26 +9,27 @@ catapult mechanism", arXiv:2003.02218.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from .. import plots
 from .._support.blas import single_blas_thread
 from ..architectures import mlp
 from ..datasets import gaussian_inputs
 from ..jobs.run import stack
+from ..plots._style import sequence
 from ..sampled import sample
 from ..training import LargestEigenvalue, catapult_trajectory, train
-from ._style import letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ._style import entry, legend, letter, paper_style, ticks
 
 __all__ = ["NETWORKS", "WARM_UP", "figure", "measure"]
 
 WARM_UP = (1.0, 2.2, 3.0, 3.8, 4.2)  # eta lambda_0
 WARM_UP_WIDTH, WARM_UP_STEPS = 1000, 40
+ZONES = {"lazy": (0.4, 2.0, 0.06), "catapult": (2.0, 4.0, 0.15), "divergent": (4.0, 30.0, 0.28)}  # and their shades
 TRAJECTORIES = (1.0, 2.5, 4.0, 8.0)
 NETWORKS = {  # activation, weight layers: sigma_w^2, marker, colour
     ("linear", 2): (1.0, "^", "green"),
@@ -43,7 +44,10 @@ WIDTH, N_INPUTS, N_SAMPLES, N_STEPS, N_NETWORKS = 300, 20, 20, 200, 4
 def measure(
     seed: Any, phi: str, n_layers: int, width: int, times: tuple, n_steps: int
 ) -> dict[str, np.ndarray]:
-    """Losses (len(times), n_steps + 1) and lambda_max at the end over that at the start; inf from divergence on."""
+    """Losses (len(times), n_steps + 1), and lambda_max at the end over that before.
+
+    Both are inf for runs that diverged.
+    """
     rng = np.random.default_rng(seed)
     net = mlp([N_INPUTS, *[width] * (n_layers - 1), 1], phi, NETWORKS[phi, n_layers][0], 0.0)
     one, X = sample(net, rng=rng, dtype="float32"), gaussian_inputs(N_SAMPLES, N_INPUTS, rng=rng)
@@ -59,7 +63,7 @@ def measure(
 
 @paper_style
 def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""The catapult: the solved model, trained networks, and the zones of linear and ReLU networks.
+    r"""The catapult: solved model, trained networks, zones of linear and ReLU ones.
 
     After the paper's figures of the model and of early training; widths and learning rates were not recovered, so the
     settings are ours. A, B: the model of two numbers, n = 1000, f_0 = 1, :math:`\lambda_0 = 1`: loss, and
@@ -81,9 +85,6 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-
     width, n_steps, n_networks = (20, 10, 2) if fast else (WIDTH, N_STEPS, N_NETWORKS)
     times = TIMES[::4] if fast else TIMES
     children = np.random.default_rng(rng).bit_generator.seed_seq.spawn(len(NETWORKS) * n_networks + 1)  # type: ignore[attr-defined]
@@ -91,7 +92,7 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     model, curvature, paths, zones = axes.flat
     for i, step in enumerate(WARM_UP):
         path = catapult_trajectory(1.0, 1.0, step, WARM_UP_STEPS, width=WARM_UP_WIDTH)
-        colour = plots._style.sequence(i, len(WARM_UP) + 1, None)
+        colour = sequence(i, len(WARM_UP) + 1, None)
         shown = path.losses < 1e8  # what diverges leaves the picture
         model.plot(np.flatnonzero(shown), path.losses[shown], color=colour, label=f"{step:g}")
         curvature.plot(np.flatnonzero(shown), path.curvature[shown], color=colour)
@@ -105,11 +106,8 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         trajectories = measure(children[-1], "relu", 3, width, TRAJECTORIES, n_steps)["losses"]
     for i, (step, losses) in enumerate(zip(TRAJECTORIES, trajectories, strict=True)):
         if np.all(np.isfinite(losses)):
-            paths.plot(
-                losses / losses[0],
-                color=plots._style.sequence(i, len(TRAJECTORIES) + 1, None),
-                label=f"{step:g}",
-            )
+            colour = sequence(i, len(TRAJECTORIES) + 1, None)
+            paths.plot(losses / losses[0], color=colour, label=f"{step:g}")
     paths.set(xscale="symlog", yscale="log", ylabel="loss / initial loss")
     letter(paths, "C", f"relu, $L = 3$, $M = {width}$: loss")
     for ax in (model, curvature, paths):
@@ -117,55 +115,39 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     for ax in (model, paths):
         ax.text(0.98, 0.97, r"$\eta \lambda_0$", transform=ax.transAxes, ha="right", va="top")
         _direct_labels(ax)
-    for left, right, shade in ((0.4, 2.0, 0.06), (2.0, 4.0, 0.15), (4.0, 30.0, 0.28)):
-        zones.axvspan(left, right, color=plots.COLOURS["black"], alpha=shade, lw=0)
-    for (left, right), name in zip(
-        ((0.4, 2), (2, 4), (4, 25)), ("lazy", "catapult", "divergent"), strict=True
-    ):
-        zones.text(np.sqrt(left * right), 0.012, name, ha="center", va="bottom", fontsize="small")
+    for name, (left, right, depth) in ZONES.items():
+        zones.axvspan(left, right, color=plots.COLOURS["black"], alpha=depth, lw=0)
+        middle = np.sqrt(left * min(right, 25))  # where the axis ends
+        zones.text(middle, 0.012, name, ha="center", va="bottom", fontsize="small")
     handles = []
     for i, ((phi, n_layers), (_, marker, name)) in enumerate(NETWORKS.items()):
         seeds = children[i * n_networks : (i + 1) * n_networks]
         task = partial(measure, phi=phi, n_layers=n_layers, width=width, times=times, n_steps=n_steps)
         flatter = stack(task, seeds, progress=progress)["flatter"]
         diverged = np.isinf(flatter).mean(axis=0) >= 0.5
-        style: dict[str, Any] = {
-            "color": plots.COLOURS[name],
-            "marker": marker,
-            "mfc": "white" if n_layers == 2 else None,
-        }
+        style: dict[str, Any] = {"color": plots.COLOURS[name], "ls": "-", "lw": 0.8, "ms": 4}
+        style |= {"marker": marker, "mfc": "white" if n_layers == 2 else None}
         # The middle of the networks: one of them may lose what another keeps.
         typical = np.median(flatter, axis=0)
-        zones.plot(np.array(times)[~diverged], typical[~diverged], ls="-", lw=0.8, ms=4, **style)
-        height = 2.0 * 1.25**i
-        zones.plot(
-            np.array(times)[diverged], np.full(diverged.sum(), height), "x", ms=4, color=style["color"]
-        )
-        handles.append(Line2D([], [], ls="-", lw=0.8, ms=4, label=f"{phi}, $L = {n_layers}$", **style))
+        zones.plot(np.array(times)[~diverged], typical[~diverged], **style)
+        height = np.full(diverged.sum(), 2.0 * 1.25**i)
+        zones.plot(np.array(times)[diverged], height, "x", ms=4, color=style["color"])
+        handles.append(entry(f"{phi}, $L = {n_layers}$", **style))
     steps = np.geomspace(2, 25, 50)
     zones.plot(steps, 2 / steps, color="black", lw=1.2, ls="--")
-    handles.append(Line2D([], [], color="black", lw=1.2, ls="--", label=r"$2/(\eta \lambda_0)$"))
-    handles.append(Line2D([], [], color="0.3", marker="x", ms=4, ls="none", label="diverged"))
+    handles.append(entry(r"$2/(\eta \lambda_0)$", "black", lw=1.2, ls="--"))
+    handles.append(entry("diverged", marker="x", ms=4, ls="none"))
     zones.set(xscale="log", yscale="log", xlim=(0.4, 25), ylim=(0.01, 6), xlabel=r"$\eta \lambda_0$")
-    zones.set_xticks([0.5, 1, 2, 4, 6, 12, 20], labels=["0.5", "1", "2", "4", "6", "12", "20"])
-    zones.set_xticks([], minor=True)
+    ticks(zones.xaxis, (0.5, 1, 2, 4, 6, 12, 20))
     zones.set_ylabel(r"$\lambda_{\max}$ after training / before")
     letter(zones, "D", "how flat training ends")
-    drawing.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, columnspacing=1.2)
+    legend(drawing, handles, 6, columnspacing=1.2)
     return drawing
 
 
 def _direct_labels(ax: Any) -> None:
     """The label of each line inside the upper right corner, in its colour."""
+    place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
     lines = [line for line in ax.lines if not line.get_label().startswith("_")]
     for i, line in enumerate(lines):
-        height = 0.97 - 0.08 * (i + 1)
-        ax.text(
-            0.98,
-            height,
-            line.get_label(),
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            color=line.get_color(),
-        )
+        ax.text(0.98, 0.97 - 0.08 * (i + 1), line.get_label(), color=line.get_color(), **place)

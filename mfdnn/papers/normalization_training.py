@@ -1,4 +1,4 @@
-r"""Karakida, Akaho & Amari 2019: learning rates with and without normalisation of the outputs.
+r"""Karakida, Akaho & Amari 2019: learning rates with normalised outputs.
 
 References
 ----------
@@ -9,18 +9,17 @@ networks", NeurIPS 2019, arXiv:1906.02926.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from .. import plots
 from ..comparison import learning_rate_map
 from ._style import letter, paper_style
 from .karakida2019_normalization import network
 from .karakida2019_training import share
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["figure"]
 
@@ -34,7 +33,7 @@ LOSSES = 1e-3, 1.0
 
 @paper_style
 def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Training loss over width and learning rate, without and with normalisation of the outputs.
+    r"""Training loss over width and learning rate, with and without normalisation.
 
     After the paper's maps, which show that batch norm of the last layer alone admits a large learning rate that does
     not depend on the width. Settings not recovered, so ours: ReLU with :math:`(\sigma_w^2, \sigma_b^2)` = (2, 0.1),
@@ -56,8 +55,6 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     children = np.random.default_rng(rng).spawn(len(METHODS))
     drawing, axes = pyplot.subplots(2, len(METHODS), figsize=(7.6, 5.0), layout="constrained", sharey=True)
     for column, (method, title), child in zip(range(3), METHODS.items(), children, strict=True):
@@ -77,5 +74,5 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         letter(loss, "ABC"[column], title)
         letter(grew, "DEF"[column])
     share(drawing, axes[:1], "training loss at the end")
-    share(drawing, axes[1:], "share whose loss grew", legend=False)
+    share(drawing, axes[1:], "share whose loss grew", with_legend=False)
     return drawing

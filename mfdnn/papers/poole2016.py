@@ -12,19 +12,19 @@ through transient chaos", NeurIPS 2016, arXiv:1606.05340.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.linalg import eigh
 
 from .. import phase
 from ..gaussian import expect_product
 from . import _signals as signals
-from ._style import bar, letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from ._style import bar, entry, legend, letter, paper_style
 
 __all__ = ["figure1", "figure2", "figure3"]
 
@@ -46,7 +46,7 @@ PATIENCE = 100  # layers after which the count stops: far beyond the colour scal
 
 @paper_style
 def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Figure 1: the variance map, its trajectories, its fixed point and the speed of convergence.
+    r"""Figure 1: variance map, trajectories, fixed point, speed of convergence.
 
     The paper's settings: tanh; heat maps on 41 x 41 points, sigma_w in [1, 5], sigma_b in [0, 4]; curves at
     sigma_w = 1.3, 2.5, 4.0 with sigma_b = 0.3. A: q in [0, 15], networks of N = 1000 units, 20 inputs per
@@ -66,8 +66,6 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     width = WIDTH_FAST if fast else WIDTH
     one, many = np.random.default_rng(rng).spawn(2)
     figure, axes = pyplot.subplots(2, 2, figsize=(7.0, 5.6), layout="constrained")
@@ -108,12 +106,9 @@ def _variances_over_depth(ax: Axes, width: int, rng: np.random.Generator, progre
         variances = sigma_w**2, SIGMA_B**2
         for start in starts:
             ax.plot(layers, phase.trajectory(PHI, *variances, n_layers, q0=start).q, color=colour, lw=1.4)
-        hidden = np.stack([signals.on_sphere(rng, n_inputs, width, q) for q in starts])
-        sampled = [signals.mean_square(hidden)]
-        for _ in bar(layers[1:], progress, f"figure 1 B, sigma_w = {sigma_w}"):
-            hidden = signals.next_layer(PHI, hidden, *variances, rng)
-            sampled.append(signals.mean_square(hidden))
-        for lengths in np.swapaxes(sampled, 0, 1):
+        inputs = np.stack([signals.on_sphere(rng, n_inputs, width, q) for q in starts])
+        steps = bar(layers[1:], progress, f"figure 1 B, sigma_w = {sigma_w}")
+        for lengths in _through_layers(inputs, signals.mean_square, variances, rng, steps):
             _points(ax, layers, lengths, colour)
     ax.set(xlabel="layer $l$", ylabel="$q^l$", ylim=(0, 15))
 
@@ -138,8 +133,6 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-
     width = WIDTH_FAST if fast else WIDTH
     one, many = np.random.default_rng(rng).spawn(2)
     figure, axes = pyplot.subplots(2, 2, figsize=(7.0, 5.6), layout="constrained")
@@ -182,14 +175,29 @@ def _correlations_over_depth(ax: Axes, width: int, rng: np.random.Generator, pro
         q = phase.fixed_point(PHI, *variances).q
         for c in starts:
             ax.plot(layers, phase.trajectory(PHI, *variances, n_layers, q0=q, c0=c).c, color=colour, lw=1.4)
-        hidden = np.stack([signals.pairs(rng, n_pairs, width, q, c) for c in starts])
-        sampled = [signals.correlation(hidden)]
-        for _ in bar(layers[1:], progress, f"figure 2 B, sigma_w = {sigma_w}"):
-            hidden = signals.next_layer(PHI, hidden, *variances, rng)
-            sampled.append(signals.correlation(hidden))
-        for correlations in np.swapaxes(sampled, 0, 1):
+        inputs = np.stack([signals.pairs(rng, n_pairs, width, q, c) for c in starts])
+        steps = bar(layers[1:], progress, f"figure 2 B, sigma_w = {sigma_w}")
+        for correlations in _through_layers(inputs, signals.correlation, variances, rng, steps):
             _points(ax, layers[::2], correlations[::2], colour)
     ax.set(xlabel="layer $l$", ylabel="$c^l$", ylim=(0, 1.02))
+
+
+def _through_layers(
+    h: np.ndarray,
+    measure: Callable[[np.ndarray], np.ndarray],
+    variances: tuple[float, float],
+    rng: np.random.Generator,
+    steps: Iterable,
+) -> np.ndarray:
+    """What is measured of signals h and behind each further layer.
+
+    h is of shape (starts, inputs, ...), the result (starts, steps + 1, inputs).
+    """
+    sampled = [measure(h)]
+    for _ in steps:
+        h = signals.next_layer(PHI, h, *variances, rng)
+        sampled.append(measure(h))
+    return np.swapaxes(sampled, 0, 1)
 
 
 @paper_style
@@ -213,9 +221,6 @@ def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-
     width, n_angles = (WIDTH_FAST, 60) if fast else (WIDTH, 500)
     children = np.random.default_rng(rng).spawn(len(SIGMA_W))
     angles = 2 * np.pi * np.arange(n_angles) / n_angles
@@ -234,9 +239,8 @@ def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     axes[4, 0].set_ylabel(r"$c^l(\Delta\theta)$")
     figure.colorbar(image, ax=axes[3, :], label=r"$c^l(\Delta\theta)$", pad=0.02, aspect=12, extend="min")
     handles = axes[4, 0].get_legend_handles_labels()[0]
-    handles += [Line2D([], [], color="0.3", label="theory")]
-    handles += [Line2D([], [], color="0.3", ls="none", marker="o", mfc="none", ms=3, label="simulation")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    handles += [entry("theory"), entry("simulation", ls="none", marker="o", mfc="none", ms=3)]
+    legend(figure, handles, 5)
     return figure
 
 
@@ -287,7 +291,7 @@ def _circle_through_layers(
 
 
 def _layers_to_settle(sigma_w2: float, sigma_b2: float, fixed: float) -> float:
-    """Mean number of layers until the variance is within 10 % of q*, over 25 starts in (0, 15]."""
+    """Mean number of layers to within 10 % of q*, over 25 starts in (0, 15]."""
     q = np.linspace(0, 15, 26)[1:]
     counts = np.zeros(q.size)
     for _ in range(PATIENCE):
@@ -317,7 +321,7 @@ def _heat_map(
     extend: str = "neither",
     **limits: Any,
 ) -> Axes:
-    """A field over standard deviations, with the edge of chaos and the networks of the other panels."""
+    """A field over standard deviations, with the edge of chaos and the networks."""
     mesh = ax.pcolormesh(w, b, values.T, shading="nearest", cmap="viridis", rasterized=True, **limits)
     ax.figure.colorbar(mesh, ax=ax, label=label, extend=extend)
     line = phase.critical_line(PHI)
@@ -343,20 +347,11 @@ def _projection(ax: Axes, h: np.ndarray, angles: np.ndarray) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-
     handles = [
-        Line2D([], [], color=colour, lw=1.8, label=rf"$\sigma_w = {sigma_w}$")
+        entry(rf"$\sigma_w = {sigma_w}$", colour, lw=1.8)
         for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True)
     ]
-    handles.append(Line2D([], [], color="0.3", ls="none", marker="o", mfc="white", ms=4, label="simulation"))
-    handles.append(Line2D([], [], color="0.5", ls="--", lw=1, label="identity"))
-    handles.append(Line2D([], [], color="0.3", ls=":", lw=1.6, label=r"$\chi_1 = 1$ (white in C, D)"))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=len(handles),
-        frameon=False,
-        handlelength=1.6,
-        columnspacing=1.2,
-    )
+    handles.append(entry("simulation", ls="none", marker="o", mfc="white", ms=4))
+    handles.append(entry("identity", "0.5", ls="--", lw=1))
+    handles.append(entry(r"$\chi_1 = 1$ (white in C, D)", ls=":", lw=1.6))
+    legend(figure, handles, len(handles), handlelength=1.6, columnspacing=1.2)

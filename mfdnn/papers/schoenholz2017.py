@@ -1,4 +1,4 @@
-r"""Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017: how far information travels through a random network.
+r"""Schoenholz et al. 2017: how far information travels through a random network.
 
 Deviations from the fixed point decay like :math:`e^{-l/\xi}` with
 
@@ -10,24 +10,24 @@ the last for squared gradients; it is negative where they explode.
 
 References
 ----------
-Schoenholz et al. 2017, "Deep information propagation", ICLR 2017, arXiv:1611.01232.
+Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017, "Deep information propagation", ICLR 2017, arXiv:1611.01232.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from .. import phase, plots
 from ..architectures import mlp
 from ..ensembles import ensemble
 from ..mean_field import order_parameters
-from ._style import letter, paper_style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from ._style import entry, legend, letter, paper_style
 
 __all__ = ["depth_scales", "simulation"]
 
@@ -58,9 +58,6 @@ def depth_scales(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fi
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.ticker import MultipleLocator
-
     sigma_w2 = np.linspace(0.5, 4, 100 if fast else 1500)
     figure, axes = pyplot.subplots(1, 3, figsize=(7.0, 2.9), layout="constrained")
     names = {"xi_q": "variance", "xi_c": "correlation", "xi_grad": "squared gradients"}
@@ -78,17 +75,17 @@ def depth_scales(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fi
             ax.set_ylabel(r"$|\xi_\nabla|$ (layers)")
         letter(ax, panel, names[name])
     # The last panel explains every line of the others.
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, columnspacing=1.2)
+    legend(figure, handles, 4, columnspacing=1.2)
     return figure
 
 
 @paper_style
 def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
-    r"""Decay of the deviations of variance and correlation, and of gradients: theory and simulation.
+    r"""Decay of deviations of variance and correlation, and of gradients.
 
-    Settings not recovered; ours: tanh, :math:`\sigma_b^2 = 0.05`, :math:`\sigma_w^2` = 1, on the edge of
-    chaos (1.761), and 2.5; 40 hidden layers of 1000 units and one output; 30 networks, each with ten Gaussian
-    inputs of mean square 4 and correlation 0, far from all fixed points. Error bars are standard errors;
+    Theory and simulation. Settings not recovered; ours: tanh, :math:`\sigma_b^2 = 0.05`, :math:`\sigma_w^2` = 1, on
+    the edge of chaos (1.761), and 2.5; 40 hidden layers of 1000 units and one output; 30 networks, each with ten
+    Gaussian inputs of mean square 4 and correlation 0, far from all fixed points. Error bars are standard errors;
     deviations below three of them are not drawn. Dotted: :math:`e^{-l/\xi}` with the depth scale of the fixed
     point.
 
@@ -101,40 +98,28 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib import pyplot
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import MaxNLocator
-
     width, depth, n_networks = (50, 10, 4) if fast else (1000, 40, 30)
-    weights = (ORDERED, phase.critical_sigma_w2(PHI, BIAS), CHAOTIC)
-    colours = plots.COLOURS["blue"], plots.COLOURS["black"], plots.COLOURS["vermillion"]
-    names = "ordered", "critical", "chaotic"
-    markers = "o", "s", "^"
+    networks = {
+        "ordered": (ORDERED, "blue", "o"),
+        "critical": (phase.critical_sigma_w2(PHI, BIAS), "black", "s"),
+        "chaotic": (CHAOTIC, "vermillion", "^"),
+    }
     figure, axes = pyplot.subplots(1, 3, figsize=(7.0, 3.2), layout="constrained")
     handles = []
-    children = np.random.default_rng(rng).spawn(len(weights))
-    for sigma_w2, colour, name, marker, child in zip(weights, colours, names, markers, children, strict=True):
+    children = np.random.default_rng(rng).spawn(len(networks))
+    for (name, (sigma_w2, colour, marker)), child in zip(networks.items(), children, strict=True):
         net = mlp([width] * (depth + 1) + [1], PHI, sigma_w2=sigma_w2, sigma_b2=BIAS)
         fixed = phase.fixed_point(PHI, sigma_w2, BIAS)
         theory = order_parameters(net, q0=Q0, c0=C0)
-        sampled = ensemble(
-            net,
-            n_samples=10,
-            n_networks=n_networks,
-            q0=Q0,
-            c0=C0,
-            rng=child,
-            dtype="float32",
-            progress=progress,
-        )
+        options: dict[str, Any] = {"q0": Q0, "c0": C0, "dtype": "float32", "progress": progress}
+        sampled = ensemble(net, n_samples=10, n_networks=n_networks, rng=child, **options)
         # The output, a single unit, fluctuates too much for a ratio.
         layers, hidden = np.arange(1, depth + 1), slice(depth)
-        style: dict[str, Any] = {"color": colour, "marker": marker}
+        style: dict[str, Any] = {"color": plots.COLOURS[colour], "marker": marker}
         values = sampled.values["q"][:, hidden] - fixed.q
         first = slice(min(SHOWN, depth))
-        _decay(
-            axes[0], layers[first], (theory.q[hidden] - fixed.q)[first], values[:, first], fixed.xi_q, style
-        )
+        expected = (theory.q[hidden] - fixed.q)[first]
+        _decay(axes[0], layers[first], expected, values[:, first], fixed.xi_q, style)
         values = (sampled.values["q_st"] / sampled.values["q"])[:, hidden] - fixed.c
         _decay(axes[1], layers, theory.c[hidden] - fixed.c, values, fixed.xi_c, style)
         # Gradients grow or shrink towards the first layer: over the distance to the output.
@@ -142,7 +127,7 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
         values = sampled.values["q_tilde"][:, back]
         _decay(axes[2], np.arange(depth + 1), theory.q_tilde[back], values, fixed.xi_grad, style, anchor=0)
         label = rf"$\sigma_w^2 = {sigma_w2:.4g}$ ({name})"
-        handles.append(Line2D([], [], ls="-", ms=3.5, mfc="white", label=label, **style))
+        handles.append(entry(label, ls="-", ms=3.5, mfc="white", **style))
     axes[0].set(xlabel="weight layer $l$", ylabel="$|q^l - q^*|$")
     axes[1].set(xlabel="weight layer $l$", ylabel="$|c^l - c^*|$")
     axes[2].set(xlabel="layers from the output, $L - l$", ylabel=r"$\tilde q^l$")
@@ -150,17 +135,17 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
         ax.set_yscale("log")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         letter(ax, panel, text)
-    handles.append(Line2D([], [], color="0.3", ls=":", label=r"$\propto e^{-l/\xi}$"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, columnspacing=1.2)
+    handles.append(entry(r"$\propto e^{-l/\xi}$", ls=":"))
+    legend(figure, handles, 4, columnspacing=1.2)
     return figure
 
 
 def _decay(
     ax: Axes, x: np.ndarray, theory: np.ndarray, values: np.ndarray, xi: float, style: dict, anchor: int = -1
 ) -> None:
-    """Line of theory, points of simulation (`values` of networks by layers), and the asymptotic exponential.
+    """Line of theory, points of simulation, and the asymptotic exponential.
 
-    The exponential goes through the theory at entry `anchor`.
+    `values` are of networks by layers. The exponential goes through the theory at entry `anchor`.
     """
     ax.plot(x, np.abs(theory), color=style["color"], lw=1.3)
     if np.isfinite(xi):
