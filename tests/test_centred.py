@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import minimize_scalar
 from scipy.sparse.linalg import eigsh
 from scipy.stats import chi2
@@ -12,8 +13,9 @@ from scipy.stats import chi2
 from mfdnn._support.blas import single_blas_thread
 from mfdnn.architectures import mlp, resnet
 from mfdnn.datasets import gaussian_inputs
+from mfdnn.fisher.cautions import TRACY_WIDOM_MEAN
 from mfdnn.fisher.edge import equivalent
-from mfdnn.fisher.edge.centred import centred_edge
+from mfdnn.fisher.edge.centred import _crossover, centred_edge
 from mfdnn.layers import Dense, Pointwise
 from mfdnn.network import Network
 from mfdnn.sampled import sample
@@ -24,6 +26,7 @@ SETTINGS = {
     "relu": (2.0, 0.1),
     "gelu": (2.0, 0.1),
     "linear": (1.0, 0.1),
+    "softsign": (4.0, 0.3),
 }
 
 
@@ -159,6 +162,8 @@ def test_reference(name, widths, n_samples, n_outputs, norm_variance, edge, outl
     assert found.edge == pytest.approx(edge, rel=rtol)
     assert found.outlier == (None if outlier is None else pytest.approx(outlier, rel=rtol))
     assert found.limit == max(found.edge, found.outlier or 0.0)
+    separate = found.edge + found.shift if found.outlier is None else found.outlier
+    assert found.finite <= separate + found.crossover - 1 / found.resolvent + 1e-12
     if gain is not None:
         # A derivative against a difference over 5 %.
         width = found.shift / -1.2065336 * 1.2680340
@@ -229,6 +234,61 @@ def test_simulation_of_batch_norm():
             assert np.mean(top) > found.largest  # as the caution says
 
 
+# Means of the largest eigenvalue, T and all widths alike, and their standard errors in %: 250 to 800 networks each.
+SMALL = [
+    ("linear", 2, 100, 9.3039, 0.4),
+    ("tanh", 2, 100, 4.6159, 0.4),
+    ("erf", 2, 100, 5.1209, 0.4),
+    ("softsign", 2, 100, 2.8102, 0.4),
+]
+NEAR = [("relu", 3, 100, 8.8100, 0.6), ("relu", 4, 100, 12.8948, 0.9), ("gelu", 4, 100, 12.789, 1.3)]
+
+
+def test_edge_of_narrow_networks_is_a_little_high():
+    """Without the direction that the mean takes away it would be 2.3 % on average, with it 1.7 %."""
+    ratios = [
+        mean / centred_edge(network(name, [width] * depth), width).largest
+        for name, depth, width, mean, _ in SMALL
+    ]
+    assert max(abs(ratio - 1) for ratio in ratios) < 0.025
+    assert -0.02 < np.mean(ratios) - 1 < 0  # standard error 0.2 %
+
+
+@pytest.mark.parametrize(("name", "depth", "width", "mean", "error"), NEAR)
+def test_outlier_about_to_leave_raises_the_edge(name, depth, width, mean, error):
+    """Without the crossover 3, 8 and 11 % low, with it 2, 5 and 4 %."""
+    found = centred_edge(network(name, [width] * depth), width)
+    assert found.outlier is None and found.crossover > 0
+    assert found.largest == pytest.approx(mean, rel=0.05)
+    assert abs(found.largest - found.crossover - mean) > abs(found.largest - mean)
+
+
+def test_crossover_of_edge_and_outlier():
+    """Against a Gaussian orthogonal matrix, in its tridiagonal form, whose corner is raised."""
+    n, rows, draws = 10**6, 1000, 150  # N^(1/3) = 100 is the unit of length: ten of them
+    rng, places = np.random.default_rng(0), (-1.0, 1.0, 3.0, np.inf)
+    tops = np.empty((draws, len(places)))
+    for top in tops:
+        diagonal = rng.standard_normal(rows) * np.sqrt(2 / n)
+        beside = np.sqrt(rng.chisquare(n - 1 - np.arange(rows - 1)) / n)
+        corner = diagonal[0]
+        for i, place in enumerate(places):
+            diagonal[0] = corner + (0.0 if place == np.inf else 1 - place * n ** (-1 / 3))
+            top[i] = eigh_tridiagonal(
+                diagonal, beside, eigvals_only=True, select="i", select_range=(rows - 1,) * 2
+            )[0]
+    added = (tops[:, :-1] - tops[:, -1:]) * n ** (2 / 3)
+    # That of an outlier is over its own place: (X* - X)^2, less what the law is at the edge.
+    expected = [1.0 - TRACY_WIDOM_MEAN + _crossover(-1.0), _crossover(1.0), _crossover(3.0)]
+    error = added.std(axis=0, ddof=1) / np.sqrt(draws)
+    np.testing.assert_array_less(abs(added.mean(axis=0) - expected), 3 * error + 0.01)
+    # Continuous: where the outlier leaves, it is the edge.
+    assert _crossover(-1e-9) - TRACY_WIDOM_MEAN == pytest.approx(_crossover(0.0), abs=1e-6)
+    assert _crossover(15.0 + 1e-9) == pytest.approx(_crossover(15.0), rel=1e-6)
+    assert _crossover(-3.0 - 1e-9) == pytest.approx(_crossover(-3.0), rel=1e-6)
+    assert _crossover(np.inf) == _crossover(-np.inf) == 0.0
+
+
 # -- limits and bad use -----------------------------------------------------------------------------------------
 
 
@@ -261,9 +321,8 @@ def test_cautions(net, n_samples, words):
     json.dumps(found.to_dict())
 
 
-def test_cautions_of_inputs_and_of_a_near_crossing():
+def test_cautions_of_inputs():
     assert "c0 > 0" in centred_edge(network("tanh", [100, 100]), 100, 1.0, 0.2).caution
-    assert "nearly coincide" in centred_edge(network("gelu", [600, 200, 400, 800]), 400).caution
     assert centred_edge(network("tanh", [400, 400]), 400).caution == ""
 
 

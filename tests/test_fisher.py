@@ -1,6 +1,7 @@
 """Fisher eigenvalue statistics: known values, the naive twin, explicit kernels, simulation, edge cases."""
 
 import json
+import re
 
 import cases
 import naive
@@ -12,6 +13,7 @@ import mfdnn
 from mfdnn._support.blas import single_blas_thread
 from mfdnn.architectures import mlp, resnet
 from mfdnn.fisher import DENSE_UP_TO, fisher_statistics
+from mfdnn.fisher.cautions import chance_overlaps, of_second_moment, splitting
 from mfdnn.layers import Dense, Pointwise
 from mfdnn.network import Network
 
@@ -290,7 +292,7 @@ def test_one_sample(given):
     assert fim.second_moment * fim.n_parameters == pytest.approx(2 * fim.largest**2, rel=1e-12)
     assert fim.largest_leading == pytest.approx(fim.alpha * fim.kappa_1 * fim.width, rel=1e-12)
     assert fim.bulk == 0.0
-    assert fim.caution == ""
+    assert "stands" not in fim.caution
 
 
 def test_centred_networks_carry_a_caution():
@@ -321,6 +323,81 @@ def test_networks_too_narrow_for_their_depth_carry_a_caution():
     assert fisher_statistics(mlp([4, 100, 100, 1], "relu", 2.0), 200, c0=0.8).caution != ""
     both = fisher_statistics(mlp([100, 100, 100, 1], "tanh", 1.5), 100, c0=[0.0, 0.5])
     assert "No eigenvalue stands out" in both.caution
+
+
+def percentage(caution, words):
+    """The number in a sentence of a caution."""
+    return int(re.search(words + r"[^.]*?(\d+)%", caution)[1]) / 100
+
+
+def left_out(net, n_networks, **data):
+    """Of tr F^2 of sampled networks, what `second_moment` leaves out as a share of it, and its standard error."""
+    theory, found = fisher_statistics(net, **data).second_moment, []
+    for seed in range(n_networks):
+        X = data.get("inputs")
+        if X is None:
+            X = np.random.default_rng(500 + seed).standard_normal((data["n_samples"], net.n_inputs))
+        found.append(mfdnn.fisher_spectrum(mfdnn.sample(net, rng=seed), X).second_moment / theory - 1)
+    return np.mean(found), np.std(found, ddof=1) / np.sqrt(n_networks)
+
+
+def chain_of_two(act, widths, w2, b2, *last, hidden=()):
+    first, second, third = widths
+    layers = [Dense(second, w2, b2), *hidden, Pointwise(act), Dense(third, w2, b2), *hidden, Pointwise(act)]
+    return Network(first, [*layers, Dense(1, 1.0, b2), *last])
+
+
+@pytest.mark.parametrize(
+    ("net", "n_samples"),
+    [
+        (chain_of_two("softsign", [100, 150, 100], 4.0, 0.2, mfdnn.MeanSubtraction()), 100),
+        (chain_of_two("relu", [100, 100, 100], 2.0, 0.1, mfdnn.MeanSubtraction()), 300),
+        (chain_of_two("tanh", [100, 150, 100], 1.5, 0.0), 100),  # nothing in common: all of the spectrum is bulk
+        (chain_of_two("mish", [60, 60, 60], 2.0, 0.1, hidden=[mfdnn.BatchNorm()]), 60),
+    ],
+    ids=["softsign", "relu", "tanh", "hidden batch norm"],
+)
+def test_what_chance_overlaps_add_to_the_second_moment_is_said(net, n_samples):
+    """T of the order of M: the second moment is up to four times as large. The sentence is good to a factor of 1.7."""
+    fim = fisher_statistics(net, n_samples)
+    said = percentage(fim.caution, "Chance overlaps")
+    share, error = left_out(net, 8, n_samples=n_samples)
+    assert 0.7 * (share - 3 * error) < said < 1.7 * (share + 3 * error)
+    assert "Chance overlaps" not in fim.largest_caution
+    assert of_second_moment(0.2, 1.0) == of_second_moment(0.0, 0.0) == ""
+
+
+def test_chance_overlaps_of_given_inputs_are_theirs():
+    """Those of hidden units are left: T = M = 60, hidden batch norm."""
+    net = chain_of_two("mish", [60, 60, 60], 2.0, 0.1, hidden=[mfdnn.BatchNorm()])
+    X = np.random.default_rng(0).standard_normal((60, 60))
+    share, error = left_out(net, 12, inputs=X)
+    said = percentage(fisher_statistics(net, inputs=X).caution, "Chance overlaps")
+    assert 0.7 * (share - 3 * error) < said < 1.7 * (share + 3 * error)
+    wide = chain_of_two("mish", [60, 900, 900], 2.0, 0.1, hidden=[mfdnn.BatchNorm()])
+    assert "Chance overlaps" not in fisher_statistics(wide, inputs=X).caution
+
+
+def test_chance_overlaps_of_linear_regression():
+    """One layer: x_s.x_t is off by sqrt(M_0), which all T (T - 1) products feel."""
+    fim = fisher_statistics(mlp([30, 2], sigma_w2=1.0), 60, q0=2.0)
+    assert chance_overlaps(fim.order_parameters, 60) == pytest.approx(59 / 60 * 30 * 4.0, rel=1e-12)
+    share = 59 / 60 * 120 / (61**2 / 60 + 59 / 60)
+    assert percentage(fim.caution, "Chance overlaps") == pytest.approx(share, abs=0.006)
+
+
+@pytest.mark.parametrize(("name", "w2", "b2"), [("tanh", 3.0, 0.64), ("relu", 2.0, 0.1)])
+@pytest.mark.parametrize("n_outputs", [2, 10])
+def test_splitting_of_several_outputs(name, w2, b2, n_outputs):
+    """Against the law of the outliers, which simulation has confirmed to 1 %."""
+    for widths, n_samples in (([200] * 3, 40), ([300, 100, 200, 150], 300)):
+        net = mlp([*widths, n_outputs], name, w2, b2)
+        law = mfdnn.finite_width.outlier_distribution(net, n_samples)
+        fim, expected = fisher_statistics(net, n_samples), law.largest_mean / law.mean - 1
+        assert splitting(fim.order_parameters, n_samples, n_outputs) == pytest.approx(expected, rel=0.25)
+        if abs(expected - 0.1) > 0.025:
+            assert ("outliers of a network of these widths split" in fim.largest_caution) == (expected > 0.1)
+    assert fim.caution == fim.largest_caution == fim.to_dict()["caution"]
 
 
 def test_negative_correlation():

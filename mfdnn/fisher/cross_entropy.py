@@ -16,6 +16,7 @@ from ..kernels.parts import kernel
 from ..layers import Pairs
 from ..losses.probabilities import SoftmaxRoot, logit_matrix, softmax_coefficients
 from ..mean_field.outputs import mean_field_logits
+from .cautions import of_second_moment, of_softmax
 from .result import FisherStatistics
 
 __all__ = ["SoftmaxStatistics", "softmax_statistics"]
@@ -55,6 +56,8 @@ class SoftmaxStatistics(Result):
         Standard deviation over draws of `beta_1`, ..., `mean`, ..., `limit`, by name; {} for one draw.
     n_outliers, n_parameters, n_samples, n_outputs, n_draws : int
         C - 1, P, T, C, and how many draws of the outputs.
+    caution : str
+        What to know before `largest` or `second_moment` is used; empty where nothing is known against them.
     """
 
     beta_1: float
@@ -75,6 +78,7 @@ class SoftmaxStatistics(Result):
     n_samples: int
     n_outputs: int
     n_draws: int
+    caution: str
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={getattr(self, k):.6g}" for k in ("mean", "second_moment", "largest"))
@@ -205,6 +209,11 @@ def softmax_statistics(
     ):  # many products and eigenvalue problems of some hundred rows, which threads slow down
         found = [_of_outputs(theta, draw, fim.n_parameters) for draw in draws]
     names = list(found[0])
+    beta_2, square = (float(np.mean([one[name] for one in found])) for name in ("beta_2", "second_moment"))
+    said = (
+        of_softmax(op, *shape),
+        of_second_moment(beta_2 * fim._overlaps, square * fim.n_parameters),
+    )
     return SoftmaxStatistics(
         **{name: unwrap(np.mean([one[name] for one in found], axis=0)) for name in names},
         largest_regression=fim.largest,
@@ -216,6 +225,7 @@ def softmax_statistics(
         n_samples=fim.n_samples,
         n_outputs=fim.n_outputs,
         n_draws=len(draws),
+        caution=" ".join(filter(None, said)),
     )
 
 

@@ -8,23 +8,14 @@ from typing import Any
 import numpy as np
 
 from .._support.results import Result, unwrap
-from ..kernels.outlier import outlier_caution
 from ..mean_field.moments import OrderParameters
+from .cautions import of_second_moment
 from .normalised import OutputNormalisation
 
 __all__ = ["BlockStatistics", "FisherStatistics"]
 
 # Gaussian integrals are good to 1e-10; below ten times that, kappa_2 / kappa_1 is zero for all we know.
 CENTRED_BELOW = 1e-9
-
-_UNEVEN = (
-    "Batch norm of hidden layers at given inputs: normalised units are taken for Gaussian, so that `largest` is too "
-    "large where few directions hold most of the inputs' variance (by 19 % for relu and 100 handwritten digits)."
-)
-_HEAVY = (
-    "Layer norm of five outputs or fewer: 1/sigma^2 has no variance (three: no mean), so that samples with almost "
-    "equal outputs dominate and `second_moment` and `largest` depend on the draw."
-)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -110,8 +101,8 @@ class FisherStatistics(Result):
     order_parameters: OrderParameters
     output_normalisation: OutputNormalisation | None = None
     normalised_by: str = ""
-    _uneven: bool = False
-    _heavy: bool = False
+    _of_largest: str = ""
+    _overlaps: Any = 0.0  # what `cautions.chance_overlaps` adds to tr F^2 of one output
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{k}={_short(getattr(self, k))}" for k in ("mean", "second_moment", "largest"))
@@ -127,19 +118,27 @@ class FisherStatistics(Result):
         return unwrap(np.abs(self.kappa_2) <= CENTRED_BELOW * np.asarray(self.kappa_1))
 
     @property
+    def largest_caution(self) -> str:
+        """What to know before `largest` is used, in sentences; empty where nothing is known against it.
+
+        No eigenvalue may stand out; several outputs split what stands out; behind a normalisation of the outputs the
+        law of the edge may not apply, or say something itself.
+        """
+        known = self.output_normalisation
+        return self._of_largest if known is None else known.caution
+
+    @property
     def caution(self) -> str:
-        """What to know before `largest` is used; empty where it is a separate outlier, or T = 1."""
-        if self.output_normalisation is not None:
-            return self.output_normalisation.caution
-        if self.normalised_by:
-            return _HEAVY if self._heavy else ""
-        uneven = _UNEVEN if self._uneven else ""
-        return " ".join(filter(None, (outlier_caution(self.order_parameters, self.n_samples), uneven)))
+        """The same, and what to know before `second_moment` is used: what chance overlaps add to it."""
+        square = np.multiply(self.second_moment, self.n_parameters)
+        said = of_second_moment(self.n_outputs * self._overlaps, square)
+        return " ".join(filter(None, (self.largest_caution, said)))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields but `order_parameters`, and `centred` and `caution`, as plain Python."""
+        """All fields but `order_parameters`, and `centred` and both cautions, as plain Python."""
         fields = {k: v for k, v in super().to_dict().items() if k != "order_parameters"}
-        return {**fields, "centred": np.asarray(self.centred).tolist(), "caution": self.caution}
+        cautions = {"largest_caution": self.largest_caution, "caution": self.caution}
+        return {**fields, "centred": np.asarray(self.centred).tolist(), **cautions}
 
 
 def _short(value: Any) -> str:

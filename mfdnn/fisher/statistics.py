@@ -12,6 +12,7 @@ from .._support.validation import one_of
 from ..kernels.parts import Sums, first_block_edge, kernel, kernel_of
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
+from . import cautions
 from .cross_entropy import SoftmaxStatistics, softmax_statistics
 from .normalised import describe, refuse_softmax
 from .result import BlockStatistics, FisherStatistics
@@ -205,6 +206,13 @@ def _statistics(wide: MeanField) -> FisherStatistics:
             if normalised.edge_largest is not None:  # the gains of batch norm add eigenvalues 1
                 largest = max(normalised.edge_largest, law.own_eigenvalue)
     scale = 1.0 if normalised is None else normalised.scale
+    if law is None:
+        said = cautions.of_largest(op, net, n_samples)
+    else:
+        said = cautions.HEAVY if law.heavy else ""
+    # Not derived for outputs that a layer mixes, nor for signals with several sites.
+    derived = (law is None or law.edge) and all(prod(shape[1:]) == 1 for _, shape in net.weight_layers)
+    overlaps = cautions.chance_overlaps(op, n_samples) if derived else 0.0
     return FisherStatistics(
         kappa_1=unwrap(_kappa(scale * before.diagonal, width, hidden_weights)),
         kappa_2=unwrap(_kappa(scale * before.off_diagonal, width, hidden_weights)),
@@ -225,8 +233,8 @@ def _statistics(wide: MeanField) -> FisherStatistics:
         order_parameters=op,
         output_normalisation=normalised,
         normalised_by="" if law is None else law.kind,
-        _uneven=wide.given and any(layer.normalises == "samples" for layer, _ in net.walk()),
-        _heavy=law is not None and law.heavy,
+        _of_largest=said,
+        _overlaps=overlaps,
     )
 
 

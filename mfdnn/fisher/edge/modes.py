@@ -8,7 +8,7 @@ import numpy as np
 
 from .equivalent import Equivalent
 
-__all__ = ["mode_matrix", "outlier"]
+__all__ = ["crossing", "mode_matrix"]
 
 POINTS = 24  # of the search for a change of sign; no case with two of them was seen
 # Collective variables of each layer, in this order, each followed by its multiplier.
@@ -87,8 +87,11 @@ def mode_matrix(network: Equivalent, x: float, state: np.ndarray, norm_variance:
     return matrix
 
 
-def outlier(network: Equivalent, edge: float, norm_variance: float) -> float | None:
-    """Largest eigenvalue above the bulk, whose edge is at X = `edge`; None without one.
+def crossing(network: Equivalent, edge: float, norm_variance: float) -> float:
+    """X at which an eigenvalue leaves the bulk, whose edge is at X = `edge`; inf where none is near.
+
+    Below the edge there is an outlier, z(X). Beyond it there is none, and the place is found by a straight line: the
+    nearer it is, the more an eigenvalue of finite networks is raised (`CROSSOVER` in `centred`).
 
     Parameters
     ----------
@@ -100,16 +103,18 @@ def outlier(network: Equivalent, edge: float, norm_variance: float) -> float | N
     """
     from scipy.optimize import bisect
 
-    def sign(x: float) -> float:
-        return float(np.linalg.slogdet(mode_matrix(network, x, network.solve(x).state, norm_variance))[0])
+    def determinant(x: float) -> tuple[float, float]:
+        sign, size = np.linalg.slogdet(mode_matrix(network, x, network.solve(x).state, norm_variance))
+        return float(sign), float(size)
 
     grid = edge * np.linspace(0.04, 1.0, POINTS)
-    signs = [sign(grid[0])]
+    first = determinant(grid[0])
     for low, high in pairwise(grid):
-        signs.append(sign(high))
-        if signs[-1] != signs[0]:
-            return network.solve(bisect(sign, low, high, rtol=1e-7)).z
-    return None
+        before, first = first, determinant(high)
+        if before[0] != first[0]:
+            return float(bisect(lambda x: determinant(x)[0], low, high, rtol=1e-7))
+    fall = np.exp(first[1] - before[1])  # of the determinant over the last step to the edge
+    return float(edge + (high - low) * fall / (1 - fall)) if fall < 1 else np.inf
 
 
 def _divide(value: np.ndarray | float, by: np.ndarray) -> np.ndarray:
