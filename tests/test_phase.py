@@ -14,7 +14,8 @@ import pytest
 from slow import slow
 
 import mfdnn
-from mfdnn.phase import PHASES, STATUS
+from mfdnn.gaussian.tables import Tables
+from mfdnn.phase import PHASES, STATUS, maps, patience
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -325,6 +326,89 @@ def test_a_hundred_thousand_layers(phi, w2, b2, q, c, status):
     assert path.q[-1] == pytest.approx(mfdnn.fixed_point("tanh", w2, b2).q if q is None else q, rel=1e-12)
     assert path.c[-1] == pytest.approx(c, abs=1e-8)
     assert not np.any(np.isnan([path.q, path.c, path.one_minus_c]))
+
+
+TILTED = 0.37264883757438516, -0.16275468901560794  # E[phi(u)^2], E[phi(u) phi(v)] at q = 1, c = -1/2: see below
+
+
+def tilted_clip(x):
+    """Its kinks at -0.7 and 0.7 are found at places that differ in the last digits."""
+    return np.clip(x, -0.7, 0.7) + 0.1 * np.maximum(x, 0)
+
+
+def test_kinks_at_opposite_places_are_the_same_for_the_even_and_the_odd_part():
+    """A sliver between two copies of one kink would hide it: minutes, and a table that is not resolved."""
+    own = mfdnn.activations.activation(tilted_clip)
+    even, odd = maps._parts(own)
+    np.testing.assert_allclose(even.pieces.breaks, [0.0], atol=1e-13)
+    np.testing.assert_allclose(odd.pieces.breaks, [-0.7, 0.7], atol=1e-13)
+    path = mfdnn.trajectory(own, 2.0, 0.1, 1, c0=-0.5, keep_rate=0.9)
+    # E[phi(u) phi(v)] and E[phi(u)^2] by nested adaptive quadrature, cut at the kinks.
+    q, covariance = 2.0 / 0.9 * TILTED[0] + 0.1, 2.0 * TILTED[1] + 0.1
+    assert path.q[1] == pytest.approx(q, rel=1e-12)
+    assert path.c[1] == pytest.approx(covariance / q, rel=1e-11)
+
+
+# -- slopes that are zero ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_rate", [1.0, 0.5])
+@pytest.mark.parametrize("phi", [lambda x: 0 * x + 0.5, lambda x: np.sin(x) ** 2 + np.cos(x) ** 2])
+def test_a_constant_forgets_everything_in_one_layer(phi, keep_rate):
+    """Its slopes are rounding, of which a depth scale is no number: -1/log(1e-17) = 0.026."""
+    fp = mfdnn.fixed_point(phi, [1.0, 2.0, 1e-6], 0.1, keep_rate=keep_rate)
+    for name in ("chi_1", "chi_c", "xi_q", "xi_c", "xi_grad"):
+        assert np.all(getattr(fp, name) == 0), name
+    assert mfdnn.variance_fixed_points(phi, 1.0, 0.1, keep_rate).slope.tolist() == [0.0]
+    assert mfdnn.correlation_decay(phi, 1.0, 0.1).xi_c == 0
+    assert np.all(mfdnn.phase.depth_scales(phi, [1.0, 2.0], 0.1).xi_q == 0)
+
+
+def test_slopes_beyond_the_digits_of_their_terms_are_zero():
+    """For phi = sin(8 x) that of the variance map is 96 exp(-128 q*): the true depth scale is 0.01."""
+    fp = mfdnn.fixed_point(lambda x: np.sin(8 * x), 1.5, 0.1)
+    assert (fp.q, fp.c) == pytest.approx((0.85, 0.1 / 0.85), rel=1e-13)
+    assert (fp.xi_q, fp.xi_c) == (0.0, 0.0)
+
+
+def test_small_slopes_that_are_known_stay():
+    """For phi = sin(a x) the slope of the variance map is sigma_w^2 a^2 exp(-2 a^2 q*)."""
+    fp = mfdnn.fixed_point(lambda x: np.sin(3 * x), 2.0, 0.1)
+    assert fp.xi_q == pytest.approx(-1 / np.log(2 * 9 * np.exp(-2 * 9 * fp.q)), rel=1e-6)
+
+
+# -- activations that turn often ------------------------------------------------------------------------------
+
+
+def many_kinks(x):
+    """A saw of 400 teeth."""
+    return np.abs(x - 2 * np.round(x / 2)) * (np.abs(x) < 400)
+
+
+SAW = mfdnn.Activation(
+    "saw",
+    many_kinks,
+    lambda x: np.sign(x - 2 * np.round(x / 2)) * (np.abs(x) < 400),
+    np.arange(-400.0, 401.0).tolist(),
+)
+
+
+def test_tables_that_would_take_hours_are_refused_before_the_work(monkeypatch):
+    monkeypatch.setattr(Tables, "_build_row", lambda *_: pytest.fail("began the work"))
+    with pytest.raises(ValueError, match=r"activation 'saw' has too many kinks or turns .* variance of 450: .*; use"):
+        mfdnn.trajectory(SAW, 1.0, 0.1, 3, q0=450.0)
+    with pytest.raises(ValueError, match="too many kinks or turns"):
+        mfdnn.fixed_point(SAW, 4.0, 430.0)
+
+
+def test_what_takes_long_says_so_once(monkeypatch):
+    monkeypatch.setattr(patience, "AT_ONCE", 0.0)
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    with pytest.warns(RuntimeWarning, match="'tilted_clip' at variances up to 1 takes longer than") as found:
+        said = mfdnn.trajectory(tilted_clip, 1.0, 0.1, 5)
+    assert len(found) == 1
+    monkeypatch.undo()
+    np.testing.assert_array_equal(said.c, mfdnn.trajectory(tilted_clip, 1.0, 0.1, 5).c)
 
 
 # -- the edge ------------------------------------------------------------------------------------------------

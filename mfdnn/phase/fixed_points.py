@@ -12,6 +12,7 @@ from .. import _compiled
 from .._support.results import Result, unwrap
 from ..activations import Activation, activation
 from ..gaussian.tables import tables
+from .patience import correlations
 from .variances import (
     check_start,
     has_jumps,
@@ -20,6 +21,7 @@ from .variances import (
     reached,
     slopes_at_zero,
     starting_variances,
+    without_rounding,
 )
 
 __all__ = ["PHASES", "STATUS", "FixedPoint", "asymptotic_slopes", "fixed_point", "solve"]
@@ -143,6 +145,7 @@ def solve(
     q, slope2, slope_q, mean, gain = rows
     gain *= keep  # of pairs
     infinite = np.where(w2 > 0, np.inf, 0.0)
+    slope2 = np.where(slope2 <= act.pieces.slope_noise**2, 0.0, slope2)  # of a constant
     chi_1 = infinite.copy() if has_jumps(act) else w2 / keep * slope2
     chi_c = infinite.copy() if has_jumps(act) else gain * slope2
     unbounded = codes == _compiled.UNBOUNDED
@@ -178,9 +181,9 @@ def solve(
         if keep < 1:
             columns += ((1 - keep) * (1 - share),)  # share of the random masks
         kernel = _correlations_chunk if keep == 1 else _dropout_chunk
-        found, _ = _in_chunks(kernel, (tables(act).correlations(at),), columns, mapper, progress and "c*")
+        found, _ = _in_chunks(kernel, (correlations(act, at),), columns, mapper, progress and "c*")
         c[below_one] = found[0]
-        chi_c[below_one] = gain[below_one] * found[1]
+        chi_c[below_one] = gain[below_one] * without_rounding(found[1], slope2[below_one])
     xi = [_depth_scale(slope) for slope in (slope_q, chi_c, chi_1)]
     index = np.where(np.abs(chi_1 - 1) <= EDGE, 1, np.where(chi_1 < 1, 0, 2))
     phase = np.array(PHASES)[np.where(unbounded, 3, index)]

@@ -17,9 +17,12 @@ from ..gaussian import expect_product
 from ..gaussian.matrices import moments
 from ..gaussian.tables import tables
 from .fixed_points import asymptotic_slopes, fixed_point, homogeneous
+from .patience import correlations
 from .variances import keep_probability, starting_variances
 
 __all__ = ["Trajectory", "correlation_map", "trajectory", "variance_map"]
+
+SAME = 1e-12  # relative distance of breaks that are one: places are found to about 1e-15
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -226,13 +229,13 @@ def trajectory(
     gap = np.empty(n + 1)
     gap[0] = 1 - c[0]
     visited = np.clip(q, table.moments.low, table.moments.high)
-    own = far = even = odd = table.correlations(visited)
+    own = far = even = odd = correlations(act, visited)
     ends = np.array(asymptotic_slopes(act) or (0.0, 0.0))
     if q.max() > table.moments.high and np.any(ends):
         asymptotes = homogeneous(*ends)
         far = tables(asymptotes).correlations(np.ones(1))
     if c[0] < 0 and parity == 0:
-        even, odd = (tables(part).correlations(visited) for part in _parts(act))
+        even, odd = (correlations(part, visited) for part in _parts(act))
     _compiled.correlation_path(table.moments, own, far, even, odd, parity, ends, w2, b2, keep, q, c, gap)
     if mirrored:
         c, gap = -c, 2 - gap
@@ -269,11 +272,22 @@ def _parity(act: Activation) -> int:
 _halves: weakref.WeakKeyDictionary[Activation, tuple[Activation, Activation]] = weakref.WeakKeyDictionary()
 
 
+def _mirrored(breaks: np.ndarray) -> np.ndarray:
+    """The breaks and their mirror images: (n,), ascending.
+
+    Breaks at x and -x are found only up to rounding. Two of the same size in one list would leave a sliver between
+    them, off which no jump can be read.
+    """
+    sizes = np.unique(np.abs(breaks))
+    new = np.diff(sizes, prepend=-1.0) > SAME * sizes
+    return np.union1d(sizes[new], -sizes[new])
+
+
 def _parts(act: Activation) -> tuple[Activation, Activation]:
     """The even and the odd part of phi, as activations; the same objects every time."""
     if act not in _halves:
         phi, slope = act._function, act._derivative
-        kinks = np.union1d(act.pieces.breaks, -act.pieces.breaks).tolist()
+        kinks = _mirrored(act.pieces.breaks).tolist()
 
         def part(sign: int) -> Activation:
             def value(x: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..activations import Activation, activation
 from ..gaussian.tables import tables
 
 __all__ = [
+    "ROUNDING",
     "VarianceFixedPoints",
     "bisect",
     "check_start",
@@ -27,9 +28,11 @@ __all__ = [
     "slopes_at_zero",
     "starting_variances",
     "variance_fixed_points",
+    "without_rounding",
 ]
 
 PER_DECADE = 40  # points of the grids on which roots are bracketed
+ROUNDING = 1e-14  # of a table's moments, relative to the size of phi
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -184,7 +187,8 @@ def variance_fixed_points(
     q, signs = _roots(table, gain, b2)
     names = {(1, -1): "stable", (-1, 1): "unstable", (0, 0): "neutral", (0, -1): "stable", (0, 1): "unstable"}
     stability = np.array([names.get(pair, "half-stable") for pair in signs], dtype="<U11")
-    slope = gain * _compiled.table_moments(table, np.maximum(q, table.low))[2]
+    second, _, slope, _ = _compiled.table_moments(table, np.maximum(q, table.low))
+    slope = gain * without_rounding(slope, second / np.maximum(q, table.low))
     slope[q == 0] = gain * np.mean(slopes_at_zero(act) ** 2)
     return VarianceFixedPoints(q, slope, stability == "stable", stability, table, gain, b2)
 
@@ -235,6 +239,11 @@ def reached(table: Moments, gain: Any, b2: Any, q0: Any) -> tuple[np.ndarray, np
     if np.any(np.diff(table.grid_second) < 0):
         q0 = _compiled.settled_variances(table, gain, b2, q0)
     rows, codes = _compiled.variance_fixed_points(table, gain, b2, q0)
+    flat = np.flatnonzero(np.abs(rows[2]) <= ROUNDING)  # gain E[phi^2]/q <= 1
+    if flat.size:
+        at = np.clip(rows[0, flat], table.low, table.high)
+        second, _, slope, _ = _compiled.table_moments(table, at)
+        rows[2, flat] = gain[flat] * without_rounding(slope, second / at)
     identity = (codes == _compiled.OK) & (b2 == 0) & (np.abs(rows[2] - 1) <= 1e-9) & (table.origin == 0)
     for i in np.flatnonzero(identity):
         # All smaller variances are fixed too, as far as rounding tells: phi is linear up to kinks many standard
@@ -252,6 +261,11 @@ def reached(table: Moments, gain: Any, b2: Any, q0: Any) -> tuple[np.ndarray, np
             rows[:, at] = touched[at], slope2, gain[at] * rate, mean, gain[at]
             codes[at] = _compiled.SEVERAL
     return rows, codes
+
+
+def without_rounding(slope: np.ndarray, size: Any) -> np.ndarray:
+    """The slope, or 0 where it is rounding of terms of this size: no depth scale."""
+    return np.where(np.abs(slope) <= ROUNDING * size, 0.0, slope)
 
 
 def keep_probability(keep_rate: Any) -> float:
