@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from functools import wraps
@@ -29,6 +30,7 @@ __all__ = [
     "Hermite",
     "Kinks",
     "Moments",
+    "Smoothed",
     "circle_products",
     "correlation_fixed_points",
     "correlation_path",
@@ -47,6 +49,8 @@ __all__ = [
     "series_matrices",
     "series_products",
     "settled_variances",
+    "smoothed_products",
+    "smoothed_values",
     "table_moments",
     "touching_variances",
     "variance_fixed_points",
@@ -76,8 +80,14 @@ def jit(function: Callable) -> Callable:
     if _CACHE:
         try:
             return numba.njit(**options, cache=True)(function)
-        except RuntimeError:
-            pass  # "no locator available": neither the package nor the user's cache folder is writable
+        except RuntimeError:  # "no locator available": neither the package nor the user's cache folder is writable
+            # The same words at the same place: said once.
+            warnings.warn(
+                "mfdnn compiles its kernels anew in this process, which takes about a minute, as no folder for them can "
+                "be written; set NUMBA_CACHE_DIR to a folder that can, or mfdnnNUMBA_CACHE=0 to compile in silence.",
+                RuntimeWarning,
+                stacklevel=1,
+            )
     return numba.njit(**options)(function)
 
 
@@ -119,6 +129,13 @@ Kinks = namedtuple("Kinks", "at sides jumps")
 #                                its mean over [0, c]
 #   power                        s: 1 if phi jumps, so that E[phi'(u) phi'(v)] grows like 1/theta; else 0
 Correlations = namedtuple("Correlations", "rows first angles values power")
+
+# Smoothed: S(sigma, y) = E[phi(y + sigma w)], w standard normal, and the same of phi', on levels of log sigma
+#   left (l,), width             left end of each level, one width for all
+#   first (l + 1,)               index of the first panel of each level
+#   ends (p + l,)                panel edges in y; those of level i from first[i] + i on
+#   values (p, 2, 16, 16)        coefficients of both functions in log sigma and y
+Smoothed = namedtuple("Smoothed", "left width first ends values")
 
 KINK_ORDERS = 4  # jumps of phi, phi', phi'', phi'''
 
@@ -735,6 +752,123 @@ def pair_expectation(edges, coefficients, kinks, masses, breaks, r1, r2, c, s, r
             inner = _smoothed(edges, coefficients, kinks, masses, r2 * c * z, r2 * s, reach, nodes, weights)
             total += masses[j] * _density(z) / r1 * inner
     return total
+
+
+# -- pairs of any two variances, by one factor smoothed ------------------------------------------------------
+
+
+@jit
+def _both(first, second, panel, t):
+    """Two Chebyshev series on one panel at t in [-1, 1] (Clenshaw)."""
+    a1 = 0.0
+    a2 = 0.0
+    b1 = 0.0
+    b2 = 0.0
+    for k in range(_DEGREE, 0, -1):
+        a1, a2 = first[panel, k] + 2.0 * t * a1 - a2, a1
+        b1, b2 = second[panel, k] + 2.0 * t * b1 - b2, b1
+    return first[panel, 0] + t * a1 - a2, second[panel, 0] + t * b1 - b2
+
+
+@jit
+def smoothed_values(edges, values, slopes, breaks, masses, mean, sd, reach, nodes, weights, out):
+    """E[phi(u)] and E[phi'(u)] for normal u of each `mean` and `sd` > 0, into `out` (2, n).
+
+    `masses` are the point masses of phi' at `breaks`.
+    """
+    for n in range(mean.size):
+        low = -reach
+        above = _panel(edges, mean[n] + sd[n] * low) + 1
+        value = 0.0
+        slope = 0.0
+        while low < reach:
+            high = min(low + 2.0, reach)  # a Gaussian on panels of two standard deviations is resolved to rounding
+            while above < edges.size - 1 and (edges[above] - mean[n]) / sd[n] <= low + 1e-14 * reach:
+                above += 1
+            if above < edges.size - 1:
+                high = min(high, (edges[above] - mean[n]) / sd[n])
+            half = 0.5 * (high - low)
+            left = edges[above - 1]
+            right = edges[above]
+            for i in range(nodes.size):
+                w = 0.5 * (high + low) + half * nodes[i]
+                t = (2.0 * (mean[n] + sd[n] * w) - left - right) / (right - left)
+                f, df = _both(values, slopes, above - 1, t)
+                weight = half * weights[i] * _density(w)
+                value += weight * f
+                slope += weight * df
+            low = high
+        for j in range(breaks.size):
+            if masses[j] != 0.0:
+                slope += masses[j] * _density((breaks[j] - mean[n]) / sd[n]) / sd[n]
+        out[0, n] = value
+        out[1, n] = slope
+
+
+@jit
+def smoothed_products(edges, values, slopes, breaks, masses, table, q1, q2, c, gap, reach, nodes, weights, out):
+    """E[phi(u) phi(v)] and E[phi'(u) phi'(v)] for u = sqrt(q1) z, v = sqrt(q2) (c z + gap w), into `out` (2, n).
+
+    The integral over w is read off the table, so that one over z is left.
+    """
+    most = np.max(np.diff(table.first))
+    of_y = np.empty((2, most, _DEGREE + 1))
+    cuts = np.empty(edges.size + most + 2 + int(2 * reach))
+    chebyshev = np.empty(_DEGREE + 1)
+    for n in range(q1.size):
+        r1 = np.sqrt(q1[n])
+        r2 = c[n] * np.sqrt(q2[n])
+        x = np.log(gap[n] * np.sqrt(q2[n]))
+        level = max(np.searchsorted(table.left, x, side="right") - 1, 0)
+        _chebyshev(table.left[level], table.left[level] + table.width, x, chebyshev)
+        start = table.first[level]
+        panels = table.first[level + 1] - start
+        ends = table.ends[start + level : start + level + panels + 1]
+        of_y[:, :panels] = 0.0
+        for j in range(panels):
+            for f in range(2):
+                for i in range(_DEGREE + 1):
+                    for k in range(_DEGREE + 1):
+                        of_y[f, j, k] += chebyshev[i] * table.values[start + j, f, i, k]
+        # Edges in z: of the Gaussian, of phi(u), of the smoothed one.
+        m = 0
+        while m <= 2 * reach:
+            cuts[m] = m - reach
+            m += 1
+        for edge in edges:
+            if abs(edge) < reach * r1:
+                cuts[m] = edge / r1
+                m += 1
+        for end in ends:
+            if abs(end) < reach * abs(r2):
+                cuts[m] = end / r2
+                m += 1
+        at = np.sort(cuts[:m])
+        value = 0.0
+        slope = 0.0
+        for j in range(m - 1):
+            half = 0.5 * (at[j + 1] - at[j])
+            middle = 0.5 * (at[j + 1] + at[j])
+            if half > 0.0:
+                u = _panel(edges, r1 * middle)
+                y = _panel(ends, r2 * middle)
+                for i in range(nodes.size):
+                    z = middle + half * nodes[i]
+                    t = (2.0 * r1 * z - edges[u] - edges[u + 1]) / (edges[u + 1] - edges[u])
+                    f, df = _both(values, slopes, u, t)
+                    t = (2.0 * r2 * z - ends[y] - ends[y + 1]) / (ends[y + 1] - ends[y])
+                    s, ds = _both(of_y[0], of_y[1], y, t)
+                    weight = half * weights[i] * _density(z)
+                    value += weight * f * s
+                    slope += weight * df * ds
+        for j in range(breaks.size):
+            z = breaks[j] / r1
+            if masses[j] != 0.0 and abs(z) < reach:
+                y = _panel(ends, r2 * z)
+                t = (2.0 * r2 * z - ends[y] - ends[y + 1]) / (ends[y + 1] - ends[y])
+                slope += masses[j] * _density(z) / r1 * _both(of_y[0], of_y[1], y, t)[1]
+        out[0, n] = value
+        out[1, n] = slope
 
 
 # -- equal variances, by circles around the origin of the plane ----------------------------------------------

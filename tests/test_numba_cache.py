@@ -103,6 +103,15 @@ def test_where_nothing_can_be_written_kernels_live_in_memory(install):
     (answer,) = install.ask()
     assert answer["folders"] == [None]
     assert not list(install.package.rglob("*.nb[ic]"))
+    imported = subprocess.run(
+        [sys.executable, "-c", "import mfdnn._compiled"],
+        env=install.environment,
+        cwd=install.package.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stderr.count("set NUMBA_CACHE_DIR to a folder that can") == 1
 
 
 def test_two_cold_processes_fill_one_cache_at_once(install):

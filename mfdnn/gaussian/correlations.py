@@ -29,7 +29,7 @@ from .quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_mom
 __all__ = ["Row", "correlation_rows", "correlation_table"]
 
 RADIUS = 8.2  # standard deviations of the radius that are kept: 3e-15 of the mass is beyond
-SERIES = 1e-15  # relative size of the last quarter of a resolved Fourier series
+SERIES = 1e-28  # relative size of the squares of the last quarter of a resolved Fourier series
 RADIAL = 1e-9  # relative size of the last Legendre coefficients of a resolved panel in r
 FLAT = 1e-12  # relative size of the last Chebyshev coefficients of a resolved panel
 ROUGH = 1e-7  # the same for phi with singularities that are no breaks
@@ -254,8 +254,9 @@ def _radii(edges: np.ndarray, low: float, end: float) -> np.ndarray:
 def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
     """The derivative on [-end, end] in as few polynomials as possible: edges and coefficients."""
     old = np.concatenate([[-end], pieces.edges[np.abs(pieces.edges) < end], [end]])
-    probe = np.linspace(-1, 1, 4 * DEGREE)
-    at_probe = np.polynomial.chebyshev.chebvander(probe, DEGREE).T
+    # What is narrow on a long panel hides between a few points of it, but not between those of its own panels.
+    probe = (old[:-1] + np.diff(old) / 2 * (1 + np.linspace(-1, 1, DEGREE)[:, None])).T
+    known = pieces.evaluate(probe, 1)
     tolerance = (1e-14 if pieces.resolved else ROUGH) * np.abs(pieces.evaluate(old, 1)).max()
     tolerance = max(tolerance, pieces.slope_noise / 2)  # no finer than phi' is known
     edges, coefficients = [-end], []
@@ -266,9 +267,10 @@ def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
             a, b = old[start], old[stop]
             if np.any((pieces.breaks > a) & (pieces.breaks < b)):
                 continue
-            sample = pieces.evaluate((a + b) / 2 + (b - a) / 2 * np.append(NODES, probe), 1)
-            fit = chebyshev_fit(sample[: NODES.size])
-            if stop == start + 1 or np.abs(fit @ at_probe - sample[NODES.size :]).max() <= tolerance:
+            fit = chebyshev_fit(pieces.evaluate((a + b) / 2 + (b - a) / 2 * NODES, 1))
+            at = (2 * probe[start:stop] - a - b) / (b - a)
+            deviation = np.polynomial.chebyshev.chebval(at, fit) - known[start:stop]
+            if stop == start + 1 or np.abs(deviation).max() <= tolerance:
                 break
         fit[np.abs(fit) <= tolerance / 4] = 0.0
         edges.append(b)

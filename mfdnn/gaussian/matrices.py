@@ -14,6 +14,7 @@ from .. import _compiled
 from ..activations import Activation
 from .products import direct, expectation, products
 from .quadrature import second_moment
+from .smoothed import LEAST_GAP
 from .tables import LOG_Q_MIN, check_range, tables
 
 __all__ = ["covariances", "moments"]
@@ -21,6 +22,8 @@ __all__ = ["covariances", "moments"]
 SERIES_TARGET = 1e-12  # relative error of a series cut short; beyond it pairs are looked at one by one
 MATRIX_TARGET = 1e-11  # relative error above which a pair of given inputs is integrated directly,
 MAX_DIRECT = 500  # but at most this many of them (a few seconds)
+LARGE = 1e3  # variance from which a table over log q and the angle takes longer than one of the smoothed function
+FEW = 8  # up to so many take less time one by one than a table does
 MATRIX_WARNING = 1e-9  # a larger error of the others is reported
 BLOCK = 32  # rows of a matrix that a thread takes at a time
 
@@ -216,8 +219,9 @@ def _correct(
     With its kink part in closed form the whole series resolves all but inputs that are almost copies of
     each other. What it leaves out of those is, to second order in the logarithm of the ratio of the
     variances, what it leaves out of two inputs of their geometric mean, and for these the integral is
-    tabulated. The pairs that are still in doubt are integrated one by one, worst first, at most
-    `MAX_DIRECT` of them.
+    tabulated. What is still in doubt, as pairs of large and different variances are, is read off a table of the
+    smoothed activation; a few pairs, and those that are all but parallel, are integrated one by one, worst first,
+    at most `MAX_DIRECT` of them.
     """
     tab, low = tables(act), np.exp(LOG_Q_MIN)
     first, second = variance[rows], variance[columns]
@@ -237,7 +241,8 @@ def _correct(
         for error, size in zip(found[2:], sizes, strict=True)
     ]
     error = np.where(np.minimum(first, second) < low, np.inf, np.maximum(*relative))
-    near = np.flatnonzero((error > MATRIX_TARGET) & (c >= 0) & np.isfinite(error))
+    apart = (1 - np.abs(c) > LEAST_GAP**2 / 2) & (np.minimum(first, second) >= low)
+    near = np.flatnonzero((error > MATRIX_TARGET) & (c >= 0) & np.isfinite(error) & ~(apart & (q > LARGE)))
     if near.size:
         at, gap = q[near], 1 - c[near]
         slopes, means = _compiled.equal_products(tab.correlations(at), at, 2 * np.arcsin(np.sqrt(gap / 2)))
@@ -245,17 +250,21 @@ def _correct(
         found[:2, near] += [values, slopes] - _compiled.series_products(tab.hermite, at, at, c[near])[:2]
         error[near] *= np.minimum(1.0, 4 * np.log(first[near] / second[near]) ** 2)
     doubtful = np.flatnonzero(error > MATRIX_TARGET)
+    these = doubtful[apart[doubtful]]
+    if these.size > FEW:
+        found[:2, these], error[these] = tab.smoothed.products(first[these], second[these], c[these])
+        doubtful = doubtful[~apart[doubtful]]
     doubtful = doubtful[np.argsort(-error[doubtful])]
     for i in doubtful[:MAX_DIRECT]:
         for order in (0, 1):
             found[order, i] = direct(act, first[i], second[i], c[i], order)[0]
+        error[i] = 0.0
     for target, products_ in zip((value, slope), found, strict=False):
         target[rows, columns] = target[columns, rows] = products_
-    rest = error[doubtful[MAX_DIRECT:]]
-    if rest.size and rest[0] > MATRIX_WARNING:
+    if np.any(error > MATRIX_WARNING):
         warnings.warn(
-            f"{np.sum(rest > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}; "
-            f"relative errors of their covariances are up to {rest[0]:.1g}; remove near copies of other inputs.",
+            f"{np.sum(error > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}; "
+            f"relative errors of their covariances are up to {error.max():.1g}; remove near copies of other inputs.",
             RuntimeWarning,
             stacklevel=2,
         )

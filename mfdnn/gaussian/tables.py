@@ -16,8 +16,9 @@ from .._compiled import Correlations, Hermite, Moments
 from ..activations import Activation
 from ..activations.pieces import NODES, chebyshev_fit
 from .correlations import Row, correlation_rows, correlation_table
-from .kinks import kink_order, kink_part, kink_values
+from .kinks import kink_order, kink_part, kink_values, term_sizes
 from .quadrature import breaks, largest_variance, nodes, second_moment, values
+from .smoothed import SmoothedTable
 
 __all__ = ["LOG_Q_MIN", "Tables", "check_range", "tables"]
 
@@ -26,6 +27,8 @@ GRID = 20  # points per decade of the grid on which fixed points of the variance
 TERMS = (16, 32, 64, 128)  # numbers of Hermite terms to choose from
 ROW = 2.0  # width in log q of a row of the table of correlations
 NARROW = 0.05  # smallest panel in log q
+HALVED = 16.0  # half a panel leaves out less by more than this where it is no rounding
+ROUNDED = 1e7  # and rounding of phi, at the smallest variances, is at most so many times what may be left out
 
 _tables: weakref.WeakKeyDictionary[Activation, Tables] = weakref.WeakKeyDictionary()
 
@@ -84,6 +87,11 @@ class Tables:
         """Hermite coefficients over log q."""
         return _hermite(self.act, self.q_max)
 
+    @cached_property
+    def smoothed(self) -> SmoothedTable:
+        """Phi and phi' smoothed by a Gaussian, for pairs of any two variances."""
+        return SmoothedTable(self.act.pieces)
+
     def correlations(self, q: np.ndarray) -> Correlations:
         """E[phi'(u) phi'(v)] of equal variances, and its means, for variances near all of `q`."""
         index = np.floor((np.log(np.clip(q, None, self.q_max)) - LOG_Q_MIN) / ROW).astype(int)
@@ -103,18 +111,24 @@ class Tables:
 
 
 def _interpolate(
-    columns: Callable[[float], np.ndarray], accurate: Callable, left: float, right: float
+    columns: Callable[[float], np.ndarray], excess: Callable, left: float, right: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Panels in log q, halved until `accurate(values, fit)`: edges (n + 1,), coefficients (n, 16, m)."""
+    """Panels in log q, halved until they are resolved: edges (n + 1,), coefficients (n, 16, m).
+
+    `excess(values, fit)`: what is left out in units of what may be. Rounding of phi, as of textbook forms that cancel
+    near zero, is more than that on panels of any width: two halvings that do not lower it are enough.
+    """
     start = np.linspace(left, right, int(np.ceil((right - left) / 2.0)) + 1)
-    pending = list(pairwise(start))[::-1]
+    pending = [(a, b, np.inf, np.inf) for a, b in pairwise(start)][::-1]
     edges, panels = [left], []
     while pending:
-        a, b = pending.pop()
+        a, b, before, long_before = pending.pop()
         at = np.array([columns(q) for q in np.exp((a + b) / 2 + (b - a) / 2 * NODES)])
         fit = chebyshev_fit(at.T).T
-        if b - a > NARROW and not accurate(at, fit):
-            pending += [((a + b) / 2, b), (a, (a + b) / 2)]
+        now = excess(at, fit)
+        rounding = long_before / HALVED < before < HALVED * now and now <= ROUNDED
+        if b - a > NARROW and now > 1 and not rounding:
+            pending += [((a + b) / 2, b, now, before), (a, (a + b) / 2, now, before)]
             continue
         edges.append(b)
         panels.append(fit)
@@ -129,14 +143,14 @@ def _moment_columns(act: Activation, q: float) -> np.ndarray:
 
 
 def _moments(act: Activation, q_max: float) -> Moments:
-    def accurate(at: np.ndarray, fit: np.ndarray) -> bool:
+    def excess(at: np.ndarray, fit: np.ndarray) -> float:
         # To relative accuracy over the panel; the slope and the mean relative to the size of phi.
         size = np.abs(at).min(axis=0)
         size[2], size[3] = size[0], np.sqrt(size[0])
         noise = act.pieces.slope_noise * np.array([0.0, np.sqrt(size[1]) + act.pieces.slope_noise, 0.0, 0.0])
-        return bool(np.all(np.abs(fit[-2:]).max(axis=0) <= 2e-14 * np.maximum(size, 1e-300) + noise))
+        return float((np.abs(fit[-2:]).max(axis=0) / (2e-14 * np.maximum(size, 1e-300) + noise)).max())
 
-    edges, panels = _interpolate(lambda q: _moment_columns(act, q), accurate, LOG_Q_MIN, np.log(q_max))
+    edges, panels = _interpolate(lambda q: _moment_columns(act, q), excess, LOG_Q_MIN, np.log(q_max))
     table = Moments(
         edges=edges,
         values=panels,
@@ -189,11 +203,11 @@ def _left_out(act: Activation, q: float, order: int, a: np.ndarray) -> tuple[np.
     smooth, smooth_slope = (norm if norm > noise else 0.0 for norm in (smooth, smooth_slope))
     sizes = np.array([weight @ part**2, q * (weight @ part_slope**2)])
     series = np.array([p @ p, np.arange(a.size) @ p**2])
-    rest = np.sqrt(np.maximum(sizes - series, 0.0))
+    rest = np.sqrt(np.maximum(sizes - series, 4e-16 * sizes))  # as far as the difference is known
     if np.any(kinks.jumps[:, 0]):
         # Cramer: density(y) |h_k(y)| < 0.44
         rest[1] = 0.44 * np.abs(kinks.jumps[:, 0]).sum()
-    return np.array([smooth, rest[0], smooth_slope, rest[1]]), np.sqrt(sizes)
+    return np.array([smooth, rest[0], smooth_slope, rest[1]]), term_sizes(kinks, order, q)
 
 
 def _choose_terms(act: Activation, q_max: float) -> int:
@@ -213,14 +227,14 @@ def _choose_terms(act: Activation, q_max: float) -> int:
 def _hermite(act: Activation, q_max: float) -> Hermite:
     terms = _choose_terms(act, q_max)
 
-    def accurate(at: np.ndarray, fit: np.ndarray) -> bool:
+    def excess(at: np.ndarray, fit: np.ndarray) -> float:
         # Relative to phi - phi(0), as far as phi itself is not lost in rounding.
         size = np.sqrt(np.sum(at[:, 2:] ** 2, axis=1).min())
         noise = 2e-14 * size + 5e-15 * np.sqrt(at[:, 0].min())
-        return bool(np.all(np.abs(fit[-2:, 1:]) <= max(noise, 1e-300)))
+        return float(np.abs(fit[-2:, 1:]).max() / max(noise, 1e-300))
 
     edges, panels = _interpolate(
-        lambda q: _hermite_columns(act, q, terms), accurate, LOG_Q_MIN, np.log(q_max)
+        lambda q: _hermite_columns(act, q, terms), excess, LOG_Q_MIN, np.log(q_max)
     )
     panels = np.ascontiguousarray(panels[:, :, 1:])
     orders = np.array([kink_order(act, np.exp(right)) for right in edges[1:]])

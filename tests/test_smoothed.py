@@ -1,0 +1,81 @@
+"""Products of pairs by one smoothed factor, against the integral over the plane."""
+
+import numpy as np
+import pytest
+
+from mfdnn.activations import Activation, activation
+from mfdnn.architectures import mlp
+from mfdnn.gaussian import matrices, smoothed
+from mfdnn.gaussian.products import direct
+from mfdnn.gaussian.quadrature import second_moment
+from mfdnn.gaussian.smoothed import SmoothedTable
+from mfdnn.mean_field import order_parameters
+
+KINKED = Activation("kinked", lambda x: np.where(x > 0, np.tanh(x), 0.1 * np.tanh(x)), kinks=(0.0,))
+JUMPS = Activation("jumps", lambda x: np.tanh(x) + (x > 0.3), kinks=(0.3,))
+
+
+@pytest.mark.parametrize(
+    ("phi", "q"),
+    [
+        pytest.param("tanh", 1e5, id="tanh of large signals"),
+        pytest.param("tanh", 1e-3, id="tanh of small signals"),
+        pytest.param("sin", 20.0, id="sin"),
+        pytest.param("selu", 1e3, id="selu"),
+        pytest.param(KINKED, 1e2, id="kinked"),
+        pytest.param(JUMPS, 1e2, id="jumps"),
+    ],
+)
+def test_products_are_those_of_the_plane(phi, q):
+    act = activation(phi)
+    q1, q2 = q * np.array([1.0, 0.5, 0.2, 1.0]), q * np.array([0.3, 0.5, 1.0, 0.9])
+    c = np.array([0.4, -0.9, 0.999, 1 - 1e-9])
+    found, error = SmoothedTable(act.pieces).products(q1, q2, c)
+    assert error.max() < 1e-9
+    for order in (0, 1):
+        for i in range(c.size):
+            right, bound = direct(act, q1[i], q2[i], c[i], order)
+            size = np.sqrt(second_moment(act, q1[i], order) * second_moment(act, q2[i], order))
+            # A level's own error is of the function in y, and an average over y is far more right.
+            assert found[order, i] == pytest.approx(right, rel=0, abs=1e-12 * size + bound)
+
+
+def test_a_bend_is_seen_however_narrow():
+    # Gaussian of width s sqrt(q2) around a jump, between the first nodes of any panel.
+    (value, slope), _ = SmoothedTable(JUMPS.pieces).products(np.array([93.5]), np.array([31.7]), np.array([1 - 7e-11]))
+    assert value == pytest.approx([direct(JUMPS, 93.5, 31.7, 1 - 7e-11, 0)[0]], rel=1e-12)
+    assert slope == pytest.approx([direct(JUMPS, 93.5, 31.7, 1 - 7e-11, 1)[0]], rel=1e-12)
+
+
+def test_unscaled_inputs_are_right_and_no_pair_is_integrated_alone(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = np.array([13.0, 2.3, 99.0, 750.0]) + np.array([1.0, 1.0, 14.0, 300.0]) * rng.standard_normal((12, 4))
+    variance, covariance = 2 * np.sum(x**2, axis=1) / 4, 2 * x @ x.T / 4
+    act = activation("tanh")
+    asked = []
+    monkeypatch.setattr(matrices, "direct", lambda *a: asked.append(a) or direct(*a))
+    value, slope = matrices.covariances(act, variance, covariance)
+    assert asked == []
+    for i, j in ((0, 1), (3, 8), (5, 11)):
+        c = covariance[i, j] / np.sqrt(variance[i] * variance[j])
+        for order, matrix in enumerate((value, slope)):
+            right, bound = direct(act, variance[i], variance[j], c, order)
+            # The correlation is known to a rounding, which 1 - c = 1e-4 feels 1e4 times.
+            assert matrix[i, j] == pytest.approx(right, rel=1e-11, abs=bound)
+            assert matrix[i, j] == matrix[j, i]
+
+
+def test_a_table_has_the_levels_that_pairs_need():
+    table = SmoothedTable(activation("tanh").pieces)
+    table.products(np.array([1.0, 2.0]), np.array([1.0, 1.0]), np.array([0.5, 0.5]))
+    assert len(table._levels) == 1
+    table.products(np.array([1.0]), np.array([1.0]), np.array([0.999]))
+    assert len(table._levels) == 2
+    assert smoothed.LEAST_GAP < 1e-6
+
+
+def test_order_parameters_of_unscaled_inputs():
+    x = 300 * np.random.default_rng(1).standard_normal((12, 4)) + 500
+    op = order_parameters(mlp([4, 5, 5, 1], "tanh", 2.0, 0.1), inputs=x)
+    assert np.all(np.isfinite(op.q_tilde_st))
+    assert np.all(np.linalg.eigvalsh(op.q_st[1]) > 0)
