@@ -394,7 +394,8 @@ def test_result():
     for word in ("torch_mse", LOSSES["torch_mse"], "0.5 F + 0.001 I", "Nesterov"):
         assert word in plain["convention"]
     assert "a bound, not an edge" in max_learning_rate(NET, 20, loss="cross_entropy").convention
-    assert max_learning_rate(NET).caution == ""
+    assert max_learning_rate(mlp([30, 50, 50, 1], "relu", 2.0, 0.1)).caution == ""
+    assert "4 outliers" in max_learning_rate(NET).caution  # they split, and the value is of infinite width
     assert max_learning_rate(mlp([30, 50, 4], "tanh", 1.0)).caution != ""
 
 

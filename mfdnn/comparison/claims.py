@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._support.errors import NoTheory, OutOfRange
-from ..finite_width.distribution import OutlierDistribution
 from ..finite_width.outliers import NoOutlier, law_of
+from ..finite_width.outliers_result import OutlierDistribution
 from ..finite_width.traces import Traces, fisher_traces
 from ..fisher import FisherStatistics, outlier_criterion, smallest_width
 from ..kernels.parts import kernel, kernel_of

@@ -1,4 +1,6 @@
-"""Finite widths: how the largest eigenvalues of the Fisher information scatter, and where they end up.
+"""The largest eigenvalues of the Fisher information at finite widths.
+
+How they scatter over networks, and where they end up.
 
 `outlier_distribution` is the law of the C outliers over drawn networks, to leading order in 1/M; `width_for_spread`
 and `spread_map` ask it how wide a network must be. `centred_edge` is where the spectrum ends once the mean of the
@@ -14,8 +16,8 @@ check ends, the result carries a `caution`. ``docs/finite_width.md`` has all of 
 
 from ..fisher.edge.centred import CentredEdge, centred_edge
 from ..gaussian.conditional import Conditional, conditional
-from .distribution import OutlierDistribution
 from .outliers import outlier_distribution
+from .outliers_result import OutlierDistribution
 from .required_width import RequiredWidth, width_for_spread
 from .spread_map import SpreadMap, spread_map
 

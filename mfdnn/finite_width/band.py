@@ -1,4 +1,4 @@
-"""The band of the largest eigenvalue for figures: where the law refuses, none, and why."""
+"""The band of the largest eigenvalue for figures, or why there is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ __all__ = ["Band", "outlier_band"]
 
 
 class Band(NamedTuple):
-    """Quantiles of the largest eigenvalue over networks, or None and the reason in a few words."""
+    """Quantiles of the largest eigenvalue over networks, or why there are none.
+
+    Attributes
+    ----------
+    quantiles : (float, float) or None
+    reason : str
+        In a few words; empty where there are quantiles.
+    """
 
     quantiles: tuple[float, float] | None
     reason: str
@@ -30,7 +37,9 @@ def outlier_band(
     inputs: np.ndarray | None = None,
     p: tuple[float, float] = (0.05, 0.95),
 ) -> Band:
-    """The band of a network whose data `fisher_statistics` has taken, so that a refusal is one of the law.
+    """The band of a network, or what the law of its outliers says against one.
+
+    Of data that `fisher_statistics` takes; others raise what that does.
 
     Parameters
     ----------

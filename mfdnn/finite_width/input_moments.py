@@ -10,9 +10,10 @@ __all__ = ["drawn_inputs", "given_inputs"]
 
 
 def drawn_inputs(n_features: int, q0: float, c0: float) -> InputMoments:
-    r"""Gaussian inputs :math:`x_t = \sqrt{q_0}(\sqrt{c_0}\,\xi + \sqrt{1 - c_0}\,\zeta_t)`, new for every network.
+    r"""Moments of Gaussian inputs, which every network has anew.
 
-    Negative correlations are of the order of 1/T, and enter in their mean only.
+    :math:`x_t = \sqrt{q_0}(\sqrt{c_0}\,\xi + \sqrt{1 - c_0}\,\zeta_t)`. Negative correlations are of the order of 1/T,
+    and enter in their mean only.
     """
     shared, own = q0 * max(c0, 0.0), q0 * (1 - max(c0, 0.0))
     return InputMoments(
@@ -28,7 +29,10 @@ def drawn_inputs(n_features: int, q0: float, c0: float) -> InputMoments:
 
 
 def given_inputs(X: np.ndarray) -> InputMoments:
-    """T given inputs (T, M_0): means over inputs and pairs of the Gram matrix, and what is left of it."""
+    """Moments of given inputs (T, M_0).
+
+    Means over inputs and pairs of the Gram matrix, and what is left of it.
+    """
     n = len(X)
     gram = X @ X.T / X.shape[1]
     diagonal = np.diagonal(gram).copy()

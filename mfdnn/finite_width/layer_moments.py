@@ -1,4 +1,4 @@
-"""What the recursion over layers needs to know of one activation at one pair of order parameters: numbers."""
+"""Numbers that the recursion over layers needs to know of an activation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["LayerMoments", "layer_moments"]
 
 
 class LayerMoments(NamedTuple):
-    r"""Gaussian moments of the units of one layer, at one input s and at two inputs s, t.
+    r"""Gaussian moments of the units of a layer, at one input s and at two s, t.
 
     Fields that are pairs belong to :math:`\phi` and to :math:`\phi'`: with x one of them, and
     :math:`E_{mn} = E[x^{(m)}(u_s)\, x^{(n)}(u_t)]`,
@@ -37,7 +37,7 @@ class LayerMoments(NamedTuple):
         :math:`E[(\phi\phi')']`; :math:`E[\partial_{a'}(\phi'_s\phi_a)]` as [a', a], a', a = s, t. Seen from t both
         indices are exchanged.
     slopes : (9,) array
-        :math:`E[\phi'_s\phi'_t\phi'_{s'}\phi'_{t'}]` in the `PATTERNS` of the recursion.
+        :math:`E[\phi'_s\phi'_t\phi'_{s'}\phi'_{t'}]` by pattern (`recursion._ACROSS`).
     common, own, pair : (4, 4), (4, 4), (2, 2) array
         Covariance over units of :math:`\phi_s^2, \phi'^2_s, \phi_s\phi_t, \phi'_s\phi'_t` (pair: the last two):
         of what all inputs have in common, of what belongs to one, of what belongs to a pair.
@@ -72,7 +72,7 @@ class LayerMoments(NamedTuple):
 
 @lru_cache(maxsize=64)  # widths do not enter: a search over them integrates once
 def layer_moments(act: Activation, q: float, q_st: float) -> LayerMoments:
-    """Integrate: pre-activations of variance q > 0 and of covariance q_st in [0, q) at two inputs."""
+    """Moments of pre-activations of variance q > 0 and covariance 0 <= q_st < q."""
     given = Conditional(act, q, q_st)
     average, single, product = given.average, given.single, given.product
     c = {(j, k): given.moment(j, k) for j in range(5) for k in range(5 - j)}
@@ -114,7 +114,10 @@ def layer_moments(act: Activation, q: float, q_st: float) -> LayerMoments:
 
 
 def _common(given: Conditional, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance over the common factor of what is expected given it, and how that grows with the fourth cumulant."""
+    """Covariance over the common factor of means given it, and its growth.
+
+    The growth is that with the fourth cumulant of the common factor, to first order.
+    """
     centred = means - (means @ given.weights)[:, None]
     covariance = (centred * given.weights) @ centred.T
     if given.q_st == 0:
@@ -137,7 +140,10 @@ def _own(given: Conditional, c: dict, m0: np.ndarray, m1: np.ndarray) -> np.ndar
 
 
 def _pair(given: Conditional, c: dict, m0: np.ndarray, m1: np.ndarray) -> np.ndarray:
-    """Mean squares of conditional covariances: the part of (phi_s phi_t, phi'_s phi'_t) of s and t together."""
+    """Mean squares of conditional covariances.
+
+    They are the part of (phi_s phi_t, phi'_s phi'_t) that belongs to s and t together.
+    """
     off = given.average((c[1, 1] - m0 * m1) ** 2)
     return np.array(
         [[given.average((c[2, 0] - m0 * m0) ** 2), off], [off, given.average((c[0, 2] - m1 * m1) ** 2)]]

@@ -1,4 +1,4 @@
-"""How the largest eigenvalues of the Fisher information scatter from one random network to the next."""
+"""How the largest Fisher eigenvalues scatter from one random network to another."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..layers import Dense, read_chain
 from ..mean_field import MeanField, as_mean_field, order_parameters
 from ..mean_field.moments import OrderParameters
 from ..network import Network
-from .distribution import OutlierDistribution
 from .input_moments import drawn_inputs, given_inputs
 from .layer_moments import LayerMoments, layer_moments
+from .outliers_result import OutlierDistribution
 from .recursion import InputMoments, Law, WeightLayer, propagate
 
 __all__ = [
@@ -58,7 +58,7 @@ def outlier_distribution(
     *,
     inputs: np.ndarray | None = None,
 ) -> OutlierDistribution:
-    r"""Law of the largest eigenvalues of the Fisher information over draws of a network of these widths.
+    r"""Law of the largest Fisher eigenvalues over networks drawn at these widths.
 
     Infinitely wide, the C outliers are all :math:`\lambda_0`. At finite widths they scatter together, with
     variance A, and apart, with variance B: for rows of :math:`W^L` that are drawn alike,
@@ -149,8 +149,9 @@ def outlier_distribution(
     - initialisation only: eigenvalues move in training. Normalisation layers, skip connections, convolutions,
       orthogonal weights and the softmax are not covered.
 
-    Cost: one set of Gaussian integrals per hidden layer, about 5 ms, and microseconds of algebra; quantiles
-    draw small matrices, 0.1 s for C = 10. Accuracy of A, B, `shift`, `push` as the leading order: 1e-10.
+    Cost: one set of Gaussian integrals per hidden layer, 10 to 20 ms, which are kept, and some milliseconds of
+    algebra; quantiles draw small matrices, 0.1 s for C = 10, 1 s for C = 100, 10 s for C = 1000. Accuracy of A, B,
+    `shift`, `push` as the leading order: 1e-10.
     """
     architecture(net.network if isinstance(net, MeanField) else net)
     result = law_of(as_mean_field(net, n_samples, q0, c0, inputs=inputs))
@@ -160,7 +161,7 @@ def outlier_distribution(
 
 
 class NoOutlier(NoTheory):
-    """At these widths the largest eigenvalue belongs to the bulk; `reason` says why in a few words."""
+    """The law is void at these widths; `reason` says why in a few words."""
 
     def __init__(self, reason: str, more: str):
         super().__init__(reason, more)
@@ -207,7 +208,10 @@ def _law(wide: MeanField) -> OutlierDistribution:
 
 
 def _infinite_width(wide: MeanField) -> tuple[float | None, str]:
-    """The outlier of infinite width where the recursion has another, and what is to know of it."""
+    """The outlier of infinite width, and what is known against it.
+
+    None where it is that of the recursion.
+    """
     largest = None
     if wide.given or wide.c0 < 0:  # which the recursion takes for 0
         largest = float(fisher_statistics(wide).largest)
@@ -229,8 +233,8 @@ def architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
     for layer in weights:
         if type(layer).initialise is not Dense.initialise:
             raise NoTheory(
-                f"`net` contains {type(layer).__name__}, which draws its weights in a way of its own, for which the law "
-                "is not derived; measure the spread with mfdnn.ensemble."
+                f"`net` contains {type(layer).__name__}, which draws its weights in a way of its own, for which the "
+                "law is not derived; measure the spread with mfdnn.ensemble."
             )
         if layer.weights not in EXCESS:
             raise NoTheory(
@@ -246,7 +250,10 @@ def architecture(net: Network) -> tuple[list[Dense], list[Activation]]:
 
 
 def chain(wide: MeanField, moments: InputMoments) -> tuple[list[WeightLayer], list[LayerMoments], list[str]]:
-    """What the recursion takes, for exchangeable inputs with these moments, and doubts about integrals."""
+    """What the recursion takes, and doubts about the integrals in it.
+
+    Of exchangeable inputs with these moments.
+    """
     net, n_samples = wide.network, wide.n_samples
     dense, activations = architecture(net)
     op = wide.once("order parameters of exchangeable inputs", lambda: _exchangeable(wide, moments))

@@ -1,4 +1,4 @@
-r"""From layer to layer: mean and covariance of the tangent kernel of a network of finite widths, to first order in 1/M.
+r"""Mean and covariance of the tangent kernel by layers, to first order in 1/M.
 
 With N units in layer l, and :math:`W, b` of weight layer l + 1,
 
@@ -52,10 +52,13 @@ class WeightLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Law:
-    r"""Law of :math:`G_{kk'} = T^{-2} \sum_{st} \Theta_{kk'}(s,t)`, and what the rest of the spectrum adds.
+    r"""Law of the mean of the tangent kernel, and what the rest of the spectrum adds.
 
-    .. math:: Cov(G_{kk'}, G_{jj'}) = A\,\delta_{kk'}\delta_{jj'} + B\,(\delta_{kj}\delta_{k'j'}
-              + \delta_{kj'}\delta_{k'j}) + D\,\delta_{kk'jj'}
+    .. math::
+        G_{kk'} &= T^{-2} \sum_{st} \Theta_{kk'}(s,t),
+        \\
+        Cov(G_{kk'}, G_{jj'}) &= A\,\delta_{kk'}\delta_{jj'} + B\,(\delta_{kj}\delta_{k'j'}
+            + \delta_{kj'}\delta_{k'j}) + D\,\delta_{kk'jj'}
 
     Attributes
     ----------
@@ -109,7 +112,10 @@ def propagate(
 
 
 class _Kernel:
-    """Moments of (K_ss, Theta_ss, K_st, Theta_st) after a weight layer, by the layer in which they are born."""
+    """Moments of (K_ss, Theta_ss, K_st, Theta_st) after a weight layer.
+
+    Covariances by the layer in which they are born.
+    """
 
     def __init__(self, inputs: InputMoments, first: WeightLayer, depth: int):
         # What given inputs scatter is no matter of chance: it is in the kernel of the data.
@@ -168,7 +174,10 @@ class _Kernel:
         self.theta = n * np.array([m.one[0], m.two[0]]) + w.bias + s * chi * self.theta
 
     def _curvature(self, m: LayerMoments) -> np.ndarray:
-        """Shift of E[phi phi] and E[phi' phi'] at one input and at two by the scatter of K, and by u not Gaussian."""
+        """Shift of E[phi phi] and E[phi' phi'] at one input and at two.
+
+        By the scatter of K, and by u that is not Gaussian.
+        """
         common, own, pair = (c[self.drawn :].sum(axis=0) for c in (self.common, self.own, self.pair))
         same, both = common[0, 0] + own[0, 0], common[0, 0]  # of K_ss with itself, and with K_tt
         mixed, off = common[0, 2] + own[0, 2], common[2, 2] + 2 * own[2, 2] + pair[0, 0]
@@ -217,7 +226,10 @@ class _Kernel:
         )
 
     def _push(self, n_samples: int, n_outputs: int, leading: float) -> float:
-        """Second order: scatter over s of the row means of Theta, over the distance to the bulk."""
+        """Push of second order.
+
+        Scatter over s of the row means of Theta, over the distance to the bulk.
+        """
         one = 1 / n_samples
         row = np.array([one, 1 - 2 * one])
         own = self.own[self.drawn :, 1::2, 1::2].sum(axis=0)
@@ -233,7 +245,10 @@ class _Kernel:
         return float(scatter / (leading - one * (self.theta[0] - self.theta[1])))
 
     def _pairs(self, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """What pairs scatter is a sum of c X X^T/T with w columns X: (c, w), by the layer of birth, where c > 0."""
+        """Sizes c > 0 and ranks w of what pairs scatter, by the layer of birth.
+
+        It is a sum of c X X^T/T, X of w columns.
+        """
         rank = self.rank[first:]
         c = np.sqrt(self.pair[first:, 1, 1] / rank)
         return c[c > 0], rank[c > 0]
@@ -243,7 +258,7 @@ class _Kernel:
         return float(np.min(self.theta[1] / (c * (1 + np.sqrt(rank / n_samples))), initial=np.inf))
 
     def crowd(self) -> tuple[np.ndarray, float, float, float, float]:
-        """Scatter that is left of Theta once what all inputs, or all partners of one, share is taken away.
+        """Scatter of Theta less what all inputs, or all partners of one, share.
 
         Covariance (2, 2) of (Theta_ss, Theta_st) of one input, and variance of pairs, of an output with itself;
         overlaps of two outputs: at one input, and at a pair in the same order and in the other.
@@ -254,7 +269,10 @@ class _Kernel:
         return own, float(pair), float(single), float(o[4] - 2 * o[1] + o[0]), float(o[5] - 2 * o[2] + o[0])
 
     def _clearance(self, n_samples: int, n_outputs: int) -> float:
-        """Theta_st over the standard deviation of the rest, a semicircle of n eigenvalues: of few it ends sooner."""
+        """Theta_st over half of where the rest of the spectrum ends.
+
+        That is taken for a semicircle of n eigenvalues; of few it ends sooner.
+        """
         own, pair, single, same, crossed = self.crowd()
         twice = np.array([1, -2])  # e_s - 2 a_s
         at_one = twice @ own @ twice + (n_outputs + 1) * single
@@ -264,7 +282,10 @@ class _Kernel:
         return float(self.theta[1] / ends) if ends > 0 else np.inf
 
     def _pair_push(self, n_samples: int) -> float:
-        """R(1/Theta_st) - R(0) of free probability, R(z) = (w/T) c/(1 - c z), for every such matrix."""
+        """Push by what pairs scatter, R(1/Theta_st) - R(0) of free probability.
+
+        R(z) = (w/T) c/(1 - c z) for every such matrix.
+        """
         c, rank = self._pairs(self.drawn)
         push = rank / n_samples * c**2 / np.maximum(self.theta[1] - c, c * np.sqrt(rank / n_samples))
         # of the T^2 pairs of rows that meet in a push, those of three different inputs
@@ -280,7 +301,10 @@ def _patterns(n_samples: int) -> np.ndarray:
 
 
 def _response(m: LayerMoments, n: int, s: float, theta: np.ndarray, others: int) -> np.ndarray:
-    """Linear response of (K_ss, Theta_ss, K_st, Theta_st); `others`: how many of s and t a change belongs to."""
+    """Linear response of (K_ss, Theta_ss, K_st, Theta_st).
+
+    `others`: how many of s and t a change belongs to.
+    """
     f_d, x_d = m.one_by_variance
     f_a, x_a = others * m.two_by_variance
     f_c, x_c = m.two_by_covariance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from .._support.results import Result
 from .._support.validation import finite_number
 from ..mean_field import MeanField, refuse_data
 from ..network import Network, scale_widths
-from .distribution import OutlierDistribution
 from .outliers import NoOutlier, architecture, law_of
+from .outliers_result import OutlierDistribution
 
 __all__ = ["RequiredWidth", "width_for_spread"]
 
@@ -59,7 +60,7 @@ def width_for_spread(
     *,
     inputs: np.ndarray | None = None,
 ) -> RequiredWidth:
-    r"""How wide a network must be for its largest eigenvalue, and so 2/lambda_max, to be known to `spread`.
+    r"""How wide a network must be for 2/lambda_max to be known to `spread`.
 
     The smallest common factor of the hidden widths, to 1 %, at which the standard deviation of the largest
     eigenvalue over draws is at most `spread` times its mean. It falls like :math:`M^{-1/2}`; drawn inputs
@@ -95,17 +96,17 @@ def width_for_spread(
     target = finite_number("spread", spread)
     if target <= 0:
         raise ValueError(f"`spread` must be > 0, got {spread}; 0.1 means a standard deviation of 10 %.")
+    data: dict[str, Any] = {"n_samples": n_samples, "q0": q0, "c0": c0, "inputs": inputs}
     if isinstance(net, MeanField):
-        refuse_data(net, n_samples=n_samples, q0=q0, c0=c0, inputs=inputs)
+        refuse_data(net, **data)
         data, net = net.data, net.network
-        n_samples, q0, c0, inputs = (data.get(name) for name in ("n_samples", "q0", "c0", "inputs"))
     architecture(net)
     widest = max(net.widths[1:-1])
     tried: dict[int, RequiredWidth | NoOutlier] = {}
 
     def enough(width: int) -> bool:
         if width not in tried:
-            tried[width] = _evaluate(net, width / widest, n_samples, q0, c0, inputs)
+            tried[width] = _evaluate(net, width / widest, data)
         found = tried[width]
         return isinstance(found, RequiredWidth) and found.spread <= target
 
@@ -126,18 +127,11 @@ def width_for_spread(
     return found
 
 
-def _evaluate(
-    net: Network,
-    factor: float,
-    n_samples: int | None,
-    q0: float | None,
-    c0: float | None,
-    inputs: np.ndarray | None,
-) -> RequiredWidth | NoOutlier:
+def _evaluate(net: Network, factor: float, data: dict[str, Any]) -> RequiredWidth | NoOutlier:
     """The law at `factor` times the hidden widths, or why there is none."""
     scaled = scale_widths(net, factor)
     try:
-        law = law_of(MeanField(scaled, n_samples, q0, c0, inputs=inputs))
+        law = law_of(MeanField(scaled, **data))
     except NoOutlier as error:
         return error
     spread = law.largest_standard_deviation / law.largest_mean

@@ -36,7 +36,9 @@ class SpreadMap(GridResult):
         "ok"; "caution" where the law was not tested or is known to be off; "no outlier" where the largest eigenvalue
         belongs to the bulk and the law is void.
     activation : str
+        Its label.
     sigma_w2, sigma_b2 : float
+        Variances of the weights, times fan_in, and of the biases.
     n_samples, n_outputs : int
         T and C.
     """
@@ -69,7 +71,7 @@ def spread_map(
     n_samples: int = 1000,
     n_outputs: int = 1,
 ) -> SpreadMap:
-    r"""How uncertain the largest eigenvalue of one drawn network is, over depth and width.
+    r"""How uncertain the largest eigenvalue of one network is, over depth and width.
 
     `outlier_distribution` at every point of the grid, with Gaussian inputs of mean square 1. Of relu without
     biases the spread is about :math:`L / (2 \sqrt M)`: an early change of the signal's size changes every later layer.
@@ -77,7 +79,9 @@ def spread_map(
     Parameters
     ----------
     phi : str, callable or Activation
+        Of every hidden layer.
     sigma_w2, sigma_b2 : float
+        Variances of the weights, times fan_in, and of the biases.
     depths : array_like of int, shape (n_L,)
         L >= 2.
     widths : array_like of int, shape (n_M,)
@@ -106,8 +110,8 @@ def spread_map(
 
     Notes
     -----
-    Accuracy: that of `outlier_distribution`. Cost: its integrals once for every depth (5 ms), then about a
-    millisecond a point; with C > 1, 0.1 s a point.
+    Accuracy: that of `outlier_distribution`. Cost: its integrals once for every depth (10 to 20 ms a layer), then
+    about 5 ms a point; with C > 1, 0.1 s a point.
     """
     act = activation(phi)
     sigma_w2, sigma_b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)

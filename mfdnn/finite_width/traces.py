@@ -1,4 +1,7 @@
-r"""Traces of F and of its square at finite widths, to first order in 1/M: from the scatter of the tangent kernel."""
+r"""Traces of F and of its square at finite widths, to first order in 1/M.
+
+They follow from the scatter of the tangent kernel.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ __all__ = ["Products", "Traces", "fisher_traces"]
 
 
 class Products(NamedTuple):
-    r"""Means of products of the tangent kernel with itself, at one input and at two different ones: arrays (2,).
+    r"""Means of products of the tangent kernel with itself.
+
+    Arrays (2,): at one input and at two different ones.
 
     :math:`E[\Theta_{kk'}(s,t)\,\Theta_{jj'}(s,t)]` is :math:`\delta_{kk'} \delta_{jj'}` same +
     :math:`\delta_{kj} \delta_{k'j'}` across.
@@ -121,7 +126,10 @@ def fisher_traces(
 
 
 class _Parts(NamedTuple):
-    """Of one output: mean of the diagonal, its shift, ||Theta||^2 / T^2, what scatter adds; that of two outputs."""
+    """Means over networks of the kernel of one output, and of two.
+
+    Of one: the diagonal and its shift; ||Theta||^2 / T^2 at infinite width and what scatter adds.
+    """
 
     diagonal: float
     shift: float
@@ -153,7 +161,7 @@ def _plain(kernel: _Kernel, n_samples: int) -> _Parts:
 
 
 def _centred(kernel: _Kernel, n_samples: int) -> _Parts:
-    """P_0 takes away what all inputs share and, of pairs, what belongs to either input."""
+    """The same behind P_0, which leaves what belongs to single inputs and pairs."""
     (one, two), (shift_1, shift_2) = kernel.theta, kernel.shift[1::2]
     common, *_ = _scatter(kernel)
     own, pair, single, same, crossed = kernel.crowd()
@@ -172,7 +180,10 @@ def _centred(kernel: _Kernel, n_samples: int) -> _Parts:
 
 
 def _scatter(kernel: _Kernel) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Covariances of (Theta_ss, Theta_st): common, of one input; variance of pairs; overlaps of two outputs."""
+    """Covariances of (Theta_ss, Theta_st), common and of one input, and the rest.
+
+    The rest: variance of pairs, and overlaps of two outputs by pattern (`recursion._ACROSS`).
+    """
     born = slice(kernel.drawn, None)
     common, own = (c[born, 1::2, 1::2].sum(axis=0) for c in (kernel.common, kernel.own))
     return common, own, float(kernel.pair[born, 1, 1].sum()), kernel.overlaps.sum(axis=0)

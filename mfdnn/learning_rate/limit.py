@@ -32,7 +32,7 @@ def max_learning_rate(
     weight_decay: float = 0.0,
     confidence: float | None = None,
 ) -> LearningRate:
-    r"""Largest learning rate at which full-batch descent is stable, before anything is trained.
+    r"""Largest learning rate at which full-batch descent is stable, before training.
 
     Near initialisation a wide network is linear in its parameters, and descent on a loss with curvature
     :math:`\lambda = s \lambda_{max}(F) + w` is stable below
@@ -68,8 +68,9 @@ def max_learning_rate(
     Returns
     -------
     LearningRate
-        With `value`, its `convention`, the `zones` beyond it, a `table` of other losses and optimisers; for
-        cross-entropy also the limit at the first outputs, `initial`.
+        With `value`, the rate that is `safe` for 95 % of the networks drawn, whatever `confidence`, the `convention`,
+        the `zones` beyond the limit, a `table` of other losses and optimisers; for cross-entropy also the limit at the
+        first outputs, `initial`.
 
     Raises
     ------
@@ -97,6 +98,8 @@ def max_learning_rate(
     cross_entropy       0.5            0.0058         0.01102      0.003935
     >>> mfdnn.max_learning_rate(net, loss="torch_mse", momentum=0.9, confidence=0.95)
     LearningRate(0.0241201, loss='torch_mse', heavy-ball momentum 0.9, for 95 % of networks)
+    >>> round(lr.safe, 7)
+    0.0241201
 
     Notes
     -----
@@ -128,7 +131,7 @@ def max_learning_rate(
         )
     scale = loss_scale(loss, fim.n_outputs, fim.n_samples)
     typical = value = stability_limit(scale * fim.largest + w, b, nesterov)
-    cautions, quantile = [fim.caution], None
+    cautions, quantile = [fim.largest_caution], None
     if confidence is not None:
         law = law_of(wide)
         cautions.append(law.caution)
@@ -159,6 +162,9 @@ def max_learning_rate(
 
 
 def _grows_with_weights(layer: Layer) -> bool:
-    """Whether it is of networks as the catapult was seen in: no normalisation, and none that it may be."""
+    """Whether it is of networks as the catapult was seen in: no normalisation.
+
+    Nor a layer of one's own that may be one.
+    """
     plain = layer.n_weight_layers or layer.activation is not None or layer.homogeneous or layer.relabels
     return not layer.normalises and bool(layer.children or plain)

@@ -1,4 +1,4 @@
-r"""Learning rates of natural gradient descent with approximate Fisher information, in wide networks."""
+r"""Learning rates of approximate natural gradient descent in wide networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ APPROXIMATIONS = ("exact", "block_diagonal", "block_tridiagonal", "kfac", "kfac_
 
 @dataclass(frozen=True, repr=False, eq=False)
 class NaturalGradientRate(Result):
-    r"""What an approximate natural gradient G makes of the error of the outputs on the training set.
+    r"""What an approximate natural gradient G makes of the errors of training.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class NaturalGradientRate(Result):
 def natural_gradient_rate(
     net: Network | MeanField, approximation: Any = "exact", n_samples: int | None = None
 ) -> NaturalGradientRate:
-    r"""Learning rate of natural gradient descent with an approximate Fisher information.
+    r"""Learning rate of natural gradient descent with an approximation of F.
 
     The step is :math:`-\eta G^{-1} \nabla E`, E half the mean squared error. In a wide network many approximations G
     of the Fisher information satisfy, as their damping vanishes,

@@ -11,8 +11,8 @@ import numpy as np
 from .._support.errors import NoTheory, OutOfRange
 from .._support.results import Result
 from .._support.validation import finite_array
-from ..finite_width.distribution import OutlierDistribution
 from ..finite_width.outliers import law_of
+from ..finite_width.outliers_result import OutlierDistribution
 from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from ..mean_field import MeanField
 
@@ -40,8 +40,11 @@ class LearningRate(Result):
     scale : float
         s: the matrix that matters is s F + `weight_decay` I.
     momentum : float
+        b, of the heavy ball or of Nesterov's; 0 for plain descent.
     nesterov : bool
+        Whether the momentum is Nesterov's.
     weight_decay : float
+        w, added to every eigenvalue.
     catapult_limit : float or None
         Above it descent diverges for good; below it, and above `value`, the loss first grows and then descent
         settles in a flatter region. Empirical, for plain descent on squared errors: 2 `typical`, and 6 `typical` for
@@ -50,8 +53,8 @@ class LearningRate(Result):
     n_samples, n_outputs : int
         T and C.
     caution : str
-        What `FisherStatistics.caution` says of `lambda_max`, and `OutlierDistribution.caution` of its quantile;
-        empty if nothing.
+        What `FisherStatistics.largest_caution` says of `lambda_max` and, with `confidence`,
+        `OutlierDistribution.caution` of its quantile; empty if nothing.
     confidence : float or None
         Share of the networks drawn whose own limit is above `value`; None: `value` is `typical`.
     lambda_quantile : float or None
@@ -165,7 +168,7 @@ class LearningRate(Result):
 
     @property
     def convention(self) -> str:
-        """Which loss, which matrix, which statement the number belongs to."""
+        """Which loss, which matrix, which statement `value` belongs to, in sentences."""
         matrix = ("F" if self.scale == 1 else f"{self.scale:g} F") + (
             f" + {self.weight_decay:g} I" if self.weight_decay else ""
         )
@@ -243,7 +246,7 @@ class LearningRate(Result):
     def table(self) -> str:
         """Text table of the limits of every loss and the usual optimisers.
 
-        All with this weight decay.
+        All with this weight decay; lines of one length, a head and a rule first.
         With `confidence` each loss has a second row, for that share of the networks drawn. If the loss is
         cross-entropy the last row is that of the first outputs, its scale `lambda_max_softmax` / `lambda_max`.
         """

@@ -107,13 +107,14 @@ class OutlierDistribution(Result):
         return self._scale * float(np.sqrt(second - largest.mean() ** 2))
 
     def quantile(self, p: Any, of: str = "largest") -> Any:
-        r"""Value that the largest outlier (or the mean of all C) stays below with probability `p`.
+        r"""Value that the largest outlier stays below with probability `p`.
 
         Parameters
         ----------
         p : float or array_like
             Probabilities in (0, 1).
         of : {"largest", "mean"}
+            Of the largest outlier, or of the mean of all C.
 
         Returns
         -------
@@ -144,13 +145,21 @@ class OutlierDistribution(Result):
         Parameters
         ----------
         n : int
+            How many networks.
         rng : int, numpy.random.Generator, ... , optional
             Anything `numpy.random.default_rng` takes.
 
         Returns
         -------
         ndarray, shape (n, C)
-            Descending.
+            Eigenvalues of F, descending for each network.
+
+        Raises
+        ------
+        ValueError
+            `n` below 1.
+        MemoryError
+            `n` networks of C outputs do not fit.
         """
         n = positive_integer("n", n)
         generator = np.random.default_rng(rng)
@@ -188,7 +197,7 @@ class OutlierDistribution(Result):
 def _overlaps(
     parts: np.ndarray, freedom: np.ndarray, excess: float, size: int, n: int, rng: np.random.Generator
 ) -> np.ndarray:
-    r"""Draws (n, C, C) of :math:`\sum_l p_l S_l`, p_l the shares of the weight layers l = 1..L.
+    r"""Draws (n, C, C) of :math:`\sum_l p_l S_l`, p_l the share of weight layer l.
 
     :math:`S_L = I`, :math:`S_l = S_{l+1}^{1/2} (Wishart(\nu_l) / \nu_l) S_{l+1}^{1/2}`: overlaps of the
     back-propagated vectors of the C outputs.
@@ -211,7 +220,7 @@ def _overlaps(
 
 
 def _mixture_quantile(centres: np.ndarray, deviation: float, p: np.ndarray) -> np.ndarray:
-    """Quantiles of a normal variable of that deviation around centres drawn alike, by bisection."""
+    """Quantiles of a normal variable around centres drawn alike, by bisection."""
     if deviation == 0:
         return np.quantile(centres, p)
     from scipy.special import ndtr
