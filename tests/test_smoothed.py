@@ -79,3 +79,21 @@ def test_order_parameters_of_unscaled_inputs():
     op = order_parameters(mlp([4, 5, 5, 1], "tanh", 2.0, 0.1), inputs=x)
     assert np.all(np.isfinite(op.q_tilde_st))
     assert np.all(np.linalg.eigvalsh(op.q_st[1]) > 0)
+
+
+@pytest.mark.parametrize("phi", ["tanh", "gelu", "sigmoid"])
+def test_pairs_of_weak_signals_are_those_of_the_plane(phi, monkeypatch):
+    act = activation(phi)
+    variance = np.array([1e-13, 1e-20, 1e-300, 2.0, 1e3])
+    direction = np.random.default_rng(0).standard_normal((5, 7))
+    direction /= np.linalg.norm(direction, axis=1)[:, None]
+    c = direction @ direction.T
+    with monkeypatch.context() as patch:
+        patch.setattr(matrices, "MAX_DIRECT", 0)
+        value, slope = matrices.covariances(act, variance, c * np.sqrt(np.outer(variance, variance)))
+    for i, j in ((0, 1), (0, 2), (1, 3), (2, 4), (0, 3)):
+        for order, matrix in enumerate((value, slope)):
+            right, _ = direct(act, variance[i], variance[j], c[i, j], order)
+            size = np.sqrt(second_moment(act, variance[i], order) * second_moment(act, variance[j], order))
+            # What is left out is the smaller variance, relative to the size.
+            assert matrix[i, j] == pytest.approx(right, rel=0, abs=2e-12 * size)

@@ -250,6 +250,11 @@ def _correct(
         found[:2, near] += [values, slopes] - _compiled.series_products(tab.hermite, at, at, c[near])[:2]
         error[near] *= np.minimum(1.0, 4 * np.log(first[near] / second[near]) ** 2)
     doubtful = np.flatnonzero(error > MATRIX_TARGET)
+    weak = doubtful[np.minimum(first, second)[doubtful] < low]
+    if weak.size and not np.any(act.pieces.breaks == 0.0):
+        found[:2, weak] = _weak_products(act, variance, rows[weak], columns[weak], c[weak])
+        error[weak] = MATRIX_TARGET
+        doubtful = np.flatnonzero(error > MATRIX_TARGET)
     these = doubtful[apart[doubtful]]
     if these.size > FEW:
         found[:2, these], error[these] = tab.smoothed.products(first[these], second[these], c[these])
@@ -268,3 +273,19 @@ def _correct(
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _weak_products(
+    act: Activation, variance: np.ndarray, rows: np.ndarray, columns: np.ndarray, c: np.ndarray
+) -> np.ndarray:
+    """Both products of pairs one of which is below the tables, where phi is smooth at zero: (2, n).
+
+    The Hermite series up to c^2 of the values, which leaves out the variance (at most 1e-12) relative to what it has,
+    and up to c of the slopes.
+    """
+    needed, at = np.unique(np.stack([rows, columns]), return_inverse=True)
+    at = at.reshape(2, -1)
+    of_order = np.array([[expectation(act, q, order) for q in variance[needed]] for order in range(3)])
+    value, slope, curvature = (one[at[0]] * one[at[1]] for one in of_order)
+    shared = c * np.sqrt(variance[rows]) * np.sqrt(variance[columns])
+    return np.stack([value + shared * (slope + shared * curvature / 2), slope + shared * curvature])
