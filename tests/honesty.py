@@ -309,10 +309,14 @@ def draw(rng):
 
 
 def activation(rng, shape):
-    """As a user would hand it over: with or without derivative, and kinks."""
-    kinks = tuple(shape.breaks) if rng.integers(2) else ()
+    """As a user would hand it over: with or without derivative, and kinks; but what hides is always named."""
+    hides = any(abs(place) > 8 for place in shape.breaks)
+    kinks = tuple(shape.breaks) if hides or rng.integers(2) else ()
     derivative = shape.slope if rng.integers(2) else None
-    return mfdnn.Activation("random", shape.value, derivative, kinks)
+    features = [
+        (place, width) for place, width in shape.features if width < (abs(place) / 4 if abs(place) > 7 else 1e-3)
+    ]
+    return mfdnn.Activation("random", shape.value, derivative, kinks, features)
 
 
 # -- brute force -----------------------------------------------------------------------------------------------------

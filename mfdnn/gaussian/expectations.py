@@ -109,22 +109,32 @@ def expect_product(
     Returns
     -------
     value : float or array
+        Of the shape to which `q`, `c` and `q2` broadcast.
     error : float or array
-        Only with ``return_error=True``.
+        Of the same shape; only with ``return_error=True``.
 
     Raises
     ------
     ValueError
         Negative variances, \|c\| > 1, non-finite numbers, variances beyond the range in which phi is
-        resolved, shapes that do not broadcast, or d = 2 for an activation that jumps.
+        resolved, shapes that do not broadcast, d = 2 for an activation that jumps, or pairs whose integration
+        would take hours.
+
+    Warns
+    -----
+    RuntimeWarning
+        Pairs are integrated one by one for longer than ten seconds.
 
     Notes
     -----
     Relative to :math:`(E[\phi^{(d)}(u)^2] E[\phi^{(d)}(v)^2])^{1/2}` the error of built-in activations is
-    below 5e-12, for q from 1e-6 to 1e3 and all c; a derivative that is not given is as uncertain as it
-    can be read off phi: phi' to about 1e-12 and phi'' to 1e-9 of the size of phi near zero. Where phi has
-    a singularity that is no jump of it or its first three derivatives, as \|x\|^1.5, the reported error
-    is larger by 1e5. Below 1e-31 of phi^2 nothing is counted. Piecewise-linear functions are closed forms, smooth
+    below 5e-12, for q from 1e-6 to 1e3 and all c; a derivative that is not given is as uncertain as it can
+    be read off phi: phi' to about 1e-12 and phi'' to 1e-9 of the size of phi near zero. Where phi has a
+    singularity that is no jump of it or its first three derivatives, as \|x\|^1.5, the reported error is
+    larger by 1e5. The bound is that of phi as it was resolved: it cannot know features so narrow that
+    `Activation` did not see them. Its parts, and a test by thousands of random activations, are in
+    `docs/accuracy.md`. Above ten seconds of integration the time is announced by a warning, hours are
+    refused. Below 1e-31 of phi^2 nothing is counted. Piecewise-linear functions are closed forms, smooth
     ones a series, and what converges too slowly is integrated over the plane. The first call for an
     activation tabulates it (0.1 to 0.3 s); then about a microsecond per element by the series, 1 to 50 ms
     by integration.
