@@ -46,7 +46,7 @@ def of_largest(op: OrderParameters, net: Network, n_samples: int) -> str:
 
 
 def of_second_moment(overlaps: Any, square: Any) -> str:
-    """What to know before a second moment is used: `square` is tr F^2, `overlaps` what it leaves out."""
+    """What to know before tr F^2 = `square`, which leaves `overlaps` out, is used."""
     share = np.divide(overlaps, square, out=np.zeros(np.shape(square)), where=np.greater(square, 0))
     if not np.any(share > OVERLAPS):
         return ""
@@ -71,7 +71,7 @@ def of_softmax(op: OrderParameters, n_samples: int, n_outputs: int) -> str:
 
 
 def splitting(op: OrderParameters, n_samples: int, n_outputs: int) -> Any:
-    r"""Relative excess of the largest of C outliers over their mean, at these widths; shape S.
+    r"""Relative excess of the largest of C outliers over their mean; shape S.
 
     The gradients of two outputs overlap with relative variance :math:`b = \sum_{l=1}^{L-1} 3 s_l^2/(2 M_l)`,
     :math:`s_l` the share of `largest` from weight layers up to l, and the outliers are those of 1 plus
@@ -93,7 +93,7 @@ def goe_top(n: int) -> float:
 
 
 def chance_overlaps(op: OrderParameters, n_samples: int) -> Any:
-    r"""What chance overlaps of inputs and units add to tr F^2 of one output on average; shape S.
+    r"""What chance overlaps add to tr F^2 of one output on average; shape S.
 
     What two inputs do not share in layer l overlaps by chance, by :math:`M_l^{-1/2}` of itself, and all T^2 such
     products count:

@@ -1,4 +1,4 @@
-r"""Eigenvalue statistics of the Fisher information of a classifier: softmax outputs, cross-entropy."""
+"""Eigenvalue statistics of the Fisher information behind a softmax."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SECULAR_POINTS = 60  # of the interpolation in `_secular_roots`: good to 1e-3
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SoftmaxStatistics(Result):
-    r"""Eigenvalue statistics of :math:`F_{cross} = \frac1T \sum_t J(t)^T Q(t) J(t)`, and of F beside it.
+    r"""Eigenvalue statistics of the Fisher information of class probabilities.
 
-    :math:`Q = \mathrm{diag}(p) - p p^T` depends on the outputs. Numbers are means over `n_draws` draws of all
-    outputs; `spread` has their standard deviations.
+    It is :math:`F_{cross} = \frac1T \sum_t J(t)^T Q(t) J(t)`, and :math:`Q = \mathrm{diag}(p) - p p^T` depends on the
+    outputs. Numbers are means over `n_draws` draws of all outputs; `spread` has their standard deviations.
 
     Attributes
     ----------
@@ -86,17 +86,20 @@ class SoftmaxStatistics(Result):
 
     @property
     def largest_any_softmax(self) -> float:
-        r"""Half of `largest_regression`: :math:`Q \le I/2` whatever p is, so F_cross never has more."""
+        r"""Half of `largest_regression`, which no softmax exceeds: :math:`Q \le I/2`."""
         return self.largest_regression / 2
 
     @property
     def rate_now(self) -> float:
-        """2 / `largest`: the stability limit of gradient descent at these outputs, in their neighbourhood only."""
+        """2 / `largest`: where gradient descent becomes unstable at these outputs."""
         return 2 / self.largest if self.largest > 0 else float("inf")
 
     @property
     def rate_any_softmax(self) -> float:
-        """4 / `largest_regression`: below the limit at any outputs, as long as F itself does not grow."""
+        """4 / `largest_regression`: stable at any outputs.
+
+        As long as F itself does not grow.
+        """
         return 2 / self.largest_any_softmax if self.largest_regression > 0 else float("inf")
 
     @property
@@ -258,12 +261,15 @@ def _of_outputs(theta: Pairs, logits: np.ndarray, n_parameters: int) -> dict[str
 
 
 def _shared(theta: Pairs) -> float:
-    """A_2, the mean of what is not on the diagonal; 0 for one given input, which has no pair."""
+    """A_2, the mean off the diagonal; 0 for one given input, which has no pair."""
     return 0.0 if theta.given and theta.n_samples == 1 else float(theta.averages()[1])
 
 
 def _outliers(theta: Pairs, root: SoftmaxRoot) -> np.ndarray:
-    """The C - 1 largest eigenvalues of R (Theta x I_C) R^T / T; of exchangeable inputs none below the bulk's edge."""
+    """The C - 1 largest eigenvalues of R (Theta x I_C) R^T / T.
+
+    Of exchangeable inputs none is below the edge of the bulk.
+    """
     n, c = root.p.shape
 
     def product(v: np.ndarray) -> np.ndarray:
@@ -281,10 +287,11 @@ def _outliers(theta: Pairs, root: SoftmaxRoot) -> np.ndarray:
 
 
 def _secular_roots(p: np.ndarray, shared: float, own: float) -> np.ndarray:
-    r"""Eigenvalues above the bulk of `shared` R R^T / T + `own` R(t) R(t)^T, (C - 1) of them, or the bulk's edge.
+    r"""The C - 1 largest eigenvalues of `shared` R R^T / T + `own` R(t) R(t)^T.
 
-    With Q = diag(p) - p p^T they are where an eigenvalue of mean_t shared Q (x - own Q)^-1 is 1. By the
-    Sherman-Morrison formula Q (x - own Q)^-1 = diag(v) - v v^T / sum(v), v = p / (x - own p).
+    The edge of the bulk stands for those that are not above it. With Q = diag(p) - p p^T they are where an eigenvalue
+    of mean_t shared Q (x - own Q)^-1 is 1. By the Sherman-Morrison formula Q (x - own Q)^-1 = diag(v) - v v^T / sum(v),
+    v = p / (x - own p).
     """
     from scipy.interpolate import PchipInterpolator
 
@@ -302,7 +309,10 @@ def _secular_roots(p: np.ndarray, shared: float, own: float) -> np.ndarray:
 
 
 def _largest_of_q(p: np.ndarray) -> np.ndarray:
-    """Largest eigenvalue of diag(p) - p p^T for each row: in [p_2, p_1], where sum_k p_k^2 / (p_k - x) = 1."""
+    """Largest eigenvalue of diag(p) - p p^T for each row.
+
+    It is in [p_2, p_1], where sum_k p_k^2 / (p_k - x) = 1.
+    """
     low, high = np.sort(p, axis=1)[:, -2:].T
     for _ in range(50):  # to rounding
         x = (low + high) / 2

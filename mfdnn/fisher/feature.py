@@ -1,4 +1,4 @@
-r"""Eigenvalue statistics of the feature-space metric: how the outputs of a wide network depend on its features."""
+"""Eigenvalue statistics of the metric of features of a wide network."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ N_DRAWS = 10  # of the outputs a softmax is taken of, as in `softmax_statistics`
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FeatureStatistics(Result):
-    r"""Eigenvalue statistics of :math:`A = \frac1T \sum_t \sum_k \nabla_h f_k(t)\,\nabla_h f_k(t)^T` (H x H).
+    r"""Eigenvalue statistics of the metric of features.
 
-    Numbers are floats, or arrays of the common shape of `q0` and `c0`. Those of a softmax are means over draws of
-    the outputs.
+    It is :math:`A = \frac1T \sum_t \sum_k \nabla_h f_k(t)\,\nabla_h f_k(t)^T` (H x H), of all features h together.
+    Numbers are floats, or arrays of the common shape of `q0` and `c0`. Those of a softmax are means over draws of the
+    outputs.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ def feature_statistics(
     inputs: np.ndarray | None = None,
     output: str = "linear",
 ) -> FeatureStatistics:
-    r"""Mean, second moment and largest eigenvalue of the feature-space metric of a wide random network.
+    r"""Mean, second moment and largest eigenvalue of the metric of features.
 
     The features :math:`h = (h^0, \dots, h^{L-1})` are what enters the weight layers, the inputs among them, and
     :math:`\partial f_k/\partial h^{l-1} = (W^l)^T \delta_k^l`. With
@@ -177,7 +178,7 @@ def feature_statistics(
 
 
 def feature_kernel(wide: MeanField) -> Pairs:
-    """Products of the derivatives of one output by the features, one site and unit after the other, summed."""
+    """Products of the derivatives of one output by the features, summed over these."""
     tangents = wide.tangents
     parts = []
     for l, record in enumerate(wide.records):
@@ -187,7 +188,7 @@ def feature_kernel(wide: MeanField) -> Pairs:
 
 
 def _softmax(wide: MeanField, theta: Pairs) -> dict[str, Any]:
-    """Trace, squared norm and outliers behind a softmax, averaged over draws of the outputs."""
+    """Trace, squared norm and outliers behind a softmax, means over drawn outputs."""
     n_samples, n_outputs = wide.n_samples, wide.network.n_outputs
     if n_outputs == 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-r"""The Fisher-Rao norm of the parameters of a wide random network, on average over draws."""
+"""The mean Fisher-Rao norm of the parameters of a wide random network."""
 
 from __future__ import annotations
 
@@ -124,7 +124,10 @@ def _along(weights: list[Dense], activations: list[Activation | None], q0: float
 
 
 def _moments(act: Activation | None, q: float, r: float, d: float) -> tuple[float, float, float]:
-    """E[phi^2], E[phi phi' v], E[phi'^2 v^2] for Gaussian (u, v) of variances q, d and covariance r."""
+    """E[phi^2], E[phi phi' v] and E[phi'^2 v^2] of Gaussian (u, v).
+
+    Their variances are q and d, their covariance r.
+    """
     if act is None:
         return q, r, d
     if q == 0:  # then v = 0 too, as v is a multiple of u at the inputs and of phi's there

@@ -1,4 +1,4 @@
-"""The Fisher information under a normalisation of the outputs: what is known of its largest eigenvalue."""
+"""The largest Fisher eigenvalue under a normalisation of the outputs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["OutputNormalisation", "describe", "refuse_softmax"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class OutputNormalisation(Result):
-    r"""What is known of the largest eigenvalue under mean subtraction or batch norm of the outputs.
+    r"""What is known of the largest eigenvalue of centred outputs.
 
-    With :math:`\rho = M/T`, and :math:`\kappa_i` divided by :math:`q^L - q_{st}^L` for batch norm, Karakida et al.
-    prove
+    Under mean subtraction or batch norm of the outputs. With :math:`\rho = M/T`, and :math:`\kappa_i` divided by
+    :math:`q^L - q_{st}^L` for batch norm, Karakida et al. prove
 
     .. math::
         \rho \alpha (\kappa_1 - \kappa_2) + c_1 \le \lambda_{max} \le
@@ -63,7 +63,10 @@ class OutputNormalisation(Result):
     n_outputs: int
 
     def lower(self, c_1: float = 0.0) -> Any:
-        r"""Lower bound with the constant :math:`c_1`; 0 leaves it below the truth by a factor of 2 to 6 at T = M."""
+        r"""Lower bound with the constant :math:`c_1`.
+
+        0 leaves it below the truth by a factor of 2 to 6 at T = M.
+        """
         return self.degenerate + c_1
 
     def upper(self, c_2: float = 0.0) -> Any:
@@ -102,7 +105,10 @@ def refuse_softmax(net: Network) -> None:
 
 
 def describe(law: OutputLaw, wide: MeanField, before: Sums, width: float, sharp: bool) -> OutputNormalisation:
-    """What is known with centred outputs; `sharp`: of exchangeable inputs of one mean square and one correlation."""
+    """What is known with centred outputs.
+
+    `sharp`: of exchangeable inputs of one mean square and one correlation.
+    """
     one, two = wide.outputs.averages()
     scale = law.scale(one - two)
     edge, largest = None, None

@@ -20,7 +20,7 @@ CENTRED_BELOW = 1e-9
 
 @dataclass(frozen=True, repr=False, eq=False)
 class BlockStatistics(Result):
-    """Eigenvalue statistics of a diagonal block of the Fisher information: one weight layer's parameters.
+    """Eigenvalue statistics of the block of one weight layer's parameters.
 
     Attributes
     ----------
@@ -42,9 +42,10 @@ class BlockStatistics(Result):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FisherStatistics(Result):
-    r"""Eigenvalue statistics of :math:`F = \frac1T \sum_t \sum_k \nabla f_k(t)\,\nabla f_k(t)^T` (P x P).
+    r"""Eigenvalue statistics of the Fisher information matrix of a wide network.
 
-    Numbers are floats, or arrays of the common shape of `q0` and `c0`.
+    It is :math:`F = \frac1T \sum_t \sum_k \nabla f_k(t)\,\nabla f_k(t)^T` (P x P). Numbers are floats, or arrays of the
+    common shape of `q0` and `c0`.
 
     Attributes
     ----------
@@ -110,16 +111,17 @@ class FisherStatistics(Result):
 
     @property
     def centred(self) -> Any:
-        r"""Whether :math:`\kappa_2` vanishes: gradients at two inputs are orthogonal on average.
+        r"""Whether gradients at two inputs are orthogonal on average.
 
-        So it is for an odd activation without bias and uncorrelated inputs. Nothing then grows like M at
-        fixed M/T: there are no outliers, and `largest` is only the leading value of the bulk (see `caution`).
+        :math:`\kappa_2` vanishes then, as it does for an odd activation without bias and uncorrelated inputs. Nothing
+        then grows like M at fixed M/T: there are no outliers, and `largest` is only the leading value of the bulk (see
+        `caution`).
         """
         return unwrap(np.abs(self.kappa_2) <= CENTRED_BELOW * np.asarray(self.kappa_1))
 
     @property
     def largest_caution(self) -> str:
-        """What to know before `largest` is used, in sentences; empty where nothing is known against it.
+        """What to know before `largest` is used; empty if nothing is known against it.
 
         No eigenvalue may stand out; several outputs split what stands out; behind a normalisation of the outputs the
         law of the edge may not apply, or say something itself.
@@ -129,16 +131,19 @@ class FisherStatistics(Result):
 
     @property
     def caution(self) -> str:
-        """The same, and what to know before `second_moment` is used: what chance overlaps add to it."""
+        """What to know before `largest` or `second_moment` is used.
+
+        Beside `largest_caution`, how much chance overlaps of inputs and units add to `second_moment`, from a quarter
+        of it on.
+        """
         square = np.multiply(self.second_moment, self.n_parameters)
         said = of_second_moment(self.n_outputs * self._overlaps, square)
         return " ".join(filter(None, (self.largest_caution, said)))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields but `order_parameters`, and `centred` and both cautions, as plain Python."""
+        """All fields but `order_parameters`, `centred` and `caution`, as plain Python."""
         fields = {k: v for k, v in super().to_dict().items() if k != "order_parameters"}
-        cautions = {"largest_caution": self.largest_caution, "caution": self.caution}
-        return {**fields, "centred": np.asarray(self.centred).tolist(), **cautions}
+        return {**fields, "centred": np.asarray(self.centred).tolist(), "caution": self.caution}
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The edge of the spectrum where the samples are as many as the units: after the outputs' mean is taken away."""
+"""The edge of the Fisher spectrum of centred outputs, samples as many as units."""
 
 from .centred import CentredEdge, centred_edge
 

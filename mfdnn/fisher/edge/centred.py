@@ -1,4 +1,4 @@
-r"""The largest Fisher eigenvalue after last-layer mean subtraction or batch normalisation, at linear width."""
+"""The largest Fisher eigenvalue of centred outputs, T and widths comparable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRACY_WIDOM_SD = 1.2680340  # of the top of real symmetric matrices (beta = 1)
 # Mean of the top eigenvalue where an outlier is near. Beyond the edge (X* > X): less the mean of the Tracy-Widom law;
 # below it: less that mean and ((X* - X)/dX)^2. In units of the law's scale, at places (X* - X)/dX, z(X + dX) - z(X)
 # being that scale to second order. From draws of the stochastic Airy operator with a spike (Bloemendal & Virag 2013,
-# arXiv:1011.1877; beta = 1), errors up to 0.01.
+# arXiv:1011.1877; beta = 1), standard errors up to 0.018.
 PLACES = np.array([-3, -2.5, -2, -1.5, -1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15])
 CROSSOVER = np.array(
     [
@@ -45,7 +45,9 @@ REFUSAL = (
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CentredEdge(Result):
-    r"""Largest eigenvalue of F of :math:`\bar f_k(t) = f_k(t) - \frac1T \sum_s f_k(s)`, over its deviation if "batch".
+    r"""Largest Fisher eigenvalue of outputs less their mean over the samples.
+
+    Outputs are :math:`\bar f_k(t) = f_k(t) - \frac1T \sum_s f_k(s)`, over their standard deviation if "batch".
 
     Attributes
     ----------
@@ -116,7 +118,7 @@ def centred_edge(
     *,
     norm_variance: float = 2.0,
 ) -> CentredEdge:
-    r"""Largest Fisher eigenvalue after the mean of each output over the samples is subtracted.
+    r"""Largest Fisher eigenvalue of outputs less their mean over the samples.
 
     The mean gradient, along which an eigenvalue of order M stands out, is gone; what is left is of order 1 where
     T and the widths are comparable. Its upper edge is a minimum of the inverse Stieltjes transform,
@@ -157,7 +159,7 @@ def centred_edge(
     >>> net = mfdnn.mlp([400, 400, 400, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
     >>> found = centred_edge(net, n_samples=400)
     >>> found
-    CentredEdge(largest=6.07 +- 0.3, norm='mean', T=400, C=1)
+    CentredEdge(largest=6.06 +- 0.3, norm='mean', T=400, C=1)
     >>> round(found.edge, 4), found.outlier
     (6.2089, None)
     >>> round(mfdnn.fisher_statistics(net, n_samples=400).largest, 1)  # before
@@ -197,7 +199,13 @@ def centred_edge(
 
 
 def edge_of(wide: MeanField, norm: str, fluctuation: float = 2.0) -> CentredEdge:
-    """`centred_edge` of a network on its inputs, which are random; what stands against the law is `NoTheory`."""
+    """`centred_edge` of a network on random inputs.
+
+    Raises
+    ------
+    NoTheory
+        What stands against the law.
+    """
     net, n_samples = wide.network, wide.n_samples
     wide.require_single()
     if n_samples < LEAST_SAMPLES[norm]:
@@ -245,7 +253,10 @@ def edge_of(wide: MeanField, norm: str, fluctuation: float = 2.0) -> CentredEdge
 
 
 def _fully_connected(net: Network) -> tuple[list[float], list[Activation], bool]:
-    """Variances of the weights, activations between them (linear if none), and whether weights are Gaussian."""
+    """Variances of weights, activations between them, whether weights are Gaussian.
+
+    Without an activation it is linear.
+    """
     weights, between = read_chain(net.layers, REFUSAL)
     if len(weights) < 2:
         raise NoTheory(f"`net` must have two `Dense` layers or more and end in one, got {net!r}; add one.")
@@ -266,9 +277,9 @@ def _check_inputs(op: OrderParameters, c0: float) -> None:
 
 
 def _width_of_edge(network: Equivalent, edge: Point) -> tuple[float, float]:
-    """Scale of the Tracy-Widom law, (T sqrt(2/z''(g)))^(-2/3) with g = X/T, and X beside the edge where z is it higher.
+    """Scale of the Tracy-Widom law, and how far from the edge in X z is that higher.
 
-    T, for outputs split by far more.
+    The scale is (T sqrt(2/z''(g)))^(-2/3) with g = X/T: T, for outputs split by far more.
     """
     n, step = network.n_samples, 0.004
     while True:
@@ -282,7 +293,10 @@ def _width_of_edge(network: Equivalent, edge: Point) -> tuple[float, float]:
 
 
 def _crossover(place: float) -> float:
-    """Mean that edge and outlier add to each other, in units of the Tracy-Widom scale; far away it falls as 1/place."""
+    """Mean that edge and outlier add to each other, in Tracy-Widom scales.
+
+    Beyond the table it falls as 1/place.
+    """
     free = TRACY_WIDOM_MEAN if place < 0 else 0.0  # an outlier alone is not pushed
     end = min(max(place, PLACES[0]), PLACES[-1])
     added = float(np.interp(end, PLACES, CROSSOVER)) + free
@@ -290,7 +304,7 @@ def _crossover(place: float) -> float:
 
 
 def _output_fluctuations(network: Equivalent, edge: Point, sigma_w2: list[float]) -> tuple[float, float]:
-    r"""Relative standard deviation of the edge by random gains, and of the splitting of outputs.
+    r"""Relative standard deviations of the edge by random gains, and of the splitting.
 
     Step j multiplies the squared errors of all layers l <= j by 1 + a Gaussian orthogonal matrix of variance
     :math:`\nu_j / M_j`, :math:`\nu_j = E\beta^4/(E\beta^2)^2`; at its minimum z moves as at fixed X.

@@ -1,4 +1,4 @@
-r"""The linear network that has the same centred Fisher spectrum, and its resolvent at linear width.
+r"""The linear network with the same centred Fisher spectrum, and its resolvent.
 
 After P = I - 11^T/T is applied to every output, what is left of the kernel is, up to finite rank,
 
@@ -30,7 +30,10 @@ CELLS = 16  # of the squared norm of the shared error: 32 change an edge by less
 
 
 class Neurons(NamedTuple):
-    r"""Statistics of :math:`u = m + v` given the common part m, moments over v ~ N(0, D); shape (n,) each."""
+    r"""Statistics of neurons given the part of their input that all inputs share.
+
+    Of :math:`u = m + v` with common part m: moments over v ~ N(0, D), shape (n,) each.
+    """
 
     weights: np.ndarray
     m: np.ndarray
@@ -52,7 +55,7 @@ class Neurons(NamedTuple):
 
 
 def neurons(act: Activation, q: float, q_st: float) -> Neurons:
-    """Statistics of the neurons of a hidden layer, from the conditional moments of its activation."""
+    """Statistics of the neurons of a hidden layer, of variance and covariance given."""
     c, own = conditional(act, q, q_st), q - q_st
     some = c.weights > REACH
     m0, beta, gamma, eta = (c.derivative(n) for n in range(4))
@@ -150,7 +153,10 @@ class Equivalent:
         return np.add.reduceat((weights * values).sum(axis=1), self.starts)
 
     def covariances(self, x: float, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """K_yy (nodes, 1), K_yd and K_dd (nodes, cells) of the forward and backward variables of a neuron."""
+        """Covariances of the forward and backward variables of a neuron.
+
+        K_yy (nodes, 1), K_yd and K_dd (nodes, cells).
+        """
         n, p = self.stack, self.p
         s, tau = state[2, 1:][self.layer, None], state[3, 1:][self.layer, None]
         k_yy = n.beta**2 * s + n.rho * x
@@ -158,7 +164,10 @@ class Equivalent:
         return k_yy, k_yd, (p * n.gamma) ** 2 * s + n.beta**2 * tau + self.noise * x
 
     def sweep(self, x: float, state: np.ndarray) -> tuple[np.ndarray | None, float]:
-        """The map whose fixed point is wanted, and the sum in z(X); (None, inf) where a covariance is infinite."""
+        """The map whose fixed point is wanted, and the sum in z(X).
+
+        (None, inf) where a covariance is infinite.
+        """
         n, p, m = self.stack, self.p, self.widths
         a, b = state[0, 1:][self.layer, None], state[1, 1:][self.layer, None]
         k_yy, k_yd, k_dd = self.covariances(x, state)
@@ -187,7 +196,10 @@ class Equivalent:
         return new, float(first + m[1:] @ (local + self.average(self.rest * h_dd)))
 
     def solve(self, x: float, start: np.ndarray | None = None) -> Point:
-        """Iterate upwards from a state below the solution, by default that of the largest smaller X solved."""
+        """Iterate upwards from a state below the solution.
+
+        By default that of the largest smaller X solved.
+        """
         below = max((point for point in self.solved if point.x <= x), key=lambda point: point.x)
         state = below.state if start is None else start
         for _ in range(MAX_SWEEPS):
@@ -220,7 +232,7 @@ class Equivalent:
 
 
 def chi_squared_cells(n_outputs: int, width: float) -> tuple[np.ndarray, np.ndarray]:
-    r"""Mean of :math:`\chi^2_C` on each of `CELLS` cells and their masses, the last 1/M.
+    r"""Mean of :math:`\chi^2_C` on each of `CELLS` cells, and their masses.
 
     Formally an edge grows like log M, for the distribution has no upper end: the largest of M neurons ends it here.
     """

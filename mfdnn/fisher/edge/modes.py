@@ -1,4 +1,4 @@
-"""The eigenvalue that norms and means of activations and errors split off the centred Fisher bulk."""
+"""The eigenvalue that norms and means split off the bulk of centred outputs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ A, N, B = 0, 2, 4
 
 
 def mode_matrix(network: Equivalent, x: float, state: np.ndarray, norm_variance: float) -> np.ndarray:
-    r"""Hessian (6L, 6L) of the collective modes at given X; it is singular where an eigenvalue leaves the bulk.
+    r"""Hessian (6L, 6L) of the collective modes at given X.
 
-    Of an eigenvector x and each layer l = 0..L-1 (means over inputs in brackets) the modes are
-    :math:`A_l = \sum_s x_s \langle h^l\rangle \cdot h_s^l / M_l`,
+    It is singular where an eigenvalue leaves the bulk. Of an eigenvector x and each layer l = 0..L-1 (means over inputs
+    in brackets) the modes are :math:`A_l = \sum_s x_s \langle h^l\rangle \cdot h_s^l / M_l`,
     :math:`N_l = \sum_s x_s |h_s^l - \langle h^l\rangle|^2 / M_l` and
     :math:`B_l = \sum_s x_s \langle\delta^l\rangle \cdot \delta_s^l`.
     """
@@ -88,7 +88,7 @@ def mode_matrix(network: Equivalent, x: float, state: np.ndarray, norm_variance:
 
 
 def crossing(network: Equivalent, edge: float, norm_variance: float) -> float:
-    """X at which an eigenvalue leaves the bulk, whose edge is at X = `edge`; inf where none is near.
+    """X at which an eigenvalue leaves the bulk; inf where none is near.
 
     Below the edge there is an outlier, z(X). Beyond it there is none, and the place is found by a straight line: the
     nearer it is, the more an eigenvalue of finite networks is raised (`CROSSOVER` in `centred`).
