@@ -309,11 +309,17 @@ def test_page_shows_what_this_width_is_predicted_to_have(page):
 
 
 def test_page_shows_deviations_in_sigma_and_what_few_networks_are_worth(page):
-    last = [row for row in str(page).splitlines() if row.startswith("  3  ")][0].split()
+    last = next(row for row in str(page).splitlines() if row.startswith("  3  ")).split()
     assert last[4] == f"{page.comparison.row('q[3]').deviation:+.1f}"
     said = "4 networks: deviations are by Student's t, three sigma being 9.22 standard errors; skewed numbers"
     assert said in flat(page)
     assert "Student" not in str(mfdnn.report(small(), n_samples=5, n_networks=8, rng=0))
+
+
+def test_a_report_is_shown_by_the_rate_to_use(page):
+    assert repr(page) == (
+        f"Report({small()}, ordered, learning rate below {page.safe_rate:.4g} for heavy-ball momentum 0.9 on torch_mse)"
+    )
 
 
 def test_own_inputs_are_described_and_used():

@@ -17,7 +17,7 @@ from ..mean_field import MeanField
 from ..mean_field.moments import OrderParameters
 from .places import UNITS, Places, places
 
-__all__ = ["Claim", "Scales", "layer_claims", "scales", "spectrum_claims", "traces_of", "unless_overflow"]
+__all__ = ["Claim", "Scales", "layer_claims", "no_claims", "scales", "spectrum_claims", "traces_of", "unless_overflow"]
 
 FEWEST = 10  # samples from which 1/sigma^4 has a variance
 EDGE = {"mean": 0.05, "batch": 0.06}  # of the sharp edge, as `centred_edge` says
@@ -46,6 +46,12 @@ class Claim(NamedTuple):
     spread: float | None = None  # standard deviation over networks
     doubtful: bool = False  # whether that may be too small
     theory_error: float = 0.0  # of averages over drawn outputs
+
+
+def no_claims(theory: dict[str, float], note: str) -> Iterator[Claim]:
+    """What theory says of these quantities, without a claim about networks."""
+    for name, value in theory.items():
+        yield Claim(name, value, value, np.inf, note)
 
 
 class Scales(NamedTuple):
@@ -85,9 +91,8 @@ def scales(wide: MeanField, fim: FisherStatistics) -> Scales:
     two = two if n_samples > 1 else one  # at one input the kernel is its diagonal
     depth, width = len(op.q), smallest_width(op)
     layers_1, layers_2 = ((op.fan_in * x["q_hat"] + op.bias) * x["q_tilde"] for x in (one, two))
-    if not (
-        op._products or net.couples_samples
-    ):  # several sites: kernels of layers are no products of averages
+    sites = not (op._products or net.couples_samples)
+    if sites:  # kernels of layers are no products of averages
         shares = [kernel(op, [l]).averages() for l in range(depth)]
         layers_1, layers_2 = (np.array(x, dtype=float) for x in zip(*shares, strict=True))
     later = np.cumsum((op.fan_in * one["q_hat"] * two["q_tilde"])[::-1])[::-1]
@@ -109,7 +114,7 @@ def scales(wide: MeanField, fim: FisherStatistics) -> Scales:
         b=b,
         chance=float(chance.sum()),
         clear=bool(criterion.clear),
-        sites=not (op._products or net.couples_samples),
+        sites=sites,
         places=places(net),
     )
 
@@ -132,8 +137,7 @@ def unless_overflow(claims: Iterable[Claim], theory: dict[str, float]) -> Iterat
     try:
         yield from list(claims)
     except OutOfRange as error:
-        for name, value in theory.items():
-            yield Claim(name, value, value, np.inf, f"the law of this width overflows: {_reason(error)}")
+        yield from no_claims(theory, f"the law of this width overflows: {_reason(error)}")
 
 
 def _edge_claims(fim: FisherStatistics) -> Iterator[Claim]:
@@ -163,9 +167,8 @@ def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterat
     try:
         law = law_of(wide)
     except NoOutlier as error:
-        reason = f"{error.reason}: theory has only the leading value"
-        for name in ("lambda_max", "outlier_mean"):
-            yield Claim(name, largest, largest, np.inf, reason)
+        theory = {"lambda_max": largest, "outlier_mean": largest}
+        yield from no_claims(theory, f"{error.reason}: theory has only the leading value")
         return
     except NoTheory as error:  # not derived for these layers
         law, why = None, fallback(error)

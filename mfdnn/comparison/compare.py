@@ -12,7 +12,7 @@ from ..ensembles.statistics import Ensemble, same_network
 from ..ensembles.statistics import ensemble as draw
 from ..fisher import fisher_statistics
 from ..fisher.normalised import refuse_softmax
-from ..mean_field import MeanField, refuse_data
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .claims import Claim, layer_claims, scales, spectrum_claims
 from .geometry import geometry_claims
@@ -76,9 +76,10 @@ def compare(
 
     Elsewhere, and for the order parameters, sigma are by Student's t: as many standard errors as are as improbable with
     one from so few networks (three sigma are 3.4 of them for 20 networks, 9.2 for 4, 236 for 2, which refute next to
-    nothing). Of numbers that are normal over networks chance alone spoils one row in 370, whatever their number.
-    Skewed ones, as an output of one unit or products at two inputs behind batch norm, do so more often, most of all
-    for fewer than 8 networks, of which the table says so.
+    nothing). Of numbers that are normal over networks chance alone spoils one row in 370, however few they are.
+    Of skewed ones it spoils two to five times as many: of products of few outputs behind batch norm (skewness 1.2) 1 in
+    190 with 4 networks, where standard errors alone would spoil 1 in 13, and 1 in 150 with 8 or 20. Below 8 networks the
+    table says so.
 
     What may be left (allowance) beside a prediction at this width, as a fraction of it, with M the smallest width of
     inputs and hidden layers (given inputs do not count: theory knows them):
@@ -155,28 +156,17 @@ def compare(
     >>> print(f"{row.theory:.1f} at infinite width, {row.predicted:.1f} at this one, {row.simulation:.1f} simulated")
     29.0 at infinite width, 29.9 at this one, 29.6 simulated
     """
-    known: MeanField | None = None
-    if isinstance(net, MeanField):
-        known = net
-        refuse_data(known, n_samples=n_samples, q0=q0, c0=c0, inputs=inputs)
-        known.require_single()
-        net, data = known.network, known.data
-        n_samples, q0, c0, inputs = (data.get(name) for name in ("n_samples", "q0", "c0", "inputs"))
-    if "softmax" in (output, getattr(ensemble, "output", None)) and isinstance(net, Network):
-        refuse_softmax(net)  # before networks are drawn
     if ensemble is None:
         n_networks = positive_integer("n_networks", n_networks, minimum=2)
-        if known is None and isinstance(net, Network):
-            known = MeanField(net, n_samples, q0, c0, inputs=inputs)
-            known.require_single()
-            fisher_statistics(known)  # what has no theory is refused before networks are drawn
+        wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+        wide.require_single()
+        if output == "softmax":
+            refuse_softmax(wide.network)
+        fisher_statistics(wide)  # what has no theory is refused before networks are drawn
         ensemble = draw(
-            net,
-            n_samples,
-            n_networks,
-            q0=q0,
-            c0=c0,
-            inputs=inputs,
+            wide.network,
+            n_networks=n_networks,
+            **wide.data,
             output="linear" if output is None else output,
             rng=rng,
             executor=executor,
@@ -185,14 +175,16 @@ def compare(
             dtype=dtype,
             geometry=geometry,
         )
+    elif isinstance(net, MeanField):
+        wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+        wide.require_single()
+        _check_ensemble(ensemble, wide.network, output, **wide.data)
     else:
-        _check_ensemble(ensemble, net, n_samples, q0, c0, inputs, output)
-    if known is not None:
-        wide = known
-    elif ensemble.inputs is None:
-        wide = MeanField(net, ensemble.n_samples, ensemble.q0, ensemble.c0)
-    else:
-        wide = MeanField(net, inputs=ensemble.inputs)
+        _check_ensemble(ensemble, net, output, n_samples, q0, c0, inputs)
+        if ensemble.inputs is None:
+            wide = MeanField(net, ensemble.n_samples, ensemble.q0, ensemble.c0)
+        else:
+            wide = MeanField(net, inputs=ensemble.inputs)
     fim = fisher_statistics(wide)
     rounding = max(THEORY_ERROR, 1e3 * float(np.finfo(ensemble.dtype).eps))
     sizes = scales(wide, fim)
@@ -206,7 +198,7 @@ def compare(
         for claim in (*spectrum, *metrics, *layer_claims(wide, fim, sizes, rounding))
         if claim.quantity.split("[")[0] in ensemble.mean  # products at two inputs need two inputs
     ]
-    return Comparison(tuple(rows), net, ensemble.n_samples, ensemble.n_networks, ensemble.output)
+    return Comparison(tuple(rows), wide.network, ensemble.n_samples, ensemble.n_networks, ensemble.output)
 
 
 def _row(ensemble: Ensemble, claim: Claim, rounding: float) -> Row:
@@ -250,11 +242,11 @@ def _row(ensemble: Ensemble, claim: Claim, rounding: float) -> Row:
 def _check_ensemble(
     ensemble: Any,
     net: Network,
-    n_samples: int | None,
-    q0: float | None,
-    c0: float | None,
-    inputs: np.ndarray | None,
     output: str | None,
+    n_samples: int | None = None,
+    q0: float | None = None,
+    c0: float | None = None,
+    inputs: np.ndarray | None = None,
 ) -> None:
     if not isinstance(ensemble, Ensemble):
         raise TypeError(

@@ -136,16 +136,14 @@ def learning_rate_map(
         data = input_array("data", X, nets[0].input_shape), np.asarray(Y)
         checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)
     n_samples = sample_count(n_samples, None if data is None else data[0], default=100)
+    descent = {"loss": loss, "momentum": b, "nesterov": bool(nesterov), "weight_decay": w}
     options: dict[str, Any] = {
         "n_steps": positive_integer("n_steps", n_steps),
-        "loss": loss,
-        "momentum": b,
-        "nesterov": bool(nesterov),
-        "weight_decay": w,
+        **descent,
         "batch_size": batch_size,
         "diverged_at": bound,
     }
-    theory = _theory(nets, rates, n_samples, data, loss, b, bool(nesterov), w)
+    theory = _theory(nets, rates, {"n_samples": n_samples} if data is None else {"inputs": data[0]}, descent)
     seeds = streams(rng, n_trials * len(nets))
     kept = None
     if checkpoint is not None:
@@ -252,18 +250,10 @@ def _workers(nets: list[Network], n_samples: int, kind: np.dtype, momentum: floa
 
 
 def _theory(
-    nets: list[Network],
-    rates: np.ndarray,
-    n_samples: int,
-    data: tuple[np.ndarray, np.ndarray] | None,
-    loss: str,
-    b: float,
-    nesterov: bool,
-    w: float,
+    nets: list[Network], rates: np.ndarray, given: dict[str, Any], descent: dict[str, Any]
 ) -> dict[str, Any]:
     """The fields of `LearningRateMap` that theory fills."""
-    given: dict[str, Any] = {"n_samples": n_samples} if data is None else {"inputs": data[0]}
-    optimiser = {"momentum": b, "nesterov": nesterov, "weight_decay": w}
+    b, nesterov, w = descent["momentum"], descent["nesterov"], descent["weight_decay"]
     cautions: list[str] = []
     lines: list[LearningRate] = []
     band = np.array([np.zeros(len(nets)), np.full(len(nets), np.inf)])
@@ -271,7 +261,7 @@ def _theory(
         warnings.simplefilter("always", RuntimeWarning)
         try:
             wide = [MeanField(net, **given) for net in nets]
-            lines = [max_learning_rate(one, loss=loss, **optimiser) for one in wide]  # type: ignore[arg-type]
+            lines = [max_learning_rate(one, **descent) for one in wide]
         except (NoTheory, OutOfRange, MemoryError) as error:  # no theory, or too many inputs for their kernel
             cautions.append(f"No limit: {error}")
         for i, (net, line) in enumerate(zip(nets, lines, strict=False)):

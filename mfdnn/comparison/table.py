@@ -10,18 +10,10 @@ from .._support.results import Result
 from .._support.validation import one_of
 from ..network import Network
 
-__all__ = [
-    "Comparison",
-    "Row",
-    "aligned",
-    "few_networks",
-    "normal_deviation",
-    "three_sigma",
-    "three_sigma_of_law",
-]
+__all__ = ["Comparison", "Row", "aligned", "few_networks", "normal_deviation", "three_sigma", "three_sigma_of_law"]
 
 THREE_SIGMA = 0.0013498980316300945  # probability beyond, on one side
-ENOUGH = 8  # networks from which three sigma are less than five standard errors, and skewness matters less
+ENOUGH = 8  # networks from which three sigma are less than five standard errors
 
 
 def three_sigma(n_networks: int) -> float:

@@ -93,7 +93,8 @@ class Report(Result):
 
     def __repr__(self) -> str:
         phase = self.fixed_point.phase if self.fixed_point else "no phase"
-        return f"Report({self.network}, {phase}, {self.learning_rate})"
+        rate = f"below {self.safe_rate:.4g} for {self.learning_rate.optimiser} on {self.learning_rate.loss}"
+        return f"Report({self.network}, {phase}, learning rate {rate})"
 
     def __str__(self) -> str:
         from .page import page
