@@ -86,7 +86,8 @@ def run(
     RuntimeError
         The executor lost tasks: its workers or the connection to them are gone.
     """
-    with closing(_results(function, tasks, executor, workers, checkpoint, progress, unit)) as results:
+    options = {"executor": executor, "workers": workers, "progress": progress, "unit": unit}
+    with closing(_results(function, tasks, checkpoint, **options)) as results:
         found = dict(results)
     return [found[i] for i in range(len(tasks))]
 
@@ -121,7 +122,8 @@ def stack(
         As in `run`.
     """
     stacked: dict[str, np.ndarray] = {}
-    with closing(_results(function, tasks, executor, workers, checkpoint, progress, unit)) as results:
+    options = {"executor": executor, "workers": workers, "progress": progress, "unit": unit}
+    with closing(_results(function, tasks, checkpoint, **options)) as results:
         for i, result in results:
             for name, array in result.items():
                 if name not in stacked:
@@ -131,32 +133,19 @@ def stack(
 
 
 def _results(
-    function: Callable[[Any], Result],
-    tasks: Sequence[Any],
-    executor: Any,
-    workers: int | None,
-    checkpoint: Checkpoint | None,
-    progress: bool,
-    unit: str,
+    function: Callable[[Any], Result], tasks: Sequence[Any], checkpoint: Checkpoint | None, **options: Any
 ) -> Generator[Numbered, None, None]:
     """(number, result) of every task, first what the checkpoint holds."""
-    check_executor(executor)
+    check_executor(options["executor"])
     kept = np.zeros(len(tasks), dtype=bool)
     for i, result in checkpoint or ():
         if i < len(tasks) and not kept[i]:
             kept[i] = True
             yield i, result
     waiting = ((i, task) for i, task in enumerate(tasks) if not kept[i])
+    n_kept = int(kept.sum())
     yield from finished(
-        function,
-        waiting,
-        len(tasks) - int(kept.sum()),
-        n_kept=int(kept.sum()),
-        executor=executor,
-        workers=workers,
-        checkpoint=checkpoint,
-        progress=progress,
-        unit=unit,
+        function, waiting, len(tasks) - n_kept, n_kept=n_kept, checkpoint=checkpoint, **options
     )
 
 

@@ -127,10 +127,6 @@ class Dual:
                 between += 2 * square  # and the block above the diagonal
         return within, between
 
-    def squared_norm(self) -> float:
-        """Tr F*^2 = tr F^2."""
-        return sum(self.squared_norms())
-
     def _blocks_of(self, matrix: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """As `blocks`, of a matrix that is there."""
         parts = [slice(k * self.n_samples, (k + 1) * self.n_samples) for k in range(self.n_outputs)]

@@ -2,7 +2,6 @@ r"""Eigenvalues of the Fisher information of a sampled network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -14,20 +13,16 @@ from .._support.lanczos import largest_eigenpairs
 from .._support.results import Result
 from .._support.validation import positive_integer
 from ..jobs.watch import told_if_long
-from .checks import OUTPUTS, linearised, require_finite_gradients, softmax_root
+from .checks import OUTPUTS, linearised, softmax_root
 from .coordinates import coordinates_of
-from .dual import dual_of, kind_of_dual
+from .dual import dual_of
+from .eigenpairs import SMALL, all_pairs, starting_block, worth_all
 from .jacobian import Jacobian
 from .network import SampledNetwork
-from .primal import fisher_matrix
 from .protocol import Operator
 from .vectors import angles_to_mean_gradients, orthonormal, require_above_zero, require_vectors
 
-__all__ = ["OUTPUTS", "FisherSpectrum", "all_pairs", "fisher_spectrum", "starting_block", "worth_all"]
-
-SMALL = 300  # T C up to which the whole spectrum costs less than iterating
-PASSES = 30  # products that an eigenvalue may take; where each is a pass through the network, as few rows cost less
-SHARE = 8  # of P < T C, this many for each eigenvalue wanted: all of them cost less than iterating
+__all__ = ["OUTPUTS", "FisherSpectrum", "fisher_spectrum"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -377,56 +372,3 @@ def _longest_sum(one: Operator) -> int:
         return one.n_parameters
     arrays = [a for group in one.parameters for a in group if a is not None]
     return max(max(1, *a.shape, prod(a.shape[1:])) for a in arrays)
-
-
-def worth_all(jacobian: Jacobian, k: int, small: int) -> bool:
-    """Whether all eigenvalues cost less than the search for the k largest, up to `small` outputs and samples."""
-    if _fewer_parameters(jacobian) and jacobian.n_parameters <= SHARE * k:
-        return True
-    return jacobian.size <= (small if kind_of_dual(jacobian, None).quick else min(small, PASSES * k))
-
-
-def all_pairs(
-    jacobian: Jacobian, eigenvectors: bool
-) -> tuple[np.ndarray, Callable[[int], np.ndarray], tuple[float, float]]:
-    """All eigenvalues, descending, vectors if wanted, and squared norms of the dual.
-
-    Those of the smaller of the two matrices, the dual and F. Vectors come from a function of their number n, which
-    returns the first as columns (P, n), if `eigenvectors`.
-    """
-    if _fewer_parameters(jacobian):
-        matrix, norms = fisher_matrix(jacobian, ordered=eigenvectors)
-    else:
-        whole = dual_of(jacobian, None)
-        matrix = whole.matrix()
-        norms = whole.squared_norms(matrix)
-    require_finite_gradients(np.diagonal(matrix))
-    # Of NumPy, not of SciPy: it releases the GIL, so that the networks of an ensemble run side by side.
-    if eigenvectors:
-        values, vectors = np.linalg.eigh(matrix)
-    else:
-        values, vectors = np.linalg.eigvalsh(matrix), matrix[:, :0]
-    values, vectors = values[::-1], vectors[:, ::-1]
-    if _fewer_parameters(jacobian):
-        return values, lambda n: vectors[:, :n].astype(jacobian.dtype), norms
-    return values, partial(orthonormal, jacobian, values, vectors), norms
-
-
-def _fewer_parameters(jacobian: Jacobian) -> bool:
-    """Whether F is the smaller matrix; a Gram matrix that comes at once is taken as it is."""
-    return 0 < jacobian.n_parameters < jacobian.size and not getattr(jacobian.linear, "has_gram", False)
-
-
-def starting_block(jacobian: Jacobian, b: int) -> np.ndarray:
-    """Starting block (TC, b), most of it in the span of the C constants.
-
-    With a root R in the span of R of them; some of it lies anywhere.
-    """
-    n_samples, n_outputs, root = jacobian.n_samples, jacobian.n_outputs, jacobian.root
-    rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
-    constants = np.linalg.qr(rng.standard_normal((n_outputs, b)))[0] / np.sqrt(n_samples)
-    start = np.repeat(constants, n_samples, axis=0)
-    noise = rng.standard_normal((n_samples * n_outputs, b)) / np.sqrt(n_samples * n_outputs)
-    if root is not None:
-        start, noise = root.columns(start), noise / np.sqrt(n_outputs)  # |Q| is about 1/C for small outputs
-    return start + 0.3 * noise

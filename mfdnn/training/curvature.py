@@ -8,9 +8,9 @@ from .._support.lanczos import largest_eigenpairs
 from ..losses.probabilities import SoftmaxRoot
 from ..sampled import Linear, Linearisation
 from ..sampled.dual import dual_of
+from ..sampled.eigenpairs import SMALL, all_pairs, starting_block, worth_all
 from ..sampled.jacobian import Jacobian
 from ..sampled.protocol import Served
-from ..sampled.spectrum import SMALL, all_pairs, starting_block, worth_all
 
 __all__ = ["LargestEigenvalue"]
 
