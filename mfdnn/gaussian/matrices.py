@@ -14,6 +14,7 @@ from .. import _compiled
 from ..activations import Activation
 from .products import direct, expectation, products
 from .quadrature import second_moment
+from .sines import is_sine, sine_products
 from .smoothed import LEAST_GAP
 from .tables import LOG_Q_MIN, check_range, tables
 
@@ -66,7 +67,10 @@ def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.nda
         corr = np.where(flat > 0, np.clip(covariance.ravel() / safe, -1.0, 1.0), 1.0)
         value, slope = (products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
         return value, slope
-    matrices = _homogeneous_matrices if act.homogeneous else _series_matrices
+    if act.homogeneous:
+        matrices = _homogeneous_matrices
+    else:
+        matrices = _sine_matrices if is_sine(act) else _series_matrices
     value, slope = matrices(act, variance, covariance)
     _, second, slope2 = moments(act, variance)
     np.fill_diagonal(value, second)
@@ -126,6 +130,19 @@ def _homogeneous_matrices(
     _in_blocks(fill, variance.size)
     zero = np.flatnonzero(variance == 0)
     slope[np.ix_(zero, zero)] = (slopes[0] ** 2 + slopes[1] ** 2) / 2  # the same signal
+    return value, slope
+
+
+# -- sine and cosine -----------------------------------------------------------------------------------------
+
+
+def _sine_matrices(
+    act: Activation, variance: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    check_range(act, variance)
+    root = np.sqrt(np.multiply.outer(variance, variance))
+    corr = np.clip(covariance / np.where(root > 0, root, 1.0), -1.0, 1.0)
+    value, slope = (sine_products(act, variance[:, None], variance, corr, order) for order in (0, 1))
     return value, slope
 
 
