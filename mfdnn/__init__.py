@@ -4,45 +4,12 @@ From an activation to order parameters, phase diagrams, Fisher statistics and a 
 sampled networks. Weights have variance ``sigma_w2 / fan_in`` and biases ``sigma_b2``: arguments are always variances.
 """
 
+import os
 import threading
 
 import lazy_loader
 
 from ._version import __version__ as __version__
-
-# Results are made by functions: their classes stand in their rooms, and are reachable from here.
-_RESULTS = (
-    "BatchNormFixedPoint",
-    "CatapultTrajectory",
-    "CentredEdge",
-    "Comparison",
-    "CorrelationDecay",
-    "CriticalLine",
-    "CurveGeometry",
-    "Ensemble",
-    "FeatureSpectrum",
-    "FeatureStatistics",
-    "FisherRaoStatistics",
-    "FisherSpectrum",
-    "FisherStatistics",
-    "FixedPoint",
-    "LearningRate",
-    "LearningRateMap",
-    "NTKStatistics",
-    "NaturalGradientRate",
-    "OrderParameters",
-    "OutlierDistribution",
-    "PhaseDiagram",
-    "Report",
-    "RequiredWidth",
-    "SoftmaxStatistics",
-    "SpreadMap",
-    "Sweep",
-    "TrainingRun",
-    "Trajectory",
-    "UniversalityClass",
-    "VarianceFixedPoints",
-)
 
 # The names of ``__init__.pyi``, each loaded when it is first used; by one thread at a time, as rooms that two threads
 # enter by different doors wait for each other.
@@ -55,31 +22,24 @@ def __getattr__(name: str) -> object:
         return _load(name)
 
 
-
-_ROOMS = (
-    "activations",
-    "architectures",
-    "cli",
-    "comparison",
-    "datasets",
-    "ensembles",
-    "finite_width",
-    "fisher",
-    "gaussian",
-    "initialisation",
-    "jobs",
-    "kernels",
-    "layers",
-    "learning_rate",
-    "losses",
-    "mean_field",
-    "network",
-    "papers",
-    "phase",
-    "plots",
-    "reporting",
-    "sampled",
-    "sweeps",
-    "training",
+# What is offered: functions, and these classes. Results are made by functions: their classes stand in their rooms, and
+# they are reachable from here all the same, as rooms are.
+_CLASSES = {
+    "Activation",
+    "BatchNorm",
+    "Dense",
+    "Flatten",
+    "Layer",
+    "LayerNorm",
+    "MeanField",
+    "MeanSubtraction",
+    "Network",
+    "NoTheory",
+    "Pointwise",
+    "Residual",
+    "SampledNetwork",
+}
+_ROOMS = {name.removesuffix(".py") for name in os.listdir(__path__[0])}
+__all__ = sorted(
+    name for name in _names if name in _CLASSES or (name.islower() and name[0] != "_" and name not in _ROOMS)
 )
-__all__ = sorted(set(_names) - {*_RESULTS, *_ROOMS, "__version__"})

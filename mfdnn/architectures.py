@@ -131,9 +131,7 @@ def resnet(
     """
     sizes = _check_widths(widths)
     if len(sizes) != 3:
-        raise ValueError(
-            f"`widths` must be (inputs, width, outputs), got {tuple(sizes)}; pass three numbers."
-        )
+        raise ValueError(f"`widths` must be (inputs, width, outputs), got {tuple(sizes)}; pass three numbers.")
     n_inputs, width, n_outputs = sizes
     act = _as_activation(activation)
     layers: list[Layer] = [Dense(width, sigma_w2, sigma_b2)]
@@ -149,9 +147,7 @@ _as_activation = activation  # `mlp` and `resnet` have an argument of that name
 
 def _check_widths(widths: Sequence[int]) -> list[int]:
     if isinstance(widths, str) or not np.iterable(widths):
-        raise TypeError(
-            f"`widths` must be a sequence of integers, got {widths!r}; pass for example [784, 1000, 10]."
-        )
+        raise TypeError(f"`widths` must be a sequence of integers, got {widths!r}; pass for example [784, 1000, 10].")
     sizes = [positive_integer("widths", width) for width in widths]
     if len(sizes) < 2:
         raise ValueError(

@@ -144,14 +144,7 @@ def digits(
     >>> X.shape, y.shape
     ((100, 64), (100,))
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise ImportError(
-            "`digits` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the "
-            "checkout."
-        ) from None
-    X, y = load_digits(return_X_y=True)
+    X, y = _of_sklearn("digits").load_digits(return_X_y=True)
     return _chosen(_scaled(X, standardise), y, n_samples, rng)
 
 
@@ -213,13 +206,7 @@ def openml(
     >>> X.shape  # doctest: +SKIP
     (1000, 784)
     """
-    try:
-        from sklearn.datasets import fetch_openml
-    except ImportError:
-        raise ImportError(
-            "`openml` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the "
-            "checkout."
-        ) from None
+    fetch_openml = _of_sklearn("openml").fetch_openml
     known, number = OPENML.get(name, (name, positive_integer("version", version)))
     try:
         with warnings.catch_warnings():
@@ -247,6 +234,17 @@ def openml(
     return _chosen(_scaled(X, standardise), y, n_samples, rng)
 
 
+def _of_sklearn(function: str) -> Any:
+    """The data sets of scikit-learn, for the function of that name."""
+    try:
+        import sklearn.datasets
+    except ImportError:
+        raise ImportError(
+            f"`{function}` needs scikit-learn, which is not installed; run `pip install -e '.[data]'` in the checkout."
+        ) from None
+    return sklearn.datasets
+
+
 def _scaled(X: np.ndarray, standardise: bool) -> np.ndarray:
     """The features scaled as a whole to mean square 1.
 
@@ -269,11 +267,7 @@ def _chosen(X: np.ndarray, y: np.ndarray, n_samples: int | None, rng: Any) -> tu
 
 
 def load_inputs(
-    spec: str | os.PathLike,
-    n_samples: int | None = None,
-    n_features: int | None = None,
-    *,
-    rng: Any = None,
+    spec: str | os.PathLike, n_samples: int | None = None, n_features: int | None = None, *, rng: Any = None
 ) -> np.ndarray:
     """Inputs by name or from a file, as the command line takes them.
 

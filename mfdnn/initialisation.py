@@ -28,17 +28,10 @@ def variances_of(
         one_of("init", init, INITIALISATIONS)
     if q is not None and init != "critical":
         raise ValueError(f'`q` belongs to init="critical", got init={init!r}; pass that, or drop `q`.')
-    if sigma_w2 is not None:
-        if init is not None:
-            raise ValueError(
-                f"`init` and `sigma_w2` exclude each other, got init={init!r} and sigma_w2; drop one of them."
-            )
-        w2 = [variance("sigma_w2", v) for v in per_layer("sigma_w2", sigma_w2, n)]
-        b2 = [
-            variance("sigma_b2", v) for v in per_layer("sigma_b2", 0.0 if sigma_b2 is None else sigma_b2, n)
-        ]
-        return list(zip(w2, b2, strict=True))
-    init = init or "he"
+    if sigma_w2 is not None and init is not None:
+        raise ValueError(
+            f"`init` and `sigma_w2` exclude each other, got init={init!r} and sigma_w2; drop one of them."
+        )
     if init == "critical":
         target = None if sigma_b2 is None else finite_number("sigma_b2", sigma_b2)
         # The weights after an activation decide whether it is critical: chi_1 = sigma_w^2 E[phi'^2]. The first layer
@@ -46,13 +39,16 @@ def variances_of(
         points = [critical_point(act, target, q) for act in acts]
         first = points[0] if points else (1.0, target or 0.0)
         return [first, *points]
-    pairs = list(pairwise(sizes))
-    scheme = {
-        "he": [(2.0, 0.0)] * n,
-        "lecun": [(1.0, 0.0)] * n,
-        "glorot": [(2.0 * fan_in / (fan_in + fan_out), 0.0) for fan_in, fan_out in pairs],
-        "pytorch": [(1.0 / 3.0, 1.0 / (3.0 * fan_in)) for fan_in, _ in pairs],
-    }[init]
+    if sigma_w2 is not None:
+        scheme = [(variance("sigma_w2", v), 0.0) for v in per_layer("sigma_w2", sigma_w2, n)]
+    else:
+        pairs = list(pairwise(sizes))
+        scheme = {
+            "he": [(2.0, 0.0)] * n,
+            "lecun": [(1.0, 0.0)] * n,
+            "glorot": [(2.0 * fan_in / (fan_in + fan_out), 0.0) for fan_in, fan_out in pairs],
+            "pytorch": [(1.0 / 3.0, 1.0 / (3.0 * fan_in)) for fan_in, _ in pairs],
+        }[init or "he"]
     if sigma_b2 is None:
         return scheme
     b2 = [variance("sigma_b2", v) for v in per_layer("sigma_b2", sigma_b2, n)]

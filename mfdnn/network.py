@@ -11,7 +11,8 @@ import numpy as np
 from ._support.validation import finite_number, positive_integer
 from .activations import Activation
 from .layers import Layer
-from .layers.description import layer_from_dict
+from .layers.base import shape_text
+from .layers.description import layers_from_list
 
 __all__ = ["Network", "scale_widths"]
 
@@ -94,8 +95,8 @@ class Network:
         self.output_shape = shape
         if len(shape) != 1:
             raise ValueError(
-                f"`layers` must end with outputs of one site, got {_times(shape)} (channels and sites); put `Flatten` "
-                "(or a pooling layer) behind them."
+                f"`layers` must end with outputs of one site, got {shape_text(shape)} (channels and sites); put "
+                "`Flatten` (or a pooling layer) behind them."
             )
         (self.n_outputs,) = shape
 
@@ -112,9 +113,7 @@ class Network:
     @property
     def weight_layers(self) -> tuple[tuple[Any, tuple[int, ...]], ...]:
         """Every weight layer with the shape that enters it, in order."""
-        return tuple(
-            (layer, shape) for layer, shape in self.walk() if layer.n_weight_layers and not layer.children
-        )
+        return tuple((layer, shape) for layer, shape in self.walk() if layer.n_weight_layers and not layer.children)
 
     @property
     def parameter_layers(self) -> tuple[tuple[Layer, tuple[int, ...]], ...]:
@@ -145,10 +144,7 @@ class Network:
     def n_parameters(self) -> int:
         """P, all weights, biases and other parameters."""
         return sum(
-            prod(own)
-            for layer, shape in self.walk()
-            for own in layer.parameter_shapes(shape)
-            if own is not None
+            prod(own) for layer, shape in self.walk() for own in layer.parameter_shapes(shape) if own is not None
         )
 
     @property
@@ -196,17 +192,13 @@ class Network:
                 'a network is described by "input_shape" and "layers", '
                 f"got {description!r:.80}; write what Network.to_dict gives."
             )
-        layers = description["layers"]
-        if not isinstance(layers, list | tuple):
-            raise ValueError(f"`layers` must be a list, got {layers!r:.80}; write what Network.to_dict gives.")
-        shape = description["input_shape"]
-        return cls(tuple(shape) if isinstance(shape, list) else shape, [layer_from_dict(one) for one in layers])
+        return cls(description["input_shape"], layers_from_list(description["layers"]))
 
     def __repr__(self) -> str:
         names = list(dict.fromkeys(act.label for act in self.activations)) or ["linear"]
         widths = _abbreviate(self.widths)
         if len(self.input_shape) > 1:
-            widths = f"{_times(self.input_shape)}: {widths}"
+            widths = f"{shape_text(self.input_shape)}: {widths}"
         kinds = ", ".join([*self.kinds, "/".join(names)])
         return f"Network({widths}, {kinds}, L={self.n_weight_layers}, P={self.n_parameters})"
 
@@ -237,9 +229,7 @@ def scale_widths(net: Network, factor: float) -> Network:
             "`net` has a residual block at its inputs or outputs, which ties its width to theirs; "
             "put `Dense` layers there."
         )
-    layers = [
-        layer if index == weighted[-1] else layer.scaled(factor) for index, layer in enumerate(net.layers)
-    ]
+    layers = [layer if index == weighted[-1] else layer.scaled(factor) for index, layer in enumerate(net.layers)]
     return Network(net.input_shape, layers)
 
 
@@ -251,10 +241,6 @@ def _shape(input_shape: Any) -> tuple[int, ...]:
     if not sizes:
         raise ValueError("`input_shape` must not be empty; pass a number of inputs, or (channels, *sites).")
     return sizes
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _abbreviate(widths: Sequence[int]) -> str:

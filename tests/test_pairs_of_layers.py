@@ -57,7 +57,6 @@ few = settings(max_examples=10)
 # What maps Pairs to Pairs, of the same name for both kinds.
 MAPS = {
     "centred": lambda k: k.centred(),
-    "diagonal_part": lambda k: k.diagonal_part(),
     "ones": lambda k: k.ones(),
     "same_sites": lambda k: k.same_sites(),
     "site_mean": lambda k: k.site_mean(),
@@ -90,7 +89,7 @@ def test_symmetric_matrices_stay_symmetric(name, case):
         np.testing.assert_allclose(found, found.T, rtol=1e-14, atol=1e-14 * np.abs(found).max())
 
 
-@pytest.mark.parametrize("name", ["centred", "diagonal_part", "site_mean", "over_sites", "times"])
+@pytest.mark.parametrize("name", ["centred", "site_mean", "over_sites", "times"])
 @few
 @given(cases())
 def test_linear_maps_are_linear(name, case):
@@ -154,7 +153,6 @@ def test_what_the_sites_are(case):
     _, n_samples, n = case
     same = np.kron(np.ones((n_samples, n_samples)), np.eye(n))
     np.testing.assert_array_equal(dense(pairs.same_sites()), same)
-    np.testing.assert_array_equal(dense(pairs.diagonal_part()), dense(pairs) * same)
     assert pairs.site_mean().n_sites == 1
     expected = [[np.trace(block) / n for block in row] for row in pairs.matrix]
     np.testing.assert_allclose(pairs.site_mean().at_two, expected, rtol=1e-14)

@@ -65,12 +65,9 @@ def outlier_criterion(op: OrderParameters, n_samples: int) -> OutlierCriterion:
     OutlierCriterion
     """
     one, two = kernel(op, leading=True).averages()
-    if (
-        op.per_input and op._products
-    ):  # averages of products, which the simulations took for products of averages
+    if op.per_input and op._products:  # averages of products, which the simulations took for products of averages
         one, two = (
-            np.sum(op.fan_in * op.averaged(f"q_hat{pair}") * op.averaged(f"q_tilde{pair}"))
-            for pair in ("", "_st")
+            np.sum(op.fan_in * op.averaged(f"q_hat{pair}") * op.averaged(f"q_tilde{pair}")) for pair in ("", "_st")
         )
     if n_samples == 1:  # the kernel is its diagonal
         two = one

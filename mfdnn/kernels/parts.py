@@ -33,11 +33,7 @@ def kernel_of(tangents: Tangents, layers: Any = None, leading: bool = False) -> 
 
 
 def first_block_edge(
-    op: OrderParameters,
-    block: Sums,
-    n_samples: int,
-    centred: bool = False,
-    units: tuple[float, float] | None = None,
+    op: OrderParameters, block: Sums, n_samples: int, centred: bool = False, units: tuple[float, float] | None = None
 ) -> np.ndarray:
     r"""Largest eigenvalue of the block of the first weight layer.
 

@@ -126,9 +126,7 @@ def ntk(net: Network | MeanField, inputs: Any = None, *, parameterisation: str =
     elif inputs is None:
         raise ValueError("`inputs` must be a (T, M_0) matrix of inputs, got None; pass the data.")
     else:
-        wide = MeanField.partial(
-            net, None, None, None, inputs, Keep(shares=False, errors=False, signal=False)
-        )
+        wide = MeanField.partial(net, None, None, None, inputs, Keep(shares=False, errors=False, signal=False))
     return np.array(_kernel(wide, parameterisation).at_two)
 
 

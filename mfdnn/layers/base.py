@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from inspect import signature
 from math import prod
@@ -19,7 +19,7 @@ from .state import State
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
 
-__all__ = ["Factors", "Layer", "one_site", "propagated"]
+__all__ = ["Factors", "Layer", "one_site", "propagated", "shape_text"]
 
 
 class Factors(NamedTuple):
@@ -349,9 +349,7 @@ class Layer:
         """
         raise NotImplementedError(f"`{type(self).__name__}` has no `pushforward`; write it (docs/layers.md).")
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         r"""Vector-Jacobian product: errors at the input, from those at the output.
 
         Parameters
@@ -417,11 +415,16 @@ class Layer:
         return type(self).factors is not Layer.factors
 
 
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as messages show it, 3x8x8."""
+    return "x".join(map(str, shape))
+
+
 def one_site(layer: str, shape: tuple[int, ...]) -> int:
     """The number of units where there is one site; a ValueError where there are more."""
     if len(shape) != 1:
         raise ValueError(
-            f"`{layer}` takes units of one site, but {'x'.join(map(str, shape))} enter (channels and sites); put "
+            f"`{layer}` takes units of one site, but {shape_text(shape)} enter (channels and sites); put "
             "`Flatten` (or a pooling layer) before it."
         )
     return shape[0]
@@ -460,7 +463,7 @@ def _told(value: Any) -> str:
     """
     if isinstance(value, np.ndarray):
         digest = sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
-        return f"<{'x'.join(map(str, value.shape))} {value.dtype}, {digest}>"
+        return f"<{shape_text(value.shape)} {value.dtype}, {digest}>"
     if isinstance(value, list | tuple):
         return f"{type(value).__name__}({', '.join(map(_told, value))})"
     if vars(object)["__repr__"] is getattr(type(value), "__repr__", None):

@@ -38,12 +38,7 @@ def read_chain(layers: Iterable[Layer], refusal: str) -> Chain:
         if isinstance(layer, Dense) and law is Dense.propagate:
             weights.append(layer)
             activations.append(None)
-        elif (
-            isinstance(layer, Pointwise)
-            and law is Pointwise.propagate
-            and weights
-            and activations[-1] is None
-        ):
+        elif isinstance(layer, Pointwise) and law is Pointwise.propagate and weights and activations[-1] is None:
             activations[-1] = layer.activation
         else:
             raise NoTheory(refusal.format(layer=type(layer).__name__))

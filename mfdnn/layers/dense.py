@@ -79,11 +79,7 @@ class Dense(Layer):
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
         return state.weighted(
-            (self.units,),
-            fan_in=state.shape[0],
-            sigma_w2=self.sigma_w2,
-            sigma_b2=self.sigma_b2,
-            bias=self.bias,
+            (self.units,), fan_in=state.shape[0], sigma_w2=self.sigma_w2, sigma_b2=self.sigma_b2, bias=self.bias
         )
 
     # -- finite width -----------------------------------------------------------------------------------------
@@ -137,9 +133,7 @@ class Dense(Layer):
             du += dx @ weight.T
         return du
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         weight, _ = next(parameters)
         collected.append((next(trace), delta))
         return delta @ weight

@@ -14,11 +14,10 @@ from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
 from .residual import Residual
 
-__all__ = ["DESCRIBED", "layer_from_dict"]
+__all__ = ["DESCRIBED", "layer_from_dict", "layers_from_list"]
 
 DESCRIBED: dict[str, type[Layer]] = {
-    kind.__name__: kind
-    for kind in (Dense, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, Flatten)
+    kind.__name__: kind for kind in (Dense, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, Flatten)
 }
 
 
@@ -37,7 +36,7 @@ def layer_from_dict(description: Any) -> Layer:
     options = dict(description)
     kind = DESCRIBED[one_of("layer", options.pop("layer"), DESCRIBED)]
     if kind is Residual:
-        options["layers"] = [layer_from_dict(inside) for inside in _list("layers", options.get("layers"))]
+        options["layers"] = layers_from_list(options.get("layers"))
     if kind is Pointwise:
         phi = options.get("phi")
         if not isinstance(phi, str) or ":" in phi:  # a file runs no code
@@ -49,7 +48,8 @@ def layer_from_dict(description: Any) -> Layer:
         raise ValueError(f"`{kind.__name__}` was described by {description!r:.200}: {error}.") from None
 
 
-def _list(name: str, value: Any) -> list:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"`{name}` must be a list, got {value!r:.80}; write what Network.to_dict gives.")
-    return list(value)
+def layers_from_list(layers: Any) -> list[Layer]:
+    """The layers of a list of their descriptions."""
+    if not isinstance(layers, list | tuple):
+        raise ValueError(f"`layers` must be a list, got {layers!r:.80}; write what Network.to_dict gives.")
+    return [layer_from_dict(description) for description in layers]

@@ -56,7 +56,5 @@ class Flatten(Layer):
         shape = next(trace)
         return None if dx is None else dx.reshape(*dx.shape[: dx.ndim - len(shape)], -1)
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         return delta.reshape(*delta.shape[:-1], *next(trace))

@@ -35,10 +35,7 @@ def inverse_moments(values: np.ndarray, eps: float) -> tuple[float, float]:
     """
     s, decay = _laplace(values, eps)
     directions = np.inf if eps else np.count_nonzero(values)
-    return (
-        float(decay.sum()) if directions > 2 else np.inf,
-        float(s @ decay) if directions > 4 else np.inf,
-    )
+    return (float(decay.sum()) if directions > 2 else np.inf, float(s @ decay) if directions > 4 else np.inf)
 
 
 def _laplace(values: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:

@@ -50,10 +50,7 @@ class MeanSubtraction(Layer):
         mean = state.mean - state.mean.mean(axis=0) if state.moments.given else np.zeros_like(state.mean)
         own = (1 - _inverse(state.n_samples)) ** 2  # of the error of a sample at its own units
         return state.mapped(
-            state.moments.centred(),
-            lambda kernel: kernel.centred(),
-            mean=mean,
-            errors=lambda kernel: own * kernel,
+            state.moments.centred(), lambda kernel: kernel.centred(), mean=mean, errors=lambda kernel: own * kernel
         )
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
@@ -73,9 +70,7 @@ class MeanSubtraction(Layer):
     ) -> np.ndarray | None:
         return None if dx is None else _less_mean(dx, SAMPLES)
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         return _less_mean(delta, SAMPLES)
 
 
@@ -146,9 +141,7 @@ class _Normalisation(Layer):
         pushed = gamma * self._project(dx, z, inverse)
         return pushed if dy is None else dy + pushed
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         z, inverse = next(trace)
         gamma, _ = self._gains(parameters, z.dtype)
         if self.affine:
@@ -246,13 +239,9 @@ class BatchNorm(_Normalisation):
             kept = one * _reciprocal(one + self.eps)  # 1 for eps = 0
             two = -kept * share / (1 - share)
             z = Exchangeable(kept[..., None, None], two[..., None, None], n_samples)
-        own = (
-            self.gamma**2 * inverse * (1 - (1 + kept) * share) ** 2
-        )  # of the error of a sample at its own units
+        own = self.gamma**2 * inverse * (1 - (1 + kept) * share) ** 2  # of the error of a sample at its own units
         scale = self.gamma**2 * inverse * (1 - kept * share / (1 - share))
-        return self._behind(
-            state, z, lambda kernel: kernel.centred().times(scale), lambda kernel: kernel.times(own)
-        )
+        return self._behind(state, z, lambda kernel: kernel.centred().times(scale), lambda kernel: kernel.times(own))
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
         law = StandardisedOutputs if outputs.given else FewerOutputs
@@ -305,9 +294,7 @@ class LayerNorm(_Normalisation):
         moments, mean = state.moments, state.mean
         inverse = moments.outer(np.sqrt(_reciprocal(moments.variance - mean**2 + self.eps)))
         return self._behind(
-            state,
-            (moments - moments.outer(mean)) * inverse,
-            lambda kernel: kernel * (self.gamma**2 * inverse),
+            state, (moments - moments.outer(mean)) * inverse, lambda kernel: kernel * (self.gamma**2 * inverse)
         )
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
@@ -346,6 +333,4 @@ def _reciprocal(x: Any) -> np.ndarray:
 
 def _check_samples(n_samples: int | None, least: int, what: str) -> None:
     if n_samples is not None and n_samples < least:
-        raise ValueError(
-            f"`n_samples` must be {least} or more for {what}, got {n_samples}; pass more samples."
-        )
+        raise ValueError(f"`n_samples` must be {least} or more for {what}, got {n_samples}; pass more samples.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -145,30 +146,18 @@ class _Drawn(_Divided, ABC):
             raise ValueError(
                 f"`q0` and `c0` must be numbers under {self.kind} of the outputs, got arrays; call for each."
             )
-        self.drawn: tuple[np.ndarray, np.ndarray] | None = None
 
     def n_draws(self) -> int:
         return N_OUTPUTS
 
-    @property
-    def z(self) -> np.ndarray:
-        return self._draws()[0]
-
-    @property
-    def inverse(self) -> np.ndarray:
-        """Gain over standard deviation."""
-        return self._draws()[1]
-
-    def _draws(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.drawn is None:
-            u = self.outputs.draw(
-                self.n, self.n_outputs, self.n_draws(), rng=0
-            )  # the same numbers every time
-            u = u - u.mean(axis=self.axis, keepdims=True)
-            spread = np.mean(u**2, axis=self.axis, keepdims=True) + self.eps
-            inverse = np.divide(1.0, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 0)
-            self.drawn = u * inverse, self.gamma * inverse
-        return self.drawn
+    @cached_property
+    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Normalised outputs z of every draw, (draws, T, C), and gain over standard deviation."""
+        u = self.outputs.draw(self.n, self.n_outputs, self.n_draws(), rng=0)  # the same numbers every time
+        u = u - u.mean(axis=self.axis, keepdims=True)
+        spread = np.mean(u**2, axis=self.axis, keepdims=True) + self.eps
+        inverse = np.divide(1.0, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 0)
+        return u * inverse, self.gamma * inverse
 
     def sums(self, before: Pairs, behind: Pairs, leading: bool, own: bool) -> Sums:
         with single_blas_thread():  # many products of matrices and vectors, which threads slow down
@@ -211,13 +200,14 @@ class MixedOutputs(_Drawn):
 
     def _apply(self, i: int, v: np.ndarray) -> np.ndarray:
         """R v of draw i, v (T, C)."""
-        z = self.z[i]
+        z, inverse = (of_draws[i] for of_draws in self.drawn)
         v = v - v.mean(axis=UNITS, keepdims=True) - z * np.mean(z * v, axis=UNITS, keepdims=True)
-        return self.inverse[i] * v
+        return inverse * v
 
     def _of_draws(self, kernel: Pairs) -> Sums:
         n, c, one = self.n, self.n_outputs, kernel.at_one
-        z, gain = self.z, self.inverse[..., 0] ** 2  # (draws, T, C), (draws, T)
+        z, inverse = self.drawn
+        gain = inverse[..., 0] ** 2  # (draws, T)
         kept = np.mean(z**2, axis=-1)  # 1 for eps = 0; R R = gain (I - 1 1^T/c - (2 - kept) z z^T/c)
         trace = drawn = gain * (c - 1 - (2 - kept) * kept)
         exact = layer_norm_traces(self.gamma, self.eps, self.outputs.at_one, c)
@@ -280,7 +270,7 @@ class StandardisedOutputs(_Standardised, _Drawn):
     def _of_draws(self, kernel: Pairs) -> Sums:
         diagonals, squares, tops = [], [], []
         centred = kernel.centred().at_two
-        for z, inverse in zip(self.z, self.inverse, strict=True):
+        for z, inverse in zip(*self.drawn, strict=True):
             for k in range(self.n_outputs):
                 x = z[:, k]
                 y = centred @ x / self.n
@@ -290,9 +280,7 @@ class StandardisedOutputs(_Standardised, _Drawn):
                 diagonals.append(np.trace(theta) / self.n)
                 squares.append(np.vdot(theta, theta) / self.n**2)
                 tops.append(_largest(theta.__matmul__, self.n) / self.n)
-        highest = np.reshape(tops, (-1, self.n_outputs)).max(
-            axis=1
-        )  # the largest eigenvalue is that of some output
+        highest = np.reshape(tops, (-1, self.n_outputs)).max(axis=1)  # the largest eigenvalue is that of some output
         first, second = self._known_gains()
         return Sums(first * np.mean(diagonals), 0.0, second * np.mean(squares), first * np.mean(highest))
 
@@ -303,11 +291,9 @@ class StandardisedOutputs(_Standardised, _Drawn):
         """
         values = np.linalg.eigvalsh(self.outputs.centred().at_two / self.n)
         known = inverse_moments(np.where(values > ROUNDING * values[-1], values, 0.0), self.eps)
-        gain = (self.inverse / self.gamma) ** 2 if self.gamma else np.zeros(1)
+        gain = (self.drawn[1] / self.gamma) ** 2 if self.gamma else np.zeros(1)
         drawn = gain.mean(), np.mean(gain**2)
-        first, second = (
-            k / d if np.isfinite(k) and d > 0 else 1.0 for k, d in zip(known, drawn, strict=True)
-        )
+        first, second = (k / d if np.isfinite(k) and d > 0 else 1.0 for k, d in zip(known, drawn, strict=True))
         return first, second
 
 

@@ -65,32 +65,41 @@ class Pairs(ABC):
 
     @property
     @abstractmethod
-    def n_sites(self) -> int:
-        """How many sites there are."""
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        """The arrays (..., n, n) that hold the entries."""
+
+    @abstractmethod
+    def _like(self: Self, *blocks: np.ndarray) -> Self:
+        """A matrix of the same kind with these blocks."""
 
     @property
-    @abstractmethod
+    def n_sites(self) -> int:
+        """How many sites there are."""
+        return self.blocks[0].shape[-1]
+
+    @property
     def finite(self) -> bool:
         """Whether all entries are finite."""
+        return all(bool(np.all(np.isfinite(block))) for block in self.blocks)
 
     @property
     def leading_shape(self) -> tuple[int, ...]:
         """S: how many of these matrices there are at once."""
         return ()
 
-    @abstractmethod
     def over_sites(self: Self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         """`function` of every block of sites.
 
         It takes an array (..., n, n) of any leading axes, and returns one (..., m, m).
         """
+        return self._like(*map(function, self.blocks))
 
-    @abstractmethod
     def entrywise(self: Self, function: Callable[..., np.ndarray], *others: Pairs) -> Self:
         """`function` of the entries, and of those of `others` of the same kind.
 
         It takes arrays of one shape, the blocks of this matrix and of the others, and returns one array.
         """
+        return self._like(*map(function, self.blocks, *(other.blocks for other in others)))
 
     @property
     @abstractmethod
@@ -109,31 +118,22 @@ class Pairs(ABC):
         """P_0 K P_0 with :math:`P_0 = I - 1 1^T/T` over inputs."""
 
     @abstractmethod
-    def diagonal_part(self: Self) -> Self:
-        """The same without the products of two different sites."""
-
-    @abstractmethod
     def expect(self: Self, act: Activation) -> tuple[np.ndarray, Self, Self]:
         """E[phi], E[phi phi] and E[phi' phi'] of Gaussian units with these moments.
 
         The first is shaped as `variance`, the others are Pairs.
         """
 
-    @abstractmethod
     def times(self: Self, factor: Any) -> Self:
         """The same times a number, or numbers of the leading shape S."""
+        factor = np.asarray(factor)[..., None, None]
+        return self.over_sites(lambda k: factor * k)
 
     def __add__(self: Self, other: Any) -> Self:
-        return (
-            self.entrywise(np.add, other) if isinstance(other, Pairs) else self.entrywise(lambda k: k + other)
-        )
+        return self.entrywise(np.add, other) if isinstance(other, Pairs) else self.over_sites(lambda k: k + other)
 
     def __sub__(self: Self, other: Any) -> Self:
-        return (
-            self.entrywise(np.subtract, other)
-            if isinstance(other, Pairs)
-            else self.entrywise(lambda k: k - other)
-        )
+        return self + (-1.0) * other
 
     def __mul__(self: Self, other: Any) -> Self:
         return self.entrywise(np.multiply, other) if isinstance(other, Pairs) else self.times(other)
@@ -223,32 +223,16 @@ class Exchangeable(Pairs):
         return f"Exchangeable({self.one.shape}, n_samples={self.n_samples})"
 
     @property
-    def n_sites(self) -> int:
-        return self.one.shape[-1]
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        return self.one, self.two
+
+    def _like(self, *blocks: np.ndarray) -> Exchangeable:
+        one, two = blocks
+        return Exchangeable(one, two, self.n_samples)
 
     @property
     def leading_shape(self) -> tuple[int, ...]:
         return self.one.shape[:-2]
-
-    @property
-    def finite(self) -> bool:
-        return bool(np.all(np.isfinite(self.one)) and np.all(np.isfinite(self.two)))
-
-    def _like(self, one: np.ndarray, two: np.ndarray) -> Exchangeable:
-        return Exchangeable(one, two, self.n_samples)
-
-    def over_sites(self, function: Callable[[np.ndarray], np.ndarray]) -> Exchangeable:
-        return self._like(function(self.one), function(self.two))
-
-    def entrywise(self, function: Callable[..., np.ndarray], *others: Any) -> Exchangeable:
-        return self._like(
-            function(self.one, *(other.one for other in others)),
-            function(self.two, *(other.two for other in others)),
-        )
-
-    def times(self, factor: Any) -> Exchangeable:
-        factor = np.asarray(factor)[..., None, None]
-        return self._like(factor * self.one, factor * self.two)
 
     @property
     def variance(self) -> np.ndarray:
@@ -263,9 +247,6 @@ class Exchangeable(Pairs):
         share = 0.0 if self.n_samples is None else 1 / self.n_samples
         difference = self.one - self.two
         return self._like((1 - share) * difference, -share * difference)
-
-    def diagonal_part(self) -> Exchangeable:
-        return self if self.n_sites == 1 else self.over_sites(lambda k: k * np.eye(self.n_sites))
 
     def expect(self, act: Activation) -> tuple[np.ndarray, Exchangeable, Exchangeable]:
         if self.n_sites > 1:
@@ -343,21 +324,11 @@ class Given(Pairs):
         return f"Given({self.matrix.shape})"
 
     @property
-    def n_sites(self) -> int:
-        return self.matrix.shape[-1]
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        return (self.matrix,)
 
-    @property
-    def finite(self) -> bool:
-        return bool(np.all(np.isfinite(self.matrix)))
-
-    def over_sites(self, function: Callable[[np.ndarray], np.ndarray]) -> Given:
-        return Given(function(self.matrix))
-
-    def entrywise(self, function: Callable[..., np.ndarray], *others: Any) -> Given:
-        return Given(function(self.matrix, *(other.matrix for other in others)))
-
-    def times(self, factor: Any) -> Given:
-        return Given(factor * self.matrix)
+    def _like(self, *blocks: np.ndarray) -> Given:
+        return Given(*blocks)
 
     @property
     def variance(self) -> np.ndarray:
@@ -372,9 +343,6 @@ class Given(Pairs):
     def centred(self) -> Given:
         less = self.matrix - self.matrix.mean(axis=1, keepdims=True)
         return Given(less - less.mean(axis=0, keepdims=True))
-
-    def diagonal_part(self) -> Given:
-        return self if self.n_sites == 1 else Given(self.matrix * np.eye(self.n_sites))
 
     def expect(self, act: Activation) -> tuple[np.ndarray, Given, Given]:
         n_samples, n = self.n_samples, self.n_sites

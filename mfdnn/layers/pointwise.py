@@ -97,9 +97,7 @@ class Pointwise(Layer):
         slope = next(trace)
         return None if dx is None else slope * dx
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         return delta * next(trace)
 
 
@@ -113,16 +111,15 @@ def _with_slopes_at_zero(slopes: Pairs, act: Activation, moments: Pairs, zero: n
     beside = ~zero & np.any(zero, axis=None if moments.given else -1, keepdims=True)
     mean_slope[beside] = expect(act, moments.variance[beside], derivative=1)
     mean_slope[zero] = act.slope(np.zeros(1))
-    neither = moments.outer(1.0 - zero)
-    return slopes.entrywise(
-        lambda slope, apart, product: np.where(apart, slope, product), neither, moments.outer(mean_slope)
-    )
+
+    def chosen(slope: np.ndarray, neither: np.ndarray, product: np.ndarray) -> np.ndarray:
+        return np.where(neither, slope, product)
+
+    return slopes.entrywise(chosen, moments.outer(1.0 - zero), moments.outer(mean_slope))
 
 
 @lru_cache(maxsize=16)  # tables are built once
 def _shifted(act: Activation, offset: float) -> Activation:
     """phi(x + offset)."""
     kinks = [kink - offset for kink in act.kinks]
-    return Activation(
-        f"{act.name}_shifted", lambda x: act(x + offset), lambda x: act.slope(x + offset), kinks=kinks
-    )
+    return Activation(f"{act.name}_shifted", lambda x: act(x + offset), lambda x: act.slope(x + offset), kinks=kinks)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_number
-from .base import Layer, propagated
+from .base import Layer, propagated, shape_text
 from .state import State
 
 __all__ = ["Residual"]
@@ -70,7 +70,7 @@ class Residual(Layer):
         for layer in self.layers:
             found = layer.output_shape(found)
         if found != shape:
-            enter, leave = ("x".join(map(str, sizes)) for sizes in (shape, found))
+            enter, leave = shape_text(shape), shape_text(found)
             raise ValueError(
                 f"`Residual` must keep the width: {enter} units enter and {leave} leave; make the last `Dense` "
                 f"layer of the block {enter} wide."
@@ -95,9 +95,7 @@ class Residual(Layer):
         assert branch is not None  # the block holds a weight layer
         return branch if dx is None else branch + dx * dx.dtype.type(self.skip)
 
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         branch = delta
         for layer in reversed(self.layers):
             branch = layer.backward(branch, parameters, trace, collected)

@@ -95,9 +95,7 @@ class Tangents:
     def __init__(self, keep: Keep, names: Sequence[tuple] = (), parts: Sequence[Pairs] = ()):
         self.keep, self.names, self.parts = keep, tuple(names), list(parts)
 
-    def map(
-        self, function: Callable[[Pairs], Pairs], errors: Callable[[Pairs], Pairs] | None = None
-    ) -> Tangents:
+    def map(self, function: Callable[[Pairs], Pairs], errors: Callable[[Pairs], Pairs] | None = None) -> Tangents:
         """`function` of every kernel.
 
         Parameters
@@ -179,9 +177,7 @@ class Tangents:
                 whole[at] += kernel
             return whole
 
-        return Tangents(
-            self.keep, names, [first.entrywise(joined, *others, *(kernel for _, kernel in known))]
-        )
+        return Tangents(self.keep, names, [first.entrywise(joined, *others, *(kernel for _, kernel in known))])
 
     def joined(self, behind: Tangents, factor: float) -> Tangents:
         """`factor` times these, plus those `behind` them.

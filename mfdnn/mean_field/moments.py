@@ -57,9 +57,7 @@ class OrderParameters(Result):
     fan_out: np.ndarray
     bias: np.ndarray
     _given: bool = False
-    _products: bool = (
-        False  # whether kernels are products of these fields: one site, samples that pass one by one
-    )
+    _products: bool = False  # whether kernels are products of these fields: one site, samples that pass one by one
     _tangents: Tangents | None = None  # at the outputs, by groups of parameters
     _outputs: Pairs | None = None  # moments of what leaves the last weight layer
 

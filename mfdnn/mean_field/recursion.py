@@ -113,31 +113,28 @@ class MeanField:
         rng: Any = 0,
         n_units: int | None = None,
     ):
-        check_network(net)
-        refuse_both("inputs", inputs, q0=q0, c0=c0)
         if inputs is None:
             n_samples = sample_count(n_samples, None)
-            check_correlation(0.0 if c0 is None else c0, n_samples)
         self._set(net, n_samples, q0, c0, inputs, Keep())
+        if not self.given:
+            check_correlation(self.c0, self.n_samples)
         np.random.default_rng(rng)  # which says what is wrong with it
         self.rng, self.n_units = rng, None if n_units is None else positive_integer("n_units", n_units)
 
     @classmethod
-    def partial(
-        cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep
-    ) -> MeanField:
+    def partial(cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> MeanField:
         """A `MeanField` with less kept.
 
         `n_samples` None stands for infinitely many exchangeable inputs.
         """
-        check_network(net)
-        refuse_both("inputs", inputs, q0=q0, c0=c0)
         self = cls.__new__(cls)
         self._set(net, n_samples, q0, c0, inputs, keep)
         self.rng, self.n_units = 0, None
         return self
 
     def _set(self, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> None:
+        check_network(net)
+        refuse_both("inputs", inputs, q0=q0, c0=c0)
         self.network, self._keep = net, keep
         self._known: dict[str, Any] = {}
         self._lock = RLock()
@@ -305,9 +302,7 @@ def refuse_data(known: MeanField, **data: Any) -> None:
     given = [f"`{name}`" for name, value in data.items() if value is not None]
     if given:
         them = "it" if len(given) == 1 else "them"
-        raise ValueError(
-            f"`net` is {known!r}, which has its own data, got {' and '.join(given)} too; drop {them}."
-        )
+        raise ValueError(f"`net` is {known!r}, which has its own data, got {' and '.join(given)} too; drop {them}.")
 
 
 def order_parameters(
