@@ -353,7 +353,7 @@ def _standard_error(values: np.ndarray) -> np.ndarray:
 
 
 def _side(net: Network, n_samples: int) -> int:
-    """Rows of the matrix whose eigenvalues are computed, the smaller of the dual and F."""
+    """Rows of the smaller of the dual and F, whose eigenvalues are computed."""
     return min(n_samples * net.n_outputs, net.n_parameters)
 
 

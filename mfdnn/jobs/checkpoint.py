@@ -42,7 +42,7 @@ class Checkpoint:
             self._check_settings()
 
     def __iter__(self) -> Iterator[tuple[Any, Result]]:
-        """Yield (task, name to array) of what is kept and undamaged, in the order of the file."""
+        """Yield (task, name to array) of what is undamaged, in the file's order."""
         if not os.path.exists(self.path):
             return
         with open(self.path, "rb") as file:

@@ -216,7 +216,7 @@ def _completed(
 def _in_threads(
     function: Callable[[Any], Result], tasks: Iterable[Numbered], pool: ThreadPoolExecutor, cores: int
 ) -> Iterator[list[Numbered]]:
-    """Batches of results of threads, which are told to stop when nobody waits for more."""
+    """Batches of results of threads, which are told when nobody waits."""
     stop = Event()
     try:
         yield from _submitted(partial(_until, stop, function), tasks, pool, cores)

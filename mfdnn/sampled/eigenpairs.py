@@ -21,7 +21,10 @@ SHARE = 8  # of P < T C, this many for each eigenvalue wanted: all of them cost 
 
 
 def worth_all(jacobian: Jacobian, k: int, small: int) -> bool:
-    """Whether all eigenvalues cost less than the search for the k largest, up to `small` outputs and samples."""
+    """Whether all eigenvalues cost less than a search for the k largest.
+
+    `small` is T C up to which they do where the dual is quick.
+    """
     if _fewer_parameters(jacobian) and jacobian.n_parameters <= SHARE * k:
         return True
     return jacobian.size <= (small if kind_of_dual(jacobian, None).quick else min(small, PASSES * k))
@@ -54,7 +57,7 @@ def all_pairs(
 
 
 def _fewer_parameters(jacobian: Jacobian) -> bool:
-    """Whether F is the smaller matrix; a Gram matrix that comes at once is taken as it is."""
+    """Whether F is the smaller matrix, and no Gram matrix comes at once."""
     return 0 < jacobian.n_parameters < jacobian.size and not getattr(jacobian.linear, "has_gram", False)
 
 

@@ -1,4 +1,7 @@
-r"""The Jacobian of a spectrum, :math:`R J S`: of outputs as the loss sees them, in chosen units."""
+r"""The Jacobian of a spectrum, :math:`R J S`.
+
+It is that of the outputs as the loss sees them, in chosen units of the parameters.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class Jacobian:
         return self._images(V.shape[1], (self.coordinates.push(self.linear, v) for v in along))
 
     def pull_and_push(self, U: np.ndarray) -> np.ndarray:
-        """R J S^2 J^T R^T U (TC, b) in float64, a backward and a forward pass for each column."""
+        """R J S^2 J^T R^T U (TC, b) in float64, two passes for each column."""
         images = (self.coordinates.pull_and_push(self.linear, u) for u in self._errors(U))
         return self._images(U.shape[1], images)
 
@@ -82,7 +85,7 @@ class Jacobian:
         return columns
 
     def squared_norm(self) -> float:
-        """Sum of the squares of all its entries: a backward pass for each output at each sample."""
+        """Sum of squares of all entries, by a pass for each output and sample."""
         total = 0.0
         for k in range(self.n_outputs):
             for u in self._errors(self.unit(k)):
@@ -96,7 +99,7 @@ class Jacobian:
         return u if self.root is None else self.root.transpose(u).astype(u.dtype)
 
     def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
-        """Derivatives sample by sample of what `pull` or `errors` of the network returned; where `one_by_one`."""
+        """Derivatives sample by sample of pairs from the network; if `one_by_one`."""
         return self.coordinates.of_factors(self.linear.factors(pairs))
 
     def _errors(self, U: np.ndarray) -> Iterator[np.ndarray]:

@@ -46,7 +46,10 @@ def fisher_matrix(jacobian: Jacobian, ordered: bool) -> tuple[np.ndarray, tuple[
 
 
 def _factored(jacobian: Jacobian) -> Iterator[np.ndarray]:
-    """Derivatives (T, P) of each output, from a backward pass each; the parameters of a layer in any order."""
+    """Derivatives (T, P) of each output, from a backward pass each.
+
+    The parameters of a layer come in any order.
+    """
     for k in range(jacobian.n_outputs):
         blocks = []
         for h, delta, bias in jacobian.factors(jacobian.linear.pull(jacobian.row(k))):

@@ -36,7 +36,7 @@ def require_above_zero(values: np.ndarray, residuals: np.ndarray) -> None:
 
 
 def orthonormal(jacobian: Jacobian, values: np.ndarray, U: np.ndarray, k: int) -> np.ndarray:
-    """Eigenvectors (P, k) of F for the first k eigenpairs of its dual, of vectors U (TC, k or more)."""
+    """Eigenvectors (P, k) of F for the first k eigenpairs of its dual."""
     V = jacobian.pull(U[:, :k])
     V /= np.sqrt(jacobian.n_samples * values[:k]).astype(V.dtype)
     # Orthonormal to rounding times largest over smallest eigenvalue: one step of Cholesky QR removes that factor.
