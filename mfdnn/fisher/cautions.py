@@ -76,13 +76,14 @@ def splitting(op: OrderParameters, n_samples: int, n_outputs: int) -> Any:
     The gradients of two outputs overlap with relative variance :math:`b = \sum_{l=1}^{L-1} 3 s_l^2/(2 M_l)`,
     :math:`s_l` the share of `largest` from weight layers up to l, and the outliers are those of 1 plus
     :math:`\sqrt b` times a Gaussian orthogonal matrix. The 3/2 is a round one: for tanh, softsign, relu and gelu the
-    excess is within a fifth of that of `outlier_distribution` up to 0.3, and up to 30 % lower at 1.
+    excess is within a fifth of that of `outlier_distribution` up to 0.3, and up to 30 % lower at 1. Of several sites
+    :math:`M_l` counts channels.
     """
     weights = np.array([1 / n_samples, 1 - 1 / n_samples])
     shares = [np.tensordot(weights, kernel(op, [l]).averages(), 1) for l in range(len(op.q))]
     reached = np.cumsum(shares, axis=0)
     reached = np.divide(reached, reached[-1], out=np.zeros_like(reached), where=reached[-1] > 0)
-    return goe_top(n_outputs) * np.sqrt(1.5 * np.tensordot(1 / op.fan_in[1:], reached[:-1] ** 2, 1))
+    return goe_top(n_outputs) * np.sqrt(1.5 * np.tensordot(1 / op.fan_out[:-1], reached[:-1] ** 2, 1))
 
 
 def goe_top(n: int) -> float:

@@ -194,9 +194,7 @@ def softmax_statistics(
             "theory; take the network without it."
         )
     if fim.n_outputs < 2:
-        raise ValueError(
-            "`fim` must be of two outputs or more, got 1: a softmax of one is constant; use C >= 2."
-        )
+        raise ValueError("`fim` must be of two outputs or more, got 1: a softmax of one is constant; use C >= 2.")
     shape, op = (fim.n_samples, fim.n_outputs), fim.order_parameters
     if logits is None:
         draws = mean_field_logits(op, *shape, positive_integer("n_draws", n_draws), rng=rng)
@@ -207,9 +205,7 @@ def softmax_statistics(
                 f"`logits` must have shape {shape}, got {draws.shape[1:]}; pass all outputs at all inputs of `fim`."
             )
     theta = kernel(op)
-    with (
-        single_blas_thread()
-    ):  # many products and eigenvalue problems of some hundred rows, which threads slow down
+    with single_blas_thread():  # many small products and eigenvalue problems, which threads slow down
         found = [_of_outputs(theta, draw, fim.n_parameters) for draw in draws]
     names = list(found[0])
     beta_2, square = (float(np.mean([one[name] for one in found])) for name in ("beta_2", "second_moment"))
@@ -220,9 +216,7 @@ def softmax_statistics(
     return SoftmaxStatistics(
         **{name: unwrap(np.mean([one[name] for one in found], axis=0)) for name in names},
         largest_regression=fim.largest,
-        spread={
-            n: unwrap(np.std([one[n] for one in found], axis=0, ddof=1)) for n in names if len(found) > 1
-        },
+        spread={n: unwrap(np.std([one[n] for one in found], axis=0, ddof=1)) for n in names if len(found) > 1},
         n_outliers=fim.n_outputs - 1,
         n_parameters=fim.n_parameters,
         n_samples=fim.n_samples,

@@ -16,6 +16,7 @@ from ..layers import Pairs
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .cross_entropy import _of_outputs
+from .normalised import refuse_softmax
 
 __all__ = ["FeatureStatistics", "feature_statistics"]
 
@@ -43,8 +44,8 @@ class FeatureStatistics(Result):
         tr A / H and tr A^2 / H.
     largest : float or ndarray
         The largest eigenvalue, C-fold for linear outputs. Of order 1 for any M and T.
-    outliers : ndarray
-        The `n_outliers` largest: of linear outputs all are `largest`, of a softmax they spread.
+    outliers : ndarray, shape (n_outliers, \*S)
+        The largest: of linear outputs all are `largest`, of a softmax they spread.
     n_outliers : int
         C, or C - 1 (softmax).
     n_features, n_samples, n_outputs : int
@@ -190,10 +191,7 @@ def feature_kernel(wide: MeanField) -> Pairs:
 def _softmax(wide: MeanField, theta: Pairs) -> dict[str, Any]:
     """Trace, squared norm and outliers behind a softmax, means over drawn outputs."""
     n_samples, n_outputs = wide.n_samples, wide.network.n_outputs
-    if n_outputs == 1:
-        raise ValueError(
-            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
-        )
+    refuse_softmax(wide.network)
     if theta.leading_shape:
         raise ValueError(
             f"`output` = softmax takes one `q0` and one `c0`, got an array of shape {theta.leading_shape}; "

@@ -95,7 +95,11 @@ class OutputNormalisation(Result):
 
 
 def refuse_softmax(net: Network) -> None:
-    """There is no theory of class probabilities behind a normalisation of the outputs."""
+    """Raise for networks whose outputs have no theory as class probabilities."""
+    if net.n_outputs == 1:
+        raise ValueError(
+            "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
+        )
     last = output_normalisation(net)
     if last is not None:
         raise NoTheory(

@@ -59,7 +59,8 @@ class FisherStatistics(Result):
         The reference width M: the mean fan-in of the weight layers. :math:`\kappa` and :math:`\alpha` depend
         on this choice; :math:`\alpha \kappa M` and everything below do not.
     mean, second_moment : float or ndarray
-        tr F / P and tr F^2 / P, with exact widths and bias gradients.
+        tr F / P and tr F^2 / P at infinite width, with exact widths and bias gradients; `caution` says where chance
+        overlaps add much to the latter.
     largest : float or ndarray
         The largest eigenvalue, C-fold in the limit: finite networks scatter around it.
     bulk : float or ndarray

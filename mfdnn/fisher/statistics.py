@@ -152,10 +152,6 @@ def fisher_statistics(
     one_of("output", output, ("linear", "softmax"))
     wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
     if output == "softmax":
-        if wide.network.n_outputs == 1:
-            raise ValueError(
-                "`output` = softmax needs two outputs or more, got 1: a softmax of one output is constant; use linear."
-            )
         refuse_softmax(wide.network)
     found = wide.once("fisher", lambda: _statistics(wide))
     return wide.once("softmax", lambda: softmax_statistics(found)) if output == "softmax" else found

@@ -78,6 +78,7 @@ class CentredEdge(Result):
     resolvent : float
         :math:`X = \mathrm{tr}\,(z - A)^{-1}` at the edge.
     norm : {"mean", "batch"}
+        What was done to the outputs.
     caution : str
         Where this leaves what was checked, or is known to be off; empty if nowhere.
     widths : tuple of int

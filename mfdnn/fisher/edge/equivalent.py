@@ -47,9 +47,7 @@ class Neurons(NamedTuple):
     rho_slope: np.ndarray  # Var phi' - gamma^2 D
     c1: np.ndarray  # E d(g^2)/dv with g = phi - E phi
     c2: np.ndarray  # E d^2(g^2)/dv^2 / 2
-    noise_square: (
-        np.ndarray
-    )  # variance of g^2 beyond c1 v, and its covariances with what remains of phi and phi'
+    noise_square: np.ndarray  # variance of g^2 beyond c1 v, and its covariances with the rests of phi and phi'
     noise_phi: np.ndarray
     noise_slope: np.ndarray
 
@@ -240,8 +238,7 @@ def chi_squared_cells(n_outputs: int, width: float) -> tuple[np.ndarray, np.ndar
 
     half = n_outputs / 2
     cuts = 1 - width ** -np.linspace(0, 1, CELLS)
-    above = np.append(
-        1 - gammainc(half + 1, gammaincinv(half, cuts)), 0.0
-    )  # share of the mean beyond each cut
+    beyond = 1 - gammainc(half + 1, gammaincinv(half, cuts))  # share of the mean
+    above = np.append(beyond, 0.0)
     masses = -np.diff(np.append(1 - cuts, 0.0))
     return n_outputs * -np.diff(above) / masses, masses
