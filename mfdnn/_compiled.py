@@ -772,7 +772,7 @@ def _both(first, second, panel, t):
 
 @jit
 def smoothed_values(edges, values, slopes, breaks, masses, mean, sd, reach, nodes, weights, out):
-    """E[phi(u)] and E[phi'(u)] for normal u of each `mean` and `sd` > 0, into `out` (2, n).
+    """E[phi(u)], E[phi'(u)] and E|phi(u)|, E|phi'(u)| for normal u of each `mean` and `sd` > 0, into `out` (4, n).
 
     `masses` are the point masses of phi' at `breaks`.
     """
@@ -781,6 +781,8 @@ def smoothed_values(edges, values, slopes, breaks, masses, mean, sd, reach, node
         above = _panel(edges, mean[n] + sd[n] * low) + 1
         value = 0.0
         slope = 0.0
+        size = 0.0
+        slope_size = 0.0
         while low < reach:
             high = min(low + 2.0, reach)  # a Gaussian on panels of two standard deviations is resolved to rounding
             while above < edges.size - 1 and (edges[above] - mean[n]) / sd[n] <= low + 1e-14 * reach:
@@ -797,12 +799,18 @@ def smoothed_values(edges, values, slopes, breaks, masses, mean, sd, reach, node
                 weight = half * weights[i] * _density(w)
                 value += weight * f
                 slope += weight * df
+                size += weight * abs(f)
+                slope_size += weight * abs(df)
             low = high
         for j in range(breaks.size):
             if masses[j] != 0.0:
-                slope += masses[j] * _density((breaks[j] - mean[n]) / sd[n]) / sd[n]
+                mass = masses[j] * _density((breaks[j] - mean[n]) / sd[n]) / sd[n]
+                slope += mass
+                slope_size += abs(mass)
         out[0, n] = value
         out[1, n] = slope
+        out[2, n] = size
+        out[3, n] = slope_size
 
 
 @jit

@@ -27,6 +27,7 @@ __all__ = ["LEAST_GAP", "SmoothedTable"]
 
 WIDTH = 0.5  # of a level in log sigma: 16 nodes resolve a smoothed jump there to 1e-10 of its size
 RESOLVED = 1e-14  # relative size of the last Chebyshev coefficients in y of a resolved panel
+ROUNDING = 1e-15  # of S, relative to what its terms add up to without their signs
 SMALL = 1e-2  # a function this much smaller than at its largest is resolved relative to that instead
 FINEST = 0.2  # smallest panel in y, in units of sigma: what is smooth on that scale needs none smaller
 BEND = 12.0  # how many sigma from a break S has left it behind
@@ -99,11 +100,12 @@ class SmoothedTable:
         pending = _panels(np.union1d(self._pieces.edges, bends), smallest, end)
         kept, fits, scale, error = [], [], np.zeros((2, 1)), 0.0
         while len(pending):
-            nodal = self._values(pending, sigma)
+            nodal, sizes = self._values(pending, sigma)
             fit = chebyshev_fit(chebyshev_fit(nodal).swapaxes(-1, -2)).swapaxes(-1, -2)
             size = np.abs(nodal).max(axis=(-1, -2))  # (2, n)
             scale = np.maximum(scale, size.max(axis=1, keepdims=True))
-            size = np.maximum(size, SMALL * scale)
+            # Where S is what oscillations leave, it is not known beyond their rounding.
+            size = np.maximum(np.maximum(size, SMALL * scale), ROUNDING / RESOLVED * sizes.max(axis=(-1, -2)))
             left_out = np.abs(fit[..., -2:]).max(axis=(-1, -2)) / size
             width = pending[:, 1] - pending[:, 0]
             done = np.all(left_out <= RESOLVED, axis=0) | (width <= FINEST * smallest)
@@ -119,13 +121,13 @@ class SmoothedTable:
         order = np.argsort(panels[:, 0])
         return Level(np.append(panels[order, 0], end), np.ascontiguousarray(values[order]), error)
 
-    def _values(self, panels: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-        """Both functions at 16 x 16 nodes of each panel (n, 2): shape (2, n, log sigma, y)."""
+    def _values(self, panels: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both functions, and those of |phi| and |phi'|, at 16 x 16 nodes of panels: (2, n, log sigma, y) each."""
         y = panels.mean(axis=1)[:, None] + np.diff(panels, axis=1) / 2 * NODES
         mean, sd = (np.ascontiguousarray(a).ravel() for a in np.broadcast_arrays(y[:, None], sigma[:, None]))
-        out = np.empty((2, mean.size))
+        out = np.empty((4, mean.size))
         _compiled.smoothed_values(*self._function(), mean, sd, REACH, GAUSS_X, GAUSS_W, out)
-        return out.reshape(2, len(panels), sigma.size, -1)
+        return tuple(out.reshape(2, 2, len(panels), sigma.size, -1))
 
 
 def _panels(edges: np.ndarray, smallest: float, end: float) -> np.ndarray:
