@@ -416,3 +416,153 @@ def test_what_is_no_number_gets_a_sentence(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
     assert mfdnn.Activation("a", np.abs, kinks=0.0).kinks == (0.0,)
+
+
+# -- what is narrow, close, many or noisy ------------------------------------------------------------------------------
+
+
+def bump(place, width):
+    return lambda x: np.tanh(x) + 0.5 * np.exp(-(((x - place) / width) ** 2))
+
+
+def second_moment(function, q, places):
+    """E[phi^2] by 40 points on panels of a 25th of sqrt(q), cut at these places."""
+    end = 12 * math.sqrt(q)
+    edges = np.union1d(np.linspace(-end, end, 601), places)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = np.diff(edges)[:, None] / 2
+    x = edges[:-1, None] + half * (1 + nodes)
+    return float(np.sum(half * weights * naive.normal_pdf(x / math.sqrt(q)) / math.sqrt(q) * function(x) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("function", "places", "more"),
+    [
+        (lambda x: ((x > 0.3) & (x < 0.31)).astype(float), (0.3, 0.31), {}),
+        (bump(0.7, 0.003), np.linspace(0.67, 0.73, 41), {}),
+        (bump(0.7, 0.003), np.linspace(0.67, 0.73, 41), {"kinks": (0.7,)}),
+        (bump(0.7, 0.003), np.linspace(0.67, 0.73, 41), {"features": ((0.7, 0.003),)}),
+        (bump(-0.123, 1e-5), np.linspace(-1e-4, 1e-4, 41) - 0.123, {"features": ((-0.123, 1e-5),)}),
+        (bump(9.1, 0.01), np.linspace(9, 9.2, 41), {"features": ((9.1, 0.02),)}),
+    ],
+    ids=["indicator", "found", "kink named", "feature named", "too narrow to be found", "too far out to be found"],
+)
+def test_narrow_features_are_found_or_named(function, places, more):
+    act = mfdnn.Activation("narrow", function, **more)
+    for q in (0.5, 1.0, 6.0):
+        found, error = mfdnn.expect_product(act, q, return_error=True)
+        assert abs(found - second_moment(function, q, places)) <= error + 1e-14  # of the dense rule
+    assert act.features == more.get("features", ())
+    assert pickle.loads(pickle.dumps(mfdnn.Activation("a", module_level, features=[(1, 2)]))).features == ((1.0, 2.0),)
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ((0.7, 0.01), r"`features` must be pairs \(place, width\), got shape \(2,\)"),
+        (((0.7, 0.0),), "`features` must have widths > 0, got 0 at 0.7"),
+        (((0.7, math.nan),), "`features` must be finite"),
+    ],
+)
+def test_wrong_features_get_a_clear_error(features, words):
+    with pytest.raises(ValueError, match=words):
+        mfdnn.Activation("mine", np.tanh, features=features)
+
+
+CLOSE = (-0.0559, -0.0101, 0.0094, 0.0451)
+
+
+@pytest.mark.parametrize("heights", [(1, 1, 1, 1), (0.3, -0.7, 1.1, 0.2)])
+@pytest.mark.parametrize("kind", ["jumps", "kinks"])
+def test_close_breaks_are_told_apart(heights, kind):
+    def part(x, at):
+        return x > at if kind == "jumps" else np.maximum(x - at, 0)
+
+    def function(x):
+        return 0.904 * np.sin(0.727 * x + 0.0692) + sum(h * part(x, at) for h, at in zip(heights, CLOSE, strict=True))
+
+    act = mfdnn.activation(function)
+    np.testing.assert_allclose(act.kinks, CLOSE, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(act.pieces.jumps[:, int(kind == "kinks")], heights, rtol=0, atol=1e-9)
+    assert mfdnn.expect_product(act, 1.0) == pytest.approx(second_moment(function, 1.0, CLOSE), rel=1e-13)
+
+
+def test_twenty_random_steps_are_all_found():
+    rng = np.random.default_rng(3)
+    at, heights = np.sort(rng.uniform(-0.2, 0.2, 20)), rng.uniform(0.1, 1, 20)
+    act = mfdnn.activation(lambda x: np.tanh(x) + (x[..., None] > at) @ heights)
+    np.testing.assert_allclose(act.kinks, at, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("function", "spacing", "start", "second"),
+    [
+        (np.floor, 1.0, 0.0, 4 / 3),  # E[floor(u)^2] = 1 + 1/4 + 1/12 up to e^(-2 pi^2)
+        (np.ceil, 1.0, 0.0, 4 / 3),
+        (np.round, 1.0, 0.5, 1 + 1 / 12),
+        (lambda x: x % 1, 1.0, 0.0, 1 / 3),
+        (lambda x: x % 0.7, 0.7, 0.0, 0.49 / 3),
+        (lambda x: np.sign(np.sin(x)), math.pi, 0.0, 1.0),
+        (lambda x: np.abs(np.sin(20 * x)), math.pi / 20, 0.0, 0.5),
+    ],
+    ids=["floor", "ceil", "round", "modulo", "saw tooth", "square wave", "rectified wave"],
+)
+def test_breaks_without_end_are_found_as_far_as_they_are_few(function, spacing, start, second):
+    act = mfdnn.activation(function)
+    assert act.pieces.resolved and act.pieces.reach >= 16
+    inside = np.arange(-400, 401) * spacing + start
+    inside = inside[np.abs(inside) < 15.99]
+    found = np.array(act.kinks)
+    np.testing.assert_allclose(found[np.abs(found) < 15.99], inside, rtol=0, atol=1e-11)
+    # E[cos(2 pi u)] = 3e-9 and E[sin(2 pi u) u] = 6 times that.
+    assert mfdnn.expect_product(act, 1.0) == pytest.approx(second, rel=1e-7)
+
+
+def test_too_many_breaks_are_refused():
+    with pytest.raises(ValueError, match="it may bend or jump at up to 512 places"):
+        mfdnn.expect(lambda x: np.round(30 * x), 1.0)
+    assert len(mfdnn.activation(lambda x: np.round(15 * x)).kinks) >= 480
+
+
+def test_noise_of_rounding_is_no_reason_to_refuse():
+    noisy = mfdnn.activation(lambda x: np.tanh(x) + 1e-12 * np.sin(1e9 * x))
+    found, error = mfdnn.expect_product(noisy, 1.0, derivative=1, return_error=True)
+    exact = mfdnn.expect_product("tanh", 1.0, derivative=1)
+    assert 1e-14 < abs(found - exact) <= error <= 1e-8
+    assert noisy.kinks == ()
+
+
+def test_what_cancels_far_out_or_at_zero_is_resolved():
+    far = mfdnn.activation(lambda x: np.sqrt(x * x + 1) - np.abs(x))  # noise 1e-12 at 1e4
+    assert far.kinks == (0.0,) and far.pieces.reach > 1e4
+    ratio = mfdnn.activation(lambda x: np.where(x == 0, 1, (np.exp(x) - 1) / np.where(x == 0, 1, x)))
+    stable = mfdnn.activation(lambda x: np.where(x == 0, 1, np.expm1(x) / np.where(x == 0, 1, x)))
+    assert ratio.kinks == ()
+    for order in (0, 1):
+        found, error = mfdnn.expect_product(ratio, 0.5, derivative=order, return_error=True)
+        assert abs(found - mfdnn.expect_product(stable, 0.5, derivative=order)) <= error
+
+
+def test_flat_beyond_all_powers_at_zero():
+    act = mfdnn.activation(lambda x: np.exp(-1 / np.where(x == 0, 1e-9, x) ** 2))
+    assert act.pieces.resolved and act.pieces.edges.size < 500
+    # E[exp(-a/u^2)] = exp(-sqrt(2 a/q))
+    assert mfdnn.expect_product(act, 0.5) == pytest.approx(math.exp(-math.sqrt(2 * 2 / 0.5)), rel=1e-13)
+
+
+def test_parameters_in_a_loop_do_not_pile_up():
+    gone = []
+    for i in range(70):
+        gone.append(weakref.ref(mfdnn.activation("leaky_relu", slope=0.3 + i / 100)))
+    gc.collect()
+    assert sum(ref() is not None for ref in gone) <= 64
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [lambda x: np.maximum(x, 0), lambda x: x * (x > 0), lambda x: (x + np.abs(x)) / 2, lambda x: np.where(x > 0, x, 0)],
+)
+def test_relu_by_any_name_is_homogeneous(typed):
+    assert mfdnn.activation(typed).homogeneous == (0.0, 1.0)
+    assert mfdnn.activation("leaky_relu", slope=0).homogeneous == (0.0, 1.0)
+    assert mfdnn.activation("shifted_relu", shift=0).homogeneous == (0.0, 1.0)

@@ -98,3 +98,12 @@ def test_overflow_inside_is_not_the_user_s_concern(overflows):
             mfdnn.fixed_point("sigmoid", 1.5, 0.05).chi_1, rel=CLOSE
         )
         assert mfdnn.activation(overflows).homogeneous is None
+
+
+def test_the_catapult_zone_of_relu_is_that_of_every_way_to_type_it():
+    def limit(phi):
+        return mfdnn.max_learning_rate(mfdnn.mlp([20, 30, 30, 1], phi, 2.0), 5).catapult_limit
+
+    for phi in (*CATALOGUE["relu"].typed, mfdnn.activation("leaky_relu", slope=0)):
+        assert limit(phi) == pytest.approx(limit("relu"), rel=CLOSE)
+    assert limit("leaky_relu") < 0.5 * limit("relu")

@@ -207,7 +207,8 @@ def _explain(name: str, function: Callable) -> NoReturn:
     x = np.linspace(-SHELL, SHELL, 2049)
     with np.errstate(all="ignore"):
         values = np.asarray(function(x), dtype=np.float64)
-        single = values.astype(np.float32)
+        near = np.asarray(function(0.7 + 1e-3 * np.linspace(0, 1, 64)), dtype=np.float64)
+        single = np.all(near == near.astype(np.float32)) and np.unique(near).size > 32  # no staircase
     wrong = x[~np.isfinite(values)]
     if wrong.size:
         nearest = wrong[np.argmin(np.abs(wrong))]
@@ -215,7 +216,7 @@ def _explain(name: str, function: Callable) -> NoReturn:
             f"activation {name!r} returned {values[x == nearest][0]} at x = {nearest:g}; it must be finite on "
             f"[-{SHELL:g}, {SHELL:g}]: clip its argument or its value there."
         )
-    if np.unique(values).size > MAX_BREAKS and np.all(values == single):
+    if single:
         raise ValueError(
             f"activation {name!r} is computed in single precision, which is noisy; compute it in double precision, "
             "float64."
@@ -380,7 +381,9 @@ def _as_smooth_as_noise(
     everywhere = np.sqrt(np.mean(noise[:, : NODES.size] ** 2, axis=1, keepdims=True))
     missed = np.abs(values[:, NODES.size :, 2] - fit @ _AT_PROBES) / tolerance[:, None]
     tail = np.abs(fit[:, -3:]).max(axis=1, keepdims=True) / tolerance[:, None]
-    at_probes = np.maximum(noise[:, NODES.size :], everywhere)
+    # It may be small by chance at one of the probes beside an end, not at all of them.
+    beside = noise[:, NODES.size :].reshape(len(panels), 2, -1).max(axis=2)
+    at_probes = np.maximum(np.repeat(beside, _PROBES.size // 2, axis=1), everywhere)
     return np.all(tail <= np.maximum(2 * everywhere, 1), axis=1) & np.all(missed <= 100 + 10 * at_probes, axis=1)
 
 

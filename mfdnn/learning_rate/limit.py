@@ -137,7 +137,7 @@ def max_learning_rate(
         cautions.append(law.caution)
         quantile = law.quantile(confidence)
         value = stability_limit(scale * quantile + w, b, nesterov)
-    deep_relu = len(net.activations) > 1 and all(act.name == "relu" for act in net.activations)
+    deep_relu = len(net.activations) > 1 and all(0.0 in (act.homogeneous or ()) for act in net.activations)
     catapult = max((CATAPULT_RELU if deep_relu else CATAPULT_LINEAR) * typical, value)
     known = not (b or loss == "cross_entropy") and all(_grows_with_weights(layer) for layer, _ in net.walk())
     return LearningRate(
