@@ -83,8 +83,8 @@ def jit(function: Callable) -> Callable:
         except RuntimeError:  # "no locator available": neither the package nor the user's cache folder is writable
             # The same words at the same place: said once.
             warnings.warn(
-                "mfdnn compiles its kernels anew in this process, which takes about a minute, as no folder for them can "
-                "be written; set NUMBA_CACHE_DIR to a folder that can, or mfdnnNUMBA_CACHE=0 to compile in silence.",
+                "mfdnn compiles its kernels anew in this process, which takes about a minute, as no folder for them "
+                "can be written; set NUMBA_CACHE_DIR to one that can, or mfdnnNUMBA_CACHE=0 to compile in silence.",
                 RuntimeWarning,
                 stacklevel=1,
             )
@@ -772,9 +772,9 @@ def _both(first, second, panel, t):
 
 @jit
 def smoothed_values(edges, values, slopes, breaks, masses, mean, sd, reach, nodes, weights, out):
-    """E[phi(u)], E[phi'(u)] and E|phi(u)|, E|phi'(u)| for normal u of each `mean` and `sd` > 0, into `out` (4, n).
+    """E[phi(u)], E[phi'(u)], E|phi(u)| and E|phi'(u)| into the rows of `out` (4, n).
 
-    `masses` are the point masses of phi' at `breaks`.
+    u is normal of each `mean` and `sd` > 0; `masses` are the point masses of phi' at `breaks`.
     """
     for n in range(mean.size):
         low = -reach
@@ -815,9 +815,10 @@ def smoothed_values(edges, values, slopes, breaks, masses, mean, sd, reach, node
 
 @jit
 def smoothed_products(edges, values, slopes, breaks, masses, table, q1, q2, c, gap, reach, nodes, weights, out):
-    """E[phi(u) phi(v)] and E[phi'(u) phi'(v)] for u = sqrt(q1) z, v = sqrt(q2) (c z + gap w), into `out` (2, n).
+    """E[phi(u) phi(v)] and E[phi'(u) phi'(v)] into the rows of `out` (2, n).
 
-    The integral over w is read off the table, so that one over z is left.
+    u = sqrt(q1) z and v = sqrt(q2) (c z + gap w) for independent normal z and w. The integral over w is read off the
+    table, so that one over z is left.
     """
     most = np.max(np.diff(table.first))
     of_y = np.empty((2, most, _DEGREE + 1))

@@ -35,7 +35,9 @@ PROMISED = 1e-11  # relative error above which the caller is told
 
 
 class Conditional:
-    r"""Moments of :math:`\phi(u), \phi'(u), \dots` given the common factor :math:`\xi`, on nodes of that factor.
+    r"""Moments of :math:`\phi` and its derivatives given the common factor.
+
+    On nodes of that factor, :math:`\xi`.
 
     Attributes
     ----------
@@ -78,7 +80,9 @@ class Conditional:
         return f"Conditional({self._act.label!r}, q={self.q:.6g}, q_st={self.q_st:.6g}, {self.xi.size} nodes)"
 
     def moment(self, power: int, slope_power: int = 0, order: int = 0) -> np.ndarray:
-        r""":math:`E[(\phi^j \phi'^k)^{(n)} | \xi]`, shape (n,): j = `power` and k = `slope_power` up to 4, n = `order`.
+        r""":math:`E[(\phi^j \phi'^k)^{(n)} | \xi]` on the nodes of :math:`\xi`.
+
+        j = `power` and k = `slope_power` up to 4, n = `order`.
 
         .. math:: E[f^{(n)} | \xi] = (q - q_{st})^{-n/2}\, E[f(u)\, He_n(\zeta) | \xi].
 
@@ -115,7 +119,9 @@ class Conditional:
         return float(conditional_values @ self.weights)
 
     def product(self, first: int, second: int) -> float:
-        r""":math:`E[\phi^{(m)}(u_s)\,\phi^{(n)}(u_t)] = E[m_m m_n]` of two different inputs.
+        r""":math:`E[\phi^{(m)}(u_s)\,\phi^{(n)}(u_t)]` of two different inputs.
+
+        It is :math:`E[m_m m_n]`.
 
         Where most of the variance is shared, the order is shifted to the lower one by partial integration in
         the common factor, :math:`q_{st}^{k/2} E[(m_n^2)^{(k)}] = E[m_n^2\,He_k(\xi)]` with k = m - n and
@@ -254,7 +260,10 @@ def _hermite(order: int, x: np.ndarray) -> np.ndarray:
 def _outer_nodes(
     edges: np.ndarray, breaks_at: np.ndarray, shared: float, own: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the common factor. Edges closer than what `own` smooths are merged."""
+    """Nodes and weights of the common factor.
+
+    Edges closer than what `own` smooths are merged.
+    """
     if shared == 0:
         return np.zeros(1), np.ones(1)
     width = own / shared
@@ -273,7 +282,7 @@ def _outer_nodes(
 def _inner_nodes(
     edges: np.ndarray, shared: np.ndarray, own: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes zeta and weights for every value of the shared part, and how many each has."""
+    """Nodes zeta, weights and their numbers for every value of the shared part."""
     if own == 0:
         return np.zeros_like(shared), np.ones_like(shared), np.ones(shared.size, dtype=int)
     near = edges[(edges > shared.min() - REACH * own) & (edges < shared.max() + REACH * own)]
@@ -287,7 +296,10 @@ def _inner_nodes(
 
 
 def _subdivide(left: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split panels into parts no wider than `GAUSSIAN_PANEL`, empty ones dropped: flat left ends and sizes."""
+    """Split panels into parts no wider than `GAUSSIAN_PANEL`, without empty ones.
+
+    Their left ends and sizes, flat.
+    """
     parts = np.ceil(size / GAUSSIAN_PANEL).astype(int).ravel()
     part = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
     size = np.repeat(size.ravel() / np.maximum(parts, 1), parts)

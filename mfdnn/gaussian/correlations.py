@@ -1,4 +1,4 @@
-"""E[phi'(u) phi'(v)] of equal variances, tabulated over log q and the angle theta = arccos c.
+"""E[phi'(u) phi'(v)] of equal variances: a table over log q and theta = arccos c.
 
 In polar coordinates of the plane u = r cos(a), v = r cos(a + theta), where r^2/q is chi-squared with two
 degrees of freedom, so that
@@ -40,7 +40,10 @@ Products = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Panel(NamedTuple):
-    """Angles from `left` to `right`; `values` at 16 x 16 nodes in log q and theta, or coefficients."""
+    """Angles from `left` to `right`, and values at 16 x 16 nodes, or coefficients.
+
+    In log q and theta.
+    """
 
     left: float
     right: float
@@ -68,7 +71,7 @@ def correlation_table(rows: list[Row], act: Activation) -> Correlations:
 
 
 def correlation_rows(act: Activation, left: float, right: float) -> list[Row]:
-    """Rows that cover [left, right] in log q: one, or several where that does not resolve."""
+    """Rows that cover [left, right] in log q: one, or several where it takes more."""
     if unsettled(act, np.exp((left + right) / 2), 1):
         raise ValueError(
             f"activation {act.label!r} has a slope whose square is not integrable; smooth it where it is steepest."
@@ -88,7 +91,7 @@ def correlation_rows(act: Activation, left: float, right: float) -> list[Row]:
 
 
 def _power(act: Activation) -> int:
-    """The table holds theta^power E[phi'(u) phi'(v)], which is finite at theta = 0 also if phi jumps."""
+    """The power of theta that makes theta^power E[phi'(u) phi'(v)] finite at 0."""
     return int(np.any(act.pieces.jumps[:, 0] != 0))
 
 
@@ -118,7 +121,7 @@ def _angle_panels(products: Products, left: float, right: float, flat: float) ->
 
 
 def _with_means(panels: list[Panel], power: int) -> list[Panel]:
-    """Coefficients (3, log q, theta) of the nodal values and of their means over [c, 1] and [0, c]."""
+    """Coefficients (3, log q, theta) of values and of means over [c, 1] and [0, c]."""
     rules = [_integrals(panel.left, panel.right, power) for panel in panels]
     fits = [chebyshev_fit(panel.values) for panel in panels]
     # Integrals over the panels before each one, and after it: (n + 1, log q).
@@ -136,7 +139,10 @@ def _with_means(panels: list[Panel], power: int) -> list[Panel]:
 
 
 def _integrals(a: float, b: float, power: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Integrals of T_k(t) theta^-power d(-cos theta) from a to each node, from there to b, from a to b."""
+    """Integrals of T_k(t) theta^-power d(-cos theta).
+
+    From a to each node, from there to b, from a to b.
+    """
 
     def integrate(low: np.ndarray, high: np.ndarray) -> np.ndarray:
         half = (high - low)[:, None] / 2
@@ -238,7 +244,10 @@ def _end(act: Activation, q: float) -> float:
 
 
 def _radii(edges: np.ndarray, low: float, end: float) -> np.ndarray:
-    """Edges of panels in r up to `end`, for variances from `low` on: as fine as phi's own and the Gaussian."""
+    """Edges of panels in r up to `end`, for variances from `low` on.
+
+    As fine as phi's own and the Gaussian.
+    """
     pieces = np.unique(np.abs(np.append(edges, [0.0, end])))
     pieces = pieces[pieces <= end]
     step = 1.5 * np.sqrt(low)
@@ -252,7 +261,7 @@ def _radii(edges: np.ndarray, low: float, end: float) -> np.ndarray:
 
 
 def _coarse_slope(pieces: Pieces, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """The derivative on [-end, end] in as few polynomials as possible: edges and coefficients."""
+    """The derivative on [-end, end] in few polynomials: edges and coefficients."""
     old = np.concatenate([[-end], pieces.edges[np.abs(pieces.edges) < end], [end]])
     # What is narrow on a long panel hides between a few points of it, but not between those of its own panels.
     probe = (old[:-1] + np.diff(old) / 2 * (1 + np.linspace(-1, 1, DEGREE)[:, None])).T

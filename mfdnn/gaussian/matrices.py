@@ -1,4 +1,4 @@
-"""For layers: moments of vectors of variances, products of matrices of covariances."""
+"""Moments of vectors of variances and products of matrices of covariances."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BLOCK = 32  # rows of a matrix that a thread takes at a time
 
 
 def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """E[phi], E[phi^2] and E[phi'^2] for an array of variances >= 0, each of its shape."""
+    """E[phi], E[phi^2] and E[phi'^2] for an array of variances >= 0, of its shape."""
     variance = np.asarray(variance, dtype=np.float64)
     if act.homogeneous:
         low, high = act.homogeneous
@@ -79,7 +79,10 @@ def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.nda
 
 
 def _in_blocks(function: Callable[[int, int], Any], n: int, block: int = BLOCK) -> list:
-    """Results of `function(start, stop)` for blocks of rows, on threads, the last (and longest) rows first."""
+    """Results of `function(start, stop)` for blocks of rows, on threads.
+
+    The last rows, which are the longest, come first.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda start: function(start, min(start + block, n)), range(0, n, block)[::-1]))
 
@@ -90,7 +93,10 @@ def _in_blocks(function: Callable[[int, int], Any], n: int, block: int = BLOCK) 
 def _homogeneous_products(
     slopes: tuple[float, float], scale: np.ndarray, covariance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """E[phi phi] and E[phi' phi'] for phi = m x + d|x|; `scale` the product of both standard deviations."""
+    """E[phi phi] and E[phi' phi'] for phi = m x + d|x|.
+
+    `scale` is the product of both standard deviations.
+    """
     mean, kinked = (slopes[0] + slopes[1]) / 2, (slopes[1] - slopes[0]) ** 2 / (2 * np.pi)
     c = covariance / np.where(scale > 0, scale, 1.0)
     np.clip(c, -1.0, 1.0, out=c)
@@ -191,8 +197,9 @@ def _series_matrices(
 def _truncation(
     table: Any, vectors: tuple, second: np.ndarray, slope_second: np.ndarray
 ) -> tuple[int, int, np.ndarray, np.ndarray]:
-    """Orders to sum: the first, their distance (2 if phi is odd or even), numbers of terms and what they serve.
+    """Orders of the series to sum: which, how many, and for which correlations.
 
+    The first, their distance (2 if phi is odd or even), numbers of terms and the limits of what they serve.
     With at most terms[j] of them the error is below `SERIES_TARGET` for correlations up to limits[j], by
     Cauchy and Schwarz: |sum_{k >= K} a_k b_k c^k| <= |c|^K sum_{k >= K} a_k^2 of the worst input.
     """
@@ -295,10 +302,10 @@ def _correct(
 def _weak_products(
     act: Activation, variance: np.ndarray, rows: np.ndarray, columns: np.ndarray, c: np.ndarray
 ) -> np.ndarray:
-    """Both products of pairs one of which is below the tables, where phi is smooth at zero: (2, n).
+    """Both products (2, n) of pairs one of which is below the tables.
 
-    The Hermite series up to c^2 of the values, which leaves out the variance (at most 1e-12) relative to what it has,
-    and up to c of the slopes.
+    For phi that is smooth at zero. The Hermite series up to c^2 of the values, which leaves out the variance (at most
+    1e-12) relative to what it has, and up to c of the slopes.
     """
     needed, at = np.unique(np.stack([rows, columns]), return_inverse=True)
     at = at.reshape(2, -1)

@@ -1,4 +1,4 @@
-r"""Pairs of any two variances in numbers: one factor smoothed beforehand, so that one integral is left.
+r"""Pairs of any two variances, many at once, by a table of one factor smoothed.
 
 For :math:`u = \sqrt{q_1}\,z` and :math:`v = \sqrt{q_2}\,(c z + s w)`, :math:`s = \sqrt{1 - c^2}`,
 
@@ -36,7 +36,10 @@ BLOCK = 256  # pairs, or panels, that a thread takes at a time
 
 
 class Level(NamedTuple):
-    """One level of log sigma: panel edges in y (n + 1,), coefficients (n, 2, 16, 16), relative error."""
+    """One level of log sigma.
+
+    Panel edges in y (n + 1,), coefficients (n, 2, 16, 16) and their relative error.
+    """
 
     ends: np.ndarray
     values: np.ndarray
@@ -44,7 +47,7 @@ class Level(NamedTuple):
 
 
 class SmoothedTable:
-    """S of one activation, level by level of log sigma, each built when a pair first needs it."""
+    """S of one activation, in levels of log sigma, built when a pair needs them."""
 
     def __init__(self, pieces: Pieces):
         self._pieces = pieces
@@ -56,7 +59,7 @@ class SmoothedTable:
         return pieces.edges, pieces.coefficients[0], pieces.coefficients[1], pieces.breaks, self._masses
 
     def products(self, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Products of pairs of variances > 0 and correlations c, |c| < 1, all of shape (n,).
+        """Products of n pairs of variances > 0 and correlations c, |c| < 1.
 
         Returns E[phi(u) phi(v)] and E[phi'(u) phi'(v)], shape (2, n), and their errors, relative to the root of the
         product of both second moments, shape (n,).
@@ -122,7 +125,10 @@ class SmoothedTable:
         return Level(np.append(panels[order, 0], end), np.ascontiguousarray(values[order]), error)
 
     def _values(self, panels: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both functions, and those of |phi| and |phi'|, at 16 x 16 nodes of panels: (2, n, log sigma, y) each."""
+        """Both functions, and those of |phi| and |phi'|, on n panels (n, 2).
+
+        At 16 x 16 nodes each: two arrays (2, n, log sigma, y).
+        """
         y = panels.mean(axis=1)[:, None] + np.diff(panels, axis=1) / 2 * NODES
         mean, sd = (np.ascontiguousarray(a).ravel() for a in np.broadcast_arrays(y[:, None], sigma[:, None]))
         out = np.empty((4, mean.size))
@@ -131,7 +137,7 @@ class SmoothedTable:
 
 
 def _panels(edges: np.ndarray, smallest: float, end: float) -> np.ndarray:
-    """Panels (n, 2) of [-end, end] that end where phi's do, but for those too narrow to be seen behind sigma."""
+    """Panels (n, 2) of [-end, end] that end at `edges`, none narrower than that."""
     kept = [-end]
     for edge in edges[np.abs(edges) < end].tolist():
         if edge - kept[-1] > smallest:

@@ -93,7 +93,7 @@ class Tables:
         return SmoothedTable(self.act.pieces)
 
     def correlations(self, q: np.ndarray) -> Correlations:
-        """E[phi'(u) phi'(v)] of equal variances, and its means, for variances near all of `q`."""
+        """E[phi'(u) phi'(v)] and its means, for equal variances near all of `q`."""
         index = np.floor((np.log(np.clip(q, None, self.q_max)) - LOG_Q_MIN) / ROW).astype(int)
         wanted = np.unique(np.maximum(index, 0)).tolist()
         missing = [i for i in wanted if i not in self._rows]
@@ -113,10 +113,11 @@ class Tables:
 def _interpolate(
     columns: Callable[[float], np.ndarray], excess: Callable, left: float, right: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Panels in log q, halved until they are resolved: edges (n + 1,), coefficients (n, 16, m).
+    """Panels in log q, halved until they are resolved.
 
-    `excess(values, fit)`: what is left out in units of what may be. Rounding of phi, as of textbook forms that cancel
-    near zero, is more than that on panels of any width: two halvings that do not lower it are enough.
+    Edges (n + 1,) and coefficients (n, 16, m). `excess(values, fit)`: what is left out in units of what may be.
+    Rounding of phi, as of textbook forms that cancel near zero, is more than that on panels of any width: two halvings
+    that do not lower it are enough.
     """
     start = np.linspace(left, right, int(np.ceil((right - left) / 2.0)) + 1)
     pending = [(a, b, np.inf, np.inf) for a, b in pairwise(start)][::-1]
@@ -187,7 +188,7 @@ def _hermite_columns(act: Activation, q: float, terms: int) -> np.ndarray:
 
 
 def _left_out(act: Activation, q: float, order: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """2-norms of what the series a_0..a_K leaves out, and of the kink part: see `Hermite`."""
+    """2-norms of what a series leaves out, and of the kink part: see `Hermite`."""
     kinks = kink_part(act)
     z, weight = nodes(breaks(act, q))
     x = np.sqrt(q) * z
@@ -211,7 +212,7 @@ def _left_out(act: Activation, q: float, order: int, a: np.ndarray) -> tuple[np.
 
 
 def _choose_terms(act: Activation, q_max: float) -> int:
-    """Fewest terms that resolve E[phi phi] up to c = 1 at everyday variances; else the most."""
+    """Fewest terms that resolve E[phi phi] up to c = 1 for q of 1; else the most."""
     for terms in TERMS:
         worst = 0.0
         for q in (0.3, 1.0, 2.0):

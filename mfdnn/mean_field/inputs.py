@@ -1,4 +1,4 @@
-"""What enters a network: data checked once, memory predicted, and the state in front of the first layer."""
+"""What enters a network: data checked, memory predicted, the first state."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _shape_behind(net: Network, n: int) -> tuple[int, ...]:
 def entering(
     net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: np.ndarray | None, keep: Keep
 ) -> State:
-    """The state that enters the first layer that does not just give them another shape."""
+    """The state that enters the first layer that does more than relabel the inputs."""
     shape = _shape_behind(net, n_relabelling(net))
     if inputs is not None:
         x = inputs.reshape(len(inputs), shape[0], -1)
@@ -117,7 +117,10 @@ def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:
 
 
 def matrices_over_inputs(net: Network, keep: Keep) -> float:
-    """How many matrices over the inputs the recursion holds at its peak; one over n sites counts n^2."""
+    """How many matrices over the inputs the recursion holds at its peak.
+
+    One over n sites counts n^2.
+    """
     # Measured: moments on both sides of every weight layer, where it left them; errors and shares of those met so
     # far, both of them twice while a layer maps them, at the sites of that layer; 14 more are work space of one layer,
     # or what `fisher_statistics` adds; a branch has tangents of its own.
@@ -136,7 +139,10 @@ def matrices_over_inputs(net: Network, keep: Keep) -> float:
 
 
 def _plain_layers(net: Network) -> Iterator[tuple[Layer, tuple[int, ...]]]:
-    """Layers without others inside, behind the relabelling of the inputs, each with the shape that enters."""
+    """Layers without others inside, each with the shape that enters.
+
+    Those that relabel the inputs are left out.
+    """
     behind = n_relabelling(net)
     shape = _shape_behind(net, behind)
     for layer in net.layers[behind:]:
