@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import warnings
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -332,26 +333,21 @@ def test_outside_a_run_nothing_stops():
         watch.stop_if_asked()
 
 
-def test_what_takes_long_says_so_once_on_a_terminal_and_not_in_a_run(monkeypatch):
-    monkeypatch.setattr(watch, "LONG", 0.0)
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with watch.told_if_long(lambda: "this takes long"):
-        while "\n" not in terminal.getvalue():
-            time.sleep(0.001)
-        time.sleep(0.01)
-    monkeypatch.setattr(watch, "LONG", 1000.0)
-    with watch.told_if_long(lambda: "this does not"):
-        pass
-    assert terminal.getvalue() == "mfdnn: this takes long (Ctrl-C stops it)\n"
-    monkeypatch.setattr(watch, "LONG", 0.0)
-    monkeypatch.setattr(sys, "stderr", other := io.StringIO())
-    with watch.told_if_long(lambda: "this takes long"):
-        time.sleep(0.01)
-    assert other.getvalue() == ""
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with watch.in_task(), watch.told_if_long(lambda: "this takes long"):
-        time.sleep(0.01)
-    assert terminal.getvalue().count("takes long") == 1
+def test_what_takes_long_says_so_once_and_not_in_a_run(monkeypatch):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        monkeypatch.setattr(watch, "LONG", 0.0)
+        with watch.told_if_long(lambda: "this takes long"):
+            while not said:
+                time.sleep(0.001)
+            time.sleep(0.01)
+        with watch.in_task(), watch.told_if_long(lambda: "this takes long"):
+            time.sleep(0.01)
+        monkeypatch.setattr(watch, "LONG", 1000.0)
+        with watch.told_if_long(lambda: "this does not"):
+            pass
+    assert [str(one.message) for one in said] == ["this takes long (Ctrl-C stops it)"]
+    assert said[0].category is RuntimeWarning
 
 
 def test_a_bar_nobody_asked_for_comes_when_a_run_is_long(monkeypatch):

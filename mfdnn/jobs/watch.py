@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,14 +45,18 @@ def stop_if_asked() -> None:
 
 @contextmanager
 def told_if_long(tell: Callable[[], str]) -> Iterator[None]:
-    """Write ``tell()`` to stderr once what is inside has taken `LONG` seconds.
+    """Warn with ``tell()``, once, when what is inside has taken `LONG` seconds.
 
-    If that is a terminal, and this is no task of a run.
+    A RuntimeWarning, and none in a task of a run, which has a progress bar.
     """
-    if getattr(_here, "stop", None) is not None or not sys.stderr.isatty():
+    if getattr(_here, "stop", None) is not None:
         yield
         return
-    timer = threading.Timer(LONG, lambda: print(f"mfdnn: {tell()} (Ctrl-C stops it)", file=sys.stderr, flush=True))
+
+    def say() -> None:
+        warnings.warn_explicit(f"{tell()} (Ctrl-C stops it)", RuntimeWarning, "mfdnn", 0)
+
+    timer = threading.Timer(LONG, say)
     timer.daemon = True
     timer.start()
     try:
