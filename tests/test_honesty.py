@@ -190,6 +190,22 @@ def test_one_dimensional_integrals_have_errors(derivative):
     assert isinstance(mfdnn.expect(step, 1.0, return_error=True)[1], float)
 
 
+def test_slopes_read_off_are_uncertain_also_where_phi_is_zero_near_zero():
+    def phi(x):
+        return np.where(x > 2, np.maximum(x - 2, 0) ** 2 * np.cos(20 * x), 0.0)
+
+    def slope(x):
+        far = np.maximum(x - 2, 0)
+        return 2 * far * np.cos(20 * x) - 20 * far**2 * np.sin(20 * x)
+
+    read_off, given = (
+        mfdnn.expect(mfdnn.Activation("far", phi, derivative, [2.0]), 4.0, 1, return_error=True)
+        for derivative in (None, slope)
+    )
+    assert read_off[1] > 2 * given[1]
+    assert abs(read_off[0] - given[0]) <= read_off[1] + given[1]
+
+
 # -- long integrals --------------------------------------------------------------------------------------------------
 
 

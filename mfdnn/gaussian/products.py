@@ -141,9 +141,8 @@ def rounding(act: Activation, order: int, q1: Any, q2: Any, scale: Any) -> Any:
     known = noise(act)
     (spread1, doubtful1, sup1), (spread2, doubtful2, sup2) = (known.at(q, order) for q in (q1, q2))
     size1, size2 = (np.sqrt(scale), np.sqrt(scale)) if q1 is q2 else (_size(act, q, order) for q in (q1, q2))
-    uncertain = spread1 * size2 + size1 * spread2 + spread1 * spread2
-    uncertain = uncertain + np.minimum(doubtful1 * sup2 + sup1 * doubtful2, 1e300)
-    return _relative(act) * scale + uncertain
+    spread = spread1 * size2 + size1 * spread2 + spread1 * spread2
+    return _relative(act) * scale + spread + doubtful1 * sup2 + sup1 * doubtful2
 
 
 def _relative(act: Activation) -> float:

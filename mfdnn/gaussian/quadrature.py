@@ -137,15 +137,17 @@ def noise(act: Activation) -> Noise:
     try:
         return _noises[act]
     except KeyError:
-        return _noises.setdefault(act, _noise(act.pieces))
+        return _noises.setdefault(act, _noise(act))
 
 
-def _noise(pieces: Pieces) -> Noise:
+def _noise(act: Activation) -> Noise:
+    pieces = act.pieces
     left, right = pieces.edges[:-1], pieces.edges[1:]
     width = right - left
     near = np.where(left * right < 0, 0.0, np.minimum(np.abs(left), np.abs(right)))
     size = np.abs(pieces.coefficients).sum(axis=2)
-    error = _panel_errors(pieces, size, width)
+    read_off = [order for order, given in ((1, act._derivative), (2, act._second)) if given is None]
+    error = _panel_errors(pieces, size, width, read_off)
     log_q = np.linspace(np.log(1e-12), 2 * np.log(pieces.reach / REACH), 120)
     root = np.exp(log_q / 2)[:, None]
     mass = np.minimum(1.0, width / root * 0.4) * np.exp(-0.5 * (near / root) ** 2)  # (n, panels)
@@ -156,11 +158,11 @@ def _noise(pieces: Pieces) -> Noise:
             log_q,
             np.linalg.norm(np.where(narrow, 0.0, error)[:, None] * np.sqrt(mass), axis=2),
             np.where(narrow, size, 0.0) @ mass.T,
-            np.max(np.where(near <= REACH * root, size[:, None], 0.0), axis=2),
+            np.max(np.where(near <= REACH * root, np.minimum(size, 1e300)[:, None], 0.0), axis=2),
         )
 
 
-def _panel_errors(pieces: Pieces, size: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _panel_errors(pieces: Pieces, size: np.ndarray, width: np.ndarray, read_off: list[int]) -> np.ndarray:
     """Errors of phi, phi' and phi'' on each panel, (3, n).
 
     `size` bounds the values there. Values are off by their rounding, by that of their argument, and by what
@@ -171,10 +173,8 @@ def _panel_errors(pieces: Pieces, size: np.ndarray, width: np.ndarray) -> np.nda
     outer = np.maximum(np.abs(pieces.edges[:-1]), np.abs(pieces.edges[1:]))
     steepness = np.append(size[1:], size[2:], axis=0)
     error = 1e-16 * size + 1.1e-16 * outer * steepness + 2 * last
-    for order in (1, 2):
-        given = pieces.slope_noise == 0 if order == 1 else pieces.curvature_noise == 0
-        if not given:
-            error[order] += (4e-13 * size[order - 1] + 60 * (last[order - 1] + error[order - 1])) / width
+    for order in read_off:
+        error[order] += (4e-13 * size[order - 1] + 60 * (last[order - 1] + error[order - 1])) / width
     return error
 
 
