@@ -77,9 +77,9 @@ def compare(
     Elsewhere, and for the order parameters, sigma are by Student's t: as many standard errors as are as improbable with
     one from so few networks (three sigma are 3.4 of them for 20 networks, 9.2 for 4, 236 for 2, which refute next to
     nothing). Of numbers that are normal over networks chance alone spoils one row in 370, however few they are.
-    Of skewed ones it spoils two to five times as many: of products of few outputs behind batch norm (skewness 1.2) 1 in
-    190 with 4 networks, where standard errors alone would spoil 1 in 13, and 1 in 150 with 8 or 20. Below 8 networks the
-    table says so.
+    Of skewed ones it spoils up to five times as many: of products at two inputs of ten outputs behind batch norm
+    (skewness 1.2) 1 in 190 with 4 networks, where standard errors alone would spoil 1 in 13, and 1 in 150 with 8 or 20.
+    Below 8 networks the table says so.
 
     What may be left (allowance) beside a prediction at this width, as a fraction of it, with M the smallest width of
     inputs and hidden layers (given inputs do not count: theory knows them):

@@ -130,6 +130,11 @@ FIGURES: dict[str, PaperFigure] = {
 def summary(name: str) -> str:
     """What the figure shows, in one line.
 
+    Raises
+    ------
+    ValueError
+        Unknown name.
+
     Examples
     --------
     >>> from mfdnn import papers
