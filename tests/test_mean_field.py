@@ -37,6 +37,7 @@ def as_numbers(result):
     return result if isinstance(result, np.ndarray) else result.to_dict()
 
 
+@pytest.mark.filterwarnings("ignore:By the rule of `fisher_statistics` no eigenvalue stands out")  # at widths of ten
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(
     "function",
