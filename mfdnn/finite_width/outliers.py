@@ -16,6 +16,7 @@ from ..layers import Dense, read_chain
 from ..mean_field import MeanField, as_mean_field, order_parameters
 from ..mean_field.moments import OrderParameters
 from ..network import Network
+from .doubts import NoOutlier, cautions_of, cautions_of_inputs, cautions_of_law, refuse
 from .input_moments import drawn_inputs, given_inputs
 from .layer_moments import LayerMoments, layer_moments
 from .outliers_result import OutlierDistribution
@@ -34,17 +35,6 @@ __all__ = [
 EXCESS = {"gaussian": 0.0, "uniform": -1.2}  # fourth cumulant over the squared variance
 SAME = 1 - 1e-8  # largest correlation of inputs; closer ones, told apart by rounding alone, are taken for it
 UNIFORM_BIAS = 0.3  # largest share of a variance: at 0.4 what enters to first order is 10 % off in simulation
-# What simulation has shown, see `outlier_distribution`.
-REFUSED_MARGIN, DOUBTFUL_MARGIN, DOUBTFUL_SPREAD = 2.0, 4.0, 0.35
-REFUSED_CLEARANCE, DOUBTFUL_CLEARANCE = 2.5, 4.0
-DOUBTFUL_GROWTH = 1.25  # of the power that a layer makes of the variance: 1.2 of gelu and silu was tested, and 2
-# The largest eigenvalue of given inputs' kernel over the mean of its entries; at 1.47 quantiles were 16 % low.
-REFUSED_UNEVENNESS, DOUBTFUL_UNEVENNESS = 1.4, 1.1
-# Outliers spread over 1 - 2 sqrt(x) to 1 + 2 sqrt(x) with x = C B / lambda_0^2: at 1/4 down to zero.
-REFUSED_OVERLAP, DOUBTFUL_OVERLAP = 0.25, 0.1
-UNCLEAR = (
-    "By the rule of `fisher_statistics` no eigenvalue stands out here; by this law, of first order in 1/M, they do."
-)
 INFINITE = "outliers of infinite width"  # as a `MeanField` knows them
 REFUSAL = (
     "`net` contains {layer}, but the law is derived for Dense and Pointwise layers only; measure the spread with "
@@ -165,17 +155,6 @@ def outlier_distribution(
     return result
 
 
-class NoOutlier(NoTheory):
-    """The law is void at these widths; `reason` says why in a few words."""
-
-    def __init__(self, reason: str, more: str):
-        super().__init__(reason, more)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return " ".join(self.args)
-
-
 def law_of(wide: MeanField) -> OutlierDistribution:
     """`outlier_distribution` of a network on its data, without a warning.
 
@@ -203,20 +182,13 @@ def _law(wide: MeanField) -> OutlierDistribution:
     moments = input_moments(wide)
     weights, layers, doubts = chain(wide, moments)
     law = propagate(moments, weights, layers, n_samples, net.n_outputs)
-    _refuse(law, net.n_outputs)
-    largest, caution = wide.once(INFINITE, lambda: _infinite_width(wide))
+    refuse(law, net.n_outputs)
+    largest, unclear = wide.once(INFINITE, lambda: _infinite_width(wide))
     lambda_0 = law.leading if largest is None else largest
-    if caution:
-        doubts.append(UNCLEAR)
-    unevenness = lambda_0 / law.leading if wide.given else 1.0
-    if unevenness > REFUSED_UNEVENNESS:
-        raise NoTheory(
-            f"`inputs` are too uneven for the law, which takes them for exchangeable: the largest eigenvalue of their "
-            f"kernel is {unevenness:.3g} times the mean of its entries, at most {REFUSED_UNEVENNESS:g} is allowed; "
-            "scale inputs of very different norms, or measure the spread with mfdnn.ensemble."
-        )
-    growth = max(layer.growth for layer in layers)
-    return _distribution(net, law, n_samples, lambda_0, growth, unevenness, doubts)
+    cautions = dict.fromkeys(doubts, 0.0) | cautions_of(layers, bool(unclear))
+    if wide.given:
+        cautions |= cautions_of_inputs(lambda_0 / law.leading)
+    return _distribution(net.n_outputs, law, n_samples, lambda_0, cautions)
 
 
 def _infinite_width(wide: MeanField) -> tuple[float | None, str]:
@@ -305,10 +277,9 @@ def _check_layer(number: int, q: float, weight: WeightLayer) -> None:
 
 
 def _distribution(
-    net: Network, law: Law, n_samples: int, lambda_0: float, growth: float, unevenness: float, doubts: list[str]
+    n_outputs: int, law: Law, n_samples: int, lambda_0: float, cautions: dict[str, float]
 ) -> OutlierDistribution:
     """The law in units of `lambda_0`, with its resummed moments."""
-    n_outputs = net.n_outputs
     A, B = law.A_born.sum(), law.B_born.sum()
     born = law.A_born + 2 * law.B_born / n_outputs
     born[-1] += law.D / n_outputs
@@ -320,7 +291,7 @@ def _distribution(
     apart = 1 + (2 * B + law.D) / (n_outputs * law.leading**2)
     deviation = multiplied * np.sqrt(np.exp(A / law.leading**2) * apart - 1)
     mean = multiplied + law.pair_push
-    cautions = _cautions(law, n_outputs, deviation / mean, growth, unevenness)
+    cautions = cautions_of_law(law, n_outputs, deviation / mean) | cautions
     return OutlierDistribution(
         lambda_0=lambda_0,
         mean=float(scale * mean),
@@ -336,64 +307,8 @@ def _distribution(
         degrees_of_freedom=freedom,
         n_samples=n_samples,
         n_outputs=n_outputs,
-        caution=" ".join(filter(None, [*cautions, *doubts])),
+        caution=" ".join(filter(None, cautions)),
         allowance=max(cautions.values(), default=0.0),
         _pair_push=scale * law.pair_push,
         _excess=law.D / law.B_born[-1] if law.D else 0.0,
     )
-
-
-def _refuse(law: Law, n_outputs: int) -> None:
-    if law.margin < REFUSED_MARGIN or law.clearance < REFUSED_CLEARANCE:
-        raise NoOutlier(
-            "no eigenvalue stands clear of the bulk",
-            f"(margin {law.margin:.2g}, at least {REFUSED_MARGIN:g} is needed; clearance {law.clearance:.2g}, at least "
-            f"{REFUSED_CLEARANCE:g}): the largest one may be the edge of the bulk, and this law is void; widen the "
-            "layers, take more samples, larger biases, or an activation that is not odd.",
-        )
-    if _overlap(law, n_outputs) > REFUSED_OVERLAP:
-        raise NoOutlier(
-            f"the {n_outputs} outputs are too many for these widths",
-            f"(C B = {_overlap(law, n_outputs):.2g} lambda_0^2, at most {REFUSED_OVERLAP:g}): their overlaps spread "
-            "the outliers down to zero; widen the hidden layers.",
-        )
-
-
-def _overlap(law: Law, n_outputs: int) -> float:
-    """C B / lambda_0^2: a quarter of the squared half-width of the outliers."""
-    return float(n_outputs * law.B_born.sum() / law.leading**2)
-
-
-def _cautions(law: Law, n_outputs: int, spread: float, growth: float, unevenness: float) -> dict[str, float]:
-    """Sentences, each with how much higher quantiles may be."""
-    cautions = {}
-    if law.margin < DOUBTFUL_MARGIN:
-        cautions[
-            f"The outliers are close to the bulk (margin {law.margin:.2g}): their mean and quantiles may be 4 % higher."
-        ] = 0.04
-    if law.clearance < DOUBTFUL_CLEARANCE:
-        cautions[
-            f"Other eigenvalues crowd around the outliers (clearance {law.clearance:.2g}): their mean may be 8 % "
-            "higher, and quantiles of the largest 5 %."
-        ] = 0.05
-    if spread > DOUBTFUL_SPREAD:
-        cautions[
-            f"The relative spread is {spread:.2g}: above {DOUBTFUL_SPREAD:g} the expansion in 1/width was hardly "
-            "tested, and quantiles may be 10 % higher."
-        ] = 0.1
-    if unevenness > DOUBTFUL_UNEVENNESS:
-        cautions[
-            f"The inputs are uneven (the largest eigenvalue of their kernel is {unevenness:.3g} times the mean of its "
-            "entries), and the law takes them for exchangeable: quantiles may be 10 % higher."
-        ] = 0.1
-    if growth > DOUBTFUL_GROWTH:
-        cautions[
-            f"An activation raises the variance to the power {growth:.2g}: next orders in 1/width are large, and "
-            "quantiles may be 10 % higher."
-        ] = 0.1
-    if _overlap(law, n_outputs) > DOUBTFUL_OVERLAP:
-        cautions[
-            f"C = {n_outputs} outputs are many for these widths (C B = {_overlap(law, n_outputs):.2g} lambda_0^2): "
-            f"above {DOUBTFUL_OVERLAP:g} the largest may be 3 % higher, or more."
-        ] = 0.05
-    return cautions
