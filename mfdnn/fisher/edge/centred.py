@@ -172,11 +172,11 @@ def centred_edge(
     checked by simulation for tanh, erf, relu, gelu and linear networks: the mean of `largest` within 4 % for 2
     to 6 layers, C up to 3, widths from half to four times T or unequal, from 300 up; 5 % for 8 and 10 layers;
     7 % for C = 10; 4 % too with variances and activations that differ between layers, and for silu and
-    softplus. At T and all widths from 50 to 200, 2 to 4 layers, the error has a sign: `largest` is 1.3 % too high on
-    average (0 to 2.3 %) for tanh, softsign, erf and linear networks, at most 6 % too low for relu and gelu (erf with 4
-    layers of 50: 7 % low). One network scatters by 3 to 12 % (`spread`), 13 to 20 % where an outlier dominates, of
-    which `spread` gives half. The outlier is linear in the fluctuation of |x|^2: good to 2 % at a relative one of
-    0.26, to 8 % at 0.41, so raw images are beyond it. With "batch" and C = 1 the error is -2 to +6 %.
+    softplus. At T and all widths from 50 to 200 and 2 to 4 layers the error has a sign: `largest` is 1.1 % too high on
+    average for tanh, softsign, erf and linear networks (at most 2.3 %; but erf of 4 layers is 7 % too low at 50, 3 % at
+    100), and 0.6 to 6 % too low for relu and gelu. One network scatters by 3 to 12 % (`spread`), 13 to 20 % where an
+    outlier dominates, of which `spread` gives half. The outlier is linear in the fluctuation of |x|^2: good to 2 % at
+    a relative one of 0.26, to 8 % at 0.41, so raw images are beyond it. With "batch" and C = 1 the error is -2 to +6 %.
 
     Cost: about 0.5 s for 2 or 3 weight layers, 1 s for 4, 2.5 s for 6, 12 s for 10.
 
