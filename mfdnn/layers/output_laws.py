@@ -152,7 +152,7 @@ class _Drawn(_Divided, ABC):
 
     @cached_property
     def drawn(self) -> tuple[np.ndarray, np.ndarray]:
-        """Normalised outputs z of every draw, (draws, T, C), and gain over standard deviation."""
+        """Normalised outputs z, (draws, T, C), and gain over standard deviation."""
         u = self.outputs.draw(self.n, self.n_outputs, self.n_draws(), rng=0)  # the same numbers every time
         u = u - u.mean(axis=self.axis, keepdims=True)
         spread = np.mean(u**2, axis=self.axis, keepdims=True) + self.eps
