@@ -85,5 +85,5 @@ def test_the_threshold_of_softplus_is_no_jump(torch):
 def test_single_precision_is_refused_with_a_reason(torch):
     with pytest.raises(TypeError, match=r"float32 .* let it compute in float64"):
         mfdnn.activation(lambda x: torch.nn.functional.gelu(torch.from_numpy(x).float()).numpy())
-    with pytest.raises(ValueError, match="in single precision, which is noisy; compute it in .* float64"):
+    with pytest.raises(ValueError, match=r"in single precision, which is noisy; compute it in .* float64"):
         mfdnn.expect(lambda x: torch.tanh(torch.from_numpy(x).float()).double().numpy(), 1.0)

@@ -1,4 +1,7 @@
-"""What phi is: its values, its slope, its kinks; the built-in ones, and any vectorised callable on equal terms."""
+"""What phi is: its values, its slope, its kinks.
+
+The built-in ones, and any vectorised callable on equal terms.
+"""
 
 from .definition import Activation, activation, activation_names
 

@@ -1,4 +1,7 @@
-"""What phi is: its values, its slope, its kinks. The built-in list, and the user's own on equal terms."""
+"""What phi is: its values, its slope, its kinks.
+
+The built-in list, and the user's own on equal terms.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,7 @@ class Activation:
 
     @property
     def label(self) -> str:
-        """Name with the parameters that differ from none, to the last digit: ``leaky_relu(slope=0.2)``."""
+        """Name and parameters to the last digit, as in ``leaky_relu(slope=0.2)``."""
         inside = ", ".join(f"{key}={_shortest(value)}" for key, value in self.parameters.items())
         return f"{self.name}({inside})" if inside else self.name
 
@@ -122,9 +125,10 @@ class Activation:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """What tells a function of one's own from others: its values, and those of its derivative if it has one.
+        """What tells a function of one's own from others, as short texts.
 
-        At 800 points up to 1000 on either side, to six digits, in which machines agree. Empty if built in.
+        They are made of its values, and of those of its derivative if it has one, at 800
+        points up to 1000 on either side, to six digits, in which machines agree. Empty if built in.
         """
         if self._is_built_in:
             return ()
@@ -139,13 +143,13 @@ class Activation:
         return self.name, sorted(self.parameters.items()), self.digests, self._given_kinks, self.features
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """phi(x), elementwise; keeps the shape, and float32 as float32."""
+        """phi(x), elementwise: an array of the shape of `x`, float32 for float32."""
         x = _as_float(x)
         with np.errstate(all="ignore"):  # such as the overflow of exp(-x) in 1/(1 + exp(-x)) far out
             return np.asarray(self._function(x), dtype=x.dtype)
 
     def slope(self, x: np.ndarray) -> np.ndarray:
-        """phi'(x), elementwise; at a kink the value of one side."""
+        """phi'(x), elementwise, of the shape of `x`; at a kink the value of one side."""
         x = _as_float(x)
         if self._derivative is not None:
             with np.errstate(all="ignore"):
@@ -153,7 +157,10 @@ class Activation:
         return self.pieces.evaluate(x, 1).astype(x.dtype, copy=False)
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
-        """phi''(x), elementwise, without point masses; at a kink the value of one side."""
+        """phi''(x), elementwise, of the shape of `x`, without point masses.
+
+        At a kink it is the value of one side.
+        """
         x = _as_float(x)
         if self._second is not None:
             with np.errstate(all="ignore"):
@@ -162,7 +169,14 @@ class Activation:
 
     @cached_property
     def pieces(self) -> Pieces:
-        """Piecewise polynomials for phi, phi', phi'' between its kinks (built on first use)."""
+        """Piecewise polynomials for phi, phi' and phi'', built on first use.
+
+        Raises
+        ------
+        ValueError
+            phi cannot be resolved on [-16, 16]: it is noisy, not finite or unbounded there, or bends too often; or
+            the derivative that was given is not its derivative.
+        """
         return resolve(
             self.name,
             self._function,
@@ -175,13 +189,16 @@ class Activation:
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """Where phi or phi' jumps."""
+        """Where phi or phi' jumps, in ascending order, as far as phi is resolved."""
         pieces = self.pieces
         return tuple(float(x) for x in pieces.breaks[np.any(pieces.jumps[:, :2] != 0, axis=1)])
 
     @property
     def homogeneous(self) -> tuple[float, float] | None:
-        """(slope for x < 0, slope for x > 0) if phi is positively homogeneous, as relu or linear; else None."""
+        """Slopes for x < 0 and for x > 0 if phi is positively homogeneous; else None.
+
+        ``(0.0, 1.0)`` for relu, however it is written; ``(1.0, 1.0)`` for linear.
+        """
         return self.pieces.homogeneous
 
 

@@ -12,7 +12,10 @@ __all__ = ["parse_activation"]
 
 
 def parse_activation(text: str, argument: str = "--activation") -> Any:
-    """The activation that is meant by relu, leaky_relu(slope=0.2), or module:function; `argument` is who says so."""
+    """The activation that is meant by relu, leaky_relu(slope=0.2) or module:function.
+
+    `argument` is who says so.
+    """
     from . import activation
 
     if ":" in text and "(" not in text:

@@ -1,4 +1,4 @@
-"""A function of one variable as piecewise polynomials: what kernels see of an activation."""
+"""A function of one variable as piecewise polynomials, which kernels can read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ AROUND = np.append(np.multiply.outer([-1.0, 1.0], 2.0 ** np.arange(-1, 7)), 0.0)
 
 
 def chebyshev_fit(values: np.ndarray) -> np.ndarray:
-    """Chebyshev coefficients (last axis) from values at the 16 nodes (last axis), rounding noise chopped."""
+    """Chebyshev coefficients of values at the 16 nodes, both on the last axis.
+
+    Rounding noise is chopped.
+    """
     coefficients = values @ _FIT.T
     noise = 1e-15 * np.abs(values).max(axis=-1, keepdims=True)
     coefficients[np.abs(coefficients) < noise] = 0.0
@@ -60,7 +63,9 @@ def chebyshev_fit(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pieces:
-    """Piecewise polynomials on ``edges``; coefficients of phi, phi', phi'' in the Chebyshev basis of each panel.
+    """Piecewise polynomials for phi, phi' and phi''.
+
+    Coefficients are those of the Chebyshev basis of each panel between two ``edges``.
 
     Attributes
     ----------
@@ -104,7 +109,10 @@ class Pieces:
         return self.resolved and self.breaks.size == 0
 
     def evaluate(self, x: np.ndarray, derivative: int = 0) -> np.ndarray:
-        """phi, phi' or phi'' at x, elementwise; beyond the last panel phi is continued linearly."""
+        """phi, phi' or phi'' at x, elementwise.
+
+        Beyond the last panel phi is continued linearly.
+        """
         flat = np.asarray(x, dtype=np.float64).ravel()
         inside = np.clip(flat, self.edges[0], self.edges[-1])
         value = _compiled.evaluate_pieces(self.edges, self.coefficients[derivative], inside)
@@ -122,9 +130,10 @@ def resolve(
     features: tuple[tuple[float, float], ...] = (),
     trusted: bool = False,
 ) -> Pieces:
-    """Bisect until every panel is resolved to rounding; a point that never resolves is a break.
+    """Polynomials of a function, by bisection until all panels are resolved.
 
-    `features` are (place, width) of what is narrow. Unless `trusted`, narrow features are also looked for.
+    A point that never resolves is a break. `features` are (place, width) of what is narrow. Unless `trusted`, narrow
+    features are also looked for.
 
     Raises
     ------
@@ -132,22 +141,18 @@ def resolve(
         The function is not resolved on [-16, 16].
     """
     edges = {*given, *(float(x) for place, width in features for x in place + width * AROUND)}
+    found = _shells(function, sorted(edges)) or _explain(name, function)
+    overlooked = set() if trusted else _overlooked(function, found[0])
+    if overlooked:
+        edges |= overlooked
+        found = _shells(function, sorted(edges)) or found
     located: set[float] = set()
-    looked = trusted
     for _ in range(PASSES):
-        found = _shells(function, sorted(edges | located))
-        if found is None:
-            _explain(name, function)
-        if not looked:
-            looked = True
-            overlooked = _overlooked(function, found[0])
-            if overlooked:
-                edges |= overlooked
-                found = _shells(function, sorted(edges)) or found
         new = _breaks(function, derivative, found[0], located)
         if not new:
             break
         located |= new
+        found = _shells(function, sorted(edges | located)) or _explain(name, function)
     _check_bounded(name, function, found[0])
     if located:
         found = _shells(function, sorted(edges | located), 1e-11, reach=found[0].max()) or found
@@ -159,7 +164,7 @@ def resolve(
 
 
 def _warn_of_small_jumps(name: str, pieces: Pieces) -> None:
-    """Say so where a formula that changes over jumps a little: E[phi'^2] is infinite then."""
+    """Warn of jumps that look like a mistake, as E[phi'^2] is infinite with them."""
     jumps = np.abs(pieces.jumps[:, 0])
     size = np.abs(pieces.evaluate(np.linspace(-SHELL, SHELL, 257))).max()
     small = np.flatnonzero((jumps > 0) & (jumps < SMALL_JUMP * size) & (np.abs(pieces.breaks) <= SHELL))
@@ -174,7 +179,10 @@ def _warn_of_small_jumps(name: str, pieces: Pieces) -> None:
 
 
 def _overlooked(function: Callable, panels: np.ndarray) -> set[float]:
-    """Edges around what the polynomials miss at many places in [-8, 8]: a feature between their nodes."""
+    """Edges around what the polynomials miss at one of many places in [-8, 8].
+
+    It is a feature between their nodes.
+    """
     x = (np.arange(LOOKED_AT) + 0.381966) * (16.0 / LOOKED_AT) - 8.0
     values = _sample(function, np.array([[-1.0, 1.0]]), x)[0]
     edges = np.append(panels[:, 0], panels[-1, 1])
@@ -229,7 +237,7 @@ def _explain(name: str, function: Callable) -> NoReturn:
 
 
 def _check_bounded(name: str, function: Callable, panels: np.ndarray) -> None:
-    """Where phi grows a hundredfold between panels of 1e-3 and of 1e-10 it has a pole, or nearly one."""
+    """Refuse a pole: phi grows a hundredfold between panels of 1e-3 and of 1e-10."""
     width = np.diff(panels, axis=1)[:, 0] / np.maximum(1.0, np.abs(panels).max(axis=1))
     size = np.abs(_sample(function, panels)).max(axis=1)
     inside = np.abs(panels).max(axis=1) <= SHELL
@@ -260,7 +268,7 @@ def _check_derivative(name: str, pieces: Pieces) -> None:
 
 
 def _sample(function: Callable, panels: np.ndarray, at: np.ndarray = NODES) -> np.ndarray:
-    """Values at the Chebyshev nodes (or other places in [-1, 1]) of each panel (left, right): (n, at.size)."""
+    """Values at the nodes (or other places in [-1, 1]) of each panel: (n, at.size)."""
     half = np.diff(panels, axis=1) / 2
     with np.errstate(all="ignore"):
         return np.asarray(function(panels.mean(axis=1, keepdims=True) + half * at), dtype=np.float64)
@@ -269,10 +277,11 @@ def _sample(function: Callable, panels: np.ndarray, at: np.ndarray = NODES) -> n
 def _shells(
     function: Callable, breaks: list[float], floor: float = 4e-16, reach: float = SHELL * 2.0**MAX_SHELLS
 ) -> tuple[np.ndarray, bool] | None:
-    """Panels on [-16, 16], then on [16, 32], [-32, -16], ... as far as phi is finite and they are few.
+    """Panels on [-16, 16], and further out as far as phi is finite and they are few.
 
-    `floor` is the (relative) width at which a panel is given up; nothing is done beyond `reach`. Returns the (n, 2)
-    panels and whether all of them are resolved; None if that fails on the first shell.
+    Next are [16, 32] and [-32, -16]. `floor` is the (relative) width at which a panel is given up; nothing is done
+    beyond `reach`. Returns the (n, 2) panels and whether all of them are resolved; None if that fails on the first
+    shell.
     """
     done: list[np.ndarray] = []
     given_up = 0
@@ -322,7 +331,10 @@ def _sorted(panels: list[np.ndarray]) -> np.ndarray:
 def _bisect(
     function: Callable, panels: np.ndarray, scale: float, floor: float
 ) -> tuple[np.ndarray, int, float] | None:
-    """Bisect panels until resolved: the panels, how many never are, and max |phi|; None if hopeless."""
+    """Bisect panels until they are resolved; None if that is hopeless.
+
+    Returns the panels, how many never are resolved, and the largest size of phi.
+    """
     accepted: list[np.ndarray] = []
     largest = 0.0
     searched = given_up = 0
@@ -367,9 +379,9 @@ def _bisect(
 def _as_smooth_as_noise(
     function: Callable, panels: np.ndarray, fit: np.ndarray, tolerance: np.ndarray
 ) -> np.ndarray:
-    """Whether what a polynomial leaves out is no more than the rounding noise of phi: its fourth differences.
+    """Whether what a polynomial leaves out is no more than the rounding noise of phi.
 
-    (e^x - 1)/x is such a function: its noise grows towards zero.
+    The noise is read off fourth differences. (e^x - 1)/x is such a function: its noise grows towards zero.
     """
     if len(panels) == 0:
         return np.zeros(0, dtype=bool)
@@ -396,7 +408,7 @@ def _envelope(points: np.ndarray) -> np.ndarray:
 
 
 def _clusters(panels: np.ndarray) -> list[tuple[float, float]]:
-    """Clusters of narrow panels: the centre of the smallest ones and how far from it a break can be."""
+    """Centres of clusters of narrow panels, and how far from each a break can be."""
     narrow = panels[_is_narrow(panels)]
     if len(narrow) == 0:
         return []
@@ -409,7 +421,7 @@ def _clusters(panels: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _valleys(width: list[float]) -> list[tuple[int, int]]:
-    """Where among neighbours the narrowest are, [start, stop), parted by wider ones: breaks may be close."""
+    """Where the narrowest of neighbours are, [start, stop), parted by wider ones."""
     found, pending = [], [(0, len(width))]
     while pending:
         first, last = pending.pop()
@@ -514,7 +526,7 @@ def _finish(
 
 
 def _derive(coefficients: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Coefficients of the derivative on panels of that half width, rounding noise chopped."""
+    """Coefficients of the derivative on panels of that half width, noise chopped."""
     result = coefficients @ _DIFFERENTIATE.T / half
     result[np.abs(result) <= 1e-13 * np.abs(coefficients).max(axis=1, keepdims=True) / half] = 0.0
     return result
