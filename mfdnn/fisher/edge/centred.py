@@ -160,7 +160,7 @@ def centred_edge(
     >>> net = mfdnn.mlp([400, 400, 400, 1], "tanh", sigma_w2=3.0, sigma_b2=0.64)
     >>> found = centred_edge(net, n_samples=400)
     >>> found
-    CentredEdge(largest=6.06 +- 0.3, norm='mean', T=400, C=1)
+    CentredEdge(largest=6.061 +- 0.3, norm='mean', T=400, C=1)
     >>> round(found.edge, 4), found.outlier
     (6.2089, None)
     >>> round(mfdnn.fisher_statistics(net, n_samples=400).largest, 1)  # before
