@@ -166,6 +166,8 @@ def resolve(
 def _warn_of_small_jumps(name: str, pieces: Pieces) -> None:
     """Warn of jumps that look like a mistake, as E[phi'^2] is infinite with them."""
     jumps = np.abs(pieces.jumps[:, 0])
+    if not np.any(jumps):
+        return
     size = np.abs(pieces.evaluate(np.linspace(-SHELL, SHELL, 257))).max()
     small = np.flatnonzero((jumps > 0) & (jumps < SMALL_JUMP * size) & (np.abs(pieces.breaks) <= SHELL))
     if small.size:
