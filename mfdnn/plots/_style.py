@@ -15,12 +15,17 @@ __all__ = [
     "B2",
     "COLOURS",
     "W2",
+    "categories",
+    "colour_bar",
     "integer_ticks",
     "legend",
     "make_axes",
     "number",
+    "points",
     "require_result",
     "sequence",
+    "ticks_at",
+    "to_edges",
     "width_ticks",
 ]
 
@@ -73,6 +78,24 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None) -> None:
     )
 
 
+def categories(labels: np.ndarray, colours: dict[str, str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """A number for each label, nan for others, and the colour map and norm that show them."""
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    same = labels[..., None] == list(colours)
+    codes = np.where(same.any(axis=-1), same.argmax(axis=-1), np.nan)
+    norm = BoundaryNorm(np.arange(len(colours) + 1) - 0.5, len(colours))
+    return codes, {"cmap": ListedColormap(list(colours.values())), "norm": norm}
+
+
+def colour_bar(ax: Axes, mesh: Any, ticks: Any = None, names: Any = None, **options: Any) -> None:
+    """A colour bar with these ticks and names, or matplotlib's own."""
+    bar = ax.figure.colorbar(mesh, ax=ax, **options)
+    if ticks is not None:
+        bar.set_ticks(ticks, labels=names)
+        bar.minorticks_off()
+
+
 def integer_ticks(ax: Axes, layers: np.ndarray) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -83,16 +106,21 @@ def integer_ticks(ax: Axes, layers: np.ndarray) -> None:
 
 def width_ticks(ax: Axes, widths: np.ndarray) -> None:
     """The widths themselves as ticks, where there is room to print them."""
-    from matplotlib.ticker import NullFormatter
-
     shown: list[float] = []
     for width in np.unique(widths):
         if not shown or width >= 1.6 * shown[-1]:
             shown.append(width)
     if len(shown) <= 8:
-        ax.set_xticks(shown, labels=[f"{width:g}" for width in shown])
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ticks_at(ax.xaxis, shown)
         ax.tick_params(axis="x", which="minor", length=0)
+
+
+def ticks_at(axis: Any, places: Sequence[float]) -> None:
+    """These ticks of a logarithmic axis, and names for no others."""
+    from matplotlib.ticker import NullFormatter
+
+    axis.set_ticks(places, labels=[f"{place:g}" for place in places])
+    axis.set_minor_formatter(NullFormatter())
 
 
 def sequence(index: int, n: int, hue: str | None) -> Any:
@@ -104,6 +132,18 @@ def sequence(index: int, n: int, hue: str | None) -> Any:
         return colormaps["viridis"](0.9 * index / max(n - 1, 1))
     weight = 0.35 + 0.65 * index / max(n - 1, 1)
     return tuple(weight * part + 1 - weight for part in to_rgb(hue))
+
+
+def to_edges(x: np.ndarray, y: np.ndarray, left: float, right: float) -> np.ndarray:
+    """A line on logarithmic scales and its ends at `left` and `right`, with its slope there."""
+    slopes = np.diff(np.log(y)) / np.diff(np.log(x)) if x.size > 1 else np.zeros(1)
+    return np.concatenate([[y[0] * (left / x[0]) ** slopes[0]], y, [y[-1] * (right / x[-1]) ** slopes[-1]]])
+
+
+def points(ax: Axes, x: Any, y: Any, errors: Any, marker: str, colour: Any) -> Any:
+    """Points with error bars, filled with white; returns the line of points."""
+    style: dict[str, Any] = {"ms": 4.5, "mfc": "white", "mew": 1.1, "capsize": 2, "zorder": 3}
+    return ax.errorbar(x, y, errors, fmt=marker, color=colour, **style)[0]
 
 
 def number(value: float) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import COLOURS, integer_ticks, legend, make_axes
+from ._style import COLOURS, integer_ticks, legend, make_axes, points
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -73,23 +73,12 @@ def order_parameters(op: Any, ax: Axes | None = None, ensemble: Any = None) -> A
         # A logarithmic axis has no place for a layer where the signal vanishes.
         shown = theory[name] > 0 if log else np.full(layers.shape, True)
         line = np.where(shown, theory[name], np.nan)
-        ax.plot(layers, line, color=colour, ls=dash, lw=1.8, label=symbol)[0].set_gid(name)
+        ax.plot(layers, line, color=colour, ls=dash, lw=1.8, label=symbol, gid=name)
         if ensemble is not None and name in ensemble.mean:  # one input has no pairs
-            points = np.flatnonzero(shown & np.isin(layers, marked))
-            errors = np.where(np.isfinite(ensemble.standard_error[name]), ensemble.standard_error[name], 0.0)
-            ax.errorbar(
-                layers[points],
-                ensemble.mean[name][points],
-                errors[points],
-                fmt=marker,
-                color=colour,
-                ms=4.5,
-                mfc="white" if dash == "--" else colour,
-                mew=1.1,
-                capsize=2,
-                zorder=3,
-                label=None,
-            )[0].set_gid(f"{name} simulated")
+            at = np.flatnonzero(shown & np.isin(layers, marked))
+            mean, error = ensemble.mean[name][at], ensemble.standard_error[name][at]
+            drawn = points(ax, layers[at], mean, np.where(np.isfinite(error), error, 0.0), marker, colour)
+            drawn.set(mfc="white" if dash == "--" else colour, gid=f"{name} simulated")
     if log:
         ax.set_yscale("log")
     handles = ax.get_legend_handles_labels()[0]

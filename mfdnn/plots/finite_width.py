@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.validation import finite_array, finite_number
-from ._style import COLOURS, legend, make_axes, number
+from ._style import COLOURS, colour_bar, legend, make_axes, number, ticks_at
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -18,6 +18,8 @@ __all__ = ["outlier_law", "spread_map"]
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.35)  # beyond the last the law was not tested
 RANGE = (0.01, 1.0)  # of the colours
 TICKS = (0.01, 0.03, 0.1, 0.3, 1.0)
+WIDTHS = [step * 10**k for k in range(6) for step in (1, 2, 5)]  # named on the axes
+DEPTHS = [2**k for k in range(1, 12)]
 SPREAD = r"relative spread of $\lambda_{\max}$"
 NOTHING = "#CCCCCC"
 
@@ -75,31 +77,17 @@ def outlier_law(
         )
     ax = make_axes(ax)
     if measured is not None:
-        ax.hist(
-            measured,
-            bins,
-            density=True,
-            histtype="stepfilled",
-            color="0.82",
-            edgecolor="0.55",
-            lw=0.6,
-            label="drawn networks",
-        )
+        style: dict[str, Any] = {"color": "0.82", "edgecolor": "0.55", "lw": 0.6}
+        ax.hist(measured, bins, density=True, histtype="stepfilled", label="drawn networks", **style)
     p = np.linspace(0, 1, 402)[1:-1]
     edges = law.quantile(p)
     middle, density = (edges[1:] + edges[:-1]) / 2, np.diff(p) / np.diff(edges)
     low, high = law.quantile([1 - confidence, confidence])
     inside = (middle >= low) & (middle <= high)
     percent = f"{100 * confidence:g} %"
+    band = f"predicted {100 * (1 - confidence):g}-{percent}"
     ax.plot(middle, density, color=COLOURS["blue"], lw=1.6, label="predicted law")
-    ax.fill_between(
-        middle[inside],
-        density[inside],
-        color=COLOURS["blue"],
-        alpha=0.2,
-        lw=0,
-        label=f"predicted {100 * (1 - confidence):g}-{percent}",
-    )
+    ax.fill_between(middle[inside], density[inside], color=COLOURS["blue"], alpha=0.2, lw=0, label=band)
     lines = (
         (law.lambda_0, "--", COLOURS["vermillion"], r"infinite width, $\lambda_0$"),
         (law.largest_mean, ":", COLOURS["blue"], "predicted mean"),
@@ -110,9 +98,8 @@ def outlier_law(
     if measured is not None:
         for y, value, colour in ((0.98, law.lambda_0, lines[0][2]), (0.89, high, lines[2][2])):
             share = f"{100 * np.mean(measured > value):.3g} % beyond"
-            ax.text(
-                0.98, y, share, color=colour, transform=ax.transAxes, ha="right", va="top", fontsize="small"
-            )
+            place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+            ax.text(0.98, y, share, color=colour, fontsize="small", **place)
     ax.set(xlabel=r"$\lambda_{\max}$ of one network", ylabel="density")
     ax.set_ylim(0, ax.get_ylim()[1] / 0.8)
     legend(ax)
@@ -180,9 +167,8 @@ def spread_map(
     ax = make_axes(ax)
     x, y, values = found.widths, found.depths, np.ma.masked_invalid(found.spread)
     shown = np.ma.clip(values, *RANGE)
-    mesh = ax.pcolormesh(
-        x, y, shown, norm=LogNorm(*RANGE), cmap="viridis", shading="nearest", rasterized=True
-    )
+    style: dict[str, Any] = {"norm": LogNorm(*RANGE), "cmap": "viridis"}
+    mesh = ax.pcolormesh(x, y, shown, shading="nearest", rasterized=True, **style)
     ax.set(xscale="log", yscale="log", xlabel="width $M$", ylabel="depth $L$")
     ax.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
     handles: list[Any] = []
@@ -209,22 +195,11 @@ def spread_map(
     if colorbar:
         ends = bool(values.min() < RANGE[0]), bool(values.max() > RANGE[1])  # False where all are masked
         extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[ends]
-        bar = ax.figure.colorbar(mesh, ax=ax, label=SPREAD, extend=extend)
-        bar.set_ticks(TICKS, labels=[f"{tick:g}" for tick in TICKS])
-        bar.minorticks_off()
-    _ticks(ax.xaxis, x, [step * 10**k for k in range(6) for step in (1, 2, 5)])
-    _ticks(ax.yaxis, y, [2**k for k in range(1, 12)])
+        colour_bar(ax, mesh, TICKS, [f"{tick:g}" for tick in TICKS], label=SPREAD, extend=extend)
+    for axis, known, named in ((ax.xaxis, x, WIDTHS), (ax.yaxis, y, DEPTHS)):
+        ticks_at(axis, [place for place in named if known.min() <= place <= known.max()])
     legend(ax, handles)
     return ax
-
-
-def _ticks(axis: Any, values: np.ndarray, places: list[int]) -> None:
-    """Whole numbers on a logarithmic axis."""
-    from matplotlib.ticker import NullFormatter
-
-    shown = [place for place in places if values.min() <= place <= values.max()]
-    axis.set_ticks(shown, labels=[str(place) for place in shown])
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _longest(path: Any) -> np.ndarray:

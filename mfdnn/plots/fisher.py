@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.validation import finite_array, positive_integer
-from ._style import COLOURS, legend, make_axes, number, width_ticks
+from ._style import COLOURS, legend, make_axes, number, points, to_edges, width_ticks
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -74,14 +74,9 @@ def fisher_spectrum(
     if np.ndim(bins) == 0:
         n_bins = positive_integer("bins", bins)
         bins = np.geomspace(values.min() / 1.02, values.max() * 1.02, n_bins + 1).tolist()
-    heights, _, _ = ax.hist(
-        values,
-        bins,
-        weights=np.full(values.size, 1 / networks),
-        histtype="stepfilled",
-        color=color or COLOURS["sky"],
-        label=label or "sampled eigenvalues",
-    )
+    style: dict[str, Any] = {"color": color or COLOURS["sky"], "label": label or "sampled eigenvalues"}
+    weights = np.full(values.size, 1 / networks)
+    heights, _, _ = ax.hist(values, bins, weights=weights, histtype="stepfilled", **style)
     if statistics is not None:
         for values, dash, colour, text in _predicted(statistics):
             for i, value in enumerate(values):
@@ -152,48 +147,29 @@ def learning_rate_boundary(
     order = np.argsort(x)
     x, y = x[order], y[order]
     ax = make_axes(ax)
-    everything = y
-    points: tuple[np.ndarray, np.ndarray] | None = None
+    everything = [y]
     if measured is not None:
-        pair = (
-            measured
-            if isinstance(measured, tuple) and len(measured) == 2 and np.ndim(measured[0]) == 1
-            else (widths, measured)
-        )
-        points = np.asarray(pair[0], dtype=float), np.asarray(pair[1], dtype=float)
-        everything = np.concatenate([y, points[1]])
+        pair = isinstance(measured, tuple) and len(measured) == 2 and np.ndim(measured[0]) == 1
+        places, measured = (np.asarray(part, float) for part in (measured if pair else (widths, measured)))
+        everything.append(measured)
     known: dict[float, tuple[float, float]] = {}
     if band is not None:
         between = _band(band)
         known = {width: (under, over) for width, under, over in zip(*between, strict=True)}
-        everything = np.concatenate([everything, *between[1:]])
-    low, high = everything.min() / 3, everything.max() * 3
+        everything += between[1:]
+    low, high = np.concatenate(everything).min() / 3, np.concatenate(everything).max() * 3
     left, right = (x[0] / 1.15, x[-1] * 1.15) if x.size > 1 else (x[0] / 2, x[0] * 2)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     at, under, over = _zones(x, y, known, left, right)
-    ax.fill_between(at, low, under, color=COLOURS["green"], alpha=0.15, lw=0).set_gid("monotone")
-    ax.fill_between(at, over, high, color=COLOURS["orange"], alpha=0.18, lw=0).set_gid("may grow")
+    ax.fill_between(at, low, under, color=COLOURS["green"], alpha=0.15, lw=0, gid="monotone")
+    ax.fill_between(at, over, high, color=COLOURS["orange"], alpha=0.18, lw=0, gid="may grow")
     if known:
-        ax.fill_between(at, under, over, color="0.8", lw=0, label=band_label).set_gid("band")
-    ax.plot(
-        x,
-        y,
-        color=COLOURS["black"],
-        lw=1.8,
-        label=r"theory, $2/\lambda_{\max}$" if label is None else f"theory: {label}",
-    )
-    if points is not None:
-        ax.errorbar(
-            *points,
-            yerr=measured_error,
-            fmt="o",
-            color=COLOURS["blue"],
-            ms=5,
-            capsize=2.5,
-            zorder=3,
-            label=measured_label,
-        )
+        ax.fill_between(at, under, over, color="0.8", lw=0, label=band_label, gid="band")
+    text = r"theory, $2/\lambda_{\max}$" if label is None else f"theory: {label}"
+    ax.plot(x, y, color=COLOURS["black"], lw=1.8, label=text)
+    if measured is not None:
+        style: dict[str, Any] = {"fmt": "o", "color": COLOURS["blue"], "ms": 5, "capsize": 2.5, "zorder": 3}
+        ax.errorbar(places, measured, measured_error, label=measured_label, **style)
     if note is not None:
         ax.plot([], [], ls="none", label=note)
     ax.text(0.04, 0.05, zone, transform=ax.transAxes, ha="left", va="bottom")
@@ -255,25 +231,12 @@ def eigenvalue_scaling(
     (line,) = ax.plot(x, y, lw=1.6, label=label, color=color)
     if band is not None:
         at, low, high = _band(band)
-        ax.fill_between(at, low, high, color=line.get_color(), alpha=0.25, lw=0, zorder=1.5).set_gid("band")
+        ax.fill_between(at, low, high, color=line.get_color(), alpha=0.25, lw=0, zorder=1.5, gid="band")
     if leading is not None:
-        ax.plot(x, leading, lw=1.2, ls=":", color=line.get_color())[0].set_gid("leading")
+        ax.plot(x, leading, lw=1.2, ls=":", color=line.get_color(), gid="leading")
     if values is not None:
-        ax.errorbar(
-            x,
-            values,
-            errors,
-            fmt=marker,
-            color=line.get_color(),
-            ms=4.5,
-            mfc="white",
-            mew=1.1,
-            capsize=2,
-            zorder=3,
-        )
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("width $M$")
+        points(ax, x, values, errors, marker, line.get_color())
+    ax.set(xscale="log", yscale="log", xlabel="width $M$")
     width_ticks(ax, x)
     return ax
 
@@ -287,17 +250,13 @@ def _predicted(statistics: Any) -> list[tuple[np.ndarray, str, str, str]]:
         name = f"{fold} outliers"
     elif fold > 1 and getattr(statistics, "normalised_by", "") != "layer norm":  # whose outliers differ
         name += f" ({fold}-fold)"
+    ends = " to ".join(number(value) for value in outliers[:: max(len(outliers) - 1, 1)])  # the first and the last
     found = [
         (np.atleast_1d(mean), ":", COLOURS["black"], f"mean of all $P$: {number(mean)}"),
         (np.atleast_1d(bulk), "-.", COLOURS["green"], f"mean of the bulk: {number(bulk)}"),
-        (outliers, "--", COLOURS["vermillion"], f"{name}: {' to '.join(map(number, _ends(outliers)))}"),
+        (outliers, "--", COLOURS["vermillion"], f"{name}: {ends}"),
     ]
     return [line for line in found if line[0].min() > 0]
-
-
-def _ends(values: np.ndarray) -> list[float]:
-    """First and last, or the only one."""
-    return values[[0, -1]].tolist() if len(values) > 1 else values.tolist()
 
 
 def _band(band: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -316,7 +275,7 @@ def _zones(
     They end at the band, which begins and ends with a step, and where there is none at the line.
     """
     place = np.array([0, *range(x.size), x.size - 1])  # on to the edges of the axes
-    ends, line = np.concatenate([[left], x, [right]]), _to_edges(x, y, left, right)
+    ends, line = np.concatenate([[left], x, [right]]), to_edges(x, y, left, right)
     band = np.array([known.get(width, (limit, limit)) for width, limit in zip(x, y, strict=True)])
     band = (band / y[:, None])[place]
     inside = np.isin(x, list(known))[place]
@@ -324,12 +283,6 @@ def _zones(
     index = np.insert(np.arange(place.size), step + 1, np.where(inside[step + 1], step + 1, step))
     under, over = np.insert(band, step + 1, 1.0, axis=0).T * line[index]
     return ends[index], under, over
-
-
-def _to_edges(x: np.ndarray, y: np.ndarray, left: float, right: float) -> np.ndarray:
-    """A line on logarithmic scales and its ends, with its slope there."""
-    slopes = np.diff(np.log(y)) / np.diff(np.log(x)) if x.size > 1 else np.zeros(1)
-    return np.concatenate([[y[0] * (left / x[0]) ** slopes[0]], y, [y[-1] * (right / x[-1]) ** slopes[-1]]])
 
 
 def _over_widths(widths: Any, name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -52,21 +52,18 @@ def map_curve(curve: Any, ax: Axes | None = None, *, color: Any = None, label: s
     shared = any(line.get_gid() == "identity" for line in ax.lines)
     low, high = (min(x[0], ax.get_xlim()[0]), max(x[-1], ax.get_xlim()[1])) if shared else (x[0], x[-1])
     if not shared:
-        ax.axline((0, 0), slope=1, color="0.5", lw=1, ls="--", label="identity", zorder=1).set_gid("identity")
+        ax.axline((0, 0), slope=1, color="0.5", lw=1, ls="--", label="identity", zorder=1, gid="identity")
     label = label or rf"{W2} = {curve.sigma_w2:.4g}, {B2} = {curve.sigma_b2:.4g}"
     (line,) = ax.plot(x, curve.y, lw=2, label=label, color=color)
     for path in curve.trajectories:
         heights = np.concatenate([[min(path[0], 0.0)], np.repeat(path[1:], 2)])
-        (web,) = ax.plot(
-            np.repeat(path, 2)[:-1], heights, lw=0.9, color=line.get_color(), alpha=0.7, zorder=1.5
-        )
-        web.set_gid("trajectory")
+        style: dict[str, Any] = {"lw": 0.9, "alpha": 0.7, "zorder": 1.5, "gid": "trajectory"}
+        ax.plot(np.repeat(path, 2)[:-1], heights, color=line.get_color(), **style)
     for wanted, face, name in ((True, line.get_color(), "stable"), (False, "white", "unstable")):
         points = curve.fixed[curve.stable == wanted]
         if points.size:
-            ax.plot(
-                points, points, "o", ms=6, mfc=face, mec="black", mew=0.9, ls="none", zorder=4, clip_on=False
-            )[0].set_gid(f"{name} fixed point")
+            style = {"ms": 6, "mec": "black", "mew": 0.9, "zorder": 4, "gid": f"{name} fixed point"}
+            ax.plot(points, points, "o", mfc=face, clip_on=False, **style)
     across, up = AXES[curve.quantity]
     ax.set(xlabel=across, ylabel=up, xlim=(low, high), ylim=(low, high))
     legend(ax)

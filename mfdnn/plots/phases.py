@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.validation import finite_number, one_of
-from ._style import B2, COLOURS, W2, legend, make_axes, require_result, sequence
+from ._style import B2, COLOURS, W2, categories, colour_bar, legend, make_axes, require_result, sequence
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -24,6 +24,11 @@ LABELS = {
     "xi_c": r"$\xi_c$ (layers)",
     "xi_grad": r"$\xi_\nabla$ (layers; $<0$: gradients explode)",
     "phase": "phase",
+}
+SCALES = {
+    "xi_q": (r"$\xi_q$", COLOURS["green"]),
+    "xi_c": (r"$\xi_c$", COLOURS["blue"]),
+    "xi_grad": (r"$\xi_\nabla$", COLOURS["vermillion"]),
 }
 PHASE_COLOURS = {"ordered": "#A6CEE3", "critical": "#FFFFFF", "chaotic": "#FDBF6F", "unbounded": "#BBBBBB"}
 XI_RANGE = (0.3, 100.0)  # layers; depth scales beyond are shown in the end colours
@@ -97,27 +102,12 @@ def phase_diagram(
     else:
         mesh, ticks, names = _draw_field(ax, diagram, field, kwargs)
     if colorbar:
-        values = np.ma.masked_invalid(getattr(diagram, field)) if field != "phase" else np.zeros(1)
-        bar = ax.figure.colorbar(mesh, ax=ax, label=LABELS[field], extend=_extend(mesh, values, field))
-        if ticks is not None:
-            bar.set_ticks(ticks, labels=names)
-            bar.minorticks_off()
+        colour_bar(ax, mesh, ticks, names, label=LABELS[field], extend=_extend(mesh, diagram, field))
     _draw_edge(ax, diagram, phi)
     if network is not None:
         w2, b2 = (finite_number("network", value) for value in network)
-        ax.plot(
-            w2,
-            b2,
-            "*",
-            ms=11,
-            mfc="white",
-            mec="black",
-            mew=1,
-            ls="none",
-            label="network",
-            zorder=5,
-            clip_on=False,
-        )
+        style: dict[str, Any] = {"ms": 11, "mfc": "white", "mec": "black", "mew": 1, "zorder": 5, "clip_on": False}
+        ax.plot(w2, b2, "*", label="network", **style)
     _set_range(ax, diagram, network)
     if labels:
         _name_regions(ax, diagram, network)
@@ -127,18 +117,9 @@ def phase_diagram(
 
 
 def _draw_phases(ax: Axes, diagram: Any, options: dict) -> tuple[Any, Any, Any]:
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    present = [name for name in PHASE_COLOURS if np.mean(diagram.phase == name) >= RARE]
-    codes = np.full(diagram.phase.shape, np.nan)
-    for code, name in enumerate(present):
-        codes[diagram.phase == name] = code
-    options = {
-        "cmap": ListedColormap([PHASE_COLOURS[name] for name in present]),
-        "norm": BoundaryNorm(np.arange(len(present) + 1) - 0.5, len(present)),
-        **options,
-    }
-    return _mesh(ax, diagram, codes, options), np.arange(len(present)), present
+    present = {name: hue for name, hue in PHASE_COLOURS.items() if np.mean(diagram.phase == name) >= RARE}
+    codes, scale = categories(diagram.phase, present)
+    return _mesh(ax, diagram, codes, {**scale, **options}), range(len(present)), list(present)
 
 
 def _draw_field(ax: Axes, diagram: Any, field: str, options: dict) -> tuple[Any, Any, Any]:
@@ -204,10 +185,11 @@ def _mesh(ax: Axes, diagram: Any, values: np.ndarray, options: dict) -> Any:
     return ax.pcolormesh(diagram.sigma_w2, diagram.sigma_b2, np.ma.masked_invalid(values.T), **options)
 
 
-def _extend(mesh: Any, values: np.ndarray, field: str) -> str:
+def _extend(mesh: Any, diagram: Any, field: str) -> str:
     """Which ends of the colour bar stand for more than their number."""
     if field == "phase" or mesh.norm.vmin is None:
         return "neither"
+    values = np.ma.masked_invalid(getattr(diagram, field))
     raw = np.ma.filled(values, np.inf) if field.startswith("xi") else np.ma.compressed(values)
     below = bool(np.any((raw >= 0 if field in ("xi_q", "xi_c") else True) & (raw < mesh.norm.vmin)))
     above = bool(np.any(raw > mesh.norm.vmax))
@@ -215,34 +197,24 @@ def _extend(mesh: Any, values: np.ndarray, field: str) -> str:
 
 
 def _draw_edge(ax: Axes, diagram: Any, phi: Any) -> None:
-    style = {"color": "black", "lw": 1.6}
     line = diagram.edge(phi)
     if line is None:  # not a name, or an activation that has no edge
         chi_1 = np.where(np.isfinite(diagram.chi_1), diagram.chi_1, 1e300)
         if chi_1.min() < 1 < chi_1.max():
             ax.contour(diagram.sigma_w2, diagram.sigma_b2, chi_1.T, [1.0], colors="black", linewidths=1.6)
-            ax.plot([], [], label=r"$\chi_1 = 1$", **style)  # type: ignore[arg-type]
+            ax.plot([], [], color="black", lw=1.6, label=r"$\chi_1 = 1$")
         return
     if line.q.size == 0:
         return
     if np.all(line.sigma_b2 == 0):  # of positively homogeneous activations: a point, at any variance
         ax.axvline(line.sigma_w2[0], color="black", lw=1, ls=":", label=r"$\chi_1 = 1$")
-        ax.plot(
-            line.sigma_w2[0],
-            0.0,
-            "o",
-            color="black",
-            ms=6,
-            ls="none",
-            clip_on=False,
-            zorder=4,
-            label="critical point",
-        )
+        style: dict[str, Any] = {"color": "black", "ms": 6, "zorder": 4, "clip_on": False}
+        ax.plot(line.sigma_w2[0], 0.0, "o", label="critical point", **style)
         return
     # Where the variance q* of the line repels, no network stays there: the visible boundary lies elsewhere.
     repels = ~line.stable
     stays = np.where(repels, np.nan, line.sigma_b2)
-    ax.plot(line.sigma_w2, stays, label=r"edge of chaos, $\chi_1 = 1$", **style)  # type: ignore[arg-type]
+    ax.plot(line.sigma_w2, stays, color="black", lw=1.6, label=r"edge of chaos, $\chi_1 = 1$")
     window = (line.sigma_w2 >= diagram.sigma_w2[0]) & (line.sigma_w2 <= diagram.sigma_w2[-1])
     window &= (line.sigma_b2 >= diagram.sigma_b2[0]) & (line.sigma_b2 <= diagram.sigma_b2[-1])
     if np.any(repels & window):
@@ -278,16 +250,8 @@ def _name_regions(ax: Axes, diagram: Any, network: tuple[float, float] | None) -
             room[np.argmin(np.abs(x - network[0])), np.argmin(np.abs(y - network[1]))] = False
         far = distance_transform_edt(np.pad(room, 1), sampling=(1 / 80 / 2.5, 1 / 60))[1:-1, 1:-1]
         i, j = np.unravel_index(np.argmax(far), far.shape)
-        ax.text(
-            x[i],
-            y[j],
-            name,
-            ha="center",
-            va="center",
-            color="white",
-            fontsize="medium",
-            path_effects=[withStroke(linewidth=2.2, foreground="black")],
-        )
+        style: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2.2, foreground="black")]}
+        ax.text(x[i], y[j], name, ha="center", va="center", fontsize="medium", **style)
 
 
 def depth_scales(
@@ -327,45 +291,26 @@ def depth_scales(
     require_result("found", found, "DepthScales", "mfdnn.phase.depth_scales(...)")
     scales = [scales] if isinstance(scales, str) else list(scales)
     for name in scales:
-        one_of("scales", name, ("xi_q", "xi_c", "xi_grad"))
+        one_of("scales", name, SCALES)
     from matplotlib.lines import Line2D
 
     ax, w2, biases = make_axes(ax), found.sigma_w2, found.sigma_b2
-    symbols = {"xi_q": r"$\xi_q$", "xi_c": r"$\xi_c$", "xi_grad": r"$\xi_\nabla$"}
-    hues = dict(
-        zip(
-            ("xi_q", "xi_c", "xi_grad"),
-            (COLOURS["green"], COLOURS["blue"], COLOURS["vermillion"]),
-            strict=True,
-        )
-    )
+    one, several = biases.size == 1, len(scales) > 1
     handles, grows = [], False
     for index, b2 in enumerate(biases):
         for name in scales:
-            colour = (
-                hues[name]
-                if biases.size == 1
-                else sequence(index, biases.size, hues[name] if len(scales) > 1 else None)
-            )
+            symbol, hue = SCALES[name]
+            colour = hue if one else sequence(index, biases.size, hue if several else None)
             xi = getattr(found, name)[index]
             xi = np.where(np.isfinite(xi), xi, np.nan)
-            text = ", ".join(
-                [symbols[name]] * (len(scales) > 1 or biases.size == 1)
-                + [f"{B2} = {b2:g}"] * (biases.size > 1)
-            )
-            (line,) = ax.plot(w2, np.where(xi > 0, xi, np.nan), lw=1.8, color=colour, label=text)
-            line.set_gid(name)
-            handles.append(line)
+            text = ", ".join([symbol] * (several or one) + [f"{B2} = {b2:g}"] * (not one))
+            handles += ax.plot(w2, np.where(xi > 0, xi, np.nan), lw=1.8, color=colour, label=text, gid=name)
             if np.any(xi < 0):
                 grows = True
-                ax.plot(w2, np.where(xi < 0, -xi, np.nan), lw=1.8, ls="--", color=colour)[0].set_gid(
-                    f"-{name}"
-                )
+                ax.plot(w2, np.where(xi < 0, -xi, np.nan), lw=1.8, ls="--", color=colour, gid=f"-{name}")
         edge = found.edge[index]
         if edge is not None and w2.min() <= edge <= w2.max():
-            ax.axvline(edge, color="0.4" if biases.size == 1 else colour, lw=1, ls=":", zorder=1).set_gid(
-                "edge"
-            )
+            ax.axvline(edge, color="0.4" if one else colour, lw=1, ls=":", zorder=1, gid="edge")
     if grows:
         handles.append(Line2D([], [], color="0.3", ls="--", label=r"$|\xi|$ of growth ($\xi < 0$)"))
     if any(line.get_gid() == "edge" for line in ax.lines):
@@ -373,10 +318,7 @@ def depth_scales(
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, 0.1), min(high, 1e3))
-    ax.set(
-        xlabel=W2,
-        ylabel=LABELS[scales[0]] if len(scales) == 1 else "depth scale (layers)",
-        xlim=(w2.min(), w2.max()),
-    )
+    ax.set(xlabel=W2, xlim=(w2.min(), w2.max()))
+    ax.set_ylabel(LABELS[scales[0]] if len(scales) == 1 else "depth scale (layers)")
     legend(ax, handles)
     return ax

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.validation import one_of
-from ._style import COLOURS, legend, make_axes, width_ticks
+from ._style import COLOURS, categories, colour_bar, legend, make_axes, to_edges, width_ticks
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -82,8 +82,8 @@ def learning_rate_map(
     ax = make_axes(ax)
     columns, rows = np.argsort(found.width), np.argsort(found.learning_rate)
     width, rate = found.width[columns].astype(float), found.learning_rate[rows]
-    values = _codes(found.outcome) if field == "outcome" else getattr(found, field)
-    options = {**_scale(found, field), **kwargs}
+    values, scale = _values_and_scale(found, field)
+    options = {**scale, **kwargs}
     if "norm" in options and {"vmin", "vmax"} & set(kwargs):
         options["norm"] = type(options["norm"])(options.pop("vmin", None), options.pop("vmax", None))
     shown = np.ma.masked_invalid(values[np.ix_(columns, rows)].T)
@@ -92,55 +92,33 @@ def learning_rate_map(
     if field == "final_loss" and np.any(np.ma.getmaskarray(shown)):
         ax.scatter([], [], marker="s", color=DIVERGED, label="diverged")
     if colorbar:
-        names = list(OUTCOME_COLOURS) if field == "outcome" else None
-        bar = ax.figure.colorbar(
-            mesh, ax=ax, label=LABELS[field], extend="both" if field == "final_loss" else "neither"
-        )
-        if names is not None:
-            bar.set_ticks(list(range(len(names))), labels=names)
-            bar.minorticks_off()
+        extend = "both" if field == "final_loss" else "neither"
+        ticks = range(len(OUTCOME_COLOURS)) if field == "outcome" else None
+        colour_bar(ax, mesh, ticks, list(OUTCOME_COLOURS), label=LABELS[field], extend=extend)
     _draw_theory(ax, found, columns, width)
     if drawn:
         limits = found.sampled_limit if found.sampled_initial is None else found.sampled_initial
         places = np.broadcast_to(found.width, limits.shape)
-        ax.plot(
-            places.ravel(),
-            limits.ravel(),
-            "o",
-            ms=2.5,
-            mfc="white",
-            mec="black",
-            mew=0.5,
-            ls="none",
-        )[0].set_label("limits of the networks drawn")
-    ax.set(
-        xlabel="width $M$",
-        ylabel=r"learning rate $\eta$",
-        xlim=_edges(width)[[0, -1]],
-        ylim=_edges(rate)[[0, -1]],
-    )
+        style: dict[str, Any] = {"ms": 2.5, "mfc": "white", "mec": "black", "mew": 0.5}
+        ax.plot(places.ravel(), limits.ravel(), "o", label="limits of the networks drawn", **style)
+    ax.set(xlabel="width $M$", ylabel=r"learning rate $\eta$")
+    ax.set(xlim=_edges(width)[[0, -1]], ylim=_edges(rate)[[0, -1]])
     width_ticks(ax, found.width)
     legend(ax)
     return ax
 
 
-def _codes(outcome: np.ndarray) -> np.ndarray:
-    return np.array([list(OUTCOME_COLOURS).index(name) for name in outcome.ravel()], float).reshape(
-        outcome.shape
-    )
-
-
-def _scale(found: Any, field: str) -> dict[str, Any]:
+def _values_and_scale(found: Any, field: str) -> tuple[np.ndarray, dict[str, Any]]:
     from matplotlib import colormaps
-    from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm
+    from matplotlib.colors import LogNorm
 
+    values = getattr(found, field)
     if field == "outcome":
-        colours = ListedColormap(list(OUTCOME_COLOURS.values()))
-        return {"cmap": colours, "norm": BoundaryNorm(np.arange(5) - 0.5, 4)}
+        return categories(values, OUTCOME_COLOURS)
     if field == "final_loss":
         low, high = np.multiply(LOSS_RANGE, np.median(found.initial_loss))
-        return {"cmap": colormaps["viridis"].with_extremes(bad=DIVERGED), "norm": LogNorm(low, high)}
-    return {"cmap": "cividis", "vmin": 0.0, "vmax": 1.0}
+        return values, {"cmap": colormaps["viridis"].with_extremes(bad=DIVERGED), "norm": LogNorm(low, high)}
+    return values, {"cmap": "cividis", "vmin": 0.0, "vmax": 1.0}
 
 
 def _edges(x: np.ndarray) -> np.ndarray:
@@ -168,27 +146,13 @@ def _draw_theory(ax: Axes, found: Any, columns: np.ndarray, width: np.ndarray) -
         lines.append(("catapult_limit", "--", 1.4, "catapult limit"))
     for name, dash, thick, label in lines:
         values = getattr(found, name)
-        known = (
-            np.zeros(width.size, bool)
-            if values is None
-            else np.isfinite(values[columns]) & (values[columns] > 0)
-        )
+        if values is None:
+            continue
+        known = np.isfinite(values[columns]) & (values[columns] > 0)
         if known.sum() < 2:
             continue
-        x, y = np.log(width[known]), np.log(values[columns][known])
-        slopes = np.diff(y)[[0, -1]] / np.diff(x)[[0, -1]]
-        for end in (0, -1):  # to the edge of the axes
-            if known[end]:
-                outer = np.log(ends[end])
-                y = np.insert(y, end % (y.size + 1), y[end] + slopes[end] * (outer - x[end]))
-                x = np.insert(x, end % (x.size + 1), outer)
-        (line,) = ax.plot(
-            np.exp(x),
-            np.exp(y),
-            ls=dash,
-            lw=thick,
-            color=COLOURS["vermillion"],
-            label=label,
-            path_effects=halo,
-        )
-        line.set_gid(name)
+        x, y = width[known], values[columns][known]
+        x, y = np.concatenate([ends[:1], x, ends[1:]]), to_edges(x, y, *ends)
+        inside = np.concatenate([known[:1], np.full(x.size - 2, True), known[-1:]])  # on to the edges of the axes
+        style: dict[str, Any] = {"color": COLOURS["vermillion"], "path_effects": halo, "gid": name}
+        ax.plot(x[inside], y[inside], ls=dash, lw=thick, label=label, **style)
