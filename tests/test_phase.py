@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import math
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from slow import slow
 
 import mfdnn
 from mfdnn.gaussian.tables import Tables
+from mfdnn.jobs import watch
 from mfdnn.phase import PHASES, STATUS, maps, patience
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -402,13 +404,23 @@ def test_tables_that_would_take_hours_are_refused_before_the_work(monkeypatch):
 
 
 def test_what_takes_long_says_so_once(monkeypatch):
-    monkeypatch.setattr(patience, "AT_ONCE", 0.0)
-    monkeypatch.setattr(patience, "PATIENCE", 0.0)
-    with pytest.warns(RuntimeWarning, match="'tilted_clip' at variances up to 1 takes longer than") as found:
-        said = mfdnn.trajectory(tilted_clip, 1.0, 0.1, 5)
-    assert len(found) == 1
+    own = Tables._build_row
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+
+        def waits(self, i):
+            while not said:
+                time.sleep(0.001)
+            return own(self, i)
+
+        monkeypatch.setattr(Tables, "_build_row", waits)
+        monkeypatch.setattr(patience, "AT_ONCE", 0.0)
+        monkeypatch.setattr(watch, "LONG", 0.0)
+        path = mfdnn.trajectory(tilted_clip, 1.0, 0.1, 5)
+    assert len(said) == 1 and said[0].category is RuntimeWarning
+    assert "table of correlations of activation 'tilted_clip' at variances up to 1 takes long" in str(said[0].message)
     monkeypatch.undo()
-    np.testing.assert_array_equal(said.c, mfdnn.trajectory(tilted_clip, 1.0, 0.1, 5).c)
+    np.testing.assert_array_equal(path.c, mfdnn.trajectory(tilted_clip, 1.0, 0.1, 5).c)
 
 
 # -- the edge ------------------------------------------------------------------------------------------------

@@ -288,6 +288,7 @@ def _parts(act: Activation) -> tuple[Activation, Activation]:
     if act not in _halves:
         phi, slope = act._function, act._derivative
         kinks = _mirrored(act.pieces.breaks).tolist()
+        features = [(side * place, width) for place, width in act.features for side in (1, -1)]
 
         def part(sign: int) -> Activation:
             def value(x: np.ndarray) -> np.ndarray:
@@ -298,7 +299,7 @@ def _parts(act: Activation) -> tuple[Activation, Activation]:
                 return (np.asarray(slope(x)) - sign * np.asarray(slope(-x))) / 2
 
             name = f"{'even' if sign == 1 else 'odd'} part of {act.label}"
-            return Activation(name, value, derivative if slope is not None else None, kinks)
+            return Activation(name, value, derivative if slope is not None else None, kinks, features)
 
         _halves[act] = part(1), part(-1)
     return _halves[act]

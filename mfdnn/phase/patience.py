@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from .._compiled import Correlations
 from ..activations import Activation
 from ..gaussian.tables import LOG_Q_MIN, ROW, tables
+from ..jobs.watch import told_if_long
 
 __all__ = ["correlations"]
 
 RADIUS = 8.2  # standard deviations within which pieces count
 AT_ONCE = 3.0  # seconds, as estimated, below which nobody needs to watch
-PATIENCE = 10.0  # seconds after which a word is due
 LONGEST = 100.0  # seconds, as estimated
 
 
@@ -39,17 +38,11 @@ def correlations(act: Activation, q: np.ndarray) -> Correlations:
         )
     if seconds < AT_ONCE:
         return tables(act).correlations(q)
-    pool = ThreadPoolExecutor(1)
+    pool = ThreadPoolExecutor(1)  # so that Ctrl-C need not wait for it
+    told = f"the table of correlations of activation {act.label!r} at variances up to {largest:.3g} takes long"
     try:
-        found = pool.submit(tables(act).correlations, q)
-        if wait([found], PATIENCE).not_done:
-            warnings.warn(
-                f"the table of correlations of activation {act.label!r} at variances up to {largest:.3g} takes longer "
-                f"than {PATIENCE:g} seconds, as there are many kinks or turns; it is kept as long as the activation.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        return found.result()
+        with told_if_long(lambda: told):
+            return pool.submit(tables(act).correlations, q).result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -79,7 +79,7 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None) -> None:
 
 
 def categories(labels: np.ndarray, colours: dict[str, str]) -> tuple[np.ndarray, dict[str, Any]]:
-    """A number for each label, nan for others, and the colour map and norm that show them."""
+    """A number for each label (nan for others), and the colours that show them."""
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     same = labels[..., None] == list(colours)
@@ -135,7 +135,7 @@ def sequence(index: int, n: int, hue: str | None) -> Any:
 
 
 def to_edges(x: np.ndarray, y: np.ndarray, left: float, right: float) -> np.ndarray:
-    """A line on logarithmic scales and its ends at `left` and `right`, with its slope there."""
+    """A line on logarithmic scales, continued straight to `left` and `right`."""
     slopes = np.diff(np.log(y)) / np.diff(np.log(x)) if x.size > 1 else np.zeros(1)
     return np.concatenate([[y[0] * (left / x[0]) ** slopes[0]], y, [y[-1] * (right / x[-1]) ** slopes[-1]]])
 
