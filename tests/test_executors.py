@@ -81,7 +81,7 @@ def loky():
 def dask():
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
+        n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0"
     )
     with cluster, distributed.Client(cluster) as client:
         yield client.get_executor(pure=False)
