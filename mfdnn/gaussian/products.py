@@ -73,7 +73,7 @@ def expectation_and_error(act: Activation, q: float, order: int) -> tuple[float,
     size = weight @ np.abs(phi) + (1 + y**2) @ np.abs(met)
     size += masses @ np.exp(-0.5 * at**2 / q) / np.sqrt(2 * np.pi * q)
     spread, doubtful, _ = noise(act).at(q, order)
-    error = _relative(act) * size + spread + doubtful + unsettled(act, q, order)
+    error = _relative(act) * size + spread + (doubtful if act.pieces.resolved else 3 * doubtful)
     return float(weight @ phi + met.sum()), float(error)
 
 
@@ -227,7 +227,7 @@ def _masses(pieces: Pieces, order: int) -> np.ndarray:
 
 
 def _mass_bounds(act: Activation, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places and sizes of the point masses of phi^(d), with the uncertainty of each over `ROUNDING`."""
+    """Places of the point masses of phi^(d); their sizes, with errors over `ROUNDING`."""
     pieces = act.pieces
     masses = np.abs(_masses(pieces, order))
     at, masses = pieces.breaks[masses > 0], masses[masses > 0]

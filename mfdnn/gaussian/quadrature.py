@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
-NARROW = 1e-6  # (relative) width of panels that close in on a break: between what is on its sides all is possible
+NARROW = 1e-6  # (relative) width of panels that close in on a break
 MAX_ANGLES = 2**16  # most samples on half a circle
 GAUSS_X, GAUSS_W = np.polynomial.legendre.leggauss(16)
 UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
@@ -106,8 +106,8 @@ class Noise(NamedTuple):
     log_q : ndarray, shape (n,)
         The grid, equally spaced.
     spread, doubtful, sup : ndarray, shape (3, n)
-        The 2-norm under the Gaussian weight of the error on panels of ordinary width; the 1-norm of what is on
-        panels so narrow that they close in on a break; the largest value within reach.
+        The 2-norm under the Gaussian weight of the error on panels of ordinary width; its 1-norm on panels so
+        narrow that they close in on a break or a singularity; the largest value within reach on ordinary ones.
     """
 
     panels: np.ndarray
@@ -152,13 +152,15 @@ def _noise(act: Activation) -> Noise:
     root = np.exp(log_q / 2)[:, None]
     mass = np.minimum(1.0, width / root * 0.4) * np.exp(-0.5 * (near / root) ** 2)  # (n, panels)
     narrow = width <= NARROW * np.maximum(1.0, near)
+    wide, close_in = np.where(narrow, 0.0, error), np.where(narrow, np.minimum(error, size), 0.0)
+    largest = np.where(narrow, 0.0, np.minimum(size, 1e300))
     with np.errstate(over="ignore"):  # far out, where phi may be as large as floats go
         return Noise(
             error,
             log_q,
-            np.linalg.norm(np.where(narrow, 0.0, error)[:, None] * np.sqrt(mass), axis=2),
-            np.where(narrow, size, 0.0) @ mass.T,
-            np.max(np.where(near <= REACH * root, np.minimum(size, 1e300)[:, None], 0.0), axis=2),
+            np.linalg.norm(wide[:, None] * np.sqrt(mass), axis=2),
+            close_in @ mass.T,
+            np.max(np.where(near <= REACH * root, largest[:, None], 0.0), axis=2),
         )
 
 
