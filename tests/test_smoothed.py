@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from mfdnn.activations import Activation, activation
 from mfdnn.architectures import mlp
@@ -9,6 +10,7 @@ from mfdnn.gaussian import matrices, smoothed
 from mfdnn.gaussian.products import direct
 from mfdnn.gaussian.quadrature import second_moment
 from mfdnn.gaussian.smoothed import SmoothedTable
+from mfdnn.kernels import ntk
 from mfdnn.mean_field import order_parameters
 
 KINKED = Activation("kinked", lambda x: np.where(x > 0, np.tanh(x), 0.1 * np.tanh(x)), kinks=(0.0,))
@@ -97,3 +99,32 @@ def test_pairs_of_weak_signals_are_those_of_the_plane(phi, monkeypatch):
             size = np.sqrt(second_moment(act, variance[i], order) * second_moment(act, variance[j], order))
             # What is left out is the smaller variance, relative to the size.
             assert matrix[i, j] == pytest.approx(right, rel=0, abs=2e-12 * size)
+
+
+def test_weak_signals_of_a_bent_activation_see_two_straight_lines():
+    low, high = activation("selu").slope(np.array([-1e-300, 1e-300]))
+    variance, c = np.array([1e-20, 1e-200, 1e-30, 2.0]), 0.6
+    root = np.sqrt(variance)
+    covariance = np.where(np.eye(4, dtype=bool), variance, c * np.outer(root, root))
+    value, slope = matrices.covariances(activation("selu"), variance, covariance)
+    # The arc-cosine kernel of the two lines; what is left out is sqrt(q), relative.
+    own = (low + high) ** 2 / 4 + (high - low) ** 2 / (2 * np.pi) * np.arcsin(c)
+    bend = (high - low) ** 2 / (2 * np.pi) * np.sqrt(1 - c**2)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert slope[i, j] == pytest.approx(own, rel=1e-9)
+        assert value[i, j] == pytest.approx(root[i] * root[j] * (c * own + bend), rel=1e-9)
+    # A weak and an ordinary one: E[phi(u) phi(v)] = E[phi(v) E[phi(u) | v]], a plain sum over v.
+    z = np.linspace(-9, 9, 400000)  # none at the bend
+    weight = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    above = norm.cdf(c * z / 0.8)
+    given = low * c * z + (high - low) * (c * z * above + 0.8 * norm.pdf(c * z / 0.8))
+    act = activation("selu")
+    assert value[1, 3] == pytest.approx(root[1] * (weight @ (act(root[3] * z) * given)), rel=1e-8)
+    assert slope[1, 3] == pytest.approx(weight @ (act.slope(root[3] * z) * (low + (high - low) * above)), rel=1e-8)
+
+
+def test_copies_are_copies_whatever_rounding_makes_of_their_correlation():
+    x = np.random.default_rng(0).standard_normal((1, 30)) * np.exp(np.random.default_rng(1).standard_normal((20, 1)))
+    kernel = ntk(mlp([30, 50, 50, 50, 1], "relu", 2.0), inputs=x)
+    least, *_, largest = np.linalg.eigvalsh(kernel)
+    assert least > -1e-14 * largest  # a correlation of 1 - 1e-16 in place of 1 makes this 1e-9

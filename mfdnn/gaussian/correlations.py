@@ -74,7 +74,8 @@ def correlation_rows(act: Activation, left: float, right: float) -> list[Row]:
     """Rows that cover [left, right] in log q: one, or several where it takes more."""
     if unsettled(act, np.exp((left + right) / 2), 1):
         raise ValueError(
-            f"activation {act.label!r} has a slope whose square is not integrable; smooth it where it is steepest."
+            f"activation {act.label!r} has a slope whose square is not integrable; smooth it where it is steepest, or "
+            "name its kinks."
         )
     products = _slope_products(act, np.exp(left), np.exp(right))
     flat = FLAT if act.pieces.resolved else ROUGH
@@ -193,8 +194,8 @@ def _by_series(act: Activation, low: float, high: float) -> Products:
     n = 16
     for a, b in pairwise(_radii(act.pieces.edges, low, _end(act, high))):
         r = (a + b) / 2 + (b - a) / 2 * GAUSS_X
-        # What the Gaussian weight leaves of an error here.
-        tolerance = SERIES * scale / np.exp(-0.5 * a**2 / high)
+        # What the Gaussian weight leaves of an error here; no finer than phi' is known.
+        tolerance = max(SERIES * scale, act.pieces.slope_noise**2) / np.exp(-0.5 * a**2 / high)
         coefficients = circle_coefficients(act.slope, r, tolerance, n)
         n = coefficients.shape[1]
         squares = coefficients**2 / 2

@@ -13,7 +13,7 @@ import numpy as np
 from .. import _compiled
 from ..activations import Activation
 from .products import direct, expectation, products
-from .quadrature import second_moment
+from .quadrature import breaks, nodes, second_moment, values
 from .sines import is_sine, sine_products
 from .smoothed import LEAST_GAP
 from .tables import LOG_Q_MIN, check_range, tables
@@ -26,6 +26,9 @@ MAX_DIRECT = 500  # but at most this many of them (a few seconds)
 LARGE = 1e3  # variance from which a table over log q and the angle takes longer than one of the smoothed function
 FEW = 8  # up to so many take less time one by one than a table does
 MATRIX_WARNING = 1e-9  # a larger error of the others is reported
+# Rounding of covariances over some layers: as a correlation below 1 it would move the angle of two copies by 5e-8.
+NEAREST = 1 - 16 * np.finfo(float).eps
+WEAK = 1e-15  # variance below which an activation with a kink at zero is two straight lines to more digits than it has
 BLOCK = 32  # rows of a matrix that a thread takes at a time
 
 
@@ -100,6 +103,7 @@ def _homogeneous_products(
     mean, kinked = (slopes[0] + slopes[1]) / 2, (slopes[1] - slopes[0]) ** 2 / (2 * np.pi)
     c = covariance / np.where(scale > 0, scale, 1.0)
     np.clip(c, -1.0, 1.0, out=c)
+    c[c > NEAREST] = 1.0
     slope = np.arcsin(c)
     slope *= kinked
     slope += mean**2
@@ -117,17 +121,17 @@ def _homogeneous_matrices(
     act: Activation, variance: np.ndarray, covariance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     assert act.homogeneous is not None
-    slopes, largest = act.homogeneous, float(variance.max(initial=0.0))
-    if largest > 0 and not 1e-100 < largest < 1e100:  # squares would leave the range of floats
-        unit = 2.0 ** np.floor(np.log2(largest))
-        value, slope = _homogeneous_matrices(act, variance / unit, covariance / unit)
-        return unit * value, slope
+    slopes = act.homogeneous
     value, slope = np.empty_like(covariance), np.empty_like(covariance)
+    # Powers of two in front: products of two variances would leave the range of floats.
+    unit = np.exp2(np.floor(np.log2(np.where(variance > 0, variance, 1.0)) / 2))
+    variance_left = variance / unit / unit
 
     def fill(start: int, stop: int) -> None:
         rows = slice(start, stop)
-        scale = np.multiply.outer(variance[rows], variance[:stop])
+        scale = np.multiply.outer(variance_left[rows], variance_left[:stop])
         np.sqrt(scale, out=scale)  # not a product of roots: exact for two copies of an input
+        scale *= np.multiply.outer(unit[rows], unit[:stop])
         block = _homogeneous_products(slopes, scale, covariance[rows, :stop])
         for target, products_ in zip((value, slope), block, strict=True):
             target[rows, :stop] = products_
@@ -249,8 +253,9 @@ def _correct(
     """
     tab, low = tables(act), np.exp(LOG_Q_MIN)
     first, second = variance[rows], variance[columns]
-    q = np.sqrt(first * second)
+    q = np.sqrt(first) * np.sqrt(second)
     c = np.clip(covariance[rows, columns] / np.maximum(q, 1e-300), -1.0, 1.0)
+    c[c > NEAREST] = 1.0
     found = np.empty((4, rows.size))
 
     def fill(start: int, stop: int) -> None:
@@ -274,11 +279,15 @@ def _correct(
         found[:2, near] += [values, slopes] - _compiled.series_products(tab.hermite, at, at, c[near])[:2]
         error[near] *= np.minimum(1.0, 4 * np.log(first[near] / second[near]) ** 2)
     doubtful = np.flatnonzero(error > MATRIX_TARGET)
-    weak = doubtful[np.minimum(first, second)[doubtful] < low]
-    if weak.size and not np.any(act.pieces.breaks == 0.0):
-        found[:2, weak] = _weak_products(act, variance, rows[weak], columns[weak], c[weak])
-        error[weak] = MATRIX_TARGET
-        doubtful = np.flatnonzero(error > MATRIX_TARGET)
+    weakest = np.minimum(first, second)
+    kinked = bool(np.any(act.pieces.breaks == 0.0))
+    if not kinked or _bent_at_zero(act):
+        weak = doubtful[weakest[doubtful] < (WEAK if kinked else low)]
+        products_of = _bent_products if kinked else _weak_products
+        if weak.size:
+            found[:2, weak] = products_of(act, variance, rows[weak], columns[weak], c[weak])
+            error[weak] = np.sqrt(weakest[weak]) if kinked else weakest[weak]
+            doubtful = np.setdiff1d(doubtful, weak)
     these = doubtful[apart[doubtful]]
     if these.size > FEW:
         found[:2, these], error[these] = tab.smoothed.products(first[these], second[these], c[these])
@@ -292,8 +301,9 @@ def _correct(
         target[rows, columns] = target[columns, rows] = products_
     if np.any(error > MATRIX_WARNING):
         warnings.warn(
-            f"{np.sum(error > MATRIX_WARNING)} pairs of inputs are too similar for the series of {act.label!r}; "
-            f"relative errors of their covariances are up to {error.max():.1g}; remove near copies of other inputs.",
+            f"{np.sum(error > MATRIX_WARNING)} pairs of inputs are too similar, or too weak, for the series of "
+            f"{act.label!r}; relative errors of their covariances are up to {error.max():.1g}; remove near copies of "
+            "other inputs, or rescale them.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -313,3 +323,35 @@ def _weak_products(
     value, slope, curvature = (one[at[0]] * one[at[1]] for one in of_order)
     shared = c * np.sqrt(variance[rows]) * np.sqrt(variance[columns])
     return np.stack([value + shared * (slope + shared * curvature / 2), slope + shared * curvature])
+
+
+def _bent_at_zero(act: Activation) -> bool:
+    """Whether phi is 0 at zero and has a kink there, so that it is two straight lines nearby."""
+    return bool(act(np.zeros(1))[0] == 0.0 and not np.any(act.pieces.jumps[act.pieces.breaks == 0.0, 0]))
+
+
+def _bent_products(
+    act: Activation, variance: np.ndarray, rows: np.ndarray, columns: np.ndarray, c: np.ndarray
+) -> np.ndarray:
+    """Both products (2, n) of pairs one of which sees two straight lines alone.
+
+    Given the other unit, v = sqrt(q2) z, both of u's are closed forms: u / sqrt(q1) has mean c z and variance 1 - c^2.
+    """
+    from scipy.special import ndtr
+
+    low, high = values(act, np.array([-1e-300, 1e-300]), 1)
+    out = np.empty((2, rows.size))
+    for i, (pair, corr) in enumerate(zip(np.stack([variance[rows], variance[columns]], axis=1), c, strict=True)):
+        q1, q2 = np.sort(pair)
+        if q2 < WEAK:
+            scale, corr = np.array([np.sqrt(q1) * np.sqrt(q2)]), np.array([corr])
+            out[:, i] = np.ravel(_homogeneous_products((low, high), scale, corr * scale))
+            continue
+        z, weight = nodes(breaks(act, q2))
+        mean, own = corr * z, np.sqrt((1 - corr) * (1 + corr))
+        above = ndtr(mean / own) if own > 0 else (mean > 0).astype(float)
+        density = own * np.exp(-0.5 * (mean / own) ** 2) / np.sqrt(2 * np.pi) if own > 0 else 0.0
+        given = low * mean + (high - low) * (mean * above + density)
+        out[0, i] = np.sqrt(q1) * (weight * values(act, np.sqrt(q2) * z, 0) @ given)
+        out[1, i] = weight * values(act, np.sqrt(q2) * z, 1) @ (low + (high - low) * above)
+    return out

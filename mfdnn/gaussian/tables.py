@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _compiled
 from .._compiled import Correlations, Hermite, Moments
+from .._support.errors import OutOfRange
 from ..activations import Activation
 from ..activations.pieces import NODES, chebyshev_fit
 from .correlations import Row, correlation_rows, correlation_table
@@ -42,10 +43,10 @@ def tables(act: Activation) -> Tables:
 
 
 def check_range(act: Activation, q: np.ndarray) -> None:
-    """Raise a ValueError if a variance is larger than the tables cover."""
+    """Raise an OutOfRange if a variance is larger than the tables cover."""
     largest, q_max = float(np.max(q, initial=0.0)), tables(act).q_max
     if largest > q_max * (1 + 1e-12):
-        raise ValueError(
+        raise OutOfRange(
             f"`q` = {largest:g} is beyond {q_max:g}, up to which activation {act.label!r} is resolved: it grows or "
             "oscillates too fast for larger variances; use smaller ones."
         )

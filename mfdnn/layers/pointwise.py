@@ -122,4 +122,11 @@ def _with_slopes_at_zero(slopes: Pairs, act: Activation, moments: Pairs, zero: n
 def _shifted(act: Activation, offset: float) -> Activation:
     """phi(x + offset)."""
     kinks = [kink - offset for kink in act.kinks]
-    return Activation(f"{act.name}_shifted", lambda x: act(x + offset), lambda x: act.slope(x + offset), kinks=kinks)
+    features = [(place - offset, width) for place, width in act.features]
+    return Activation(
+        f"{act.name}_shifted",
+        lambda x: act(x + offset),
+        lambda x: act.slope(x + offset),
+        kinks=kinks,
+        features=features,
+    )

@@ -99,7 +99,7 @@ def largest_against_width(fast: bool = False, rng: Any = 0, progress: bool = Fal
                 for net in nets
             ]
             colour = plots.COLOURS[name]
-            if method != "batch norm, hidden" or not any(fim.caution for fim in theory):
+            if method != "batch norm, hidden" or not any(fim.largest_caution for fim in theory):
                 ax.plot(widths, [fim.largest for fim in theory], color=colour, lw=1.6)
             places = np.multiply(widths, BESIDE.get(method, 1.0))
             errors = [standard_error(values) for values in drawn]

@@ -18,7 +18,7 @@ from ..gaussian.matrices import moments
 from ..gaussian.tables import tables
 from .fixed_points import asymptotic_slopes, fixed_point, homogeneous
 from .patience import correlations
-from .variances import keep_probability, starting_variances
+from .variances import LINEAR, growth_at_the_end, keep_probability, starting_variances
 
 __all__ = ["Trajectory", "correlation_map", "trajectory", "variance_map"]
 
@@ -251,11 +251,9 @@ def _growth_beyond(act: Activation) -> float:
     limit = asymptotic_slopes(act)
     if limit is not None:
         return (limit[0] ** 2 + limit[1] ** 2) / 2
-    table = tables(act).moments
-    second, _, rate, _ = _compiled.table_moments(table, np.array([table.high]))[:, 0]
-    power = table.high * rate / second if second else 0.0
-    if abs(power - 1) < 0.01:  # linear up to bounded terms, which are 1e-3 of phi there
-        return float(rate)
+    power, rate = growth_at_the_end(tables(act).moments)
+    if abs(power - 1) < LINEAR:
+        return rate
     return np.inf if power > 1 else 0.0
 
 
