@@ -25,7 +25,7 @@ import numpy as np
 import mfdnn
 from mfdnn.gaussian.tables import tables
 
-REACH = 10.0  # standard deviations of a Gaussian weight: 2e-23 of the mass is beyond
+REACH = 13.0  # standard deviations of a Gaussian weight: 1e-38 of the mass is beyond
 LAYER = np.array([0.3, 0.8, 1.5, 2.5, 3.7, 5.0, 6.5, 8.2])  # what a Gaussian smooths is seen within so many deviations
 AROUND = np.array([0.0, 0.5, 1.0, 1.6, 2.3, 3.1, 4.0, 5.0, 6.5])  # the same for a feature, in its widths
 FLOOR = 1e-25  # an error may be understated by that much
@@ -394,7 +394,8 @@ def pair(shape, q1, q2, c, derivative):
         edges.append(np.arange(-REACH, REACH, min(1.0, s / max(abs(c), 0.1))))
     else:
         edges.append(near / (c * r2))
-        sharp = np.array([place for place in shape.breaks if abs(place) < REACH * r2])
+        bends = [*shape.breaks, *(place for place, _ in shape.features)]
+        sharp = np.array([place for place in set(bends) if abs(place) < REACH * r2])
         layer = np.concatenate([-LAYER, LAYER]) * s / abs(c)
         edges.append((sharp[:, None] / (c * r2) + layer).ravel())
     outer = np.unique(np.concatenate(edges))

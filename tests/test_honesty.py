@@ -226,7 +226,7 @@ def test_matrices_of_sines_are_closed_forms():
     from mfdnn.gaussian.matrices import covariances
 
     x = np.random.default_rng(1).standard_normal((20, 64))
-    covariance = 300 * x @ x.T / 64
+    covariance = 300 / 64 * (x @ x.T)
     covariance[3] = covariance[:, 3] = 0.0  # an input without variance
     variance = np.diagonal(covariance).copy()
     for name, functions in {"sin": (np.sinh, np.cosh), "cos": (np.cosh, np.sinh)}.items():
