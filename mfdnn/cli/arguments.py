@@ -264,12 +264,7 @@ def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 def loss_options(args: argparse.Namespace) -> dict[str, Any]:
     """What `add_loss` added, as keywords."""
-    return {
-        "loss": args.loss,
-        "momentum": args.momentum,
-        "nesterov": args.nesterov,
-        "weight_decay": args.weight_decay,
-    }
+    return {name: getattr(args, name) for name in ("loss", "momentum", "nesterov", "weight_decay")}
 
 
 def simulation_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["PICTURES", "Output", "check_output", "emit", "table"]
 PICTURES = (".png", ".pdf", ".svg")
 
 
+@dataclass
 class Output:
     """What a verb found, in all the forms in which it can be written.
 
@@ -27,17 +29,12 @@ class Output:
     failed.
     """
 
-    def __init__(
-        self,
-        text: str,
-        data: dict[str, Any],
-        columns: dict[str, np.ndarray] | None = None,
-        draw: Callable[[], Any] | None = None,
-        save: Callable[[str], None] | None = None,
-        failed: bool = False,
-    ):
-        self.text, self.data, self.columns, self.draw, self.save = text, data, columns, draw, save
-        self.failed = failed
+    text: str
+    data: dict[str, Any]
+    columns: dict[str, np.ndarray] | None = None
+    draw: Callable[[], Any] | None = None
+    save: Callable[[str], None] | None = None
+    failed: bool = False
 
 
 def emit(args: argparse.Namespace, output: Output) -> None:

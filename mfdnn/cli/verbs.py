@@ -87,13 +87,9 @@ def run_order_parameters(args: argparse.Namespace) -> Output:
         text += "\nmeans over the inputs, and over pairs of different inputs"
 
     def draw() -> Any:
-        from matplotlib import pyplot
-
         from .. import plots
 
-        figure, ax = pyplot.subplots(layout="constrained")
-        plots.order_parameters(op, ax=ax)
-        return figure
+        return plots.order_parameters(op).figure
 
     return Output(text, {"network": repr(net), **{k: v.tolist() for k, v in columns.items()}}, columns, draw)
 
@@ -106,26 +102,14 @@ def run_fisher(args: argparse.Namespace) -> Output:
     if args.output_layer == "softmax":
         return _run_softmax(net, fisher_statistics(net, **data, output="softmax"))
     fim = fisher_statistics(net, **data)
-    rows = {
-        "kappa_1": fim.kappa_1,
-        "kappa_2": fim.kappa_2,
-        "alpha": fim.alpha,
-        "mean": fim.mean,
-        "second_moment": fim.second_moment,
-        "largest": fim.largest,
-        "bulk": fim.bulk,
-        "largest_leading": fim.largest_leading,
-    }
+    names = ("kappa_1", "kappa_2", "alpha", "mean", "second_moment", "largest", "bulk", "largest_leading")
+    rows = {name: getattr(fim, name) for name in names}
     known = fim.output_normalisation
     if known is not None:
         rows |= {"lower (c_1 = 0)": known.lower(), "upper (c_2 = 0)": known.upper()}
-    blocks = {
-        "layer": np.arange(1, len(fim.layers) + 1),
-        **{
-            name: np.array([getattr(b, name) for b in fim.layers])
-            for name in ("n_parameters", "mean", "second_moment", "largest")
-        },
-    }
+    blocks = {"layer": np.arange(1, len(fim.layers) + 1)}
+    for name in ("n_parameters", "mean", "second_moment", "largest"):
+        blocks[name] = np.array([getattr(block, name) for block in fim.layers])
     lines = [f"{net!r}, T = {fim.n_samples}", *(f"{name:<16} {value:.10g}" for name, value in rows.items())]
     lines += [f"{'n_outliers':<16} {fim.n_outliers}", "", "diagonal blocks", table(blocks)]
     if fim.caution:

@@ -11,6 +11,7 @@ import numpy as np
 from .._support.results import Result
 from .._support.validation import finite_number, positive_integer
 from ..activations import Activation, activation
+from .variances import has_jumps
 
 __all__ = ["BatchNormFixedPoint", "batch_norm_fixed_point"]
 
@@ -128,7 +129,7 @@ def batch_norm_fixed_point(
     act = activation(phi)
     gain, offset = finite_number("gamma", gamma), finite_number("beta", beta)
     size = None if batch_size is None else positive_integer("batch_size", batch_size, 4)
-    if np.any(act.pieces.jumps[:, 0] != 0):
+    if has_jumps(act):
         raise ValueError(
             f"`phi` must be continuous, got {act.label!r}: its gradients are infinite; take another."
         )

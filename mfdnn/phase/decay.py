@@ -45,9 +45,12 @@ class CorrelationDecay(Result):
 
     kind: str
     c: float | None
-    xi_c: float
-    coefficient: float | None
-    exponent: float | None
+    xi_c: float = np.inf
+    coefficient: float | None = None
+    exponent: float | None = None
+
+
+FROZEN = CorrelationDecay("frozen", None, exponent=0.0)
 
 
 def correlation_decay(
@@ -114,22 +117,21 @@ def correlation_decay(
     if fp.phase == "unbounded":
         ends = act.homogeneous or asymptotic_slopes(act)
         if ends is None or fp.chi_c != 1:
-            return CorrelationDecay("exponential", fp.c, fp.xi_c, None, None)
+            return CorrelationDecay("exponential", fp.c, fp.xi_c)
         return _unbounded(ends, abs(fp.chi_1 - 1) <= EDGE and b2 > 0, bool(act.homogeneous))
     if fp.phase != "critical":
-        return CorrelationDecay("exponential", fp.c, fp.xi_c, None, None)
+        return CorrelationDecay("exponential", fp.c, fp.xi_c)
     if fp.q == 0:
         return _vanishing(act)
-    settles = (
-        fp.xi_q < np.inf or fp.status == "scale_invariant"
-    )  # else q - q* ~ 1/l moves the slope chi_1 by as much as the law does
+    # Else q - q* ~ 1/l moves the slope chi_1 by as much as the law does.
+    settles = fp.xi_q < np.inf or fp.status == "scale_invariant"
     bend = _bend(act, w2, fp.q)
     if bend > 0:
         return CorrelationDecay("1/l^2", 1.0, np.inf, 4 / bend**2 if settles else None, 2.0)
     z, weight = nodes(breaks(act, fp.q))
     curvature = w2 * fp.q * float(weight @ act.pieces.evaluate(np.sqrt(fp.q) * z, 2) ** 2)
     if curvature <= act.pieces.slope_noise**2:  # a straight line
-        return CorrelationDecay("frozen", None, np.inf, None, 0.0)
+        return FROZEN
     return CorrelationDecay("1/l", 1.0, np.inf, 2 / curvature if settles else None, 1.0)
 
 
@@ -151,16 +153,16 @@ def _unbounded(ends: tuple[float, float], linearly: bool, exactly: bool) -> Corr
     if not linearly:
         return law
     if not exactly:
-        return CorrelationDecay("power", None if law.kind == "frozen" else 1.0, np.inf, None, None)
+        return CorrelationDecay("power", None if law.kind == "frozen" else 1.0)
     if law.coefficient is None:
-        return CorrelationDecay("1/l", 1.0, np.inf, None, 1.0)
+        return CorrelationDecay("1/l", 1.0, exponent=1.0)
     return CorrelationDecay("1/l^2", 1.0, np.inf, law.coefficient / 4, 2.0)
 
 
 def _kinked_at_zero(low: float, high: float) -> CorrelationDecay:
     """The law of the positively homogeneous function with these slopes."""
     if low == high:
-        return CorrelationDecay("frozen", None, np.inf, None, 0.0)
+        return FROZEN
     ratio = (low**2 + high**2) / (high - low) ** 2
     return CorrelationDecay("1/l^2", 1.0, np.inf, float(9 * np.pi**2 / 2 * ratio**2), 2.0)
 
@@ -173,7 +175,7 @@ def _vanishing(act: Activation) -> CorrelationDecay:
     if l2 != r2 or l2 == 0:
         # The steps of c sum up: they are O(q) with q ~ 1/l^2 if phi'' jumps, else O(q^2) with q ~ 1/l or, where phi is
         # linear up to kinks elsewhere, O(dq/dl).
-        return CorrelationDecay("frozen", None, np.inf, None, 0.0)
+        return FROZEN
     square = (l2 / l1) ** 2
     a_1 = (l3 + r3) / (2 * l1) + 0.75 * square
-    return CorrelationDecay("power", 0.5, np.inf, None, float(-square / (4 * a_1)))
+    return CorrelationDecay("power", 0.5, exponent=float(-square / (4 * a_1)))

@@ -44,12 +44,12 @@ class UniversalityClass(Result):
     """
 
     name: str
-    sigma_w2: float | None
-    sigma_b2: float | None
-    q: float | None
-    a_1: float | None
-    b_1: float | None
-    power: float | None
+    sigma_w2: float | None = None
+    sigma_b2: float | None = None
+    q: float | None = None
+    a_1: float | None = None
+    b_1: float | None = None
+    power: float | None = None
 
 
 def universality_class(phi: str | Callable | Activation) -> UniversalityClass:
@@ -101,9 +101,9 @@ def universality_class(phi: str | Callable | Activation) -> UniversalityClass:
     act = activation(phi)
     if act.homogeneous and any(act.homogeneous):
         slopes = np.array(act.homogeneous)
-        return UniversalityClass("scale-invariant", float(2 / (slopes @ slopes)), 0.0, None, None, None, None)
+        return UniversalityClass("scale-invariant", float(2 / (slopes @ slopes)), 0.0)
     if has_jumps(act):
-        return UniversalityClass("none", None, None, None, None, None, None)
+        return UniversalityClass("none")
     near_zero: tuple[float | None, float | None, float | None] = None, None, None
     near = derivatives_at_zero(act)
     if tables(act).moments.origin == 0 and np.any(near[:, 0]):

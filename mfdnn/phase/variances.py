@@ -17,10 +17,12 @@ from ..activations import Activation, activation
 from ..gaussian.tables import tables
 
 __all__ = [
+    "LINEAR",
     "ROUNDING",
     "VarianceFixedPoints",
     "bisect",
     "check_start",
+    "growth_at_the_end",
     "has_jumps",
     "keep_probability",
     "outgrows_lines",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 PER_DECADE = 40  # points of the grids on which roots are bracketed
+LINEAR = 0.01  # distance from 1 of the power with which E[phi^2] of a linear phi grows
 ROUNDING = 1e-14  # of a table's moments, relative to the size of phi
 
 
@@ -308,12 +311,18 @@ def check_start(table: Moments, q0: np.ndarray) -> None:
         )
 
 
+def growth_at_the_end(table: Moments) -> tuple[float, float]:
+    """The power with which E[phi^2] grows at the end of the table; its slope there.
+
+    Bounded terms of a linear phi, 1e-3 of it there, make the power differ from 1 by less than `LINEAR`.
+    """
+    second, _, rate, _ = _compiled.table_moments(table, np.array([table.high]))[:, 0]
+    return float(table.high * rate / second) if second else 0.0, float(rate)
+
+
 def outgrows_lines(table: Moments) -> bool:
     """Whether phi grows faster than linearly at the end of the table."""
-    second, _, rate, _ = _compiled.table_moments(table, np.array([table.high]))[:, 0]
-    return bool(
-        table.high * rate > 1.01 * second
-    )  # a linear one has bounded terms, 1e-3 of phi there, as well
+    return growth_at_the_end(table)[0] > 1 + LINEAR
 
 
 def has_jumps(act: Activation) -> bool:
