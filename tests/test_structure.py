@@ -54,3 +54,41 @@ def test_such_a_question_would_be_found():
         "Dense",
         "Residual",
     ]
+
+
+def first_lines(tree):
+    """The first lines of the docstrings of a module and all that it defines, with their lines in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield text.partition("\n")[0], getattr(node, "lineno", 1)
+
+
+def test_first_lines_of_docstrings_fit_in_80_characters():
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {len(text)}: {text}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for text, line in first_lines(ast.parse(path.read_text()))
+        if len(text) > 80
+    ]
+    assert found == []
+
+
+def test_a_long_first_line_would_be_found_wherever_it_stands():
+    long = "x" * 81
+    tree = ast.parse(
+        f'''"""{long}"""
+class A:
+    """{long}"""
+    def f(self):
+        """{long}"""
+        def g():
+            """Short.
+
+            {long}"""
+        async def h():
+            """{long}"""
+'''
+    )
+    assert sorted(line for text, line in first_lines(tree) if len(text) > 80) == [1, 2, 4, 10]

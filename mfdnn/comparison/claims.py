@@ -201,6 +201,7 @@ def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator
     """Mean and scatter of the outliers, and what simulations of their law left."""
     first, per_output = law.mean / law.lambda_0 - 1, law.n_outputs / s.width
     weak = 0.04 if law.margin < 4 else 0.015 if law.margin < 6 else 0.0
+    weak = max(weak, 0.08 if law.clearance < 4 else 0.0, law.allowance)
     left = 0.01 + first**2 + weak + 0.1 / law.n_samples + 0.2 * per_output * (law.n_outputs > 1)
     for name, mean, deviation, more in (
         ("lambda_max", law.largest_mean, law.largest_standard_deviation, 0.015 * (law.n_outputs > 1)),

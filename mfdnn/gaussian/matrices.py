@@ -326,7 +326,7 @@ def _weak_products(
 
 
 def _bent_at_zero(act: Activation) -> bool:
-    """Whether phi is 0 at zero and has a kink there, so that it is two straight lines nearby."""
+    """Whether phi(0) = 0 with a kink there: two straight lines nearby."""
     return bool(act(np.zeros(1))[0] == 0.0 and not np.any(act.pieces.jumps[act.pieces.breaks == 0.0, 0]))
 
 

@@ -11,7 +11,7 @@ from ..._support.errors import NoTheory
 from ..._support.results import Result
 from ..._support.validation import one_of, sample_count, variance
 from ...activations import Activation, activation
-from ...layers import Keep, read_chain
+from ...layers import Dense, Keep, read_chain
 from ...mean_field import MeanField, as_mean_field
 from ...mean_field.moments import OrderParameters
 from ...network import Network
@@ -262,7 +262,8 @@ def _fully_connected(net: Network) -> tuple[list[float], list[Activation], bool]
     if len(weights) < 2:
         raise NoTheory(f"`net` must have two `Dense` layers or more and end in one, got {net!r}; add one.")
     activations = [act or activation("linear") for act in between]
-    return [layer.sigma_w2 for layer in weights], activations, all(w.weights == "gaussian" for w in weights)
+    gaussian = all(w.weights == "gaussian" and type(w).initialise is Dense.initialise for w in weights)
+    return [layer.sigma_w2 for layer in weights], activations, gaussian
 
 
 def _check_inputs(op: OrderParameters, c0: float) -> None:
