@@ -35,7 +35,7 @@ SLOW = 2.0  # seconds of processor time
 # -- activations -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape:
     """A function with all that is to be known of it: `breaks` maps a place to the jump of the value (0: of a slope)."""
 

@@ -1,6 +1,7 @@
 """Errors are never understated: random activations against brute force, and known traps. See `make honesty`."""
 
 import math
+from functools import cache
 
 import honesty
 import numpy as np
@@ -50,7 +51,7 @@ def test_slopes_of_random_activations_are_those_of_their_values():
 # -- random activations ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_errors_are_not_understated(seed):
     outcomes = honesty.quietly(seed)
     assert not [str(outcome) for outcome in outcomes if outcome.kind == "understated"]
@@ -61,6 +62,13 @@ def test_errors_are_not_understated(seed):
 # -- traps -----------------------------------------------------------------------------------------------------------
 
 
+@cache
+def bare(shape):
+    """The function alone, as an activation whose tables are built once."""
+    return mfdnn.Activation(shape.text, shape.value)
+
+
+@cache
 def pchip():
     from scipy.interpolate import PchipInterpolator
 
@@ -93,7 +101,7 @@ SMOOTHSTEP = honesty.polynomial_pieces("smoothstep", [0, 1], [[0, 0, 3, -2]])
     ids=lambda x: getattr(x, "text", str(x)),
 )
 def test_kinks_whose_higher_jumps_cancel(shape, q, c, derivative):
-    act = mfdnn.Activation(shape.text, shape.value)
+    act = bare(shape)
     value, error = mfdnn.expect_product(act, q, c, derivative=derivative, return_error=True)
     reference = honesty.pair(shape, q, q, c, derivative)
     assert abs(value - reference.value) <= error + reference.error
