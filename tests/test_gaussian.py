@@ -471,7 +471,7 @@ def test_hard_pairs_are_integrated_and_too_many_of_them_announced(monkeypatch):
         mfdnn.expect_product(act, variance[0], c, variance[1], derivative=1), rel=1e-10
     )
     monkeypatch.setattr(_matrices, "MAX_DIRECT", 0)
-    with pytest.warns(RuntimeWarning, match=r"2 pairs of inputs are too similar .*'tanh'"):
+    with pytest.warns(RuntimeWarning, match=r"2 pairs of inputs are too similar.*'tanh'"):
         _matrices.covariances(act, variance, covariance)
 
 
