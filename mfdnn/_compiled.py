@@ -300,12 +300,33 @@ def kink_slope_products(kinks, order, q, theta):
     """E[p'(u) p'(v)] at variances q and angles theta = arccos c: (q.size, theta.size)."""
     work = np.empty((order + 2, order + 2))
     out = np.empty((q.size, theta.size))
+    staircase = np.all(kinks.jumps[:, 1 : order + 1] == 0.0)
     for i in range(q.size):
         for j in range(theta.size):
             gap = 2.0 * np.sin(0.5 * theta[j]) ** 2
             s = np.sin(theta[j])
-            out[i, j] = _kink_products(kinks, order, order, q[i], q[i], 1.0 - gap, s, gap, work)[1]
+            if staircase:
+                out[i, j] = _mass_products(kinks, q[i], 1.0 - gap, s, gap)
+            else:
+                out[i, j] = _kink_products(kinks, order, order, q[i], q[i], 1.0 - gap, s, gap, work)[1]
     return out
+
+
+@jit
+def _mass_products(kinks, q, c, s, gap):
+    """E[p'(u) p'(v)] of a kink part that only jumps: the density at all pairs of places."""
+    total = 0.0
+    root = np.sqrt(q)
+    for i in range(kinks.at.size):
+        h = kinks.at[i] / root
+        density = _density(h)
+        for j in range(kinks.at.size):
+            k = kinks.at[j] / root
+            side = kinks.sides[i] * kinks.sides[j]
+            x = h - k - gap * h if side * c > 0.0 else gap * h - h - k
+            if abs(x) < 39.0 * s:  # beyond, the density underflows
+                total += side * kinks.jumps[i, 0] * kinks.jumps[j, 0] * density * _density(x / s) / s
+    return total / q
 
 
 # -- Hermite coefficients ------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ import pytest
 from slow import slow
 
 import mfdnn
+from mfdnn._compiled import kink_slope_products
+from mfdnn.gaussian.kinks import kink_part
 from mfdnn.gaussian.tables import Tables
 from mfdnn.jobs import watch
 from mfdnn.phase import PHASES, STATUS, maps, patience
@@ -401,6 +403,26 @@ def test_tables_that_would_take_hours_are_refused_before_the_work(monkeypatch):
         mfdnn.trajectory(SAW, 1.0, 0.1, 3, q0=450.0)
     with pytest.raises(ValueError, match="too many kinks or turns"):
         mfdnn.fixed_point(SAW, 4.0, 430.0)
+
+
+def test_staircases_are_quick_and_right():
+    steps = mfdnn.Activation("steps", np.floor)
+    kinks, q, theta = kink_part(steps, 12.0), np.array([0.5, 3.0]), np.array([0.01, 0.3, 1.5])
+    # phi' is a unit mass at every integer.
+    at = np.arange(-60, 61)
+    c, s = np.cos(theta), np.sin(theta)
+    for i, variance in enumerate(q):
+        exponent = (at[:, None] ** 2 + at**2)[..., None] - 2 * c * (at[:, None] * at)[..., None]
+        density = np.exp(-exponent / (2 * variance * s**2)) / (2 * np.pi * variance * s)
+        found = kink_slope_products(kinks, 1, q, theta)[i]
+        # Differences of squares lose 1/theta^2 of their digits in the plain sum.
+        assert found == pytest.approx(density.sum(axis=(0, 1)), rel=1e-10)
+    fixed = mfdnn.fixed_point(steps, 0.8, 0.1)
+    # E[floor(u)^2] = q + 1/3 and E[floor(u) floor(v)] = q_st + 1/4, up to exp(-2 pi^2 q)
+    assert fixed.q == pytest.approx((0.8 / 3 + 0.1) / 0.2, rel=1e-12)
+    assert fixed.c == pytest.approx((0.8 / 4 + 0.1) / 0.2 / fixed.q, rel=1e-5)
+    with pytest.raises(ValueError, match="too many kinks or turns"):
+        mfdnn.fixed_point(steps, 1.5, 0.05)  # its variance has no bound
 
 
 def test_what_takes_long_says_so_once(monkeypatch):
