@@ -83,7 +83,7 @@ def test_order_parameters_of_unscaled_inputs():
     assert np.all(np.linalg.eigvalsh(op.q_st[1]) > 0)
 
 
-@pytest.mark.parametrize("phi", ["tanh", "gelu", "sigmoid"])
+@pytest.mark.parametrize("phi", ["tanh", "gelu", "sigmoid", "sin"])
 def test_pairs_of_weak_signals_are_those_of_the_plane(phi, monkeypatch):
     act = activation(phi)
     variance = np.array([1e-13, 1e-20, 1e-300, 2.0, 1e3])

@@ -150,7 +150,7 @@ def _sine_matrices(
     act: Activation, variance: np.ndarray, covariance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     check_range(act, variance)
-    root = np.sqrt(np.multiply.outer(variance, variance))
+    root = np.multiply.outer(np.sqrt(variance), np.sqrt(variance))
     corr = np.clip(covariance / np.where(root > 0, root, 1.0), -1.0, 1.0)
     value, slope = (sine_products(act, variance[:, None], variance, corr, order) for order in (0, 1))
     return value, slope

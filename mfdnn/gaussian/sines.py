@@ -28,11 +28,11 @@ def sine_products(act: Activation, q1: Any, q2: Any, c: Any, order: int) -> Any:
 
     and the sum for the cosine. Exponents are squares and gaps, which keep their digits where c is near 1 or -1.
     """
-    root, apart = np.sqrt(q1 * q2), (np.sqrt(q1) - np.sqrt(q2)) ** 2 / 2
+    root, apart = np.sqrt(q1) * np.sqrt(q2), (np.sqrt(q1) - np.sqrt(q2)) ** 2 / 2
     near, far = apart + root * (1 - c), apart + root * (1 + c)
     if (NAMES.index(act.name) + order) % 2:  # a cosine
         return (np.exp(-near) + np.exp(-far)) / 2
-    gap = near - far  # -2 k
+    gap = -2 * root * c  # near - far
     small = np.exp(-np.maximum(near, far)) * np.expm1(np.minimum(np.abs(gap), 1.0)) / 2
     large = (np.exp(-near) - np.exp(-far)) / 2
     return np.where(np.abs(gap) < 1, np.copysign(small, -gap), large)
