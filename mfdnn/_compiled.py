@@ -314,7 +314,7 @@ def kink_slope_products(kinks, order, q, theta):
 
 @jit
 def _mass_products(kinks, q, c, s, gap):
-    """E[p'(u) p'(v)] of a kink part that only jumps: the density at all pairs of places."""
+    """E[p'(u) p'(v)] of a kink part that only jumps: densities at its places."""
     total = 0.0
     root = np.sqrt(q)
     for i in range(kinks.at.size):

@@ -553,7 +553,7 @@ def test_flat_beyond_all_powers_at_zero():
 def test_parameters_in_a_loop_do_not_pile_up():
     gone = []
     for i in range(70):
-        gone.append(weakref.ref(mfdnn.activation("leaky_relu", slope=0.3 + i / 100)))
+        gone.append(weakref.ref(mfdnn.activation("leaky_relu", slope=0.3137 + i / 100)))
     gc.collect()
     assert sum(ref() is not None for ref in gone) <= 64
 

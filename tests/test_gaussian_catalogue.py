@@ -98,7 +98,8 @@ def test_reported_errors_are_of_use(name, derivative):
     for row, _, error in products(name, derivative):
         # Masses that cancel at one correlation are as uncertain as they are at the others.
         size = np.maximum(sizes(row), np.median(np.abs(row.values)))
-        assert np.all(error <= BAR * size + NOTHING), (row.q, row.q2)
+        # Near zero phi may be smaller than what is known of it: 1e-15 of its size at one.
+        assert np.all(error <= BAR * size + 1e-15 * np.sqrt(size) + NOTHING), (row.q, row.q2)
 
 
 @every_activation

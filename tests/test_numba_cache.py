@@ -111,7 +111,7 @@ def test_where_nothing_can_be_written_kernels_live_in_memory(install):
         text=True,
         check=True,
     )
-    assert imported.stderr.count("set NUMBA_CACHE_DIR to a folder that can") == 1
+    assert imported.stderr.count("set NUMBA_CACHE_DIR to one that can") == 1
 
 
 def test_two_cold_processes_fill_one_cache_at_once(install):

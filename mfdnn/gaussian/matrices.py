@@ -186,7 +186,7 @@ def _series_matrices(
         corr = np.abs(covariance) > limits[-1] * np.multiply.outer(root, root)
         corr[tiny] = corr[:, tiny] = True
         corr[zero] = corr[:, zero] = False
-        rows, columns = np.nonzero(np.tril(corr, -1))
+        rows, columns = map(np.ascontiguousarray, np.nonzero(np.tril(corr, -1)))
         _correct(act, variance, covariance, value, slope, vectors, (second, slope_size), rows, columns)
     if np.any(zero):
         mean_slope = np.array([expectation(act, q, 1) for q in variance])

@@ -166,7 +166,7 @@ def _noise(act: Activation) -> Noise:
 
 
 def _moved_breaks(act: Activation, root: np.ndarray) -> np.ndarray:
-    """What jumps of phi, phi', phi'' at breaks that were found elsewhere would change, (3, n).
+    """What jumps at breaks that were found out of place would change: (3, n).
 
     A jump is found to rounding; a kink so well that phi does not miss it, which leaves 1e-13 of its place.
     """
