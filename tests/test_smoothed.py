@@ -128,3 +128,11 @@ def test_copies_are_copies_whatever_rounding_makes_of_their_correlation():
     kernel = ntk(mlp([30, 50, 50, 50, 1], "relu", 2.0), inputs=x)
     least, *_, largest = np.linalg.eigvalsh(kernel)
     assert least > -1e-14 * largest  # a correlation of 1 - 1e-16 in place of 1 makes this 1e-9
+
+
+def test_polynomials_do_not_take_off_beyond_the_last_panel():
+    waves = Activation("waves", lambda x: np.sin(3 * x), lambda x: 3 * np.cos(3 * x))
+    end = waves.pieces.edges[-1]
+    found, _ = SmoothedTable(waves.pieces)._values(np.array([[0.3 * end, 0.6 * end]]), np.array([end / 20]))
+    # exp(-9 sigma^2/2) is nothing; the end is eight sigma away, of which the Gaussian leaves 1e-15 times the slope.
+    assert np.abs(found).max() < 1e-13

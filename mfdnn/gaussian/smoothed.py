@@ -30,6 +30,7 @@ RESOLVED = 1e-14  # relative size of the last Chebyshev coefficients in y of a r
 ROUNDING = 1e-15  # of S, relative to what its terms add up to without their signs
 SMALL = 1e-2  # a function this much smaller than at its largest is resolved relative to that instead
 FINEST = 0.2  # smallest panel in y, in units of sigma: what is smooth on that scale needs none smaller
+CONTINUED = 6.0  # as far as units get, in units of where phi is known: e for the table, (1 + e) for its Gaussians
 BEND = 12.0  # how many sigma from a break S has left it behind
 LEAST_GAP = 1e-7  # smallest s: closer to c = 1 a table in log sigma has no end
 BLOCK = 256  # pairs, or panels, that a thread takes at a time
@@ -50,13 +51,12 @@ class SmoothedTable:
     """S of one activation, in levels of log sigma, built when a pair needs them."""
 
     def __init__(self, pieces: Pieces):
-        self._pieces = pieces
-        self._masses = np.ascontiguousarray(pieces.jumps[:, 0])
+        self._breaks, self._masses = pieces.breaks, np.ascontiguousarray(pieces.jumps[:, 0])
+        self._edges, self._values_of, self._slopes_of = _continued(pieces)
         self._levels: dict[tuple[int, int], Level] = {}
 
     def _function(self) -> tuple[np.ndarray, ...]:
-        pieces = self._pieces
-        return pieces.edges, pieces.coefficients[0], pieces.coefficients[1], pieces.breaks, self._masses
+        return self._edges, self._values_of, self._slopes_of, self._breaks, self._masses
 
     def products(self, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Products of n pairs of variances > 0 and correlations c, |c| < 1.
@@ -99,8 +99,8 @@ class SmoothedTable:
         sigma = np.exp(WIDTH * (level + 0.5 + 0.5 * NODES))
         smallest, end = np.exp(WIDTH * level), np.exp(reach)
         # Within a few sigma of a break S bends, which the nodes of a long panel would not see.
-        bends = self._pieces.breaks[:, None] + BEND * sigma.max() * np.array([-1.0, 1.0])
-        pending = _panels(np.union1d(self._pieces.edges, bends), smallest, end)
+        bends = self._breaks[:, None] + BEND * sigma.max() * np.array([-1.0, 1.0])
+        pending = _panels(np.union1d(self._edges, bends), smallest, end)
         kept, fits, scale, error = [], [], np.zeros((2, 1)), 0.0
         while len(pending):
             nodal, sizes = self._values(pending, sigma)
@@ -134,6 +134,23 @@ class SmoothedTable:
         out = np.empty((4, mean.size))
         _compiled.smoothed_values(*self._function(), mean, sd, REACH, GAUSS_X, GAUSS_W, out)
         return tuple(out.reshape(2, 2, len(panels), sigma.size, -1))
+
+
+def _continued(pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edges, coefficients of phi and of phi' with a linear panel more on each side.
+
+    Polynomials of the last panels would take off where hardly anything is left of a Gaussian.
+    """
+    ends = pieces.edges[[0, -1]]
+    value, slope = (pieces.evaluate(ends, order) for order in (0, 1))
+    half = (CONTINUED - 1) / 2 * np.abs(ends)
+    lines, constants = np.zeros((2, 2, pieces.coefficients[0].shape[1]))
+    lines[:, 0], lines[:, 1], constants[:, 0] = value + np.sign(ends) * slope * half, slope * half, slope
+    return (
+        np.concatenate([CONTINUED * ends[:1], pieces.edges, CONTINUED * ends[1:]]),
+        np.concatenate([lines[:1], pieces.coefficients[0], lines[1:]]),
+        np.concatenate([constants[:1], pieces.coefficients[1], constants[1:]]),
+    )
 
 
 def _panels(edges: np.ndarray, smallest: float, end: float) -> np.ndarray:
