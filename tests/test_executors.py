@@ -327,10 +327,17 @@ def test_training_ends_when_its_run_does(own):
         assert ended.wait(60)
 
 
-def test_outside_a_run_nothing_stops():
-    watch.stop_if_asked()
+def test_what_stops_is_the_task_of_a_run_that_is_over():
+    over = threading.Event()
+    with watch.in_task(over):
+        assert watch.stop_if_asked() is None
+        over.set()
+        with pytest.raises(watch.Stopped):
+            watch.stop_if_asked()
+    # Outside a run, and in a task of another one, nothing stops.
+    assert watch.stop_if_asked() is None
     with watch.in_task():
-        watch.stop_if_asked()
+        assert watch.stop_if_asked() is None
 
 
 def test_what_takes_long_says_so_once_and_not_in_a_run(monkeypatch):

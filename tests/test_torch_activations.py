@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_activations_as_typed import test_kinks_are_those_of_the_function as kinks_are_those_of
-from test_activations_as_typed import test_what_is_typed_is_what_is_meant as is_what_is_meant
+from test_activations_as_typed import test_kinks_are_those_of_the_function as assert_kinks_are_those_of
+from test_activations_as_typed import test_what_is_typed_is_what_is_meant as assert_what_is_meant
 from textbook_activations import CATALOGUE, Textbook, leaky
 
 import mfdnn
@@ -61,14 +61,14 @@ def wrapped(torch, function):
 def test_modules(torch, words):
     act = mfdnn.activation(wrapped(torch, module(torch, words)))
     book = CATALOGUE[MODULES[words]]
-    is_what_is_meant(book, act)
-    kinks_are_those_of(book, act)
+    assert_what_is_meant(book, act)
+    assert_kinks_are_those_of(book, act)
 
 
 def test_learned_slopes_and_functions(torch):
     prelu = torch.nn.PReLU().double().requires_grad_(False)  # 0.25, and wants a place for channels
     typed = wrapped(torch, lambda x: prelu(x.reshape(-1, 1)).reshape(x.shape))
-    is_what_is_meant(Textbook(*leaky(0.25), ()), mfdnn.activation(typed))
+    assert_what_is_meant(Textbook(*leaky(0.25), ()), mfdnn.activation(typed))
     for function in (torch.relu, torch.tanh, torch.sin, torch.special.ndtr):
         assert mfdnn.fixed_point(wrapped(torch, function), 1.5, 0.05).q > 0
 
