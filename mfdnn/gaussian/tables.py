@@ -29,6 +29,7 @@ TERMS = (16, 32, 64, 128)  # numbers of Hermite terms to choose from
 ROW = 2.0  # width in log q of a row of the table of correlations
 NARROW = 0.05  # smallest panel in log q
 HALVED = 16.0  # half a panel leaves out less by more than this where it is no rounding
+VANISHED = 1e-40  # of E[phi^2] at q = 1: below it nobody asks for digits, as of exp(-1/x^2) at small variances
 ROUNDED = 1e7  # and rounding of phi, at the smallest variances, is at most so many times what may be left out
 
 _tables: weakref.WeakKeyDictionary[Activation, Tables] = weakref.WeakKeyDictionary()
@@ -145,12 +146,14 @@ def _moment_columns(act: Activation, q: float) -> np.ndarray:
 
 
 def _moments(act: Activation, q_max: float) -> Moments:
+    least = np.maximum(VANISHED * np.abs(_moment_columns(act, min(1.0, q_max))), 1e-300)
+
     def excess(at: np.ndarray, fit: np.ndarray) -> float:
         # To relative accuracy over the panel; the slope and the mean relative to the size of phi.
-        size = np.abs(at).min(axis=0)
+        size = np.maximum(np.abs(at).min(axis=0), least)
         size[2], size[3] = size[0], np.sqrt(size[0])
         noise = act.pieces.slope_noise * np.array([0.0, np.sqrt(size[1]) + act.pieces.slope_noise, 0.0, 0.0])
-        return float((np.abs(fit[-2:]).max(axis=0) / (2e-14 * np.maximum(size, 1e-300) + noise)).max())
+        return float((np.abs(fit[-2:]).max(axis=0) / (2e-14 * size + noise)).max())
 
     edges, panels = _interpolate(lambda q: _moment_columns(act, q), excess, LOG_Q_MIN, np.log(q_max))
     table = Moments(
