@@ -29,7 +29,7 @@ from ..layers import Layer, MeanSubtraction
 from ..network import Network
 from ..plots._style import sequence
 from ..sampled import feature_spectrum, fisher_spectrum, sample
-from ._style import entry, legend, letter, marked, paper_style, shade, standard_error
+from ._style import entry, legend, letter, marked, paper_style, standard_error
 from .karakida2019 import NETWORKS, STATISTICS, STYLES
 
 __all__ = ["NETWORKS", "feature_metric", "network", "ntk_spectra", "softmax_statistics_and_spectra", "spectra"]
@@ -145,9 +145,10 @@ def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: b
     Three weight layers, C = 10 outputs, 100 inputs, tanh, ReLU and linear, and spectra at M = 1000 are the paper's.
     Ours: :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), (2, 0.1) and (1, 0.1), Gaussian inputs of variance 1, widths
     from 100 to 1000, and 12 networks each. A, B, C, mean, second moment and maximum: lines are
-    `mfdnn.softmax_statistics`, means over 60 draws of the outputs of infinitely wide networks; shaded in C: between the
-    bounds; points: means over the networks with error bars of one standard error, in which the scatter of the outputs
-    from network to network dominates. D, E, F, spectra of :math:`F_{cross}`: two histograms, of the C - 1 largest
+    `mfdnn.softmax_statistics`, means over 60 draws of the outputs of infinitely wide networks; dotted in C: the bounds;
+    points: means over the networks with error bars of one standard error, in which the scatter of the outputs
+    from network to network dominates. In B narrow networks lie above the lines: chance overlaps of gradients add a term
+    of order 1/M. D, E, F, spectra of :math:`F_{cross}`: two histograms, of the C - 1 largest
     eigenvalues of every network and of all others; dashed: the C - 1 predicted outliers, means over the draws, whose
     scatter spreads them into a tail.
 
@@ -168,7 +169,6 @@ def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: b
     for (phi, wide), panel, below in zip(nets.items(), "DEF", axes[1], strict=True):
         colour, marker = plots.COLOURS[STYLES[phi][0]], STYLES[phi][1]
         theory = [softmax_statistics(fisher_statistics(net, n_samples=n_samples), n_draws=N_DRAWS) for net in wide]
-        bounds = (widths, [fim.lower for fim in theory], [fim.upper for fim in theory])
         drawn = [
             _drawn(fisher_spectrum, net, n_samples, n_networks, next(children), progress, ("softmax",))["softmax"]
             for net in wide
@@ -186,10 +186,11 @@ def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: b
                 np.mean(values, axis=1),
                 standard_error(values),
                 ax=ax,
-                band=bounds if name == "largest" else None,
                 color=colour,
                 marker=marker,
             )
+        for bound in ("lower", "upper"):  # lines: three shades of one another would be mud
+            axes[0, 2].plot(widths, [getattr(fim, bound) for fim in theory], color=colour, ls=":", lw=1.2, gid=bound)
         _two_populations(below, drawn[-1], N_OUTPUTS - 1, theory[-1].outliers)
         below.set_xlabel(r"eigenvalue $\lambda$ of $F_{cross}$")
         letter(below, panel, f"{phi}, $M = {widths[-1]}$")
@@ -198,7 +199,7 @@ def softmax_statistics_and_spectra(fast: bool = False, rng: Any = 0, progress: b
         letter(ax, panel, title)
     axes[1, 0].set_ylabel("eigenvalues per bin and network")
     handles = [marked(f"{phi} (A, B, C)", plots.COLOURS[name], marker) for phi, (name, marker) in STYLES.items()]
-    legend(figure, [*handles, shade("between the bounds (C)"), *axes[1, 0].get_legend_handles_labels()[0]], 3)
+    legend(figure, [*handles, entry("bounds (C)", ls=":", lw=1.2), *axes[1, 0].get_legend_handles_labels()[0]], 3)
     return figure
 
 
@@ -207,12 +208,14 @@ def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fig
     r"""Spectra of the neural tangent kernel, without and with mean subtraction.
 
     ReLU, three weight layers, M = 1000, C = 2, :math:`(\sigma_w^2, \sigma_b^2)` = (2, 0) are the paper's, which drew
-    400 networks. Ours: 20 networks, Gaussian inputs of variance 1, all numbers of them, and the parameterisation
-    :math:`W = \sigma_w w/\sqrt M` with gradients by w, in which the mean of :math:`\Theta = J J^T` does not depend on
-    M: with equal widths and no biases its eigenvalues are :math:`\sigma_w^2 N/M` times those of the Fisher
-    information. A: N = 10 ... 300; dashed: :math:`K_1 + (N-1) K_2`, the C largest; dash-dotted: :math:`K_1 - K_2`,
-    the mean of all others. B: with the mean of each output over the samples subtracted, at N = M = 100, 200, 400;
-    dashed: the predicted edge at this size, `mfdnn.centred_edge`; dash-dotted: the predicted mean.
+    400 networks. Ours: 20 networks, Gaussian inputs of variance 1, all numbers T of them (the paper's N), and the
+    parameterisation :math:`W = \sigma_w w/\sqrt M` with gradients by w, in which the mean of the kernel
+    :math:`\Theta = J J^T` does not depend on M: with equal widths and no biases its eigenvalues are
+    :math:`\sigma_w^2 T/M` times those of the Fisher information. A: T = 10 ... 300; dashed: :math:`K_1 + (T-1) K_2`,
+    with :math:`K_1` and :math:`K_2` the mean entries on and off the diagonal, the C largest; dash-dotted:
+    :math:`K_1 - K_2`, the mean of all others. B: with the mean of each output over the samples subtracted, at
+    T = M = 100, 200, 400; dashed: the predicted edge, `mfdnn.centred_edge`, nearly the same at all three;
+    dash-dotted: the predicted mean.
 
     Parameters
     ----------
@@ -247,14 +250,17 @@ def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fig
             fim = fisher_statistics(ntk_network(m, last), n_samples=n)
             per_fisher = NTK_SIGMA_W2 * n / m
             ax.axvline(per_fisher * fim.largest, 0.75, color=colour, ls="--", lw=1.3)
-            label = f"$N = {n}$ (A)" if not last else f"$N = M = {n}$ (B)"
+            label = f"$T = {n}$ (A)" if not last else f"$T = M = {n}$ (B)"
             handles.append(entry(label, colour))
         ax.axvline(per_fisher * fim.bulk, color="0.2", ls="-.", lw=1.2)
-        ax.set(xscale="log", yscale="log", xlabel=r"eigenvalue of $\Theta$")
-        letter(ax, panel, "mean subtraction" if last else f"$M = {width}$")
+        ax.set(xscale="log", yscale="log", xlabel=r"eigenvalue of the kernel $\Theta = J J^T$")
+        letter(ax, panel, "mean subtraction" if last else f"width $M = {width}$")
     axes[0].set_ylabel("share of the eigenvalues per bin")
-    handles += [entry("predicted largest", "0.2", ls="--"), entry("predicted mean of the bulk", "0.2", ls="-.")]
-    legend(figure, handles, 3)
+    handles += [
+        entry("predicted largest (A), edge (B)", "0.2", ls="--"),
+        entry("predicted mean of the bulk", "0.2", ls="-."),
+    ]
+    legend(figure, handles, 3, title=f"$T$ samples, {n_networks} networks each")
     return figure
 
 
@@ -262,7 +268,7 @@ def ntk_spectra(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fig
 def feature_metric(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     r"""Spectrum of the feature-space metric, for linear outputs and for a softmax.
 
-    Tanh, M = 500 and N = 1000 are the paper's. Ours: three weight layers, C = 10 outputs,
+    Tanh, M = 500 and T = 1000 are the paper's. Ours: three weight layers, C = 10 outputs,
     :math:`(\sigma_w^2, \sigma_b^2)` = (3, 0.64), Gaussian inputs of variance 1, and 8 networks. The metric is that of
     all features, inputs and hidden units, 3 M of them. Two histograms a panel: the C (softmax: C - 1) largest
     eigenvalues of every network, and all others. Dashed: the predicted outliers of `mfdnn.feature_statistics`, one

@@ -88,9 +88,9 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     mean-field kernel with the outputs of the moment, between the paper's bounds (shaded). F hardly moves; F_cross
     falls with the softmax, which grows certain.
 
-    C, ours: random labels, T = 64, 50-200-200-10, a tenth of :math:`2/\lambda_{max}(F_{cross})` at the start. From the
-    small outputs of PyTorch's default initialisation F_cross grows several times, and the rate that was its limit is
-    no longer. Dotted: :math:`\lambda_{max}(F)/2` at the start, which no softmax exceeds while F stays; F grows too.
+    C, ours: relu, random labels, T = 64, 50-200-200-10, a tenth of :math:`2/\lambda_{max}(F_{cross})` at the start. From
+    the small outputs of PyTorch's default initialisation F_cross grows several times, and the rate that was its limit
+    is no longer. Dotted: :math:`\lambda_{max}(F)/2` at the start, which no softmax exceeds while F stays; F grows too.
 
     Parameters
     ----------
@@ -144,11 +144,13 @@ def _training(ax_loss: Axes, ax_top: Axes, fast: bool, rng: np.random.Generator,
         marks = [mark for mark in (1, 10, 100, 1000) if mark <= n_steps]
         ax.set_xticks([0.5, *marks], labels=["0", *map(str, marks)])
         ax.set_xticks([], minor=True)
+    both = {**points, "ls": "-", "lw": 1.2}
     return [
-        entry("$F$", blue, **points),
-        entry(r"$F_{\mathrm{cross}}$", red, **points),
-        entry("theory", lw=1.2),
-        shade(r"bounds of $F_{\mathrm{cross}}$", red, 0.15),
+        entry("network (A)", "black", **points),
+        entry("linearised at the start (A)", "black", lw=1.2),
+        entry("$F$: network, theory (B)", blue, **both),
+        entry(r"$F_{\mathrm{cross}}$: network, theory (B)", red, **both),
+        shade(r"bounds of $F_{\mathrm{cross}}$ (B)", red, 0.15),
     ]
 
 
@@ -169,7 +171,8 @@ def _small_outputs(ax: Axes, fast: bool, others: list[np.random.Generator]) -> l
         colour = plots.COLOURS[name]
         ax.plot(run.steps, run.lambda_max_softmax / start, color=colour, lw=1.6)
         ax.axhline(first.lambda_max[0] / 2 / start, color=colour, lw=1, ls=":")
-        handles.append(entry(f"{label} (C)", colour, lw=1.6))
+        handles.append(entry(rf"$F_{{\mathrm{{cross}}}}$: {label} (C)", colour, lw=1.6))
+    handles.append(entry(r"$\lambda_{\max}(F)/2$ at the start (C)", lw=1, ls=":"))
     ax.set(yscale="log", ylabel=r"$\lambda_{\max}(F_{\mathrm{cross}})$ / at the start")
     ticks(ax.yaxis, (0.5, 1, 2, 5, 10))
     return handles

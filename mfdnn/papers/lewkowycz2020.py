@@ -23,13 +23,14 @@ from ..jobs.run import stack
 from ..plots._style import sequence
 from ..sampled import sample
 from ..training import LargestEigenvalue, catapult_trajectory, train
-from ._style import entry, legend, letter, paper_style, ticks
+from ._style import entry, legend, letter, paper_style, shade, ticks
 
 __all__ = ["NETWORKS", "WARM_UP", "figure", "measure"]
 
 WARM_UP = (1.0, 2.2, 3.0, 3.8, 4.2)  # eta lambda_0
 WARM_UP_WIDTH, WARM_UP_STEPS = 1000, 40
 ZONES = {"lazy": (0.4, 2.0, 0.06), "catapult": (2.0, 4.0, 0.15), "divergent": (4.0, 30.0, 0.28)}  # and their shades
+DIVERGED = 1.6  # above this height of panel D stand, in rows, networks that have none
 TRAJECTORIES = (1.0, 2.5, 4.0, 8.0)
 NETWORKS = {  # activation, weight layers: sigma_w^2, marker, colour
     ("linear", 2): (1.0, "^", "green"),
@@ -67,11 +68,12 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     After the paper's figures of the model and of early training; widths and learning rates were not recovered, so the
     settings are ours. A, B: the model of two numbers, n = 1000, f_0 = 1, :math:`\lambda_0 = 1`: loss, and
-    curvature over its start; dotted: :math:`2/\eta`. C: losses of one ReLU network of three weight layers, width 300,
+    curvature over its start; dashed: :math:`2/(\eta \lambda_0)` of the rates in between 2 and 4. C: losses of one ReLU network of three weight layers, width 300,
     20 Gaussian inputs of 20 features, random normal targets, half the squared error per sample, no bias variance.
     D: largest eigenvalue of the Fisher information after 200 steps over that before, of four networks of two or three
-    weight layers each; crosses at the top: diverged. Shaded: zones of the solved model, lazy below 2, catapult up to
-    4, divergent above; line: :math:`2/(\eta \lambda_0)`, the curvature below which descent is stable.
+    weight layers each, their median; above the line at the top: at least two of the four diverged. Shaded: zones of the
+    solved model, lazy below 2, catapult up to 4, divergent above; dashed: :math:`2/(\eta \lambda_0)`, the curvature
+    below which descent is stable.
 
     Linear networks diverge near 4, as the model does, deeper ones a little later. Of ReLU networks the paper reports
     about 12; here those of two layers diverge near 6, those of three not up to 20.
@@ -92,12 +94,12 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     model, curvature, paths, zones = axes.flat
     for i, step in enumerate(WARM_UP):
         path = catapult_trajectory(1.0, 1.0, step, WARM_UP_STEPS, width=WARM_UP_WIDTH)
-        colour = sequence(i, len(WARM_UP) + 1, None)
+        colour = sequence(i, len(WARM_UP), None)
         shown = path.losses < 1e8  # what diverges leaves the picture
         model.plot(np.flatnonzero(shown), path.losses[shown], color=colour, label=f"{step:g}")
         curvature.plot(np.flatnonzero(shown), path.curvature[shown], color=colour)
         if 2 < step < 4:
-            curvature.axhline(2 / step, color=colour, ls=":", lw=1)
+            curvature.axhline(2 / step, color=colour, ls="--", lw=1)
     model.set(yscale="log", ylim=(1e-8, 1e6), ylabel="loss")
     curvature.set(ylim=(0, 1.6), ylabel=r"$\lambda / \lambda_0$")
     letter(model, "A", "solved model: loss")
@@ -106,7 +108,7 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         trajectories = measure(children[-1], "relu", 3, width, TRAJECTORIES, n_steps)["losses"]
     for i, (step, losses) in enumerate(zip(TRAJECTORIES, trajectories, strict=True)):
         if np.all(np.isfinite(losses)):
-            colour = sequence(i, len(TRAJECTORIES) + 1, None)
+            colour = sequence(i, len(TRAJECTORIES), None)
             paths.plot(losses / losses[0], color=colour, label=f"{step:g}")
     paths.set(xscale="symlog", yscale="log", ylabel="loss / initial loss")
     letter(paths, "C", f"relu, $L = 3$, $M = {width}$: loss")
@@ -130,18 +132,20 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         # The middle of the networks: one of them may lose what another keeps.
         typical = np.median(flatter, axis=0)
         zones.plot(np.array(times)[~diverged], typical[~diverged], **style)
-        height = np.full(diverged.sum(), 2.0 * 1.25**i)
-        zones.plot(np.array(times)[diverged], height, "x", ms=4, color=style["color"])
-        handles.append(entry(f"{phi}, $L = {n_layers}$", **style))
+        height = np.full(diverged.sum(), 1.3 * DIVERGED * 1.35**i)
+        zones.plot(np.array(times)[diverged], height, **{**style, "ls": "none"})
+        handles.append(entry(f"{phi}, $L = {n_layers}$ (D)", **style))
     steps = np.geomspace(2, 25, 50)
     zones.plot(steps, 2 / steps, color="black", lw=1.2, ls="--")
-    handles.append(entry(r"$2/(\eta \lambda_0)$", "black", lw=1.2, ls="--"))
-    handles.append(entry("diverged", marker="x", ms=4, ls="none"))
-    zones.set(xscale="log", yscale="log", xlim=(0.4, 25), ylim=(0.01, 6), xlabel=r"$\eta \lambda_0$")
+    zones.axhline(DIVERGED, color="black", lw=0.7)
+    zones.text(0.45, 2 * DIVERGED, "diverged", va="center", fontsize="small")
+    handles.append(entry(r"$2/(\eta \lambda_0)$ (B, D)", lw=1.2, ls="--"))
+    handles.append(shade("zones of the solved model (D)", "black", ZONES["catapult"][2]))
+    zones.set(xscale="log", yscale="log", xlim=(0.4, 25), ylim=(0.01, 9), xlabel=r"$\eta \lambda_0$")
     ticks(zones.xaxis, (0.5, 1, 2, 4, 6, 12, 20))
     zones.set_ylabel(r"$\lambda_{\max}$ after training / before")
     letter(zones, "D", "how flat training ends")
-    legend(drawing, handles, 6, columnspacing=1.2)
+    legend(drawing, handles, 3)
     return drawing
 
 

@@ -83,7 +83,7 @@ def figure1(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         counts[i] = [_layers_to_settle(w[i] ** 2, b[j] ** 2, fixed[i, j]) for j in range(len(b))]
     ax = _heat_map(axes[1, 1], w, b, counts, "layers to reach $q^*$ within 10 %", "max", vmin=0, vmax=6)
     letter(ax, "D", "convergence")
-    _legend(figure)
+    _legend(figure, "fixed point $q^*$ (A)")
     return figure
 
 
@@ -206,7 +206,7 @@ def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     The paper's settings: N = 1000 inputs and units, 40 layers, 500 angles on a circle of random orientation,
     scaled so that the first layer has variance q*. Rows 1-3: projections onto principal components at layers
-    5, 10, 15. Row 4: autocorrelation of angles over layers 1 to 20. Row 5: theory and simulation at layers 5,
+    5, 10, 15, coloured by the angle. Row 4: autocorrelation of angles over layers 1 to 20. Row 5: theory and simulation at layers 5,
     10, 20, offsets from -0.5 to 0.5.
 
     Ours: projections onto the first two components, with their share of the variance; offsets in row 5 are in
@@ -232,11 +232,15 @@ def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     for column, sigma_w, child in zip(axes.T, SIGMA_W, children, strict=True):
         column[0].set_title(rf"$\sigma_w = {sigma_w}$")
         description = f"figure 3, sigma_w = {sigma_w}"
-        image = _circle_through_layers(column, sigma_w, angles, offsets, width, child, progress, description)
+        circle, image = _circle_through_layers(
+            column, sigma_w, angles, offsets, width, child, progress, description
+        )
     for ax, l in zip(axes[:3, 0], PROJECTED, strict=True):
         ax.set_ylabel(f"layer {l}")
     axes[3, 0].set_ylabel("layer $l$")
     axes[4, 0].set_ylabel(r"$c^l(\Delta\theta)$")
+    bar_of_angles = figure.colorbar(circle, ax=axes[:3, :], label=r"angle $\theta$", pad=0.02, aspect=40)
+    bar_of_angles.set_ticks([0, np.pi, 2 * np.pi], labels=["0", r"$\pi$", r"$2\pi$"])
     figure.colorbar(image, ax=axes[3, :], label=r"$c^l(\Delta\theta)$", pad=0.02, aspect=12, extend="min")
     handles = axes[4, 0].get_legend_handles_labels()[0]
     handles += [entry("theory"), entry("simulation", ls="none", marker="o", mfc="none", ms=3)]
@@ -253,8 +257,8 @@ def _circle_through_layers(
     rng: np.random.Generator,
     progress: bool,
     description: str,
-) -> Any:
-    """A column of figure 3; returns the image of its fourth row."""
+) -> tuple[Any, Any]:
+    """A column of figure 3; returns points of its third row, and the image of its fourth."""
     w2, b2 = sigma_w**2, SIGMA_B**2
     q = phase.fixed_point(PHI, w2, b2).q
     q_input = (q - b2) / w2
@@ -269,7 +273,7 @@ def _circle_through_layers(
         theory = ((w2 * expect_product(PHI, q, theory) + b2) / q).clip(-1, 1)
         measured.append(signals.autocorrelation(hidden))
         if l in PROJECTED:
-            _projection(axes[PROJECTED.index(l)], hidden, angles)
+            circle = _projection(axes[PROJECTED.index(l)], hidden, angles)
         if l in COMPARED:
             tone = TONES[COMPARED.index(l)]
             x, y = np.concatenate([-offsets[:0:-1], offsets]), np.concatenate([theory[:0:-1], theory])
@@ -287,7 +291,7 @@ def _circle_through_layers(
     axes[3].set(xlabel=r"$\Delta\theta$", yticks=[1, 5, 10, 15, 20])
     axes[3].set_xticks([-np.pi, 0, np.pi], labels=[r"$-\pi$", "0", r"$\pi$"])
     axes[4].set(xlabel=r"$\Delta\theta$ (radians)", xlim=(-OFFSET, OFFSET), ylim=(0, 1.03))
-    return image
+    return circle, image
 
 
 def _layers_to_settle(sigma_w2: float, sigma_b2: float, fixed: float) -> float:
@@ -332,21 +336,23 @@ def _heat_map(
     return ax
 
 
-def _projection(ax: Axes, h: np.ndarray, angles: np.ndarray) -> None:
-    """The points on their first two principal components, coloured by their angle."""
+def _projection(ax: Axes, h: np.ndarray, angles: np.ndarray) -> Any:
+    """The points on their first two principal components, coloured by their angle; returns them."""
     centred = h - h.mean(axis=0)
     n = len(h)
     squares, u = eigh(centred @ centred.T, subset_by_index=[n - 2, n - 1])
     x, y = (u * np.sqrt(squares)).T
-    ax.scatter(x, y, c=angles, cmap="twilight", s=5, lw=0, rasterized=True)
+    around = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi}
+    drawn = ax.scatter(x, y, c=angles, s=5, lw=0, rasterized=True, **around)
     ax.plot([*x, x[0]], [*y, y[0]], color="0.4", lw=0.5, zorder=0)
     share = 100 * np.sum(squares) / np.sum(centred**2)
     ax.set(xticks=[], yticks=[], xlabel=f"{share:.0f} % of the variance")
     ax.margins(0.08)
     ax.set_aspect("equal", adjustable="datalim")
+    return drawn
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, fixed: str = "") -> None:
     handles = [
         entry(rf"$\sigma_w = {sigma_w}$", colour, lw=1.8)
         for sigma_w, colour in zip(SIGMA_W, COLOURS, strict=True)
@@ -354,4 +360,8 @@ def _legend(figure: Figure) -> None:
     handles.append(entry("simulation", ls="none", marker="o", mfc="white", ms=4))
     handles.append(entry("identity", "0.5", ls="--", lw=1))
     handles.append(entry(r"$\chi_1 = 1$ (white in C, D)", ls=":", lw=1.6))
-    legend(figure, handles, len(handles), handlelength=1.6, columnspacing=1.2)
+    filled: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 6}
+    if fixed:
+        handles.append(entry(fixed, mec="black", **filled))
+    handles.append(entry("networks of A, B (C, D)", mec="white", **filled))
+    legend(figure, handles, 4)

@@ -37,7 +37,8 @@ ORDERED, CHAOTIC = 1.0, 2.5  # sigma_w^2 of `simulation`, on both sides of the e
 BIAS = 0.05
 Q0, C0 = 4.0, 0.0  # mean square and correlation of its inputs, far from all fixed points
 SHOWN = 10  # layers in which deviations of the variance stand out of the fluctuations
-RESOLVED = 3.0  # standard errors below which a simulated deviation is not drawn
+RESOLVED = 3.0  # standard errors below which a simulated deviation is not told from none
+BELOW: dict[str, Any] = {"marker": 11, "ms": 3.5, "ls": "none"}  # a caret that hangs from its place
 
 
 @paper_style
@@ -86,8 +87,8 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
     Theory and simulation. Settings not recovered; ours: tanh, :math:`\sigma_b^2 = 0.05`, :math:`\sigma_w^2` = 1, on
     the edge of chaos (1.761), and 2.5; 40 hidden layers of 1000 units and one output; 30 networks, each with ten
     Gaussian inputs of mean square 4 and correlation 0, far from all fixed points. Error bars are standard errors;
-    deviations below three of them are not drawn. Dotted: :math:`e^{-l/\xi}` with the depth scale of the fixed
-    point.
+    where a deviation is below three of them, a caret hangs from there. Dotted: :math:`e^{-l/\xi}` with the depth scale
+    of the fixed point.
 
     Parameters
     ----------
@@ -136,7 +137,8 @@ def simulation(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figu
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         letter(ax, panel, text)
     handles.append(entry(r"$\propto e^{-l/\xi}$", ls=":"))
-    legend(figure, handles, 4, columnspacing=1.2)
+    handles.append(entry("simulation: below here (three standard errors)", **BELOW))
+    legend(figure, handles, 3)
     return figure
 
 
@@ -152,6 +154,8 @@ def _decay(
         ax.plot(x, np.abs(theory[anchor]) * np.exp((x[anchor] - x) / xi), color=style["color"], lw=1, ls=":")
     mean = values.mean(axis=0)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    seen = np.flatnonzero(np.abs(mean) > RESOLVED * error)
+    resolved = np.abs(mean) > RESOLVED * error
+    seen, below = np.flatnonzero(resolved), np.flatnonzero(~resolved)
     options = {**style, "ls": "none", "ms": 3.2, "mfc": "white", "mew": 0.8, "elinewidth": 0.8, "zorder": 3}
     ax.errorbar(x[seen], np.abs(mean[seen]), error[seen], **options)
+    ax.plot(x[below], RESOLVED * error[below], color=style["color"], **BELOW)

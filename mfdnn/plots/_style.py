@@ -129,7 +129,7 @@ def sequence(index: int, n: int, hue: str | None) -> Any:
     from matplotlib.colors import to_rgb
 
     if hue is None:
-        return colormaps["viridis"](0.9 * index / max(n - 1, 1))
+        return colormaps["viridis"](0.8 * index / max(n - 1, 1))  # its yellow end is pale on white
     weight = 0.35 + 0.65 * index / max(n - 1, 1)
     return tuple(weight * part + 1 - weight for part in to_rgb(hue))
 

@@ -85,7 +85,8 @@ def order_parameters(op: Any, ax: Axes | None = None, ensemble: Any = None) -> A
     if ensemble is not None:
         from matplotlib.lines import Line2D
 
-        handles.append(Line2D([], [], color="0.3", marker="o", ls="none", ms=4.5, label="simulation"))
+        label = "simulation (of pairs: open)" if "q_st" in names else "simulation"
+        handles.append(Line2D([], [], color="0.3", marker="o", ls="none", ms=4.5, label=label))
     ax.set(xlabel="weight layer $l$", ylabel="order parameter")
     integer_ticks(ax, layers)
     legend(ax, handles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
 __all__ = ["outlier_law", "spread_map"]
 
 LEVELS = (0.025, 0.05, 0.1, 0.2, 0.35)  # beyond the last the law was not tested
+LABELLED = 0.42  # of the panel, from its middle: nearer to an edge the label of a contour would be cut
 RANGE = (0.01, 1.0)  # of the colours
 TICKS = (0.01, 0.03, 0.1, 0.3, 1.0)
 WIDTHS = [step * 10**k for k in range(6) for step in (1, 2, 5)]  # named on the axes
@@ -175,10 +177,10 @@ def spread_map(
     inside = [level for level in levels if values.min() < level < values.max()]
     if inside:
         drawn = ax.contour(x, y, values, inside, colors="white", linewidths=1.3)
-        handles.append(Line2D([], [], color="0.6", lw=1.3, label="equal spread"))
+        handles.append(Line2D([], [], color="0.6", lw=1.3, label="equal spread (white)"))
         if labels:
             lines = [_longest(path) for path in drawn.get_paths() if np.size(path.vertices)]
-            places = [tuple(line[len(line) // 2]) for line in lines]
+            places = [place for place in map(partial(_innermost, ax), lines) if place is not None]
             ax.clabel(drawn, fmt=lambda level: f"{100 * level:g} %", fontsize="small", manual=places)
     for ratio in constant:
         ax.plot(x, ratio * np.sqrt(x), color="black", ls="--", lw=1.0).pop().set_gid("constant ratio")
@@ -200,6 +202,12 @@ def spread_map(
         ticks_at(axis, [place for place in named if known.min() <= place <= known.max()])
     legend(ax, handles)
     return ax
+
+
+def _innermost(ax: Axes, line: np.ndarray) -> tuple[float, float] | None:
+    """Where a label of the line has most room; None if that is at an edge."""
+    off = np.abs((ax.transData + ax.transAxes.inverted()).transform(line) - 0.5).max(axis=1)
+    return tuple(line[off.argmin()]) if off.min() < LABELLED else None
 
 
 def _longest(path: Any) -> np.ndarray:

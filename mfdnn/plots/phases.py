@@ -51,8 +51,8 @@ def phase_diagram(
     r"""Heat map of one field of a phase diagram, with the edge of chaos.
 
     Depth scales have a logarithmic scale from 0.3 to 100 layers, infinite ones the end colour; xi_grad keeps
-    its sign (symmetric logarithm); chi_1 diverges from 1, on a logarithmic scale. Where the field has no
-    value (no finite q*, or a negative xi_q: deviations grow) the map is grey, which the legend says.
+    its sign (symmetric logarithm); chi_1 diverges from 1, on a logarithmic scale. Where there is no finite q*, the
+    maps of q*, xi_q and xi_c are grey, which the legend says; the other fields are limits there.
 
     Parameters
     ----------
@@ -98,15 +98,15 @@ def phase_diagram(
         )
     ax = make_axes(ax)
     if field == "phase":
-        mesh, ticks, names = _draw_phases(ax, diagram, kwargs)
+        mesh, bar = _draw_phases(ax, diagram, kwargs)
     else:
-        mesh, ticks, names = _draw_field(ax, diagram, field, kwargs)
+        mesh, bar = _draw_field(ax, diagram, field, kwargs)
     if colorbar:
-        colour_bar(ax, mesh, ticks, names, label=LABELS[field], extend=_extend(mesh, diagram, field))
+        colour_bar(ax, mesh, label=LABELS[field], **bar)
     _draw_edge(ax, diagram, phi)
     if network is not None:
         w2, b2 = (finite_number("network", value) for value in network)
-        style: dict[str, Any] = {"ms": 11, "mfc": "white", "mec": "black", "mew": 1, "zorder": 5, "clip_on": False}
+        style: dict[str, Any] = {"ms": 10, "mfc": "white", "mec": "black", "mew": 1, "zorder": 5, "clip_on": False}
         ax.plot(w2, b2, "*", label="network", **style)
     _set_range(ax, diagram, network)
     if labels:
@@ -116,21 +116,20 @@ def phase_diagram(
     return ax
 
 
-def _draw_phases(ax: Axes, diagram: Any, options: dict) -> tuple[Any, Any, Any]:
+def _draw_phases(ax: Axes, diagram: Any, options: dict) -> tuple[Any, dict[str, Any]]:
     present = {name: hue for name, hue in PHASE_COLOURS.items() if np.mean(diagram.phase == name) >= RARE}
     codes, scale = categories(diagram.phase, present)
-    return _mesh(ax, diagram, codes, {**scale, **options}), range(len(present)), list(present)
+    bar = {"ticks": range(len(present)), "names": list(present)}
+    return _mesh(ax, diagram, codes, {**scale, **options}), bar
 
 
-def _draw_field(ax: Axes, diagram: Any, field: str, options: dict) -> tuple[Any, Any, Any]:
+def _draw_field(ax: Axes, diagram: Any, field: str, options: dict) -> tuple[Any, dict[str, Any]]:
     from matplotlib import colormaps
 
     values = np.asarray(getattr(diagram, field), dtype=float)
-    shown, note = values, ""
-    if field == "q":
-        shown, note = np.where(np.isfinite(values), values, np.nan), "no finite $q^*$"
-    elif field in ("xi_q", "xi_c"):
-        shown, note = np.where(values >= 0, values, np.nan), "deviations grow with depth"
+    shown = values
+    if field in ("q", "xi_q", "xi_c"):  # depth scales are those of a fixed point
+        shown = np.where(np.isfinite(diagram.q), values, np.nan)
     options = dict(options)
     limits = options.pop("vmin", None), options.pop("vmax", None)
     norm, cmap, ticks = _scale(field, shown, limits)
@@ -139,13 +138,14 @@ def _draw_field(ax: Axes, diagram: Any, field: str, options: dict) -> tuple[Any,
         options["cmap"] = colormaps[options["cmap"]]
     options["cmap"] = options["cmap"].with_extremes(bad=NOTHING)
     norm = options["norm"]
+    extend = _extend(norm, shown)
     if norm.vmin is not None and norm.vmax is not None:  # a logarithm of 0 would be nothing instead of little
         shown = np.clip(shown, norm.vmin, norm.vmax)
     mesh = _mesh(ax, diagram, shown, options)
     if np.any(np.isnan(shown)):
-        ax.scatter([], [], marker="s", color=NOTHING, label=note)
+        ax.scatter([], [], marker="s", color=NOTHING, label="no finite $q^*$")
     names = None if ticks is None else [f"{tick:.3g}" for tick in ticks]
-    return mesh, ticks, names
+    return mesh, {"ticks": ticks, "names": names, "extend": extend}
 
 
 def _scale(field: str, values: np.ndarray, limits: tuple[Any, Any]) -> tuple[Any, Any, Any]:
@@ -185,15 +185,11 @@ def _mesh(ax: Axes, diagram: Any, values: np.ndarray, options: dict) -> Any:
     return ax.pcolormesh(diagram.sigma_w2, diagram.sigma_b2, np.ma.masked_invalid(values.T), **options)
 
 
-def _extend(mesh: Any, diagram: Any, field: str) -> str:
+def _extend(norm: Any, shown: np.ndarray) -> str:
     """Which ends of the colour bar stand for more than their number."""
-    if field == "phase" or mesh.norm.vmin is None:
+    if norm.vmin is None:
         return "neither"
-    values = np.ma.masked_invalid(getattr(diagram, field))
-    raw = np.ma.filled(values, np.inf) if field.startswith("xi") else np.ma.compressed(values)
-    below = bool(np.any((raw >= 0 if field in ("xi_q", "xi_c") else True) & (raw < mesh.norm.vmin)))
-    above = bool(np.any(raw > mesh.norm.vmax))
-    return ("neither", "min", "max", "both")[below + 2 * above]
+    return ("neither", "min", "max", "both")[bool(np.any(shown < norm.vmin)) + 2 * bool(np.any(shown > norm.vmax))]
 
 
 def _draw_edge(ax: Axes, diagram: Any, phi: Any) -> None:
@@ -208,7 +204,7 @@ def _draw_edge(ax: Axes, diagram: Any, phi: Any) -> None:
         return
     if np.all(line.sigma_b2 == 0):  # of positively homogeneous activations: a point, at any variance
         ax.axvline(line.sigma_w2[0], color="black", lw=1, ls=":", label=r"$\chi_1 = 1$")
-        style: dict[str, Any] = {"color": "black", "ms": 6, "zorder": 4, "clip_on": False}
+        style: dict[str, Any] = {"color": "black", "ms": 11, "zorder": 4, "clip_on": False}  # seen behind a star
         ax.plot(line.sigma_w2[0], 0.0, "o", label="critical point", **style)
         return
     # Where the variance q* of the line repels, no network stays there: the visible boundary lies elsewhere.

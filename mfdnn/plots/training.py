@@ -118,7 +118,7 @@ def _values_and_scale(found: Any, field: str) -> tuple[np.ndarray, dict[str, Any
     if field == "final_loss":
         low, high = np.multiply(LOSS_RANGE, np.median(found.initial_loss))
         return values, {"cmap": colormaps["viridis"].with_extremes(bad=DIVERGED), "norm": LogNorm(low, high)}
-    return values, {"cmap": "cividis", "vmin": 0.0, "vmax": 1.0}
+    return values, {"cmap": "Blues", "vmin": 0.0, "vmax": 1.0}
 
 
 def _edges(x: np.ndarray) -> np.ndarray:
@@ -128,31 +128,35 @@ def _edges(x: np.ndarray) -> np.ndarray:
 
 
 def _draw_theory(ax: Axes, found: Any, columns: np.ndarray, width: np.ndarray) -> None:
-    from matplotlib.patheffects import Normal, Stroke
-
-    halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]  # to be seen on any colour
-    ends = _edges(width)[[0, -1]]
     plain = found.momentum == 0 and found.weight_decay == 0
     softmax = found.loss == "cross_entropy"
     limit = r"$2/\lambda_{\max}$" if plain else "stability limit"
-    lines: list[tuple[str, str, float, str | None]] = [
-        ("limit", "-", 1.8, "theory, safe for any softmax" if softmax else f"theory, {limit}"),
-        ("limit_low", ":", 1.4, "5-95 % of networks"),
-        ("limit_high", ":", 1.4, None),
+    theory, networks = COLOURS["vermillion"], COLOURS["black"]  # of networks on top: the line may lie on its end
+    lines: list[tuple[str, str, float, str, str | None]] = [
+        ("limit", "-", 1.8, theory, "theory, safe for any softmax" if softmax else f"theory, {limit}"),
+        ("limit_low", ":", 1.4, networks, "5-95 % of networks"),
+        ("limit_high", ":", 1.4, networks, None),
     ]
     if softmax:
-        lines.append(("initial_limit", "-.", 1.4, f"{limit} at the first outputs"))
+        lines.append(("initial_limit", "-.", 1.4, theory, f"{limit} at the first outputs"))
     else:
-        lines.append(("catapult_limit", "--", 1.4, "catapult limit"))
-    for name, dash, thick, label in lines:
+        lines.append(("catapult_limit", "--", 1.4, theory, "catapult limit"))
+    for name, dash, thick, colour, label in lines:
         values = getattr(found, name)
-        if values is None:
-            continue
-        known = np.isfinite(values[columns]) & (values[columns] > 0)
-        if known.sum() < 2:
-            continue
-        x, y = width[known], values[columns][known]
-        x, y = np.concatenate([ends[:1], x, ends[1:]]), to_edges(x, y, *ends)
-        inside = np.concatenate([known[:1], np.full(x.size - 2, True), known[-1:]])  # on to the edges of the axes
-        style: dict[str, Any] = {"color": COLOURS["vermillion"], "path_effects": halo, "gid": name}
-        ax.plot(x[inside], y[inside], ls=dash, lw=thick, label=label, **style)
+        if values is not None:
+            draw_limit(ax, width, values[columns], color=colour, ls=dash, lw=thick, label=label, gid=name)
+
+
+def draw_limit(ax: Axes, width: np.ndarray, values: np.ndarray, **style: Any) -> None:
+    """Learning rates of ascending widths, as a line on to the edges of the map."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    known = np.isfinite(values) & (values > 0)
+    if known.sum() < 2:
+        return
+    ends = _edges(width)[[0, -1]]
+    x, y = width[known], values[known]
+    x, y = np.concatenate([ends[:1], x, ends[1:]]), to_edges(x, y, *ends)
+    inside = np.concatenate([known[:1], np.full(x.size - 2, True), known[-1:]])
+    halo = [Stroke(linewidth=3.2, foreground="white"), Normal()]  # to be seen on any colour
+    ax.plot(x[inside], y[inside], path_effects=halo, **style)
