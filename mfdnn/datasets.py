@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ._support.files import read_matrix
+from ._support.files import Layout, read_matrix
 from ._support.memory import require_memory
 from ._support.validation import finite_array, finite_number, input_matrix, positive_integer, variance
 
@@ -267,21 +267,46 @@ def _chosen(X: np.ndarray, y: np.ndarray, n_samples: int | None, rng: Any) -> tu
 
 
 def load_inputs(
-    spec: str | os.PathLike, n_samples: int | None = None, n_features: int | None = None, *, rng: Any = None
+    spec: str | os.PathLike,
+    n_samples: int | None = None,
+    n_features: int | None = None,
+    *,
+    rng: Any = None,
+    delimiter: str | None = None,
+    decimal: str = ".",
+    encoding: str | None = None,
+    header: bool | None = None,
+    index: bool | None = None,
+    array: str | None = None,
 ) -> np.ndarray:
     """Inputs by name or from a file, as the command line takes them.
 
     Parameters
     ----------
     spec : str or path
-        ``"gaussian"``, ``"digits"``, a name of `OPENML`, or a file with a numeric (T, M_0) matrix: ``.npy``; ``.npz``
-        with one array, or one called X, inputs or data; ``.csv``, with a line of names or without.
+        ``"gaussian"``, ``"digits"``, a name of `OPENML`, or a file with a numeric (T, M_0) matrix: ``.npy``; ``.npz``;
+        a table in text, ``.csv``, ``.tsv`` or ``.txt``, each also with ``.gz``, ``.bz2`` or ``.xz`` behind it.
     n_samples : int, optional
         How many rows: the first ones of a file, a random choice of images. Default: all (Gaussian: 1000).
     n_features : int, optional
         M_0 of the network. Needed for Gaussian inputs; must fit otherwise.
     rng : int, numpy.random.Generator, ... , optional
         Anything `numpy.random.default_rng` takes; for Gaussian inputs and the choice of images.
+    delimiter : str, optional
+        Of a table: what separates cells, one character; ``" "``: any blanks. Default: a tab, semicolon, bar, comma or
+        blanks, whichever comes first in this order in the second line.
+    decimal : str
+        Of a table: ``"."`` or ``","``.
+    encoding : str, optional
+        Of a table. Default: what its byte order mark says, utf-8 without one.
+    header : bool, optional
+        Of a table: whether its first line is names. Default: it is if no cell of it is a number, or if it counts
+        0, 1, ..., M_0 - 1; a count that may also be a row is refused.
+    index : bool, optional
+        Of a table: whether its first column numbers or names the rows, and is left out. Default: it does not, and a
+        column that looks so is refused.
+    array : str, optional
+        Name of an array of an ``.npz`` file. Default: the only one, or the one called X, x, inputs or data.
 
     Returns
     -------
@@ -290,9 +315,17 @@ def load_inputs(
     Raises
     ------
     FileNotFoundError, ValueError, TypeError
-        No such file; not such a file; not a matrix of finite numbers; too few rows; wrong width.
+        No such file; not such a file, or a damaged one; not a matrix of finite numbers (booleans, dates and integers
+        beyond 2**53 are none); a cell that is no number, or a table that can be read in two ways; too few rows; wrong
+        width.
+    MemoryError
+        More numbers than fit into memory, found before they are read.
     ImportError, OSError
         Images without scikit-learn; those of openml.org without a connection, the first time.
+
+    Notes
+    -----
+    Lines that start with ``#`` are comments. Of a table rows beyond the first `n_samples` may not be looked at.
 
     Examples
     --------
@@ -300,6 +333,15 @@ def load_inputs(
     >>> load_inputs("gaussian", 5, 3, rng=0).shape
     (5, 3)
     """
+    if not isinstance(spec, str | os.PathLike):
+        raise TypeError(f"`spec` must be a name or a path, not {type(spec).__name__}; pass arrays as `inputs`.")
+    layout = Layout(delimiter, decimal, encoding, header, index)
+    name = os.fspath(spec)
+    if (name in ("gaussian", "digits") or name in OPENML) and (array is not None or layout != Layout()):
+        raise ValueError(
+            f"`delimiter`, `decimal`, `encoding`, `header`, `index` and `array` describe files, which {name!r} is not; "
+            "leave them out."
+        )
     if spec == "gaussian":
         if n_features is None:
             raise ValueError("`n_features` must be given for Gaussian inputs; pass the network's inputs.")
@@ -313,9 +355,10 @@ def load_inputs(
             f"`inputs` must be 'gaussian', 'digits', {', '.join(map(repr, OPENML))}, or a .npy, .npz or .csv file; "
             f"there is no file {os.fspath(spec)!r}."
         )
-    X = read_matrix(os.fspath(spec))
-    if n_samples is not None and positive_integer("n_samples", n_samples) > len(X):
-        raise ValueError(
-            f"`n_samples` is {n_samples}, but {os.fspath(spec)!r} holds {len(X)} rows; ask for at most that."
-        )
-    return input_matrix("inputs", X[:n_samples], n_features)
+    if n_samples is not None:
+        n_samples = positive_integer("n_samples", n_samples)
+    X = read_matrix(name, layout, array, n_samples)
+    if n_samples is not None and n_samples > len(X):
+        raise ValueError(f"`n_samples` is {n_samples}, but {name!r} holds {len(X)} rows; ask for at most that.")
+    input_matrix("inputs", X[:1], n_features)  # its width: all else was checked, and a copy may be large
+    return X[:n_samples]

@@ -1,4 +1,4 @@
-"""Matrices of inputs in files: .npy, .npz, .csv.
+"""Matrices of inputs in files: arrays of NumPy, and tables in text.
 
 What is wrong with a file is said in one sentence.
 """
@@ -6,91 +6,105 @@ What is wrong with a file is said in one sentence.
 from __future__ import annotations
 
 import os
-import zipfile
 
 import numpy as np
 
-__all__ = ["SUFFIXES", "read_matrix"]
+from .arrays import StoredArray, stored_array, stored_arrays
+from .memory import require_memory
+from .tables import COMPRESSED, Layout, read_table
 
-SUFFIXES = (".npy", ".npz", ".csv")
+__all__ = ["SUFFIXES", "Layout", "read_matrix"]
+
+TABLES = tuple(suffix + compressed for suffix in (".csv", ".tsv", ".txt") for compressed in ("", *COMPRESSED))
+SUFFIXES = (".npy", ".npz", *TABLES)
 NAMES = ("X", "x", "inputs", "data")  # of the matrix in an archive of several arrays
+LARGEST_INTEGER = 2**53  # up to which float64 has every integer
 
 
-def read_matrix(path: str) -> np.ndarray:
-    """The (T, M_0) matrix of finite real numbers in a file.
+def read_matrix(
+    path: str, layout: Layout | None = None, array: str | None = None, n_rows: int | None = None
+) -> np.ndarray:
+    """The (T, M_0) matrix of finite real numbers in a file, in float64.
+
+    `layout` tells how a table is written, `array` which array of an archive is meant; of a table no more than `n_rows`
+    rows are read.
 
     Raises
     ------
     ValueError, TypeError
-        Another suffix, not such a file, an archive without a matrix that is known by its name, not a matrix of
-        finite numbers.
+        Another suffix, not such a file or a damaged one, an archive without a matrix that is known by its name, a table
+        that could be read in two ways, not a matrix of finite numbers; `layout` or `array` for a file that has none.
+    MemoryError
+        More numbers than there is memory for.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix == ".csv":
-        X = _csv(path)
-    else:
-        X = _numpy(path)
-    if not (np.issubdtype(X.dtype, np.floating) or np.issubdtype(X.dtype, np.integer)):
-        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {X.dtype}; convert them.")
-    if X.ndim != 2 or 0 in X.shape:
+    name = path.lower()
+    table = name.endswith(TABLES)
+    if not name.endswith(SUFFIXES):
         raise ValueError(
-            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {X.shape}; reshape "
-            "each input to a row."
+            f"`inputs` must be a .npy, .npz, .csv, .tsv or .txt file, the last three also .gz, .bz2 or .xz, but {path!r} "
+            "has another suffix; rename or convert it."
         )
-    bad = ~np.isfinite(X)
-    if bad.any():
+    if array is not None and not name.endswith(".npz"):
+        raise ValueError(f"`array` names an array of an .npz file, but {path!r} is none; leave it out.")
+    if table:
+        return read_table(path, layout or Layout(), n_rows)
+    if layout not in (None, Layout()):
         raise ValueError(
-            f"`inputs` must be finite, but {path!r} holds {bad.sum()} nan or infinite values, the first in row "
-            f"{int(np.argmax(bad.any(axis=1)))}; remove or replace them."
+            f"`delimiter`, `decimal`, `encoding`, `header` and `index` describe text, but {path!r} is none; leave them "
+            "out."
+        )
+    if name.endswith(".npy"):
+        message = f"`inputs` must be a .npy file of numbers, but {path!r} is none that is whole; write it by numpy.save."
+        return _matrix(stored_array(path, message), path)
+    message = f"`inputs` must be a .npz file of arrays, but {path!r} is none that is whole; write it by numpy.savez."
+    with stored_arrays(path, message) as stored:
+        return _matrix(stored[_chosen(array, list(stored), path)], path)
+
+
+def _chosen(array: str | None, names: list[str], path: str) -> str:
+    """The name of the array that is meant."""
+    if array is not None and array not in names:
+        raise ValueError(f"`array` must be one of {', '.join(names)} in {path!r}, not {array!r}; pass one of them.")
+    known = [array] if array is not None else names if len(names) == 1 else [n for n in NAMES if n in names]
+    if len(known) != 1:
+        raise ValueError(
+            f"`inputs` must be one array, but {path!r} is an archive of {', '.join(names) or 'none'}; call one of them X, "
+            "or pass its name as `array`."
+        )
+    return known[0]
+
+
+def _matrix(stored: StoredArray, path: str) -> np.ndarray:
+    shape, dtype, n_bytes, _ = stored.header
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {_kind(dtype)}; convert them to float64.")
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(
+            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {shape}; reshape each input to "
+            "a row."
+        )
+    n = shape[0] * shape[1]
+    copied = 0 if dtype == np.float64 else 8
+    require_memory(  # one byte a number for the question whether it is finite
+        n_bytes + (copied + 1) * n,
+        f"the {shape[0]} x {shape[1]} numbers of {path!r}",
+        "write fewer of them to the file",
+    )
+    found = stored.read()
+    if dtype.kind in "iu" and dtype.itemsize == 8 and max(int(found.max()), -int(found.min())) > LARGEST_INTEGER:
+        raise ValueError(
+            f"`inputs` must be numbers that float64 has, but {path!r} holds integers beyond 2**53; rescale them."
+        )
+    X = found.astype(np.float64, copy=False)
+    finite = np.isfinite(X)
+    if not finite.all():
+        row, column = np.unravel_index(np.argmin(finite), X.shape)
+        raise ValueError(
+            f"`inputs` must be finite, but {path!r} holds {n - np.count_nonzero(finite)} nan or infinite values, the first "
+            f"in row {row}, column {column}; remove or replace them."
         )
     return X
 
 
-def _numpy(path: str) -> np.ndarray:
-    try:
-        found = np.load(path, allow_pickle=False)
-        return found if isinstance(found, np.ndarray) else _member(path, found)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, _NoMatrixError):
-            raise
-        raise ValueError(
-            f"`inputs` must be a {os.path.splitext(path)[1] or '.npy'} file of numbers, but {path!r} is not ({error}); "
-            "write one with numpy.save."
-        ) from None
-
-
-class _NoMatrixError(ValueError):
-    """An archive that does not say which array is meant."""
-
-
-def _member(path: str, archive: np.lib.npyio.NpzFile) -> np.ndarray:
-    with archive:
-        names = archive.files if len(archive.files) == 1 else [n for n in NAMES if n in archive.files]
-        if not names:
-            raise _NoMatrixError(
-                f"`inputs` must be one array, but {path!r} is an archive of {', '.join(archive.files) or 'none'}; call "
-                "the inputs X."
-            )
-        return archive[names[0]]
-
-
-def _csv(path: str) -> np.ndarray:
-    """Numbers separated by commas, one input a line, below a line of names or none."""
-    with open(path, encoding="utf-8-sig") as file:
-        first, more = file.readline(), any(line.strip() for line in file)
-    try:
-        [float(cell) for cell in first.split(",")]
-        header = 0
-    except ValueError:
-        header = 1
-        if not more:
-            raise ValueError(
-                f"`inputs` must hold numbers, one input a line, but {path!r} has no line of them; fill it."
-            ) from None
-    try:
-        return np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2, encoding="utf-8-sig")
-    except ValueError as error:
-        raise ValueError(
-            f"`inputs` must be a .csv file of numbers, one input a line, but {path!r} is not ({error}); leave out "
-            "other columns."
-        ) from None
+def _kind(dtype: np.dtype) -> str:
+    return "Python objects" if dtype.hasobject else "records" if dtype.names else str(dtype)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import numpy as np
+
+from .arrays import Header, damaged, stored_arrays
+from .memory import require_memory
 
 __all__ = ["GridResult", "Result", "import_xarray", "jsonable", "replacing", "unwrap"]
 
@@ -61,7 +63,8 @@ class GridResult(Result):
         """
         arrays: dict[str, Any] = {k: v for k, v in _public(self).items() if isinstance(v, np.ndarray)}
         rest = {k: jsonable(v) for k, v in _public(self).items() if k not in arrays}
-        arrays[_METADATA] = np.array(json.dumps({"class": type(self).__name__, "fields": rest}))
+        metadata = {"class": type(self).__name__, "fields": rest, "arrays": {k: _kind(v) for k, v in arrays.items()}}
+        arrays[_METADATA] = np.array(json.dumps(metadata))
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -72,20 +75,44 @@ class GridResult(Result):
         Raises
         ------
         ValueError
-            `path` is not such a file, or holds another kind of result.
+            `path` is not such a file, is damaged, or holds another kind of result.
+        MemoryError
+            More arrays than there is memory for.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            metadata = json.loads(str(arrays.pop(_METADATA)))
-            kind, rest = metadata["class"], metadata["fields"]
-        except (AttributeError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile):
-            raise ValueError(
-                f"`path` must be a file written by {cls.__name__}.save, got {os.fspath(path)!r}; pass one."
-            ) from None
-        if kind != cls.__name__:
-            raise ValueError(f"`path` holds a {kind}, not a {cls.__name__}; load it with {kind}.load.")
+        path = os.fspath(path)
+        message = f"`path` must be a file written by {cls.__name__}.save, and whole, got {path!r}; pass one."
+        with stored_arrays(path, message) as stored:
+            with damaged(message):
+                metadata = json.loads(str(stored.pop(_METADATA).read()))
+                kind, rest = str(metadata["class"]), dict(metadata["fields"])
+            if kind != cls.__name__ and kind.isidentifier():
+                raise ValueError(f"`path` holds a {kind}, not a {cls.__name__}; load it with {kind}.load.")
+            with damaged(message):
+                headers = {name: array.header for name, array in stored.items()}
+                if not cls._holds(headers, rest, metadata.get("arrays")):
+                    raise ValueError
+            require_memory(
+                sum(array.header.n_bytes for array in stored.values()), f"the arrays of {path!r}", "free some memory"
+            )
+            arrays = {name: array.read() for name, array in stored.items()}
         return cls(**arrays, **{k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()})
+
+    @classmethod
+    def _holds(cls, arrays: dict[str, Header], rest: dict[str, Any], kinds: dict[str, Any] | None) -> bool:
+        """Whether these are all the public fields, each of its type.
+
+        `kinds` says the types and shapes of the arrays as they were written; files of version 0.1 do not have it.
+        """
+        types = get_type_hints(cls)
+        public = [f.name for f in fields(cls) if not f.name.startswith("_")]
+        return (
+            sorted([*arrays, *rest]) == sorted(public)
+            and all(_fits(value, types[name]) for name, value in rest.items())
+            and all({np.ndarray, Any} & {types[name], *get_args(types[name])} for name in arrays)
+            and all(0 not in header.shape and header.dtype.kind in "iufbU" for header in arrays.values())
+            and all(len(arrays[axis].shape) == 1 and arrays[axis].dtype.kind in "iuf" for axis in cls.AXES)
+            and kinds in (None, {name: _kind(header) for name, header in arrays.items()})
+        )
 
     def to_xarray(self) -> Any:
         """The grid as an `xarray.Dataset`; fields that are no arrays become attributes.
@@ -151,6 +178,20 @@ def jsonable(value: Any) -> Any:
 def unwrap(value: Any) -> Any:
     """Scalars in, scalars out."""
     return np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value)
+
+
+def _kind(array: np.ndarray | Header) -> list[Any]:
+    """Type and shape of an array, as json has them."""
+    return [array.dtype.str, list(array.shape)]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from json may stand in a field with that annotation."""
+    allowed = get_args(hint) or (hint,)
+    if Any in allowed:
+        return True
+    value = tuple(value) if isinstance(value, list) else value
+    return isinstance(value, (*allowed, int) if float in allowed else allowed)
 
 
 def _public(result: Any) -> dict[str, Any]:
