@@ -30,7 +30,7 @@ def variances_of(
         raise ValueError(f'`q` belongs to init="critical", got init={init!r}; pass that, or drop `q`.')
     if sigma_w2 is not None and init is not None:
         raise ValueError(
-            f"`init` and `sigma_w2` exclude each other, got init={init!r} and sigma_w2; drop one of them."
+            f"`init` and `sigma_w2` exclude each other, got both, `init` {init!r}; drop one of them."
         )
     if init == "critical":
         target = None if sigma_b2 is None else finite_number("sigma_b2", sigma_b2)

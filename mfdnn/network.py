@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from ._support.validation import finite_number, positive_integer
+from ._support.validation import finite_number, positive_integer, short
 from .activations import Activation
 from .layers import Layer
-from .layers.base import shape_text
+from .layers.base import checked_layers, shape_text
 from .layers.description import layers_from_list
 
-__all__ = ["Network", "scale_widths"]
+__all__ = ["Network", "require_network", "scale_widths"]
 
 
 class Network:
@@ -73,14 +73,7 @@ class Network:
     def __init__(self, input_shape: int | Sequence[int], layers: Sequence[Layer]):
         self.input_shape = _shape(input_shape)
         self.n_inputs = prod(self.input_shape)
-        if not isinstance(layers, Iterable):
-            raise TypeError(f"`layers` must be a list of layers, got {layers!r:.80}; put them in brackets.")
-        self.layers = tuple(layers)
-        for layer in self.layers:
-            if not isinstance(layer, Layer):
-                raise TypeError(
-                    f"`layers` must contain layers, got {layer!r}; wrap activations as Pointwise({layer!r})."
-                )
+        self.layers = checked_layers(layers)
         self.n_weight_layers = sum(layer.total_weight_layers for layer in self.layers)
         if self.n_weight_layers == 0:
             raise ValueError("`layers` must contain at least one weight layer; add a `Dense` layer.")
@@ -189,8 +182,8 @@ class Network:
         """
         if not isinstance(description, Mapping) or {"input_shape", "layers"} - set(description):
             raise ValueError(
-                'a network is described by "input_shape" and "layers", '
-                f"got {description!r:.80}; write what Network.to_dict gives."
+                '`description` must be a dictionary with "input_shape" and "layers", '
+                f"got {short(description)}; write what Network.to_dict gives."
             )
         return cls(description["input_shape"], layers_from_list(description["layers"]))
 
@@ -201,6 +194,15 @@ class Network:
             widths = f"{shape_text(self.input_shape)}: {widths}"
         kinds = ", ".join([*self.kinds, "/".join(names)])
         return f"Network({widths}, {kinds}, L={self.n_weight_layers}, P={self.n_parameters})"
+
+
+def require_network(name: str, value: Any) -> Network:
+    """Return `value`, if it is a network."""
+    if not isinstance(value, Network):
+        raise TypeError(
+            f"`{name}` must be a Network, got {type(value).__name__}; build one with mfdnn.mlp or mfdnn.Network."
+        )
+    return value
 
 
 def scale_widths(net: Network, factor: float) -> Network:
@@ -235,7 +237,9 @@ def scale_widths(net: Network, factor: float) -> Network:
 
 def _shape(input_shape: Any) -> tuple[int, ...]:
     """The shape of an input; a number stands for that many units."""
-    if isinstance(input_shape, str) or not np.iterable(input_shape):
+    if isinstance(input_shape, np.ndarray):
+        input_shape = input_shape.tolist()
+    if not isinstance(input_shape, list | tuple | range):
         return (positive_integer("input_shape", input_shape),)
     sizes = tuple(positive_integer("input_shape", size) for size in input_shape)
     if not sizes:

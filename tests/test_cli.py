@@ -12,6 +12,8 @@ import pytest
 
 import mfdnn
 from mfdnn import cli
+from mfdnn.cli import words
+from mfdnn.cli.parser import build_parser
 
 SMALL = ["20-24-24-2", "--samples", "12"]
 VERBS = [
@@ -102,6 +104,44 @@ def test_critical_line(capsys):
     assert out.splitlines()[2].split() == ["0.05", "1.7609546"]
 
 
+def test_critical_line_without_options_is_a_table_to_read(capsys, tmp_path):
+    for name in ("tanh", "gelu", "cos"):
+        code, out, _ = run(capsys, "critical-line", "--activation", name, "-o", str(tmp_path / "line.png"))
+        lines = out.splitlines()
+        rows = np.array([line.split()[:3] for line in lines[1:-2]], dtype=float)
+        assert code == 0 and 5 < len(rows) < 25 and "--sigma-b2" in lines[-1]
+        assert rows[:, 2].max() <= 0.5
+        np.testing.assert_allclose(mfdnn.critical_line(name, rows[:, 0]).sigma_w2, rows[:, 1], rtol=1e-6)  # 8 digits
+    _, out, _ = run(capsys, "critical-line", "--activation", "relu")
+    assert out.split() == ["sigma_b2", "sigma_w2", "0", "2"]
+    _, out, _ = run(capsys, "critical-line", "--activation", "sigmoid")  # it begins beyond usual bias variances
+    assert len(out.splitlines()) > 5
+
+
+def test_learning_rate_as_a_table(capsys, tmp_path):
+    argv = ["learning-rate", *SMALL, "--loss", "torch_mse", "--momentum", "0.5", "-o", str(tmp_path / "rates.csv")]
+    code, _, err = run(capsys, *argv)
+    assert code == 0, err
+    with (tmp_path / "rates.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lr = mfdnn.max_learning_rate(mfdnn.mlp([20, 24, 24, 2]), 12, loss="torch_mse", momentum=0.5)
+    assert [list(row.values())[:3] for row in rows[:2]] == [
+        ["torch_mse", "heavy-ball momentum 0.5", "95 % of draws"],
+        ["torch_mse", "heavy-ball momentum 0.5", "infinite width"],
+    ]
+    assert [float(row["rate"]) for row in rows[:2]] == [lr.safe, lr.typical]
+    assert {row["loss"] for row in rows} == {*mfdnn.learning_rate.LOSSES}
+    code, _, _ = run(capsys, *argv[:-1], str(tmp_path / "rates.npz"))
+    with np.load(tmp_path / "rates.npz") as arrays:
+        assert code == 0 and arrays["rate"].tolist() == lr.limits()["rate"].tolist()
+
+
+def test_suffixes_in_capitals(capsys, tmp_path):
+    argv = ["phase-diagram", "--sigma-w2", "1,2", "--sigma-b2", "0", "-o", str(tmp_path / "X.NPZ")]
+    assert run(capsys, *argv)[0] == 0
+    assert mfdnn.PhaseDiagram.load(tmp_path / "X.NPZ").q.shape == (2, 1)
+
+
 def test_report_page_and_picture(capsys, tmp_path):
     page = tmp_path / "page.html"
     code, out, err = run(capsys, "report", *SMALL, "--networks", "3", "-o", str(page))
@@ -145,28 +185,29 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["fisher", "20-24-2", "--activation", "rellu"], ["`activation`", "did you mean relu"]),
+        (["fisher", "20-24-2", "--activation", "rellu"], ["`--activation`", "did you mean relu"]),
         (["fisher", "20-24-2", "--activation", "leaky_relu(slop=0.2)"], ["`slop`", "slope"]),
         (["fisher", "20-24-2", "--activation", "nowhere:phi"], ["nowhere", "module:function"]),
-        (["fisher", "20-24-2", "--sigma-w2", "-1"], ["`sigma_w2`", ">= 0"]),
-        (["fisher", "20-24-2", "--sigma-w2", "nan"], ["`sigma_w2`", "finite"]),
-        (["fisher", "20-24-2", "--sigma-w2", "2", "--init", "he"], ["`init`", "exclude"]),
-        (["fisher", "20-24-2", "--samples", "0"], ["`n_samples`", ">= 1"]),
-        (["fisher", "20"], ["`widths`", "at least"]),
-        (["fisher", "20-0-2"], ["`widths`", ">= 1"]),
+        (["fisher", "20-24-2", "--sigma-w2", "-1"], ["`--sigma-w2`", ">= 0"]),
+        (["fisher", "20-24-2", "--sigma-w2", "-1e3"], ["`--sigma-w2`", ">= 0, got -1000"]),
+        (["phase-diagram", "--sigma-w2", "-1:2:10"], ["`--sigma-w2` is a variance and must be >= 0, got -1"]),
+        (["fisher", "20-24-2", "--sigma-w2", "2", "--init", "he"], ["`--init` and `--sigma-w2` exclude each other"]),
+        (["fisher", "20-24-2", "--samples", "0"], ["`--samples`", ">= 1"]),
+        (["fisher", "20"], ["`WIDTHS`", "at least"]),
+        (["fisher", "20-0-2"], ["`WIDTHS`", ">= 1"]),
         (["fisher", "20-24-2", "--data", "nowhere.npy"], ["nowhere.npy"]),
         (["fisher", "20-24-2", "--data", "digits"], ["64 features", "20"]),
         (["fisher", "20-24-2", "-o", "nowhere/out.json"], ["`-o`", "nowhere"]),
         (["fisher", "20-24-2", "-o", "out.png"], ["`-o`", ".json"]),
-        (["learning-rate", "20-24-2", "--loss", "mse"], ["`loss`", "did you mean half_mse"]),
-        (["learning-rate", "20-24-2", "--momentum", "1"], ["`momentum`"]),
-        (["learning-rate", "20-24-2", "--confidence", "95"], ["`confidence`", "(0, 1)", "got 95"]),
+        (["learning-rate", "20-24-2", "--loss", "mse"], ["`--loss`", "did you mean half_mse"]),
+        (["learning-rate", "20-24-2", "--momentum", "1"], ["`--momentum`"]),
+        (["learning-rate", "20-24-2", "--confidence", "95"], ["`--confidence`", "(0, 1)", "got 95"]),
         (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "pass 0"]),
-        (["figure", "poole"], ["`figure`", "poole2016"]),
+        (["figure", "poole"], ["`NAME`", "poole2016"]),
         (["figure", "-o", "x.png"], ["`-o`", "--list"]),
-        (["learning-rate", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs"]),
-        (["report", "20-24-2", "--networks", "1"], ["`n_networks`"]),
-        (["compare", "20-24-2", "--dtype", "float16"], ["`dtype`", "float32"]),
+        (["learning-rate", "20-24-1", "--loss", "cross_entropy"], ["`--loss`", "two outputs"]),
+        (["report", "20-24-2", "--networks", "1"], ["`--networks`"]),
+        (["compare", "20-24-2", "--dtype", "float16"], ["`--dtype`", "float32"]),
         (["fisher", "20-24-2", "--data", "nowhere.npy", "--c0", "0"], ["`--c0`", "drop it"]),
         (["fisher", "20-24-2", "--norm", "batchnorm"], ["`--norm`", "did you mean batch_norm"]),
         (
@@ -178,26 +219,32 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["fisher", "20-24-2", "--norm", "batch_norm", "--blocks", "2"], ["`--norm`", "--blocks"]),
         (
             ["report", "20-24-2", "--norm", "batch_norm", "--samples", "1"],
-            ["`n_samples`", "batch norm", "got 1"],
+            ["`--samples`", "batch norm", "got 1"],
         ),
         (
             ["report", "20-24-2", "--norm", "batch_norm", "--samples", "2"],
-            ["`n_samples`", "batch norm", "got 2"],
+            ["`--samples`", "batch norm", "got 2"],
         ),
         (
             ["compare", "20-24-2", "--norm", "batch_norm", "--samples", "2"],
-            ["`n_samples`", "batch norm", "got 2"],
+            ["`--samples`", "batch norm", "got 2"],
         ),
         (
             ["report", "20-24-2", "--norm", "layer_norm", "--norm-at", "last"],
             ["`LayerNorm`", "three units", "got 2"],
         ),
-        (["report", "20-24-1", "--loss", "cross_entropy"], ["`loss`", "two outputs or more, got 1"]),
-        (["fisher", "20-24-1", "--softmax"], ["`output`", "two outputs or more, got 1"]),
-        (["compare", "20-24-1", "--softmax"], ["`output`", "two outputs or more, got 1"]),
-        (["compare", "20-24-3", "--geometry", "--softmax"], ["`geometry`", "drop it"]),
+        (["report", "20-24-1", "--loss", "cross_entropy"], ["`--loss`", "two outputs or more, got 1"]),
+        (["fisher", "20-24-1", "--softmax"], ["`--softmax` needs two outputs or more, got 1"]),
+        (["compare", "20-24-1", "--softmax"], ["`--softmax` needs two outputs or more, got 1"]),
+        (["compare", "20-24-3", "--geometry", "--softmax"], ["`--geometry`", "drop it"]),
         (["report", "20-24-2", "--data", "nowhere.csv"], ["nowhere.csv", "no file"]),
         (["report", "20-24-2", "--data", "digits"], ["64 features", "20"]),
+        (["learning-rate", "20-24-2", "--nesterov"], ["`--nesterov`", "`--momentum` is 0", "drop"]),
+        (["report", "20-24-2", "--nesterov"], ["`--nesterov`", "`--momentum` is 0"]),
+        (["fisher", "20-24-2", "--activation", "sys:exit"], ["`--activation`", "SystemExit"]),
+        (["figure", "poole2016-fig1", "--format", "jpg"], ["`--format`", "did you mean png"]),
+        (["critical-line", "--q", "-1:2:3"], ["`--q` must be > 0, got -1"]),
+        (["sweep", "nowhere.toml"], ["`SPEC` 'nowhere.toml'", "TOML"]),
     ],
 )
 def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
@@ -217,7 +264,7 @@ def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
         (["fisher", "20-24-24-24-2", "--sigma-w2", "1e160"], ["infinite at weight layer", "lower"]),
         (
             ["compare", *SMALL, "--sigma-w2", "1e35", "--dtype", "float32"],
-            ["overflow float32", "dtype='float64'"],
+            ["overflow float32", "`--dtype` float64"],
         ),
         # What has no theory is no bad usage.
         (
@@ -226,12 +273,15 @@ def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
         ),
         (
             ["fisher", "20-24-6", "--norm", "layer_norm", "--norm-at", "last", "--softmax"],
-            ["`output`", "layer norm"],
+            ["`--softmax`", "layer norm"],
         ),
         (
             ["learning-rate", "20-24-2", "--norm", "batch_norm", "--confidence", "0.9"],
             ["BatchNorm", "mfdnn.ensemble"],
         ),
+        (["critical-line", "--activation", "softplus"], ["'softplus' has no edge of chaos", "use another"]),
+        (["critical-line", "--activation", "softplus", "--sigma-b2", "0.1"], ["no edge of chaos", "use another"]),
+        (["critical-line", "--activation", "step"], ["'step' jumps", "no edge of chaos"]),
         # A ValueError that is no complaint of the package about its arguments.
         (["order-parameters", "20-24-2", "--activation", "breaks_for_cli_test:broken"], ["gave up"]),
     ],
@@ -249,14 +299,77 @@ def test_a_computation_that_fails_exits_with_1(argv, words, capsys, tmp_path, mo
         assert word in err
 
 
-@pytest.mark.parametrize(
-    "argv", [["fisher", "20-x-2"], ["fly"], [], ["fisher", "20-24-2", "--samples", "many"]]
-)
-def test_argparse_errors_exit_with_2(argv, capsys):
+# What the parser refuses, which ends the program, and what it says.
+NOT_PARSED = [
+    ([], ["mfdnn: ", "VERB"]),
+    (["fly"], ["`VERB` must be one of report, ", "got 'fly'"]),
+    (["fishr", "20-24-2"], ["did you mean fisher"]),
+    (["phase_diagram"], ["did you mean phase-diagram"]),
+    (["fisher", "20-24-2", "--sigma_w2", "2"], ["mfdnn fisher: `--sigma_w2` is no option", "did you mean --sigma-w2"]),
+    (["fisher", "--activaton", "tanh", "20-24-2"], ["did you mean --activation"]),
+    (["fisher", "20-24-2", "-x"], ["`-x` is no option of fisher"]),
+    (["fisher", "20", "24", "2"], ["`24 2` does not belong here", "784-1000-10"]),
+    (["critical-line", "tanh"], ["`tanh` does not belong here"]),
+    (["fisher", "20-x-2"], ["`WIDTHS` must be widths such as", "got '20-x-2'"]),
+    (["fisher", "28x28-100-10"], ["`WIDTHS` begins with 28x28", "pixels are written 784-100-10", "28 layers of 28 units 28-28x27-100-10"]),
+    (["fisher", "20-24x0-2"], ["`WIDTHS` must repeat a width", "24x0"]),
+    (["fisher", "20-24x1000000000000-2"], ["`WIDTHS` must repeat a width"]),
+    (["fisher", "20-24-2", "--samples", "many"], ["`--samples` must be a whole number", "got 'many'"]),
+    (["fisher", "20-24-2", "--samples", "1e3"], ["`--samples` must be a whole number", "got '1e3'"]),
+    (["fisher", "20-24-2", "--sigma-w2", "nan"], ["`--sigma-w2` must be a finite number", "got 'nan'"]),
+    (["fisher", "20-24-2", "--q0", "1e400"], ["`--q0` must be a finite number"]),
+    (["learning-rate", "20-24-2", "--confidence"], ["`--confidence` needs a value"]),
+    (["compare", "20-24-2", "--seed", "-1"], ["`--seed` must be a whole number >= 0, got '-1'"]),
+    (["phase-diagram", "--sigma-w2", "1:2"], ["`--sigma-w2` must be start:stop:points", "got '1:2'"]),
+    (["phase-diagram", "--sigma-w2", "1:2:0"], ["`--sigma-w2` must have 1 to 1000000 points"]),
+    (["phase-diagram", "--sigma-w2", "1:2:1000000000000"], ["must have 1 to 1000000 points"]),
+    (["phase-diagram", "--sigma-w2", "1:inf:3"], ["`--sigma-w2` must be of finite numbers"]),
+    (["critical-line", "--q", "1", "--sigma-b2", "2"], ["`--sigma-b2` does not go with --q"]),
+    (["sweep"], ["SPEC"]),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), NOT_PARSED)
+def test_what_is_not_parsed_gets_a_sentence(argv, words, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(argv)
-    assert stop.value.code == 2
-    assert "usage: mfdnn" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+    for word in words:
+        assert word in err
+    assert err.endswith(" --help`.\n")
+
+
+def test_numbers_may_be_negative(capsys):
+    _, out, _ = run(capsys, "fisher", *SMALL, "--c0", "-1e-3", "--json")
+    assert json.loads(out)["largest"] == mfdnn.fisher_statistics(mfdnn.mlp([20, 24, 24, 2]), 12, c0=-1e-3).largest
+
+
+@pytest.mark.parametrize("name", [*words.NETWORK, *words.OTHERS, "checkpoint", "n_samples", "n_networks", "rng"])
+def test_options_that_messages_name_exist(name):
+    _, parsers = build_parser()
+    option = words.NAMES[name].strip("`")
+    assert any(option in parser.format_help() for parser in parsers.values())
+
+
+def test_what_a_file_describes_keeps_its_names(capsys, tmp_path):
+    network = mfdnn.mlp([20, 24, 2]).to_dict()
+    network["layers"][0]["sigma_w2"] = -1.0
+    (tmp_path / "net.json").write_text(json.dumps(network))
+    code, _, err = run(capsys, "fisher", "--arch", str(tmp_path / "net.json"))
+    assert code == 2 and "net.json: `sigma_w2` is a variance" in err
+
+
+def test_large_inputs_are_to_be_standardised(capsys, tmp_path):
+    X = np.random.default_rng(0).standard_normal((6, 20))
+    for scale in (2e3, 1e200):
+        np.save(tmp_path / "x.npy", scale * X)
+        code, _, err = run(
+            capsys, "order-parameters", "20-24-2", "--activation", "tanh", "--data", str(tmp_path / "x.npy")
+        )
+        assert code == 1 and "`--data`" in err and "standardise them" in err and "sigma-w2" not in err
+    code, _, err = run(capsys, "fisher", "20-24-2", "--q0", "1e200")
+    assert code == 1 and err.count("\n") == 1 and "lower `--q0`" in err
 
 
 def test_what_does_not_fit_into_memory_fails_at_once(capsys):

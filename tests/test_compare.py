@@ -245,16 +245,16 @@ def test_an_overflow_of_the_law_is_told_from_no_theory(monkeypatch):
 
         return law
 
-    reason = "it is infinite; lower `sigma_w2`"
+    reason = ("it is infinite", "lower `sigma_w2`")
     laws = {"law_of": ("lambda_max", "outlier_mean"), "fisher_traces": ("mean", "second_moment")}
     for name, rows in laws.items():
         with monkeypatch.context() as patch:
-            patch.setattr(claims, name, raising(NoTheory(reason)))
+            patch.setattr(claims, name, raising(NoTheory("; ".join(reason))))
             table = compare(net, ensemble=ens)
         assert {table.row(row).note for row in rows} == {"by infinite width: it is infinite"}
         assert all(table.row(row).agrees for row in rows)
         with monkeypatch.context() as patch:
-            patch.setattr(claims, name, raising(OutOfRange(reason)))
+            patch.setattr(claims, name, raising(OutOfRange(*reason)))
             table = compare(net, ensemble=ens)
         for row in map(table.row, rows):
             assert (row.agrees, row.note) == (None, "the law of this width overflows: it is infinite")

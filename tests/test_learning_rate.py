@@ -385,6 +385,26 @@ def test_confidence_only_where_the_law_holds():
         max_learning_rate(mlp([30, 50, 4], "relu", 2.0, weights="orthogonal"), 100, confidence=0.95)
 
 
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(ValueError, match="`nesterov` does nothing where `momentum` is 0"):
+        max_learning_rate(NET, 20, nesterov=True)
+
+
+def test_limits_are_the_entries_of_the_table():
+    lr = max_learning_rate(NET, 20, loss="cross_entropy", momentum=0.9, confidence=0.9, weight_decay=0.01)
+    columns = lr.limits()
+    own = [tuple(row) for row in zip(*columns.values(), strict=True)][:3]
+    assert [(networks, rate) for _, _, networks, rate in own] == [
+        ("95 % of draws", lr.safe),
+        ("90 % of draws", lr.value),
+        ("infinite width", lr.typical),
+    ]
+    assert {(loss, optimiser) for loss, optimiser, _, _ in own} == {("cross_entropy", lr.optimiser)}
+    entries = " ".join(lr.table().splitlines()[2:])
+    assert all(f" {rate:.4g}" in entries for rate in columns["rate"][3:])
+    assert len(columns["rate"]) == 3 + 3 * (2 * len(LOSSES) + 1)  # optimisers times networks, and the first outputs
+
+
 def test_result():
     lr = max_learning_rate(NET, loss="torch_mse", momentum=0.9, nesterov=True, weight_decay=1e-3)
     assert "Nesterov momentum 0.9, weight decay 0.001" in repr(lr)

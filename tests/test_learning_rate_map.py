@@ -404,6 +404,7 @@ def test_the_band_is_drawn_where_it_is_known(monkeypatch):
         ({"learning_rates": [[0.1]]}, ValueError, r"rates of shape \(1, 1\)"),
         ({"learning_rates": [0.1, -0.1]}, ValueError, "`learning_rate` must be positive"),
         ({"loss": "mse"}, ValueError, "`loss` must be one of"),
+        ({"nesterov": True}, ValueError, "`nesterov` does nothing where `momentum` is 0"),
         ({"n_trials": 0}, ValueError, "`n_trials` must be an integer >= 1"),
         ({"dtype": "float16"}, ValueError, "`dtype` must be one of"),
         (

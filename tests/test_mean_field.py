@@ -142,7 +142,7 @@ def test_bad_data():
         mfdnn.MeanField([3, 4])
     with pytest.raises(ValueError, match="`inputs` excludes `q0`"):
         mfdnn.MeanField(network(), q0=1.0, inputs=np.ones((3, 12)))
-    with pytest.raises(ValueError, match=r"`c0` must be at least -1/\(n_samples - 1\)"):
+    with pytest.raises(ValueError, match=r"`c0` must be at least -1/\(T - 1\)"):
         mfdnn.MeanField(network(), 5, c0=-0.9)
     with pytest.raises(ValueError, match="`n_units` must be an integer >= 1"):
         mfdnn.MeanField(network(), n_units=0)
@@ -189,6 +189,26 @@ def test_inputs_cannot_change_under_what_was_computed():
     assert np.any(wide.inputs)
     with pytest.raises(ValueError, match="read-only"):
         wide.inputs[0] = 0.0
+
+
+@pytest.mark.parametrize("call", [mfdnn.order_parameters, mfdnn.fisher_statistics, mfdnn.ntk])
+def test_large_inputs_are_named_as_what_is_wrong(call):
+    X = gaussian_inputs(4, 12, rng=0)
+    net = mfdnn.mlp([12, 8, 8, 1], "tanh", 2.0, 0.1)
+    with pytest.raises(OverflowError, match=r"is beyond .* mean square of the `inputs` is .*; standardise them"):
+        call(net, inputs=2e3 * X)
+    with pytest.raises(OverflowError, match=r"`inputs` reach .*e\+200, .* standardise them"):
+        call(net, inputs=1e200 * X)
+    with pytest.raises(OverflowError, match="lower `sigma_w2` or the depth"):
+        call(mfdnn.mlp([12, 8, 8, 1], "tanh", 1e9), inputs=X)
+
+
+def test_what_is_infinite_is_no_number():
+    net = mfdnn.mlp([4, 4, 1], "relu")
+    with pytest.raises(OverflowError, match=r"second moment .* is infinite; lower `q0`, .* from 1e\+200"):
+        mfdnn.fisher_statistics(net, q0=1e200)
+    with pytest.raises(OverflowError, match=r"mean square of the `inputs` is .*; standardise them"):
+        mfdnn.fisher_statistics(net, inputs=1e100 * np.eye(4))
 
 
 def test_infinite_kernels_are_an_error():

@@ -93,6 +93,15 @@ def test_scale_widths_keeps_inputs_outputs_and_variances():
     assert half.layers[1].skip == 0.5
 
 
+class LikeTorch:
+    """What `torch.nn.Linear` is: callable, and defined in a module of torch."""
+
+    __module__ = "torch.nn.modules.linear"
+
+    def __call__(self, x):
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -119,6 +128,11 @@ def test_scale_widths_keeps_inputs_outputs_and_variances():
         (lambda: mfdnn.mlp([5, 4, 2], weights="gausian"), ValueError, ["did you mean gaussian"]),
         (lambda: mfdnn.Dense(4, 1.0, 0.1, bias=False), ValueError, ["`sigma_b2`", "bias=True"]),
         (lambda: mfdnn.Network(5, [mfdnn.Dense(4), "relu"]), TypeError, ["Pointwise('relu')"]),
+        (lambda: mfdnn.Network(5, [LikeTorch()]), TypeError, ["PyTorch", "Dense(n_units, ", "Pointwise(name)"]),
+        (lambda: mfdnn.Network(5, [LikeTorch]), TypeError, ["PyTorch"]),
+        (lambda: mfdnn.Network(5, [mfdnn.Dense]), TypeError, ["make one: Dense(...)"]),
+        (lambda: mfdnn.Network(5, [[mfdnn.Dense(4)]]), TypeError, ["in one list"]),
+        (lambda: mfdnn.Network(5, [3]), TypeError, ["got 3; build them with Dense"]),
         (lambda: mfdnn.Network(5, [mfdnn.Pointwise("relu")]), ValueError, ["weight layer"]),
         (lambda: mfdnn.Residual([mfdnn.Pointwise("relu")]), ValueError, ["weight layer"]),
         (

@@ -547,7 +547,7 @@ def test_slopes_of_vanishing_variances_and_neutral_lines():
         line = mfdnn.critical_line(name, sigma_b2=0.0)
         assert line.stable.tolist() == [True]
         assert mfdnn.critical_line(name, q=3.0).stable is True
-    with pytest.raises(IndexError, match="1 fixed points"):
+    with pytest.raises(ValueError, match="`index` must be at most 0"):
         mfdnn.variance_fixed_points("tanh", 1.0, 0.1).basin(1)
 
 
@@ -821,7 +821,8 @@ def test_the_page_of_critical_values_is_up_to_date(tmp_path):
         (lambda: mfdnn.critical_line("exp", q=4.0), "resolved"),
         (lambda: mfdnn.critical_line("tanh", q=1e-13), "below"),
         (lambda: mfdnn.critical_point("tanh", q=1e-13), "below"),
-        (lambda: mfdnn.critical_sigma_w2("softplus", 0.1), "none at all"),
+        (lambda: mfdnn.critical_sigma_w2("softplus", 0.1), "'softplus' has no edge of chaos"),
+        (lambda: mfdnn.critical_line("softplus"), "'softplus' has no edge of chaos"),
         (lambda: mfdnn.critical_sigma_w2(lambda x: 0 * x, 0.0), "zero"),
         (lambda: mfdnn.critical_point("sigmoid", q=1.0), "sigma_b^2"),
         (lambda: mfdnn.critical_point("tanh", sigma_b2=0.1, q=1.0), "exclude"),

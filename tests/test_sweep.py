@@ -351,6 +351,11 @@ def test_memory_that_is_predicted_is_taken(monkeypatch, change):
 
 # -- wrong specifications ----------------------------------------------------------------------------------
 
+def test_a_grid_of_momenta_may_begin_at_0():
+    kinds = {"momentum": [0.0, 0.5], "nesterov": [False, True], "seed": 0, "quantities": ["theory_learning_rate"]}
+    rates = mfdnn.sweep({**SMALL, **kinds, "width": 12, "activation": "relu"}).values["theory_learning_rate"]
+    assert rates[0, 0] == rates[0, 1] and rates[1, 0] > rates[0, 0] > rates[1, 1]
+
 
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -373,6 +378,7 @@ def test_memory_that_is_predicted_is_taken(monkeypatch, change):
         ({"c0": 1.5}, r"`c0` must be in \[-1, 1\], got 1.5"),
         ({"momentum": 1}, r"`momentum` must be in \[0, 1\), got 1"),
         ({"nesterov": 1}, "`nesterov` must be true or false, got 1"),
+        ({"nesterov": [False, True], "momentum": 0.0}, "`nesterov` does nothing where `momentum` is 0"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
         ({"loss": "mse"}, "`loss` must be one of .* did you mean half_mse"),
         (
@@ -545,7 +551,7 @@ def test_the_scripts_of_the_document_on_clusters_are_what_the_package_takes():
     text = (EXAMPLE.parent / "cluster.md").read_text()
     blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.S)
     commands = [line for kind, block in blocks for line in block.splitlines() if line.startswith("mfdnn ")]
-    assert [build_parser().parse_args(shlex.split(line)[1:]).verb for line in commands] == ["sweep", "sweep"]
+    assert [build_parser()[0].parse_args(shlex.split(line)[1:]).verb for line in commands] == ["sweep", "sweep"]
     calls = [
         node
         for kind, block in blocks

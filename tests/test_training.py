@@ -466,6 +466,7 @@ def test_results_are_plain_python():
         ({"learning_rate": np.nan}, ValueError, "`learning_rate` must be finite"),
         ({"n_steps": 0}, ValueError, "`n_steps` must be an integer >= 1"),
         ({"momentum": 1.0}, ValueError, r"`momentum` must lie in \[0, 1\)"),
+        ({"nesterov": True}, ValueError, "`nesterov` does nothing where `momentum` is 0"),
         ({"weight_decay": -1.0}, ValueError, "`weight_decay` must be >= 0"),
         ({"batch_size": 10}, ValueError, "`batch_size` must be at most T = 9, got 10"),
         ({"record_every": 0}, ValueError, "`record_every` must be an integer >= 1"),

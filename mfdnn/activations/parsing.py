@@ -16,16 +16,17 @@ def parse_activation(text: str, argument: str = "--activation") -> Any:
 
     `argument` is who says so.
     """
-    from . import activation
+    from .definition import as_activation
 
     if ":" in text and "(" not in text:
         module_name, _, attribute = text.partition(":")
         sys.path.insert(0, os.getcwd())
         try:
-            return activation(getattr(importlib.import_module(module_name), attribute))
-        except Exception as error:  # importing a user's module may raise anything
+            return as_activation(argument, getattr(importlib.import_module(module_name), attribute))
+        except (Exception, SystemExit) as error:  # a user's module may raise anything, or be a script that exits
+            said = " ".join(str(error).split())
             raise ValueError(
-                f"`{argument}` {text!r}: {type(error).__name__}: {error}; write module:function for a function of "
+                f"`{argument}` {text!r}: {type(error).__name__}: {said:.300}; write module:function for a function of "
                 "your own."
             ) from None
         finally:
@@ -42,4 +43,4 @@ def parse_activation(text: str, argument: str = "--activation") -> Any:
             parameters[key.strip()] = float(value)
         except ValueError:
             raise ValueError(f"`{argument}` {text!r}: write parameters as {match[1]}(name=number).") from None
-    return activation(match[1], **parameters)
+    return as_activation(argument, match[1], **parameters)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from .._support.errors import NoTheory
 from .output import check_output, emit
 from .parser import build_parser
+from .words import in_options, parse
 
 __all__ = ["main"]
 
@@ -24,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 computation failed, 2 bad usage, 130 interrupted.
     """
-    args = build_parser().parse_args(argv)
+    args = parse(*build_parser(), sys.argv[1:] if argv is None else argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *rest, **kw: print(
-                f"mfdnn: warning: {message}", file=sys.stderr
+                f"mfdnn: warning: {in_options(str(message), args)}", file=sys.stderr
             )
             check_output(args)
             output = args.run(args)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (ArithmeticError, ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
-        print(f"mfdnn {args.verb}: {error}", file=sys.stderr)
+        print(f"mfdnn {args.verb}: {in_options(str(error), args)}", file=sys.stderr)
         return USAGE if _is_usage(error) else FAILED
     return FAILED if output.failed else DONE
 

@@ -11,24 +11,37 @@ import numpy as np
 from .._support.files import SUFFIXES
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
+from .words import number, seed, whole_number
 
 DEFAULT_ACTIVATION = "relu"
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784
 NORMS = ("mean_subtraction", "batch_norm", "layer_norm")
 NORM_PLACES = ("hidden", "after", "last")
+DEEPEST, MOST_POINTS = 10_000, 1_000_000  # of one repeated width, of one axis
 
 
 def parse_widths(text: str) -> list[int]:
     """784-1000-1000-10, or 784-1000x5-10 for five equal widths."""
     sizes: list[int] = []
     for part in text.split("-"):
-        match = re.fullmatch(r"(\d+)(?:x(\d+))?", part.strip())
+        match = re.fullmatch(r"(\d{1,18})(?:x(\d{1,18}))?", part.strip())
         if not match:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is not a list of widths such as 784-1000-1000-10 or 784-1000x5-10"
+                f"must be widths such as 784-1000-1000-10 or 784-1000x5-10, got {text!r}"
             )
-        sizes += [int(match[1])] * int(match[2] or 1)
+        units, repeats = int(match[1]), int(match[2] or 1)
+        if match[2] and not sizes:
+            pixels, layers = (f"{said}{text[len(part) :]}" for said in (units * repeats, f"{units}-{units}x{repeats - 1}"))
+            raise argparse.ArgumentTypeError(
+                f"begins with {part}: inputs of {units} x {repeats} pixels are written {pixels}, and {repeats} layers of "
+                f"{units} units {layers}"
+            )
+        if not 1 <= repeats <= DEEPEST:
+            raise argparse.ArgumentTypeError(
+                f"must repeat a width 1 to {DEEPEST} times, got {part}; write 1000x5 for five layers of 1000 units"
+            )
+        sizes += [units] * repeats
     return sizes
 
 
@@ -36,13 +49,21 @@ def parse_range(text: str) -> np.ndarray:
     """0.5:4:200 (start:stop:points), a comma-separated list, or a number."""
     try:
         if ":" in text:
-            start, stop, n = text.split(":")
-            return np.linspace(float(start), float(stop), int(n))
-        return np.array([float(part) for part in text.split(",")])
+            start, stop, points = text.split(":")
+            ends, n = (float(start), float(stop)), int(points)
+        else:
+            ends, n = tuple(float(part) for part in text.split(",")), 0
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not start:stop:points (0.5:4:200), a list (1,2,3) or a number"
+            f"must be start:stop:points (0.5:4:200), a list (1,2,3) or a number, got {text!r}"
         ) from None
+    if not np.all(np.isfinite(ends)):
+        raise argparse.ArgumentTypeError(f"must be of finite numbers, got {text!r}")
+    if ":" not in text:
+        return np.array(ends)
+    if not 1 <= n <= MOST_POINTS:
+        raise argparse.ArgumentTypeError(f"must have 1 to {MOST_POINTS} points, got {text!r}")
+    return np.linspace(*ends, n)
 
 
 def add_activation(parser: Any, default: str) -> None:
@@ -73,8 +94,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     add_activation(group, DEFAULT_ACTIVATION)
     group.set_defaults(activation=None)  # so that it is seen beside --arch
-    group.add_argument("--sigma-w2", type=float, metavar="V", help="weight variance times fan-in")
-    group.add_argument("--sigma-b2", type=float, metavar="V", help="bias variance")
+    group.add_argument("--sigma-w2", type=number, metavar="V", help="weight variance times fan-in")
+    group.add_argument("--sigma-b2", type=number, metavar="V", help="bias variance")
     group.add_argument(
         "--init",
         metavar="NAME",
@@ -83,7 +104,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", metavar="KIND", help="gaussian (default), orthogonal or uniform")
     group.add_argument(
         "--blocks",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="residual network of N blocks; WIDTHS is then inputs-width-outputs",
     )
@@ -105,7 +126,7 @@ def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
     group = parser.add_argument_group("inputs")
     group.add_argument(
         "--samples",
-        type=int,
+        type=whole_number,
         metavar="T",
         help=f"number of inputs (default: {samples}; of a file at most the rows it has)",
     )
@@ -117,8 +138,8 @@ def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
         help="gaussian (default), digits, mnist and other sets of openml.org, or a .npy, .npz or .csv file of shape "
         "(rows, features)",
     )
-    group.add_argument("--q0", type=float, help="mean square of Gaussian inputs (default: 1)")
-    group.add_argument("--c0", type=float, help="correlation of two Gaussian inputs (default: 0)")
+    group.add_argument("--q0", type=number, help="mean square of Gaussian inputs (default: 1)")
+    group.add_argument("--c0", type=number, help="correlation of two Gaussian inputs (default: 0)")
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -130,11 +151,11 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
         metavar="LOSS",
         help="half_mse (default), mse_per_sample, torch_mse, torch_mse_sum or cross_entropy",
     )
-    group.add_argument("--momentum", type=float, default=0.0, metavar="B", help="momentum (default: 0)")
+    group.add_argument("--momentum", type=number, default=0.0, metavar="B", help="momentum (default: 0)")
     group.add_argument(
         "--nesterov", action="store_true", help="Nesterov's momentum instead of the heavy ball"
     )
-    group.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="L2 decay (default: 0)")
+    group.add_argument("--weight-decay", type=number, default=0.0, metavar="W", help="L2 decay (default: 0)")
 
 
 def add_simulation(parser: argparse.ArgumentParser, networks: int) -> None:
@@ -142,12 +163,12 @@ def add_simulation(parser: argparse.ArgumentParser, networks: int) -> None:
     group = parser.add_argument_group("simulation")
     group.add_argument(
         "--networks",
-        type=int,
+        type=whole_number,
         default=networks,
         metavar="N",
         help=f"number of sampled networks (default: {networks})",
     )
-    group.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
+    group.add_argument("--seed", type=seed, default=0, help="seed of the random numbers (default: 0)")
     group.add_argument(
         "--dtype",
         default="float64",

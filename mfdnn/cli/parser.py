@@ -22,10 +22,12 @@ from .arguments import (
 )
 from .output import PICTURES
 from .sweep import add_sweep, run_sweep
+from .words import Parser, number, seed
 
 __all__ = ["VERBS", "Verb", "build_parser"]
 
-DATA_FILES = (*PICTURES, ".npz", ".csv", ".json")
+TABLES = (".csv", ".npz", ".json")
+DATA_FILES = (*PICTURES, *TABLES)
 
 
 class Verb(NamedTuple):
@@ -80,7 +82,7 @@ VERBS = (
             partial(add_activation, default="tanh"),
             axis("--sigma-w2", np.linspace(0.02, 4, 200), "0.02:4:200"),
             axis("--sigma-b2", np.linspace(0, 0.5, 200), "0:0.5:200"),
-            option("--q0", type=float, default=1.0, help="variance of the first layer (default: 1)"),
+            option("--q0", type=number, default=1.0, help="variance of the first layer (default: 1)"),
             option(
                 "--field",
                 default="xi_c",
@@ -107,7 +109,7 @@ VERBS = (
                     "--q",
                     type=parse_range,
                     metavar="RANGE",
-                    help="variances q* that parametrise the line (default: all there are)",
+                    help="variances q* that parametrise the line (default: some twenty, where sigma_b2 <= 0.5)",
                 ),
             ),
         ),
@@ -125,7 +127,7 @@ VERBS = (
         verbs.run_fisher,
         "eigenvalue statistics of the Fisher information",
         "mfdnn fisher 784-1000-1000-10 --init he --norm batch_norm --samples 1000 --json",
-        (".csv", ".npz", ".json"),
+        TABLES,
         (add_network, partial(add_data, samples=1000), add_softmax),
     ),
     Verb(
@@ -133,14 +135,14 @@ VERBS = (
         verbs.run_learning_rate,
         "the largest stable learning rate in your loss and optimiser",
         "mfdnn learning-rate 784-1000-1000-10 --init he --loss torch_mse --momentum 0.9 --confidence 0.95",
-        (".json",),
+        TABLES,
         (
             add_network,
             partial(add_data, samples=1000),
             add_loss,
             option(
                 "--confidence",
-                type=float,
+                type=number,
                 metavar="P",
                 help="a rate below the limit of this share of the networks drawn, such as 0.95 (default: the limit "
                 "at infinite width)",
@@ -152,7 +154,7 @@ VERBS = (
         verbs.run_compare,
         "theory against sampled networks",
         "mfdnn compare 100-200-200-5 --activation gelu --sigma-w2 2 --sigma-b2 0.1 --softmax --samples 50",
-        (".csv", ".npz", ".json"),
+        TABLES,
         (
             add_network,
             partial(add_data, samples=100),
@@ -193,22 +195,22 @@ VERBS = (
             option(
                 "--format",
                 default="png",
-                choices=["png", "pdf", "svg"],
-                help="file format without -o (default: png)",
+                metavar="SUFFIX",
+                help="png (default), pdf or svg, without -o",
             ),
             option("--fast", action="store_true", help="small networks, for a quick look"),
-            option("--seed", type=int, default=0, help="seed of the random numbers (default: 0)"),
+            option("--seed", type=seed, default=0, help="seed of the random numbers (default: 0)"),
         ),
     ),
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``mfdnn``.
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of ``mfdnn``, and those of its verbs.
 
     Parsed arguments also say what runs the verb (`run`) and what it writes (`suffixes`).
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mfdnn",
         description="Mean-field theory and Fisher information of deep neural networks.",
         epilog="Weights have variance sigma_w^2/fan_in and biases sigma_b^2: arguments are always variances. "
@@ -217,9 +219,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mfdnn {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    parsers = {}
     json_help = "print JSON instead of text (infinite numbers as strings)"
     for verb in VERBS:
-        sub = subparsers.add_parser(
+        sub = parsers[verb.name] = subparsers.add_parser(
             verb.name,
             help=verb.summary,
             description=verb.summary[0].upper() + verb.summary[1:] + ".",
@@ -232,4 +235,4 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=verb.run, suffixes=verb.suffixes)
         for add in verb.arguments:
             add(sub)
-    return parser
+    return parser, parsers

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._support.validation import positive_integer, refuse_both
 from .output import Output, table
+from .words import whole_number
 
 __all__ = ["add_sweep", "run_sweep"]
 
@@ -27,7 +28,7 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="processes of this machine (default: one per core, fewer if memory is short)",
     )

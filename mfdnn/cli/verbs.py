@@ -29,9 +29,9 @@ def run_phase_diagram(args: argparse.Namespace) -> Output:
     """Fixed points over a grid."""
     from ..phase import PHASES, STATUS, phase_diagram
 
+    one_of("field", args.field, ("phase", "q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad"))
     act = parse_activation(args.activation)
     diagram = phase_diagram(act, args.sigma_w2, args.sigma_b2, progress=True, q0=args.q0)
-    one_of("field", args.field, ("phase", "q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad"))
     n = diagram.phase.size
     lines = [repr(diagram)]
     for title, names, values in (("phase", PHASES, diagram.phase), ("status", STATUS, diagram.status)):
@@ -44,7 +44,7 @@ def run_phase_diagram(args: argparse.Namespace) -> Output:
     w, b = np.meshgrid(diagram.sigma_w2, diagram.sigma_b2, indexing="ij")
     fields = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase", "status")
     columns = {"sigma_w2": w, "sigma_b2": b, **{name: getattr(diagram, name) for name in fields}}
-    save = diagram.save if args.output and args.output.endswith(".npz") else None
+    save = diagram.save if args.output and args.output.lower().endswith(".npz") else None
     return Output("\n".join(lines), diagram.to_dict(), columns, lambda: diagram.plot(args.field).figure, save)
 
 
@@ -52,25 +52,35 @@ def run_critical_line(args: argparse.Namespace) -> Output:
     """The edge of chaos."""
     from ..phase import critical_line, critical_sigma_w2
 
-    act = parse_activation(args.activation)
-    if args.sigma_b2 is not None:
-        weights = np.atleast_1d(critical_sigma_w2(act, args.sigma_b2))
-        columns = {"sigma_b2": args.sigma_b2, "sigma_w2": weights}
-        data = {"activation": act.label, **columns}
+    act, note = parse_activation(args.activation), ""
+    b2 = np.zeros(1) if args.sigma_b2 is None and args.q is None and act.homogeneous else args.sigma_b2
+    if b2 is not None:
+        columns = {"sigma_b2": b2, "sigma_w2": np.atleast_1d(critical_sigma_w2(act, b2))}
     else:
         line = critical_line(act, args.q)
-        columns = {"q": line.q, "sigma_w2": line.sigma_w2, "sigma_b2": line.sigma_b2}
-        data = {"activation": act.label, **line.to_dict()}
+        columns = {name: getattr(line, name) for name in ("q", "sigma_w2", "sigma_b2", "stable")}
+        if args.q is None:
+            columns = _part_of_line(columns)
+            note = "\n\na part of the line; --sigma-b2 or --q gives other points"
 
     def draw() -> Any:
         from matplotlib import pyplot
 
         figure, ax = pyplot.subplots(layout="constrained")
-        ax.plot(columns["sigma_w2"], columns["sigma_b2"], "o-" if len(columns["sigma_w2"]) < 20 else "-")
+        ax.plot(columns["sigma_w2"], columns["sigma_b2"], "o-" if len(columns["sigma_w2"]) < 30 else "-")
         ax.set(xlabel=r"$\sigma_w^2$", ylabel=r"$\sigma_b^2$", title=f"edge of chaos, {act.label}")
         return figure
 
-    return Output(table(columns), data, columns, draw)
+    return Output(table(columns) + note, {"activation": act.label, **columns}, columns, draw)
+
+
+def _part_of_line(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Some twenty points, of usual bias variances if there are."""
+    chosen = np.flatnonzero((columns["q"] >= 0.01) & (columns["sigma_b2"] <= 0.5))
+    if not chosen.size:
+        chosen = np.arange(columns["q"].size)
+    chosen = chosen[:: chosen.size // 20 + 1]
+    return {name: column[chosen] for name, column in columns.items()}
 
 
 def run_order_parameters(args: argparse.Namespace) -> Output:
@@ -165,7 +175,7 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
         lines += ["", lr.caution]
     if lr.safe_caution not in lr.caution:
         lines += ["", f"Of the safe rate: {lr.safe_caution}"]
-    return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()})
+    return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()}, lr.limits())
 
 
 def run_compare(args: argparse.Namespace) -> Output:
@@ -201,7 +211,8 @@ def run_figure(args: argparse.Namespace) -> Output:
         return Output("\n".join(lines), {"figures": {name: papers.summary(name) for name in names}})
     if args.all and args.name:
         raise ValueError(f"`--all` writes every figure into --folder; drop {args.name!r}.")
-    wanted = names if args.all else [one_of("figure", args.name, names)]
+    wanted = names if args.all else [one_of("NAME", args.name, names)]
+    one_of("--format", args.format, ("png", "pdf", "svg"))
     folder = Path(args.folder)
     if not args.output:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,14 +12,23 @@ import numpy as np
 
 from .._support.errors import NoTheory, OutOfRange
 from .._support.memory import available_memory
-from .._support.validation import finite_array, input_array, positive_integer, refuse_both, sample_count
+from .._support.validation import (
+    checked,
+    finite_array,
+    input_array,
+    listed,
+    positive_integer,
+    refuse_both,
+    sample_count,
+)
 from ..datasets import gaussian_inputs
 from ..finite_width import outlier_distribution
-from ..jobs.run import Checkpoint, n_cores, stack
+from ..jobs.run import Checkpoint, check_executor, n_cores, stack
 from ..jobs.settings import describe_arrays, describe_network, describe_stream
 from ..jobs.streams import streams
 from ..learning_rate import LearningRate, max_learning_rate
 from ..losses import loss_scale, stability_limit
+from ..losses.stability import checked_nesterov
 from ..losses.values import checked_targets
 from ..mean_field import MeanField
 from ..network import Network, scale_widths
@@ -120,7 +129,10 @@ def learning_rate_map(
     >>> found.outcome[0].tolist(), found.zone[0].tolist()
     (['fell', 'fell', 'diverged'], ['monotone', 'monotone', 'diverges'])
     """
-    sizes = [positive_integer("widths", width) for width in np.atleast_1d(widths)]
+    rng, checkpoint, progress = checked(rng=rng, checkpoint=checkpoint, progress=progress)
+    check_executor(executor)
+    n_steps, n_trials = checked(n_steps=n_steps, n_trials=n_trials)
+    sizes = [positive_integer("widths", width) for width in listed("widths", widths, "for example [50, 100]")]
     rates = finite_array("learning_rates", learning_rates)
     if rates.ndim != 1 or rates.size == 0 or not sizes:
         raise ValueError(
@@ -129,16 +141,17 @@ def learning_rate_map(
         )
     nets = [_of_width(net, size) for size in sizes]
     _, b, w, bound = checked_settings(loss, rates.min(), momentum, weight_decay, diverged_at)
-    n_trials, kind = positive_integer("n_trials", n_trials), float_dtype(dtype)
+    kind = float_dtype(dtype)
     refuse_both("data", data, n_samples=n_samples)
     if data is not None:
         X, Y = data
         data = input_array("data", X, nets[0].input_shape), np.asarray(Y)
         checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)
     n_samples = sample_count(n_samples, None if data is None else data[0], default=100)
-    descent = {"loss": loss, "momentum": b, "nesterov": bool(nesterov), "weight_decay": w}
+    nesterov = checked_nesterov(nesterov, b)
+    descent = {"loss": loss, "momentum": b, "nesterov": nesterov, "weight_decay": w}
     options: dict[str, Any] = {
-        "n_steps": positive_integer("n_steps", n_steps),
+        "n_steps": n_steps,
         **descent,
         "batch_size": batch_size,
         "diverged_at": bound,
@@ -154,7 +167,14 @@ def learning_rate_map(
     tasks = [(nets[i % len(nets)], seed) for i, seed in enumerate(seeds)]
     workers = _workers(nets, n_samples, kind, b)
     found = stack(
-        trial, tasks, executor=executor, workers=workers, checkpoint=kept, progress=progress, unit="trial"
+        trial,
+        tasks,
+        shapes=_shapes(rates, loss),
+        executor=executor,
+        workers=workers,
+        checkpoint=kept,
+        progress=progress,
+        unit="trial",
     )
     found = {name: values.reshape(n_trials, len(nets), *values.shape[1:]) for name, values in found.items()}
     codes = found["outcome"].astype(int)
@@ -237,6 +257,15 @@ def _trial(
     if options["loss"] == "cross_entropy":
         numbers["lambda_max_softmax"] = np.asarray(LargestEigenvalue("softmax")(linear))
     return numbers
+
+
+def _shapes(rates: np.ndarray, loss: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what `_trial` returns."""
+    softmax = ["lambda_max_softmax"] if loss == "cross_entropy" else []
+    return {
+        **dict.fromkeys(("final_loss", "outcome"), rates.shape),
+        **dict.fromkeys(("initial_loss", "lambda_max", *softmax), ()),
+    }
 
 
 def _workers(nets: list[Network], n_samples: int, kind: np.dtype, momentum: float) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from .._support.errors import OutOfRange
 from .._support.results import unwrap
 from .._support.validation import one_of
 from ..kernels.parts import Sums, first_block_edge, kernel, kernel_of
@@ -157,6 +158,7 @@ def fisher_statistics(
     return wide.once("softmax", lambda: softmax_statistics(found)) if output == "softmax" else found
 
 
+@np.errstate(over="ignore", invalid="ignore")  # overflow is reported in one sentence
 def _statistics(wide: MeanField) -> FisherStatistics:
     net, law = wide.network, wide.output_law
     op, n_samples = wide.order_parameters, wide.n_samples
@@ -202,6 +204,8 @@ def _statistics(wide: MeanField) -> FisherStatistics:
             normalised = describe(law, wide, before, width, sharp=not wide.given and not np.shape(largest))
             if normalised.edge_largest is not None:  # the gains of batch norm add eigenvalues 1
                 largest = max(normalised.edge_largest, law.own_eigenvalue)
+    if not (np.all(np.isfinite(largest)) and np.all(np.isfinite(refined.square))):
+        raise OutOfRange("the second moment of the Fisher eigenvalues is infinite", wide.advice)
     scale = 1.0 if normalised is None else normalised.scale
     if law is None:
         said = cautions.of_largest(op, net, n_samples)

@@ -15,10 +15,10 @@ from .. import _compiled
 from .._compiled import Correlations, Hermite, Moments
 from .._support.errors import OutOfRange
 from ..activations import Activation
-from ..activations.pieces import NODES, chebyshev_fit
+from ..activations.pieces import MAX_SHELLS, NODES, SHELL, chebyshev_fit
 from .correlations import Row, correlation_rows, correlation_table
 from .kinks import kink_order, kink_part, kink_values, term_sizes
-from .quadrature import breaks, largest_variance, nodes, second_moment, values
+from .quadrature import REACH, breaks, largest_variance, nodes, second_moment, values
 from .smoothed import SmoothedTable
 
 __all__ = ["LOG_Q_MIN", "Tables", "check_range", "tables"]
@@ -27,6 +27,7 @@ LOG_Q_MIN = np.log(1e-12)
 GRID = 20  # points per decade of the grid on which fixed points of the variance map are bracketed
 TERMS = (16, 32, 64, 128)  # numbers of Hermite terms to choose from
 ROW = 2.0  # width in log q of a row of the table of correlations
+LARGEST = (SHELL * 2.0**MAX_SHELLS / REACH) ** 2  # variance that any table covers
 NARROW = 0.05  # smallest panel in log q
 HALVED = 16.0  # half a panel leaves out less by more than this where it is no rounding
 VANISHED = 1e-40  # of E[phi^2] at q = 1: below it nobody asks for digits, as of exp(-1/x^2) at small variances
@@ -47,9 +48,10 @@ def check_range(act: Activation, q: np.ndarray) -> None:
     """Raise an OutOfRange if a variance is larger than the tables cover."""
     largest, q_max = float(np.max(q, initial=0.0)), tables(act).q_max
     if largest > q_max * (1 + 1e-12):
+        why = ": it grows or oscillates too fast for larger ones" if q_max < 0.99 * LARGEST else ""
         raise OutOfRange(
-            f"`q` = {largest:g} is beyond {q_max:g}, up to which activation {act.label!r} is resolved: it grows or "
-            "oscillates too fast for larger variances; use smaller ones."
+            f"`q` = {largest:g} is beyond {q_max:g}, up to which activation {act.label!r} is resolved{why}",
+            "use smaller variances",
         )
 
 

@@ -226,16 +226,16 @@ def _kernel(wide: MeanField, parameterisation: str) -> Pairs:
             "`mfdnn.empirical_ntk`."
         )
     if parameterisation == "standard":
-        return _finite(kernel_of(wide.tangents))
+        return _finite(kernel_of(wide.tangents), wide)
     if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
         raise NoTheory(
             "`parameterisation` = ntk has no theory of trained gains and offsets, whose derivatives and errors are not "
             "independent, got a layer with some; make it without (affine=False of a normalisation), or take standard."
         )
-    return _finite(wide.tangents[("ntk",)])
+    return _finite(wide.tangents[("ntk",)], wide)
 
 
-def _finite(theta: Pairs) -> Pairs:
+def _finite(theta: Pairs, wide: MeanField) -> Pairs:
     if not theta.finite:
-        raise OutOfRange("The tangent kernel is infinite; lower `sigma_w2` or the depth.")
+        raise OutOfRange("the tangent kernel is infinite", wide.advice)
     return theta

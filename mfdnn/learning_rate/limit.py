@@ -9,6 +9,7 @@ from ..finite_width.outliers import law_of, without_kernels
 from ..fisher import fisher_statistics
 from ..layers import Layer
 from ..losses import LOSSES, loss_scale, stability_limit
+from ..losses.stability import checked_nesterov
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .result import LearningRate
@@ -75,7 +76,8 @@ def max_learning_rate(
     Raises
     ------
     ValueError
-        Unknown `loss`, cross_entropy of one output, `momentum` outside [0, 1), negative `weight_decay`,
+        Unknown `loss`, cross_entropy of one output, `momentum` outside [0, 1), `nesterov` without momentum,
+        negative `weight_decay`,
         `confidence` outside (0, 1) or of a network whose law of :math:`\lambda_{max}` is not known
         (`outlier_distribution` says which), and what `fisher_statistics` raises.
 
@@ -118,6 +120,7 @@ def max_learning_rate(
     b, w = finite_number("momentum", momentum), finite_number("weight_decay", weight_decay)
     if not 0 <= b < 1:
         raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain descent.")
+    nesterov = checked_nesterov(nesterov, b)
     if w < 0:
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
     if confidence is not None and not 0 < finite_number("confidence", confidence) < 1:
@@ -146,7 +149,7 @@ def max_learning_rate(
         loss=loss,
         scale=scale,
         momentum=b,
-        nesterov=bool(nesterov),
+        nesterov=nesterov,
         weight_decay=w,
         catapult_limit=catapult if known else None,
         n_samples=fim.n_samples,

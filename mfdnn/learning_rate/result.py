@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -251,25 +252,55 @@ class LearningRate(Result):
         cross-entropy the last row is that of the first outputs, its scale `lambda_max_softmax` / `lambda_max`.
         """
         rows = [["loss", "scale s", *OPTIMISERS]]
-
-        def add(label: str, scale: str, curvature: float) -> None:
-            curvature += self.weight_decay
+        for loss, drawn, scale, curvature in self._curvatures():
             limits = [stability_limit(curvature, *optimiser) for optimiser in OPTIMISERS.values()]
-            rows.append([label, scale, *(f"{limit:.4g}" for limit in limits)])
+            label, shown = (f"  {drawn}" if drawn else loss), ("" if drawn == self._drawn else f"{scale:.4g}")
+            rows.append([label, shown, *(f"{limit:.4g}" for limit in limits)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
+    def limits(self) -> dict[str, np.ndarray]:
+        """The rates by loss, optimiser and networks, as columns of equal length.
+
+        First those of the loss and optimiser that were asked for, then the entries of `table`.
+
+        Returns
+        -------
+        dict
+            "loss", "optimiser", "networks" (of which the rate is: "infinite width", "95 % of draws", "at first
+            outputs") and "rate".
+        """
+        own = (self.loss, self.optimiser)
+        rows = [] if self.safe is None else [(*own, f"{100 * SAFE_SHARE:g} % of draws", self.safe)]
+        if self.confidence not in (None, SAFE_SHARE):
+            rows.append((*own, self._drawn, self.value))
+        rows.append((*own, "infinite width", self.typical))
+        for loss, drawn, _, curvature in self._curvatures():
+            for name, optimiser in OPTIMISERS.items():
+                rows.append((loss, name, drawn or "infinite width", stability_limit(curvature, *optimiser)))
+        return dict(zip(("loss", "optimiser", "networks", "rate"), map(np.array, zip(*rows, strict=True)), strict=True))
+
+    @property
+    def _drawn(self) -> str:
+        return f"{self._share} of draws"
+
+    def _curvatures(self) -> Iterator[tuple[str, str, float, float]]:
+        """Loss, which networks, scale s and curvature: the rows of `table`.
+
+        The networks are "" where they are infinitely wide.
+        """
+        w = self.weight_decay
         for loss in LOSSES:
             if loss == "cross_entropy" and self.n_outputs == 1:
                 continue
             scale = loss_scale(loss, self.n_outputs, self.n_samples)
-            add(loss, f"{scale:.4g}", scale * self.lambda_max)
+            yield loss, "", scale, scale * self.lambda_max + w
             if self.lambda_quantile is not None:
-                add(f"  {self._share} of draws", "", scale * self.lambda_quantile)
+                yield loss, self._drawn, scale, scale * self.lambda_quantile + w
         if self.lambda_max_softmax is not None:
             ratio = self.lambda_max_softmax / self.lambda_max if self.lambda_max else 0.0
-            add("  at first outputs", f"{ratio:.4g}", self.lambda_max_softmax)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+            yield "cross_entropy", "at first outputs", ratio, self.lambda_max_softmax + w
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and properties but `optimiser`, as plain Python."""

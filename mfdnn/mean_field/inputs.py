@@ -32,7 +32,7 @@ def check_correlation(c0: Any, n_samples: int) -> None:
     lowest = finite_array("c0", c0).min(initial=1.0)
     if lowest < lowest_correlation(n_samples):
         raise ValueError(
-            f"`c0` must be at least -1/(n_samples - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
+            f"`c0` must be at least -1/(T - 1) = {-1 / (n_samples - 1):.4g}, got {lowest:g}, which "
             f"no {n_samples} inputs can have among them; take fewer samples or a larger `c0`."
         )
 
@@ -112,7 +112,7 @@ def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:
     require_memory(
         8.0 * n**2 * matrices_over_inputs(net, keep),
         f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers",
-        "take fewer `inputs`",
+        "take fewer inputs",
     )
 
 

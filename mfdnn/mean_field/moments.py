@@ -189,6 +189,5 @@ def _check_finite(variance: np.ndarray, covariance: np.ndarray, what: str) -> No
     for layer, (one, two) in enumerate(zip(variance, covariance, strict=True), start=1):
         if not (np.all(np.isfinite(one)) and np.all(np.isfinite(two))):
             raise OutOfRange(
-                f"{what} is infinite at weight layer {layer} of {len(variance)}; lower `sigma_w2` or the "
-                "depth, and use an activation without jumps."
+                f"{what} is infinite at weight layer {layer} of {len(variance)}", "lower `sigma_w2` or the depth"
             )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._support.errors import NoTheory
+from .._support.validation import checked, positive_integer
 from ..layers import Layer
 from ..network import Network
 from .moments import OrderParameters
@@ -68,5 +69,9 @@ def mean_field_logits(
     >>> mean_field_logits(op, 1000, 3, rng=0).shape
     (1, 1000, 3)
     """
+    if not isinstance(op, OrderParameters):
+        raise TypeError(f"`op` must be OrderParameters, got {type(op).__name__}; pass mfdnn.order_parameters(net).")
+    n_samples, n_outputs = positive_integer("n_samples", n_samples), positive_integer("n_outputs", n_outputs)
+    n_draws, rng = checked(n_draws=n_draws, rng=rng)
     assert op._outputs is not None  # a private field: all that make order parameters set it
     return op._outputs.draw(n_samples, n_outputs, n_draws, rng)

@@ -11,9 +11,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._support.errors import NoTheory
+from .._support.errors import NoTheory, OutOfRange
 from .._support.results import unwrap
-from .._support.validation import finite_number, input_array, positive_integer, refuse_both, sample_count
+from .._support.validation import (
+    checked,
+    finite_number,
+    input_array,
+    positive_integer,
+    refuse_both,
+    sample_count,
+)
 from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
 from ..layers.base import propagated
 from ..network import Network
@@ -31,6 +38,9 @@ from .outputs import layers_behind, output_normalisation
 __all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
 
 Found = TypeVar("Found")
+LARGE = 100.0  # a mean square above it is of inputs that nobody has scaled
+LARGEST = 1e150  # squares of larger ones overflow, or their sums
+STANDARDISE = "standardise them: take away the mean of every feature, and divide by its deviation"
 
 
 class MeanField:
@@ -118,8 +128,7 @@ class MeanField:
         self._set(net, n_samples, q0, c0, inputs, Keep())
         if not self.given:
             check_correlation(self.c0, self.n_samples)
-        np.random.default_rng(rng)  # which says what is wrong with it
-        self.rng, self.n_units = rng, None if n_units is None else positive_integer("n_units", n_units)
+        self.rng, self.n_units = checked(rng=rng), None if n_units is None else positive_integer("n_units", n_units)
 
     @classmethod
     def partial(cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> MeanField:
@@ -143,6 +152,8 @@ class MeanField:
         self.c0: Any = None
         if inputs is not None:
             self.inputs = input_array("inputs", inputs, net.input_shape)
+            if (largest := max(self.inputs.max(), -self.inputs.min())) > LARGEST:
+                raise OutOfRange(f"`inputs` reach {largest:.3g}, whose square is infinite", STANDARDISE)
             self.inputs.setflags(write=False)  # what is kept belongs to them
             n_samples = sample_count(n_samples, self.inputs)
             require_recursion_memory(net, n_samples, keep)
@@ -165,6 +176,16 @@ class MeanField:
         """Whether there are given inputs."""
         return self.inputs is not None
 
+    @property
+    def advice(self) -> str:
+        """What to change where a number is out of the range of floats or of tables."""
+        size = float(np.square(self.inputs).mean() if self.inputs is not None else np.max(self.q0))
+        if size <= LARGE:
+            return "lower `sigma_w2` or the depth"
+        if self.given:
+            return f"the mean square of the `inputs` is {size:.3g}; {STANDARDISE}"
+        return f"lower `q0`, the mean square of the inputs, from {size:.3g}"
+
     def require_single(self) -> None:
         """Raise a TypeError for several mean squares or correlations at once."""
         if not self.given:
@@ -184,7 +205,10 @@ class MeanField:
         """What `compute` returns, computed at the first call of that name alone."""
         with self._lock:  # threads that share the object wait for one of them
             if name not in self._known:
-                self._known[name] = compute()
+                try:
+                    self._known[name] = compute()
+                except OutOfRange as error:
+                    raise OutOfRange(error.fact, self.advice) from None
             return self._known[name]
 
     def __getstate__(self) -> dict[str, Any]:

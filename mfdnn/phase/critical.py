@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _compiled
+from .._support.errors import NoTheory
 from .._support.results import Result, unwrap
 from .._support.validation import finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
@@ -73,7 +74,8 @@ def critical_line(
     ------
     ValueError
         Non-positive `q`, or values of `q` at which no bias variance reaches the edge (:math:`\sigma_b^2 <
-        0`); no edge at `sigma_b2`; both `q` and `sigma_b2`; an activation that jumps.
+        0`); no edge at `sigma_b2`; both `q` and `sigma_b2`. `NoTheory`, a ValueError too: an activation that jumps, or
+        has no edge.
 
     Notes
     -----
@@ -105,11 +107,13 @@ def critical_line(
         values = np.geomspace(1e-6, top, 400)
         w2, b2, slope = _edge(act, values)
         good = b2 >= 0
+        if not np.any(good):
+            raise _no_edge(act, top)
         return CriticalLine(values[good], keep * w2[good], b2[good], _attracts(act, slope[good]))
     values = finite_array("q", q)
     if np.any(values <= 0):
         raise ValueError(
-            f"`q` must be > 0, got {values.min():g}; pass variances on the line, such as np.geomspace(0.01, 1)."
+            f"`q` must be > 0, got {values.min():g}; pass variances on the line, such as 0.1."
         )
     if not act.homogeneous:
         check_range(act, values)
@@ -124,7 +128,7 @@ def critical_line(
         bad = values.ravel()[b2 < 0]
         raise ValueError(
             f"`q` = {bad[0]:g} is not the variance of a critical network of {act.label!r}: it would need "
-            f"sigma_b^2 = {b2[b2 < 0][0]:.3g} < 0; call critical_line without q to see the possible ones."
+            f"sigma_b^2 = {b2[b2 < 0][0]:.3g} < 0; leave out `q` to see the possible ones."
         )
     w2, b2, slope = (array.reshape(values.shape) for array in (w2, b2, slope))
     return CriticalLine(*(unwrap(array) for array in (values, keep * w2, b2, _attracts(act, slope))))
@@ -147,7 +151,8 @@ def critical_sigma_w2(phi: str | Callable | Activation, sigma_b2: Any, keep_rate
     Raises
     ------
     ValueError
-        There is no edge at that `sigma_b2`: the message says why and where there is one.
+        There is no edge at that `sigma_b2`: the message says why and where there is one. `NoTheory`, a ValueError too:
+        there is none anywhere.
 
     Notes
     -----
@@ -240,10 +245,17 @@ _lines: weakref.WeakKeyDictionary[Activation, tuple[np.ndarray, np.ndarray]] = w
 
 def _need_finite_slope(act: Activation) -> None:
     if has_jumps(act):
-        raise ValueError(
+        raise NoTheory(
             f"activation {act.label!r} jumps, so E[phi'^2] is infinite and every network is chaotic; there is no edge "
             "of chaos. Use a continuous activation."
         )
+
+
+def _no_edge(act: Activation, top: float) -> NoTheory:
+    return NoTheory(
+        f"activation {act.label!r} has no edge of chaos: chi_1 = 1 would need sigma_b^2 < 0 at every q* up to "
+        f"{top:.3g}; use another activation."
+    )
 
 
 def _edge(act: Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -321,11 +333,11 @@ def _points(act: Activation, sigma_b2: float) -> np.ndarray:
     if points.size:
         return points
     reached = b2[b2 >= 0]
-    top = table.high
-    span = f"it reaches {reached.min():.4g} to {reached.max():.4g}" if reached.size else "it has none at all"
+    if not reached.size:
+        raise _no_edge(act, table.high)
     raise ValueError(
-        f"`sigma_b2` = {sigma_b2:g}: {act.label!r} has no edge of chaos there ({span}, for q* up to {top:.3g}); choose "
-        "another bias variance, see critical_line."
+        f"`sigma_b2` = {sigma_b2:g}: {act.label!r} has no edge of chaos there (it reaches {reached.min():.4g} to "
+        f"{reached.max():.4g}, for q* up to {table.high:.3g}); choose another bias variance."
     )
 
 

@@ -33,8 +33,9 @@ def linearised(one: Any, X: Any) -> Linearisation | Served:
             linear = Served(linear, one, X)
     if not np.all(np.isfinite(linear.outputs)):
         raise OutOfRange(
-            f"The outputs of `one` overflow {linear.dtype} at these inputs; take smaller weights or fewer layers"
-            + (", or dtype='float64'." if linear.dtype == np.float32 else ".")
+            f"The outputs of `one` overflow {linear.dtype} at these inputs",
+            "standardise the inputs, or take smaller weights or fewer layers"
+            + (", or `dtype` float64" if linear.dtype == np.float32 else ""),
         )
     return linear
 

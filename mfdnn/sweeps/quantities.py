@@ -52,6 +52,12 @@ class Cell:
     def _options(self, *keys: str) -> dict[str, Any]:
         return {key: self.values[key] for key in keys}
 
+    @property
+    def _optimiser(self) -> dict[str, Any]:
+        """Loss and optimiser; a grid of momenta may begin at 0, which has no kinds."""
+        options = self._options(*OPTIMISER)
+        return options | {"nesterov": options["nesterov"] and options["momentum"] > 0}
+
     @cached_property
     def network(self) -> Network:
         """The fully connected network of this cell."""
@@ -78,7 +84,7 @@ class Cell:
     @cached_property
     def learning_rate(self) -> float:
         """The largest stable one, at infinite width."""
-        return float(max_learning_rate(self.wide, **self._options(*OPTIMISER)))
+        return float(max_learning_rate(self.wide, **self._optimiser))
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -110,8 +116,7 @@ class Cell:
         targets = np.asarray(teacher(X), dtype=np.float64)
         if self.values["loss"] == "cross_entropy":
             targets = targets.argmax(axis=1)
-        options = self._options("learning_rate", "n_steps", *OPTIMISER)
-        return train(one, X, targets, **options)
+        return train(one, X, targets, **self._options("learning_rate", "n_steps"), **self._optimiser)
 
 
 # Name to what it is and how a cell measures it.

@@ -18,6 +18,7 @@ from .._support.validation import finite_number, one_of, positive_integer, varia
 from ..activations import Activation, activation
 from ..activations.parsing import parse_activation
 from ..initialisation import INITIALISATIONS
+from ..jobs.settings import told_apart
 from ..losses import LOSSES
 from .quantities import QUANTITIES, TRAINED
 
@@ -152,6 +153,12 @@ class Spec:
             raise ValueError(
                 "`init` and `sigma_w2` exclude each other, the sweep gives both; drop one of them."
             )
+        momenta, flags = (self.axes.get(key, (self.fixed.get(key),)) for key in ("momentum", "nesterov"))
+        if True in flags and not any(momenta):
+            raise ValueError(
+                "`nesterov` does nothing where `momentum` is 0, and the sweep gives no other; add momentum = 0.9, or "
+                "drop nesterov."
+            )
         trained = [name for name in self.quantities if name in TRAINED]
         for key in ("learning_rate", "n_steps"):
             if trained and not self._has(key):
@@ -179,20 +186,32 @@ class Spec:
             yield {key: None for key in KEYS} | self.fixed | dict(zip(self.axes, values, strict=True))
 
     def place(self, cell: Mapping[str, Any]) -> int:
-        """Where a cell lies in the order of `cells`."""
+        """Where a kept cell lies in the order of `cells`."""
         if not self.axes:
             return 0
         indices = [places[cell[key]] for key, places in self._places.items()]
         return int(np.ravel_multi_index(indices, self.shape))
 
+    def kept(self, cell: Mapping[str, Any]) -> dict[str, Any]:
+        """The cell as a checkpoint holds it, where a label says what the function does."""
+        return {**cell, "activation": self._identities[cell["activation"]]}
+
+    @cached_property
+    def _identities(self) -> dict[str, str]:
+        return {label: told_apart(label, act) for label, act in self.activations.items()}
+
     @cached_property
     def _places(self) -> dict[str, dict[Any, int]]:
-        return {key: {value: i for i, value in enumerate(values)} for key, values in self.axes.items()}
+        named = {**self.axes}
+        if "activation" in named:
+            named["activation"] = tuple(map(self._identities.__getitem__, named["activation"]))
+        return {key: {value: i for i, value in enumerate(values)} for key, values in named.items()}
 
     def mismatch(self, cell: Mapping[str, Any]) -> str:
-        """What makes a cell one of another sweep, in words; nothing if none."""
+        """What makes a kept cell one of another sweep, in words; nothing if none."""
+        fixed = self.kept(self.fixed) if "activation" in self.fixed else self.fixed
         for key in KEYS:
-            mine = self._places.get(key) or {self.fixed.get(key): 0}
+            mine = self._places.get(key) or {fixed.get(key): 0}
             if cell.get(key) not in mine:
                 return f"{key} = {cell.get(key)}, not {' or '.join(map(str, islice(mine, 3)))}"
         return ""

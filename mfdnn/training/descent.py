@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._support.memory import require_memory
-from .._support.validation import finite_number, input_array, one_of, positive_integer
+from .._support.validation import checked, finite_number, input_array, one_of, positive_integer
 from ..jobs.watch import LONG, stop_if_asked, told_if_long
 from ..losses import LOSSES, loss_scale
+from ..losses.stability import checked_nesterov
 from ..losses.values import checked_targets, loss_and_slope
 from ..network import Network
 from ..sampled import Linearisation, SampledNetwork
@@ -64,6 +65,7 @@ def train(
     momentum : float
         b, in [0, 1), without dampening.
     nesterov : bool
+        Nesterov's momentum instead of the heavy ball.
     weight_decay : float
         w >= 0.
     batch_size : int, optional
@@ -87,8 +89,8 @@ def train(
     ------
     TypeError, ValueError
         `one` is no sampled network; X, Y do not fit it or are not finite; a rate, a size or a number of steps that
-        is not positive; `momentum` outside [0, 1); unknown `loss`; `batch_size` above T, or one that leaves batch norm
-        fewer than three samples.
+        is not positive; `momentum` outside [0, 1), or 0 with `nesterov`; unknown `loss`; `batch_size` above T, or one
+        that leaves batch norm fewer than three samples.
     MemoryError
         Activations and gradients do not fit into the memory that is free now.
 
@@ -113,7 +115,8 @@ def train(
     net, dtype = one.network, one.dtype
     x = input_array("X", X, net.input_shape).astype(dtype)
     rate, b, w, bound = checked_settings(loss, learning_rate, momentum, weight_decay, diverged_at)
-    n_samples, n_steps = len(x), positive_integer("n_steps", n_steps)
+    nesterov = checked_nesterov(nesterov, b)
+    n_samples, (n_steps, rng) = len(x), checked(n_steps=n_steps, rng=rng)
     y = checked_targets(Y, loss, n_samples, net.n_outputs, dtype)
     every = None if record_every is None else positive_integer("record_every", record_every)
     size = n_samples if batch_size is None else _checked_batch(batch_size, n_samples, net.couples_samples)
@@ -176,7 +179,7 @@ def train(
         loss=loss,
         learning_rate=rate,
         momentum=b,
-        nesterov=bool(nesterov),
+        nesterov=nesterov,
         weight_decay=w,
         batch_size=None if batch_size is None else size,
         diverged_at=bound,
@@ -299,11 +302,9 @@ def checked_settings(
         raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain descent.")
     if w < 0:
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
-    bound = float(diverged_at)
+    bound = float("inf") if diverged_at == float("inf") else finite_number("diverged_at", diverged_at)
     if not bound > 1:
-        raise ValueError(
-            f"`diverged_at` must be above 1, got {diverged_at}; it is in units of the initial loss."
-        )
+        raise ValueError(f"`diverged_at` must be above 1, got {bound:g}; it is in units of the initial loss.")
     return rate, b, w, bound
 
 
