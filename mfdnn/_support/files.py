@@ -5,8 +5,6 @@ What is wrong with a file is said in one sentence.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from .arrays import StoredArray, stored_array, stored_arrays
@@ -21,9 +19,7 @@ NAMES = ("X", "x", "inputs", "data")  # of the matrix in an archive of several a
 LARGEST_INTEGER = 2**53  # up to which float64 has every integer
 
 
-def read_matrix(
-    path: str, layout: Layout | None = None, array: str | None = None, n_rows: int | None = None
-) -> np.ndarray:
+def read_matrix(path: str, layout: Layout, array: str | None, n_rows: int | None) -> np.ndarray:
     """The (T, M_0) matrix of finite real numbers in a file, in float64.
 
     `layout` tells how a table is written, `array` which array of an archive is meant; of a table no more than `n_rows`
@@ -38,56 +34,59 @@ def read_matrix(
         More numbers than there is memory for.
     """
     name = path.lower()
-    table = name.endswith(TABLES)
     if not name.endswith(SUFFIXES):
         raise ValueError(
-            f"`inputs` must be a .npy, .npz, .csv, .tsv or .txt file, the last three also .gz, .bz2 or .xz, but {path!r} "
-            "has another suffix; rename or convert it."
+            "`inputs` must be a .npy, .npz, .csv, .tsv or .txt file, the last three also .gz, .bz2 or .xz, but "
+            f"{path!r} has another suffix; rename or convert it."
         )
     if array is not None and not name.endswith(".npz"):
         raise ValueError(f"`array` names an array of an .npz file, but {path!r} is none; leave it out.")
-    if table:
-        return read_table(path, layout or Layout(), n_rows)
-    if layout not in (None, Layout()):
+    if name.endswith(TABLES):
+        return read_table(path, layout, n_rows)
+    if layout != Layout():
         raise ValueError(
             f"`delimiter`, `decimal`, `encoding`, `header` and `index` describe text, but {path!r} is none; leave them "
             "out."
         )
+    write = "numpy.save" if name.endswith(".npy") else "numpy.savez"
+    message = f"`inputs` must be a {name[-4:]} file of numbers, but {path!r} is none that is whole; use {write}."
     if name.endswith(".npy"):
-        message = f"`inputs` must be a .npy file of numbers, but {path!r} is none that is whole; write it by numpy.save."
         return _matrix(stored_array(path, message), path)
-    message = f"`inputs` must be a .npz file of arrays, but {path!r} is none that is whole; write it by numpy.savez."
     with stored_arrays(path, message) as stored:
         return _matrix(stored[_chosen(array, list(stored), path)], path)
 
 
 def _chosen(array: str | None, names: list[str], path: str) -> str:
     """The name of the array that is meant."""
+    found = ", ".join(names[:10] + ["..."] * (len(names) > 10)) or "none"
     if array is not None and array not in names:
-        raise ValueError(f"`array` must be one of {', '.join(names)} in {path!r}, not {array!r}; pass one of them.")
+        raise ValueError(f"`array` must be one of {found} in {path!r}, not {array!r}; pass one of them.")
     known = [array] if array is not None else names if len(names) == 1 else [n for n in NAMES if n in names]
     if len(known) != 1:
         raise ValueError(
-            f"`inputs` must be one array, but {path!r} is an archive of {', '.join(names) or 'none'}; call one of them X, "
-            "or pass its name as `array`."
+            f"`inputs` must be one array, but {path!r} is an archive of {found}; call one of them "
+            "X, or pass its name as `array`."
         )
     return known[0]
 
 
 def _matrix(stored: StoredArray, path: str) -> np.ndarray:
     shape, dtype, n_bytes, _ = stored.header
+    if dtype.hasobject:
+        raise ValueError(f"`inputs` must be a {path[-4:]} file of numbers, but {path!r} holds objects; convert them.")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {_kind(dtype)}; convert them to float64.")
+        kind = "records" if dtype.names else dtype
+        raise TypeError(f"`inputs` must hold real numbers, but {path!r} holds {kind}; convert them to float64.")
     if len(shape) != 2 or 0 in shape:
         raise ValueError(
-            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {shape}; reshape each input to "
-            "a row."
+            f"`inputs` must be a matrix (T inputs, M_0 features), but {path!r} has shape {shape}; reshape each input "
+            "to a row."
         )
     n = shape[0] * shape[1]
     copied = 0 if dtype == np.float64 else 8
     require_memory(  # one byte a number for the question whether it is finite
         n_bytes + (copied + 1) * n,
-        f"the {shape[0]} x {shape[1]} numbers of {path!r}",
+        f"`inputs`, the {shape[0]} x {shape[1]} numbers of {path!r},",
         "write fewer of them to the file",
     )
     found = stored.read()
@@ -100,11 +99,7 @@ def _matrix(stored: StoredArray, path: str) -> np.ndarray:
     if not finite.all():
         row, column = np.unravel_index(np.argmin(finite), X.shape)
         raise ValueError(
-            f"`inputs` must be finite, but {path!r} holds {n - np.count_nonzero(finite)} nan or infinite values, the first "
-            f"in row {row}, column {column}; remove or replace them."
+            f"`inputs` must be finite, but {path!r} holds {n - np.count_nonzero(finite)} nan or infinite values, the "
+            f"first in row {row}, column {column} (from 0); remove or replace them."
         )
     return X
-
-
-def _kind(dtype: np.dtype) -> str:
-    return "Python objects" if dtype.hasobject else "records" if dtype.names else str(dtype)

@@ -104,9 +104,8 @@ class GridResult(Result):
         `kinds` says the types and shapes of the arrays as they were written; files of version 0.1 do not have it.
         """
         types = get_type_hints(cls)
-        public = [f.name for f in fields(cls) if not f.name.startswith("_")]
         return (
-            sorted([*arrays, *rest]) == sorted(public)
+            sorted([*arrays, *rest]) == sorted(_names(cls))
             and all(_fits(value, types[name]) for name, value in rest.items())
             and all({np.ndarray, Any} & {types[name], *get_args(types[name])} for name in arrays)
             and all(0 not in header.shape and header.dtype.kind in "iufbU" for header in arrays.values())
@@ -195,7 +194,12 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _public(result: Any) -> dict[str, Any]:
-    return {f.name: getattr(result, f.name) for f in fields(result) if not f.name.startswith("_")}
+    return {name: getattr(result, name) for name in _names(result)}
+
+
+def _names(result: Any) -> list[str]:
+    """Of the public fields of a result or its class."""
+    return [f.name for f in fields(result) if not f.name.startswith("_")]
 
 
 def _item(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 import lzma
 import os
 import re
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from math import ceil, isfinite
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def read_table(path: str, layout: Layout, n_rows: int | None = None) -> np.ndarr
     return X[:n_rows]
 
 
-def _grown(X: np.ndarray, n_rows: int, raw: IO[bytes], path: str) -> np.ndarray:
+def _grown(X: np.ndarray, n_rows: int, raw: io.BufferedReader, path: str) -> np.ndarray:
     """The array with room for `n_rows`, and for those which the rest of the file seems to hold."""
     if path.lower().endswith(tuple(COMPRESSED)):  # how much there is, its size does not say
         expected = max(n_rows, len(X) + len(X) // 4)
@@ -128,7 +129,7 @@ def _grown(X: np.ndarray, n_rows: int, raw: IO[bytes], path: str) -> np.ndarray:
         expected = n_rows if seen >= 1 else ceil(1.02 * n_rows / seen)
     require_memory(
         9 * (expected - len(X)) * X.shape[1],  # one byte a number for the question whether it is finite
-        f"the numbers of {path!r}, about {expected} x {X.shape[1]},",
+        f"`inputs`, the numbers of {path!r}, about {expected} x {X.shape[1]},",
         "ask for fewer rows by `n_samples`",
     )
     X.resize((expected, X.shape[1]), refcheck=False)
@@ -139,13 +140,11 @@ def _grown(X: np.ndarray, n_rows: int, raw: IO[bytes], path: str) -> np.ndarray:
 
 
 @contextmanager
-def _text(raw: IO[bytes], path: str, encoding: str | None) -> Iterator[IO[str]]:
+def _text(raw: io.BufferedReader, path: str, encoding: str | None) -> Iterator[io.TextIOWrapper]:
     """The characters of a file, decompressed."""
-    import io
-
     suffix = os.path.splitext(path)[1].lower()
     with _readable(path, encoding or "utf-8"):
-        binary = COMPRESSED[suffix](raw) if suffix in COMPRESSED else raw
+        binary: Any = COMPRESSED[suffix](raw) if suffix in COMPRESSED else raw
         head = binary.peek(512)[:512]
     for mark, what in BINARY.items():
         if head.startswith(mark):
@@ -153,8 +152,8 @@ def _text(raw: IO[bytes], path: str, encoding: str | None) -> Iterator[IO[str]]:
     marks = [name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)]
     if encoding is None and not marks and b"\0" in head:
         raise ValueError(
-            f"`inputs` must be text, but {path!r} is binary; write it as .npy, or pass `encoding`, such as 'utf-16-le', "
-            "if it is text."
+            f"`inputs` must be text, but {path!r} is binary; write it as .npy, or pass its `encoding`, such as "
+            "'utf-16-le', if it is text."
         )
     if marks and encoding is not None and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         encoding = None
@@ -177,7 +176,7 @@ def _readable(path: str, encoding: str) -> Iterator[None]:
         ) from None
 
 
-def _blocks(file: IO[str], path: str) -> Iterator[str]:
+def _blocks(file: io.TextIOWrapper, path: str) -> Iterator[str]:
     """Whole lines, some megabytes at a time.
 
     Blank lines at the end of the file are left out; the others stand before a line that is not blank.
@@ -261,7 +260,8 @@ class _Table:
 
     def _parse_plain(self, text: str) -> np.ndarray | None:
         """The rows by NumPy; None where a cell may be something else than a finite number."""
-        if self.decimal == self.delimiter or (self.width == 1 and re.search(r"\n[ \t]*\n", text)) or not text.strip("\n"):
+        blank = re.search(r"\n[ \t]*\n", text) if self.width == 1 else not text.strip("\n")
+        if blank or self.decimal == self.delimiter:
             return None
         try:
             if text.encode("ascii").translate(None, self._plain):

@@ -11,7 +11,7 @@ import numpy as np
 from .._support.files import SUFFIXES
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
-from .words import number, seed, whole_number
+from .words import FILES, number, seed, whole_number
 
 DEFAULT_ACTIVATION = "relu"
 DEFAULT_HIDDEN = "1000-1000-10"
@@ -135,11 +135,35 @@ def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
         "--data",
         default="gaussian",
         metavar="DATA",
-        help="gaussian (default), digits, mnist and other sets of openml.org, or a .npy, .npz or .csv file of shape "
-        "(rows, features)",
+        help="gaussian (default), digits, mnist and other sets of openml.org, or a file of shape (rows, features): "
+        ".npy, .npz, or .csv, .tsv, .txt, also .gz, .bz2, .xz; the next options tell how it is written",
+    )
+    group.add_argument("--array", metavar="NAME", help="which array of an .npz file (default: the only one, or X)")
+    group.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        metavar="CHAR",
+        help="what separates the cells of a text file: a character, tab or blank (default: found)",
+    )
+    group.add_argument("--decimal", metavar="CHAR", help="the decimal point of a text file, or a comma")
+    group.add_argument("--encoding", metavar="NAME", help="of a text file, such as latin-1 (default: utf-8)")
+    group.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first line of a text file is names (default: if it holds no number)",
+    )
+    group.add_argument(
+        "--index",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first column of a text file numbers the rows, and is left out",
     )
     group.add_argument("--q0", type=number, help="mean square of Gaussian inputs (default: 1)")
     group.add_argument("--c0", type=number, help="correlation of two Gaussian inputs (default: 0)")
+
+
+def _delimiter(text: str) -> str:
+    """A character, or the name of one that is hard to type."""
+    return {"tab": "\t", "\\t": "\t", "blank": " "}.get(text, text)
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -263,7 +287,10 @@ def _normalised(net: Any, kind: str, place: str) -> Any:
 def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The network, and its inputs as keywords: their statistics or themselves."""
     default = args.default_samples
+    written = {name: getattr(args, name) for name in FILES if getattr(args, name) is not None}
     if args.data == "gaussian":
+        if written:
+            raise ValueError(f"`--{next(iter(written))}` tells how a file is written; name the file by --data.")
         n_samples = default if args.samples is None else args.samples
         return _network(args), {"n_samples": n_samples, "q0": args.q0, "c0": args.c0}
     for name in ("q0", "c0"):
@@ -277,7 +304,7 @@ def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     n_samples = args.samples
     if n_samples is None and not args.data.lower().endswith(SUFFIXES):  # a file may have fewer
         n_samples = default
-    X = load_inputs(args.data, n_samples, n_features, rng=getattr(args, "seed", 0))
+    X = load_inputs(args.data, n_samples, n_features, rng=getattr(args, "seed", 0), **written)
     if args.samples is None:
         X = X[:default]
     return _network(args, X.shape[1]), {"inputs": X}

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 from .._support.validation import one_of
 
-__all__ = ["Parser", "in_options", "number", "parse", "seed", "whole_number"]
+__all__ = ["FILES", "Parser", "in_options", "number", "parse", "seed", "whole_number"]
 
 # Arguments of functions, and the options that give them.
 NETWORK = ("activation", "sigma_w2", "sigma_b2", "init", "weights")
 OTHERS = ("q0", "c0", "q", "loss", "momentum", "nesterov", "weight_decay", "confidence", "dtype", "geometry", "field")
-NAMES = {name: f"`--{name.replace('_', '-')}`" for name in (*NETWORK, *OTHERS, "checkpoint")} | {
+FILES = ("array", "delimiter", "decimal", "encoding", "header", "index")
+NAMES = {name: f"`--{name.replace('_', '-')}`" for name in (*NETWORK, *OTHERS, *FILES, "checkpoint")} | {
     "n_samples": "`--samples`",
     "n_networks": "`--networks`",
     "n_blocks": "`--blocks`",
@@ -34,7 +35,9 @@ def in_options(message: str, args: argparse.Namespace) -> str:
     """
     of_file = NETWORK if getattr(args, "arch", None) else ()
     said = {"spec", "checkpoint"} if args.verb == "sweep" else NAMES.keys() - of_file
-    message = message.replace("`output` = softmax", "`--softmax`")
+    message = message.replace("`output` = softmax", "`--softmax`").replace("`decimal=','`", "`--decimal ,`")
+    message = re.sub(r"`(header|index)=True`", r"`--\1`", message)
+    message = re.sub(r"`(header|index)=False`", r"`--no-\1`", message)
     return re.sub(r"`(\w+)`", lambda found: NAMES[found[1]] if found[1] in said else found[0], message)
 
 
