@@ -10,15 +10,16 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from baselines import cores, seconds
-from matplotlib.ticker import FixedLocator, NullLocator
 
 import mfdnn
 from mfdnn import _compiled
 from mfdnn.gaussian.tables import tables
+from mfdnn.papers._style import entry, legend, letter, marked, paper_style, ticks
+from mfdnn.plots import COLOURS
 
 FIGURE = Path(__file__).parent.parent / "figures" / "scaling.png"
 REPEATS = 3
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "0.6"
+STYLES = {"tanh": ("blue", "o"), "relu": ("vermillion", "s")}
 
 
 def diagram(n, threads=1):
@@ -50,55 +51,53 @@ def sweep(function, values):
     return np.array([function(value) for value in values])
 
 
-def draw(ax, x, curves, power, label):
-    """Points on two logarithmic axes, and a line of the power they should follow."""
-    for (name, t), colour in zip(curves.items(), (BLUE, VERMILLION), strict=False):
-        ax.loglog(x, t, "o-", color=colour, label=name, markersize=4, linewidth=1)
-    t = next(iter(curves.values()))
-    ax.loglog(x, t[-1] * (np.array(x) / x[-1]) ** power, "--", color=GREY, linewidth=1, zorder=0)
-    ax.set_xlabel(label)
-    ax.xaxis.set_major_locator(FixedLocator(x[::-2]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
-    if len(curves) > 1:
-        ax.legend(frameon=False)
+PANELS = {  # title, abscissa, the power of it that times should follow
+    "points": ("phase diagram", "points a side", 2),
+    "depth": ("order parameters, $T = 300$", "weight layers $L$", 1),
+    "samples": ("order parameters, $L = 5$", "inputs $T$", 2),
+    "terms": ("$10^5$ Hermite series", "Hermite terms $K$", 1),
+    "threads": (r"$512 \times 512$ phase diagram", "threads, one a core", 1),
+}
+
+
+def measure():
+    """Of each panel, the abscissa and the times by activation; of threads, how many times faster."""
+    sides, layers, samples = [32, 64, 128, 256, 512, 1024], [4, 8, 16, 32, 64], [125, 250, 500, 1000, 2000]
+    terms, threads = [8, 16, 32, 64, 128], list(range(1, len(os.sched_getaffinity(0)) + 1))
+    times = sweep(lambda n: diagram(512, n), threads)
+    return {
+        "points": (sides, {"tanh": sweep(diagram, sides)}),
+        "depth": (layers, {name: sweep(lambda n, name=name: kernel(name, 300, n), layers) for name in STYLES}),
+        "samples": (samples, {name: sweep(lambda n, name=name: kernel(name, n, 5), samples) for name in STYLES}),
+        "terms": (terms, {"tanh": sweep(series, terms)}),
+        "threads": (threads, {"tanh": times[0] / times}),
+    }
+
+
+@paper_style
+def draw(measured):
+    """Points on logarithmic axes, and lines of the power they should follow."""
+    figure, axes = plt.subplots(2, 3, figsize=(7.0, 4.6), layout="constrained")
+    for ax, panel, (name, (title, label, power)) in zip(axes.flat, "ABCDE", PANELS.items(), strict=False):
+        x, curves = measured[name]
+        for phi, values in curves.items():
+            colour, marker = STYLES[phi]
+            ax.plot(x, values, color=COLOURS[colour], marker=marker, ms=4.5, mfc="white", lw=1.2)
+        at = 0 if name == "threads" else -1  # where the line meets the points
+        ax.plot(x, curves["tanh"][at] * (np.array(x) / x[at]) ** power, color="0.3", ls="--", lw=1, zorder=1)
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="times faster" if name == "threads" else "seconds")
+        ticks(ax.xaxis, x if name == "threads" else x[::-2])
+        if name == "threads":
+            ticks(ax.yaxis, x)
+        letter(ax, panel, title)
+    axes[1, 2].axis("off")
+    handles = [marked(phi, COLOURS[colour], marker) for phi, (colour, marker) in STYLES.items()]
+    legend(figure, [*handles, entry("proportional to points, layers, pairs, terms, threads", ls="--", lw=1)], 3)
+    return figure
 
 
 def main():
-    sides = [32, 64, 128, 256, 512, 1024]
-    layers = [4, 8, 16, 32, 64]
-    samples = [125, 250, 500, 1000, 2000]
-    terms = [8, 16, 32, 64, 128]
-    threads = list(range(1, len(os.sched_getaffinity(0)) + 1))
-
-    fig, axes = plt.subplots(2, 3, figsize=(9, 5.2), layout="constrained")
-    (points, depth, size), (order, speed_up, note) = axes
-    draw(points, sides, {"tanh": sweep(diagram, sides)}, 2, "points a side")
-    by_depth = {name: sweep(lambda n, name=name: kernel(name, 300, n), layers) for name in ("tanh", "relu")}
-    draw(depth, layers, by_depth, 1, "weight layers $L$, for $T = 300$")
-    by_size = {name: sweep(lambda n, name=name: kernel(name, n, 5), samples) for name in ("tanh", "relu")}
-    draw(size, samples, by_size, 2, "inputs $T$, for $L = 5$")
-    draw(order, terms, {"tanh": sweep(series, terms)}, 1, "Hermite terms $K$")
-    for ax in (points, depth, size, order):
-        ax.set_ylabel("seconds")
-    times = sweep(lambda n: diagram(512, n), threads)
-    speed_up.plot(threads, times[0] / times, "o-", color=BLUE, markersize=4, linewidth=1)
-    speed_up.plot(threads, threads, "--", color=GREY, linewidth=1, zorder=0)
-    speed_up.set(xlabel="threads, one a core", ylabel="times faster", xticks=threads)
-    note.axis("off")
-    note.text(
-        0, 0.5, "dashed: proportional to the number of\npoints, layers, pairs, terms, threads", va="center"
-    )
-    titles = (
-        "phase diagram, tanh",
-        "order parameters of data",
-        "order parameters of data",
-        "$10^5$ Hermite series, tanh",
-        "$512 \\times 512$ phase diagram, tanh",
-    )
-    for letter, title, ax in zip("abcde", titles, (points, depth, size, order, speed_up), strict=True):
-        ax.set_title(rf"$\mathbf{{{letter}}}$   {title}", loc="left", fontsize="medium")
-    fig.savefig(FIGURE, dpi=150)
+    draw(measure()).savefig(FIGURE, dpi=150)
     print(f"wrote {FIGURE}")
 
 

@@ -1,11 +1,15 @@
 """Every figure draws, and its lines are what the package computes in the stated settings."""
 
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import same_color, to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 import mfdnn
 from mfdnn import papers
@@ -61,6 +65,59 @@ def test_figure_draws_and_every_axis_is_labelled(name, drawn):
         ]
         assert any(other.get_ylabel() for other in row)
         assert not ax.get_legend()  # one legend per figure, outside
+
+
+def explains(handle, dash, marker, colour):
+    """Whether an entry of the legend stands for such a line; a grey one does for all colours."""
+    shared = np.ptp(to_rgb(handle.get_color())) == 0 or same_color(handle.get_color(), colour)
+    return shared and dash in ("None", handle.get_linestyle()) and marker in ("None", handle.get_marker())
+
+
+@pytest.mark.parametrize("name", papers.FIGURES)
+def test_every_line_and_shade_is_explained_in_the_figure(name, drawn):
+    """By the legend, or by a text of its colour."""
+    figure = drawn[name]
+    handles = [handle for box in figure.legends for handle in box.legend_handles]
+    entries = [handle for handle in handles if isinstance(handle, Line2D)]
+    shades = [handle.get_facecolor() for handle in handles if isinstance(handle, Patch)]
+    named = [to_rgb(text.get_color()) for ax in panels(figure) for text in ax.texts]
+    for ax in panels(figure):
+        caps = [cap for container in ax.containers for part in container[1:2] for cap in np.atleast_1d(part)]
+        looks = [
+            (line.get_linestyle(), str(line.get_marker()), line.get_color())
+            for line in ax.lines
+            if len(line.get_xdata()) and line not in caps
+        ]
+        filled = [area.get_facecolor()[0] for area in ax.collections if isinstance(area, PolyCollection)]
+        for patch in ax.patches:
+            if patch.get_fill():
+                filled.append(patch.get_facecolor())
+            else:
+                looks.append(("-", "None", patch.get_edgecolor()))
+        for dash, marker, colour in looks:
+            found = any(explains(handle, dash, "None", colour) for handle in entries) or to_rgb(colour) in named
+            assert found, (ax.get_title(loc="left"), dash, colour)
+            found = any(explains(handle, "None", marker, colour) for handle in entries)
+            assert found or marker == "None", (ax.get_title(loc="left"), marker, colour)
+        for colour in filled:
+            grey = np.ptp(to_rgb(colour)) == 0 and any(np.ptp(to_rgb(shade)) == 0 for shade in shades)
+            same = any(np.allclose(to_rgb(shade), to_rgb(colour)) for shade in shades)
+            assert grey or same, (ax.get_title(loc="left"), colour)
+
+
+@pytest.mark.parametrize("name", papers.FIGURES)
+def test_no_text_is_cut_and_the_legend_is_beside_the_panels(name, drawn):
+    figure = drawn[name]
+    figure.canvas.draw()
+    page = figure.bbox
+    (box,) = [legend.get_window_extent() for legend in figure.legends]
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0
+    for ax in panels(figure):
+        assert not box.overlaps(ax.get_window_extent())
+        for text in ax.texts:
+            inside = text.get_window_extent()
+            assert ax.bbox.x0 <= inside.x0 and inside.x1 <= ax.bbox.x1, text.get_text()
+            assert ax.bbox.y0 <= inside.y0 and inside.y1 <= ax.bbox.y1, text.get_text()
 
 
 def test_figures_leave_the_callers_settings_alone():
@@ -209,6 +266,17 @@ def test_schoenholz_simulation_lines_are_the_order_parameters(drawn):
         assert holds(gradient, np.arange(11), op.q_tilde[::-1])
 
 
+def test_schoenholz_simulation_shows_every_layer(drawn):
+    """As a point, or as a caret where the deviation is below three of its standard errors."""
+    for ax, n_layers in zip(panels(drawn["schoenholz2017-simulation"]), (10, 10, 11), strict=True):
+        points = [container[0].get_xdata() for container in ax.containers]
+        carets = [line.get_xdata() for line in ax.lines if line.get_marker() == schoenholz2017.BELOW["marker"]]
+        assert len(points) == len(carets) == 3
+        for seen, below in zip(points, carets, strict=True):
+            assert len(seen) + len(below) == len({*seen, *below}) == n_layers
+    assert sum(len(line) for line in carets)
+
+
 # -- Karakida et al. -----------------------------------------------------------------------------------------
 
 
@@ -280,6 +348,23 @@ def test_normalisation_points_are_those_of_sampled_networks(drawn):
     assert point == pytest.approx(np.mean(found), rel=1e-10)  # rounding: BLAS threads
 
 
+def test_layer_norm_has_the_mean_of_its_nine_outliers_on_the_line(drawn):
+    """Chance splits them, so the largest lies above: theory is of their mean."""
+    (ax,) = panels(drawn["karakida2019-normalization"])
+    (mean,) = [line for line in ax.lines if line.get_markersize() == normalization.MEAN["ms"]]
+    net = normalization.network("layer norm", "relu", 60)
+    found = []
+    for rng in np.random.default_rng(1).spawn(30):
+        one, X = mfdnn.sample(net, rng=rng), rng.standard_normal((60, 60))
+        found.append(mfdnn.fisher_spectrum(one, X, 9).eigenvalues)
+    means = np.mean(found, axis=1)
+    error = np.std(means) / np.sqrt(30)
+    theory = mfdnn.fisher_statistics(net, n_samples=60).largest
+    assert np.mean(means) == pytest.approx(theory, abs=3 * error)
+    assert np.max(found, axis=1).mean() > theory + 3 * error
+    assert np.all(mean.get_ydata() < ax.containers[2][0].get_ydata())  # of three networks a width
+
+
 def test_spectra_hold_every_eigenvalue_and_the_predicted_outliers(drawn):
     net, n_samples = karakida2021.network(fast=True), karakida2021.N_SAMPLES_FAST
     linear = mfdnn.fisher_statistics(net, n_samples=n_samples)
@@ -305,6 +390,9 @@ def test_softmax_lines_are_the_softmax_statistics(index, phi, drawn):
     axes = panels(drawn["karakida2021-softmax"])
     for ax, name in zip(axes[:3], ("mean", "second_moment", "largest"), strict=True):
         assert holds(ax, karakida2021.WIDTHS_FAST, [getattr(fim, name) for fim in theory])
+    bounds = [line.get_ydata().tolist() for line in axes[2].lines if line.get_gid() in ("lower", "upper")]
+    assert bounds[2 * index : 2 * index + 2] == [[getattr(f, end) for f in theory] for end in ("lower", "upper")]
+    assert not [shade for shade in axes[2].collections if isinstance(shade, PolyCollection)]  # three would be mud
     spectrum = axes[3 + index]
     assert [line.get_xdata()[0] for line in spectrum.lines] == list(theory[-1].outliers)
     others, outliers = (sum(bar.get_height() for bar in bars) for bars in spectrum.containers)
@@ -402,6 +490,26 @@ def test_depth_and_width_are_mapped_by_the_law(index, phi, drawn):
         for depth in lambda_max_map.DEPTHS_FAST
     ]
     assert holds(maps[3], lambda_max_map.DEPTHS_FAST, widths)
+
+
+def test_lines_of_the_spread_end_where_the_law_was_tested(drawn):
+    collapse = panels(drawn["lambda-max-depth-width"])[2]
+    (tested,) = [line for line in collapse.lines if line.get_linestyle() == "-."]
+    assert set(tested.get_ydata()) == {0.35}
+    assert all(line.get_ydata().max() <= 0.35 for line in collapse.lines if line.get_linestyle() == "-")
+    assert [text.get_text() for text in collapse.texts] == [f"$M = {width}$" for width in lambda_max_map.LINES]
+
+
+def test_times_of_benchmarks_are_drawn_like_the_papers(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    scaling = importlib.import_module("scaling")
+    measured = {name: ([1, 2], {"tanh": np.array([1.0, 1.5])}) for name in scaling.PANELS}
+    figure = scaling.draw(measured)
+    shown = figure.axes[:5]
+    assert [ax.get_title(loc="left")[:14] for ax in shown] == [rf"$\mathbf{{{panel}}}$ " for panel in "ABCDE"]
+    assert {ax.xaxis.label.get_family()[0] for ax in shown} == {"STIXGeneral"}
+    assert all(holds(ax, [1, 2], [1.0, 1.5]) for ax in shown)
+    assert figure.legends and not any(ax.get_legend() for ax in shown)
 
 
 def test_relative_spread_has_the_error_of_a_normal_sample():

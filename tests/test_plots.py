@@ -146,6 +146,16 @@ def test_grey_where_there_is_no_value_and_the_legend_says_why(ax):
     assert "no finite $q^*$" in legend_texts(ax)
 
 
+@pytest.mark.parametrize("field", ["xi_q", "xi_c"])
+def test_depth_scales_are_those_of_a_fixed_point(field, ax):
+    """relu has none above sigma_w^2 = 2, where its correlations crawl and xi_c would be infinite."""
+    diagram = diagram_of("relu")
+    plots.phase_diagram(diagram, field, ax=ax)
+    mask = np.ma.getmaskarray(ax.collections[0].get_array())
+    assert np.array_equal(mask, (diagram.phase == "unbounded").T) and mask.any()
+    assert "no finite $q^*$" in legend_texts(ax)
+
+
 def test_phases_are_categories(ax):
     plots.phase_diagram(diagram_of("tanh"), "phase", ax=ax)
     codes = ax.collections[0].get_array()
@@ -180,6 +190,16 @@ def test_scale_invariant_activation_has_a_critical_point(ax):
     assert "critical point" in legend_texts(ax)
     point = next(drawn for drawn in ax.lines if drawn.get_label() == "critical point")
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, 0.0)
+
+
+def test_a_network_at_the_critical_point_does_not_hide_it(ax):
+    plots.phase_diagram(diagram_of("relu"), ax=ax, network=(2.0, 0.0))
+    point, star = (
+        next(drawn for drawn in ax.lines if drawn.get_label() == label) for label in ("critical point", "network")
+    )
+    # A star fills a third of the disc around it.
+    assert point.get_markersize() > star.get_markersize() and point.get_zorder() < star.get_zorder()
+    assert point.get_markerfacecolor() != star.get_markerfacecolor()
 
 
 def test_users_activation_gets_its_own_line_or_after_loading_a_contour(ax, tmp_path):
@@ -349,6 +369,15 @@ def test_one_network_and_one_input_draw_without_bars_and_pairs(ax):
     assert np.all(np.isfinite(ax.get_ylim()))
 
 
+def test_legend_says_which_simulated_points_are_of_pairs(ax):
+    net = network()
+    ens = mfdnn.ensemble(net, n_samples=5, n_networks=2, rng=0)
+    plots.order_parameters(mfdnn.order_parameters(net), ax=ax, ensemble=ens)
+    assert legend_texts(ax)[-1] == "simulation (of pairs: open)"
+    faces = {name: by_gid(ax, f"{name} simulated")[0].get_markerfacecolor() for name in ("q", "q_st")}
+    assert faces["q_st"] == "white" != faces["q"]
+
+
 # -- Fisher information --------------------------------------------------------------------------------------
 
 
@@ -485,6 +514,16 @@ def test_eigenvalue_scaling_shades_the_band_where_it_is_known(ax):
     assert {tuple(corner) for corner in corners} == {(200, 1.5), (200, 2.7), (400, 3.4), (400, 4.9)}
 
 
+def test_the_band_of_networks_is_seen_on_the_line_of_theory(ax):
+    """With many outputs its upper end lies on the line."""
+    plots.learning_rate_map(trained(), ax=ax)
+    (limit,) = by_gid(ax, "limit")
+    for name in ("limit_low", "limit_high"):
+        for end in by_gid(ax, name):
+            assert end.get_color() != limit.get_color()
+            assert ax.lines.index(end) > ax.lines.index(limit)
+
+
 # -- depth and width -----------------------------------------------------------------------------------------
 
 
@@ -499,10 +538,12 @@ def test_spread_map_holds_the_spread(ax):
     assert np.array_equal(shown[known], np.clip(spread().spread[known], 0.01, 1))
     for line, ratio in zip(by_gid(ax, "constant ratio"), (0.2, 0.4), strict=True):
         assert np.array_equal(line.get_ydata(), ratio * np.sqrt([20, 100, 400]))
-    for text in ("equal spread", "law in doubt", "no outlier clear of the bulk", r"$L/\sqrt{M}$ = 0.2, 0.4"):
+    for text in ("equal spread (white)", "law in doubt", "no outlier clear of the bulk", r"$L/\sqrt{M}$ = 0.2, 0.4"):
         assert text in legend_texts(ax)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["20", "50", "100", "200"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["2", "4", "8"]
+    for text in ax.texts:  # levels, of contours that leave them room
+        assert ax.bbox.contains(*text.get_window_extent().p0) and ax.bbox.contains(*text.get_window_extent().p1)
     with pytest.raises(ValueError, match="two depths and two widths, got 1 x 2"):
         plots.spread_map(spread_map("relu", 2.0, 0.1, [3], [50, 100], 20), ax=ax)
 

@@ -35,6 +35,15 @@ def test_lines_of_maps_of_the_digits(panel, phi, drawn):
     assert np.interp(40, x, y) == pytest.approx(float(mfdnn.max_learning_rate(net, inputs=X)), rel=1e-12)
 
 
+@pytest.mark.parametrize(("panel", "phi"), [("B", "tanh"), ("D", "relu"), ("F", "linear")])
+def test_single_batches_have_limits_of_their_own(panel, phi, drawn):
+    x, y = line(panels(drawn["karakida2019-fig2"])[panel], "batch_limit").get_data()
+    X, _ = digits(40, rng=0, standardise=True)
+    net = karakida2019_training.classifier(40, phi)
+    halves = [float(mfdnn.max_learning_rate(net, inputs=part)) for part in (X[:20], X[20:])]
+    assert np.interp(40, x, y) == pytest.approx(np.mean(halves), rel=1e-12)
+
+
 def test_mnist_takes_the_place_of_the_digits(monkeypatch):
     X, y = gaussian_inputs(40, 12, rng=0), np.arange(40) % 10
     asked = []
@@ -68,6 +77,18 @@ def test_the_solved_model_is_drawn(drawn):
     assert np.array_equal(
         solid[1].get_ydata(), mfdnn.catapult_trajectory(1.0, 1.0, 2.2, 40, width=1000).curvature
     )
+
+
+def test_networks_that_diverged_stand_in_rows_above_all_others(drawn):
+    zones = panels(drawn["lewkowycz2020-catapult"])["D"]
+    joined = [line for line in zones.lines if line.get_marker() != "None" and line.get_linestyle() == "-"]
+    alone = [line for line in zones.lines if line.get_marker() != "None" and line.get_linestyle() == "None"]
+    assert len(joined) == len(alone) == len(lewkowycz2020.NETWORKS)
+    times = lewkowycz2020.TIMES[::4]
+    for kept, lost in zip(joined, alone, strict=True):
+        assert kept.get_marker() == lost.get_marker() and kept.get_color() == lost.get_color()
+        assert sorted([*kept.get_xdata(), *lost.get_xdata()]) == list(times)
+        assert np.all(kept.get_ydata() < lewkowycz2020.DIVERGED) and np.all(lost.get_ydata() > lewkowycz2020.DIVERGED)
 
 
 def test_measured_catapults():

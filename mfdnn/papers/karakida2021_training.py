@@ -88,9 +88,10 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     mean-field kernel with the outputs of the moment, between the paper's bounds (shaded). F hardly moves; F_cross
     falls with the softmax, which grows certain.
 
-    C, ours: relu, random labels, T = 64, 50-200-200-10, a tenth of :math:`2/\lambda_{max}(F_{cross})` at the start. From
-    the small outputs of PyTorch's default initialisation F_cross grows several times, and the rate that was its limit
-    is no longer. Dotted: :math:`\lambda_{max}(F)/2` at the start, which no softmax exceeds while F stays; F grows too.
+    C, ours: relu, random labels, T = 64, 50-200-200-10, a tenth of :math:`2/\lambda_{max}(F_{cross})` at the start.
+    From the small outputs of PyTorch's default initialisation F_cross grows several times, and the rate that was its
+    limit is no longer. Dotted: :math:`\lambda_{max}(F)/2` at the start, which no softmax exceeds while F stays; F
+    grows too.
 
     Parameters
     ----------

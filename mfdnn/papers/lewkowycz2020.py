@@ -67,13 +67,13 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     r"""The catapult: solved model, trained networks, zones of linear and ReLU ones.
 
     After the paper's figures of the model and of early training; widths and learning rates were not recovered, so the
-    settings are ours. A, B: the model of two numbers, n = 1000, f_0 = 1, :math:`\lambda_0 = 1`: loss, and
-    curvature over its start; dashed: :math:`2/(\eta \lambda_0)` of the rates in between 2 and 4. C: losses of one ReLU network of three weight layers, width 300,
-    20 Gaussian inputs of 20 features, random normal targets, half the squared error per sample, no bias variance.
-    D: largest eigenvalue of the Fisher information after 200 steps over that before, of four networks of two or three
-    weight layers each, their median; above the line at the top: at least two of the four diverged. Shaded: zones of the
-    solved model, lazy below 2, catapult up to 4, divergent above; dashed: :math:`2/(\eta \lambda_0)`, the curvature
-    below which descent is stable.
+    settings are ours. A, B: the model of two numbers, n = 1000, f_0 = 1, :math:`\lambda_0 = 1`: loss, and curvature
+    over its start; dashed: :math:`2/(\eta \lambda_0)` of the rates between 2 and 4. C: losses of one ReLU network of
+    three weight layers, width 300, 20 Gaussian inputs of 20 features, random normal targets, half the squared error
+    per sample, no bias variance. D: largest eigenvalue of the Fisher information after 200 steps over that before, of
+    four networks of two or three weight layers each, their median; above the line at the top: at least two of the
+    four diverged. Shaded: zones of the solved model, lazy below 2, catapult up to 4, divergent above; dashed:
+    :math:`2/(\eta \lambda_0)`, the curvature below which descent is stable.
 
     Linear networks diverge near 4, as the model does, deeper ones a little later. Of ReLU networks the paper reports
     about 12; here those of two layers diverge near 6, those of three not up to 20.

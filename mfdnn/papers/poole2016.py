@@ -206,8 +206,8 @@ def figure3(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
 
     The paper's settings: N = 1000 inputs and units, 40 layers, 500 angles on a circle of random orientation,
     scaled so that the first layer has variance q*. Rows 1-3: projections onto principal components at layers
-    5, 10, 15, coloured by the angle. Row 4: autocorrelation of angles over layers 1 to 20. Row 5: theory and simulation at layers 5,
-    10, 20, offsets from -0.5 to 0.5.
+    5, 10, 15, coloured by the angle. Row 4: autocorrelation of angles over layers 1 to 20. Row 5: theory and simulation
+    at layers 5, 10, 20, offsets from -0.5 to 0.5.
 
     Ours: projections onto the first two components, with their share of the variance; offsets in row 5 are in
     radians. Only the 20 layers that are shown are computed.
