@@ -166,6 +166,9 @@ from .kernels import (
     NTKStatistics as NTKStatistics,
 )
 from .kernels import (
+    nngp as nngp,
+)
+from .kernels import (
     ntk as ntk,
 )
 from .kernels import (

@@ -36,10 +36,12 @@ __all__ = [
     "correlation_path",
     "dropout_correlations",
     "equal_products",
+    "erf_matrices",
     "evaluate_pieces",
     "hermite_coefficients",
     "hermite_residual",
     "hermite_vectors",
+    "homogeneous_matrices",
     "jit",
     "kink_coefficients",
     "kink_slope_products",
@@ -142,6 +144,7 @@ KINK_ORDERS = 4  # jumps of phi, phi', phi'', phi'''
 _DEGREE = 15
 _KINK_TERMS = 129  # Hermite coefficients of the kink part for matrices
 _TILE = 64  # pairs abreast: what a tile needs of 64 coefficients fits the first-level cache
+_HALF_PI, _HALF_PI_REST = 1.57079632679489655800e00, 6.12323399573676603587e-17  # together more digits of it
 _SQRT2 = np.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / np.sqrt(2.0 * np.pi)
 _GL12_X, _GL12_W = np.polynomial.legendre.leggauss(12)
@@ -637,27 +640,27 @@ def pair_products(table, q, a, p, panels, rows, columns, c):
 
 
 @jit
-def series_matrices(a, first, step, terms, limits, inverse, covariance, value, slope, start, stop):
+def series_matrices(a, first, step, terms, limits, inverse, columns, covariance, value, slope, start, stop):
     """Rows start..stop of the matrices E[phi phi] and E[phi' phi'] by the series.
 
-    They are filled left of the diagonal, and at its mirror image.
-
-    `a` (m, n) holds the coefficients of order first, first + step, ... of each input, `inverse` the inverse
-    of its standard deviation. In a tile of correlations up to limits[j], terms[j] of them are summed. Returns how many
-    pairs are beyond the last limit. The diagonal is left to the caller.
+    `a` (m, n) holds the coefficients of order first, first + step, ... of each input, `inverse` the inverse of its
+    standard deviation. Columns are the inputs from number `columns` on. Where that is 0 they are those of the rows:
+    only what lies left of the diagonal is computed, and written at its mirror image too, and the diagonal is left to
+    the caller. In a tile of correlations up to limits[j], terms[j] of them are summed. Returns how many pairs are
+    beyond the last limit.
     """
     # Slices, so that indices are plain and loops over pairs run several abreast.
     work = np.empty((4, _TILE))
     beyond = 0
-    for left in range(0, stop, _TILE):
-        right = min(left + _TILE, stop)
-        for s in range(max(start, left + 1), stop):
-            n = min(right, s) - left
+    for left in range(0, stop if columns == 0 else covariance.shape[1], _TILE):
+        right = min(left + _TILE, stop if columns == 0 else covariance.shape[1])
+        for s in range(max(start, left + 1) if columns == 0 else start, stop):
+            n = (min(right, s) if columns == 0 else right) - left
             c = work[0, :n]
             x = work[1, :n]
             v = work[2, :n]
             d = work[3, :n]
-            scale = inverse[s] * inverse[left : left + n]
+            scale = inverse[s] * inverse[columns + left : columns + left + n]
             row = covariance[s, left : left + n]
             largest = 0.0
             for i in range(n):
@@ -674,7 +677,7 @@ def series_matrices(a, first, step, terms, limits, inverse, covariance, value, s
                     beyond += abs(c[i]) > limits[-1]
             for k in range(terms[j] - 1, -1, -1):
                 f = a[k, s]
-                other = a[k, left : left + n]
+                other = a[k, columns + left : columns + left + n]
                 for i in range(n):
                     d[i] = d[i] * x[i] + v[i]
                     v[i] = v[i] * x[i] + f * other[i]
@@ -688,11 +691,95 @@ def series_matrices(a, first, step, terms, limits, inverse, covariance, value, s
                 else:
                     out[i] = v[i]
                     out_slope[i] = (d[i] if step == 1 else 2.0 * c[i] * d[i]) * scale[i]
-        for t in range(left, right):
-            for s in range(max(start, t + 1), stop):
-                value[t, s] = value[s, t]
-                slope[t, s] = slope[s, t]
+        if columns == 0:
+            _mirror(value, slope, start, stop, left, right)
     return beyond
+
+
+@jit
+def _mirror(value, slope, start, stop, left, right):
+    """Write rows start..stop of columns left..right, below the diagonal, above it too."""
+    for t in range(left, right):
+        for s in range(max(start, t + 1), stop):
+            value[t, s] = value[s, t]
+            slope[t, s] = slope[s, t]
+
+
+# -- pairs in closed form ------------------------------------------------------------------------------------
+
+
+@jit
+def _arcsin(x):
+    """The arc sine, to two units of the last place.
+
+    Without branches, so that several run abreast. By the rational approximation of fdlibm (Sun Microsystems 1993) on
+    [0, 1/2], and asin(x) = pi/2 - 2 asin(r), r = sqrt((1 - x)/2), beyond.
+    """
+    size = abs(x)
+    z = x * x if size <= 0.5 else 0.5 * (1.0 - size)
+    r = size if size <= 0.5 else np.sqrt(z)
+    p = 7.91534994289814532176e-04 + z * 3.47933107596021167570e-05
+    p = 2.01212532134862925881e-01 + z * (-4.00555345006794114027e-02 + z * p)
+    p = z * (1.66666666666666657415e-01 + z * (-3.25565818622400915405e-01 + z * p))
+    q = 2.02094576023350569471e00 + z * (-6.88283971605453293030e-01 + z * 7.70381505559019352791e-02)
+    q = 1.0 + z * (-2.40339491173441421878e00 + z * q)
+    near = r + r * (p / q)
+    return math.copysign(near if size <= 0.5 else (_HALF_PI_REST - 2.0 * near) + _HALF_PI, x)
+
+
+@jit
+def homogeneous_matrices(mean, kinked, nearest, variance, unit, columns, covariance, value, slope, start, stop):
+    """The same for phi = m x + d |x|: the arc-cosine kernel.
+
+    `mean` is m^2, `kinked` 2 d^2 / pi; variances are variance * unit^2. Correlations above `nearest` are 1. Columns as
+    in `series_matrices`.
+    """
+    for left in range(0, stop if columns == 0 else covariance.shape[1], _TILE):
+        right = min(left + _TILE, stop if columns == 0 else covariance.shape[1])
+        for s in range(max(start, left + 1) if columns == 0 else start, stop):
+            n = (min(right, s) if columns == 0 else right) - left
+            others = variance[columns + left : columns + left + n]
+            units = unit[columns + left : columns + left + n]
+            row = covariance[s, left : left + n]
+            out = value[s, left : left + n]
+            out_slope = slope[s, left : left + n]
+            for i in range(n):
+                # Not a product of roots: exact for two copies of an input.
+                scale = np.sqrt(variance[s] * others[i]) * (unit[s] * units[i])
+                c = row[i] / (scale if scale > 0.0 else 1.0)
+                c = max(c, -1.0) if c <= nearest else 1.0
+                slant = kinked * _arcsin(c) + mean
+                out[i] = scale * kinked * np.sqrt((1.0 - c) * (1.0 + c)) + row[i] * slant
+                out_slope[i] = slant
+        if columns == 0:
+            _mirror(value, slope, start, stop, left, right)
+
+
+@jit
+def erf_matrices(steep, nearest, root, columns, covariance, value, slope, start, stop):
+    """The same for phi = erf(a x), a^2 = `steep`.
+
+    `root` are standard deviations; correlations above `nearest` are 1. Columns as in `series_matrices`.
+    """
+    smoothed = 1.0 / np.sqrt(1.0 + 2.0 * steep * root * root)
+    for left in range(0, stop if columns == 0 else covariance.shape[1], _TILE):
+        right = min(left + _TILE, stop if columns == 0 else covariance.shape[1])
+        for s in range(max(start, left + 1) if columns == 0 else start, stop):
+            n = (min(right, s) if columns == 0 else right) - left
+            roots = root[columns + left : columns + left + n]
+            others = smoothed[columns + left : columns + left + n]
+            row = covariance[s, left : left + n]
+            out = value[s, left : left + n]
+            out_slope = slope[s, left : left + n]
+            for i in range(n):
+                largest = root[s] * roots[i]
+                k = max(row[i], -largest) if row[i] <= nearest * largest else largest
+                scale = smoothed[s] * others[i]
+                x = 2.0 * steep * k * scale
+                out[i] = 2.0 / np.pi * _arcsin(x)
+                out_slope[i] = 4.0 / np.pi * steep * scale / np.sqrt((1.0 - x) * (1.0 + x))
+        if columns == 0:
+            _mirror(value, slope, start, stop, left, right)
 
 
 # -- pairs by direct quadrature ------------------------------------------------------------------------------

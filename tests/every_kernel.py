@@ -8,7 +8,7 @@ import numpy as np
 import mfdnn
 from mfdnn import _compiled
 
-ACTIVATIONS = ("relu", "tanh", "hard_tanh", lambda x: np.maximum(np.tanh(x), -0.3))
+ACTIVATIONS = ("relu", "erf", "tanh", "hard_tanh", lambda x: np.maximum(np.tanh(x), -0.3))
 
 
 def call_every_kernel():

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,8 @@ MATRIX_WARNING = 1e-9  # a larger error of the others is reported
 NEAREST = 1 - 16 * np.finfo(float).eps
 WEAK = 1e-15  # variance below which an activation with a kink at zero is two straight lines to more digits than it has
 BLOCK = 32  # rows of a matrix that a thread takes at a time
+FEW_PAIRS = 2**17  # up to so many threads are not worth their start
+STEEPNESS = {"erf": 1.0, "erf_unit": np.pi / 4}  # a^2 of erf(a x)
 
 
 def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,41 +53,88 @@ def moments(act: Activation, variance: Any) -> tuple[np.ndarray, np.ndarray, np.
     return mean.reshape(variance.shape), second.reshape(variance.shape), slope2.reshape(variance.shape)
 
 
-def covariances(act: Activation, variance: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
+def covariances(
+    act: Activation, variance: Any, covariance: Any, others: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """E[phi phi] and E[phi' phi'] of pairs.
 
-    Either `variance` and `covariance` have one shape (exchangeable inputs: both members of a pair have that
-    variance), or `variance` is (T,) and `covariance` (T, T) (given inputs; the diagonal holds the variances).
+    One of three: `variance` and `covariance` have one shape (exchangeable inputs: both members of a pair have that
+    variance); `variance` is (T,) and `covariance` (T, T) (given inputs; the diagonal holds the variances); there are
+    `others`, variances (T',) of the columns of a `covariance` (T, T').
     """
     variance = np.asarray(variance, dtype=np.float64)
     covariance = np.asarray(covariance, dtype=np.float64)
     if covariance.ndim == variance.ndim:
-        flat = variance.ravel()
-        if act.homogeneous:
-            value, slope = _homogeneous_products(act.homogeneous, flat, covariance.ravel())
-            slope = np.where(flat > 0, slope, moments(act, flat)[2])
-            return value.reshape(variance.shape), slope.reshape(variance.shape)
-        check_range(act, flat)
-        safe = np.where(flat > 0, flat, 1.0)
-        corr = np.where(flat > 0, np.clip(covariance.ravel() / safe, -1.0, 1.0), 1.0)
-        value, slope = (products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
-        return value, slope
+        return _equal_pairs(act, variance, covariance)
+    every = variance if others is None else np.concatenate([variance, others])
+    pairs = _Pairs(every, covariance, 0 if others is None else variance.size)
     if act.homogeneous:
         matrices = _homogeneous_matrices
     else:
-        matrices = _sine_matrices if is_sine(act) else _series_matrices
-    value, slope = matrices(act, variance, covariance)
-    _, second, slope2 = moments(act, variance)
-    np.fill_diagonal(value, second)
-    np.fill_diagonal(slope, slope2)
+        check_range(act, every)
+        if is_sine(act):
+            matrices = _sine_matrices
+        else:
+            by_arcs = act.built_in and act.name in STEEPNESS and every.max(initial=0.0) <= LARGE
+            matrices = _erf_matrices if by_arcs else _series_matrices
+    value, slope = matrices(act, pairs)
+    if pairs.symmetric:
+        _, second, slope2 = moments(act, variance)
+        np.fill_diagonal(value, second)
+        np.fill_diagonal(slope, slope2)
     return value, slope
 
 
-def _in_blocks(function: Callable[[int, int], Any], n: int, block: int = BLOCK) -> list:
-    """Results of `function(start, stop)` for blocks of rows, on threads.
+class _Pairs(NamedTuple):
+    """Covariances of Gaussian units at some inputs (rows) and at some (columns).
 
-    The last rows, which are the longest, come first.
+    Attributes
+    ----------
+    variance : (N,) array
+        Of the inputs of the rows, and behind them those of the columns, if these are others.
+    covariance : (T, T') array
+    columns : int
+        Number of the input of the first column. 0: they are those of the rows, and the matrix is symmetric.
     """
+
+    variance: np.ndarray
+    covariance: np.ndarray
+    columns: int
+
+    @property
+    def symmetric(self) -> bool:
+        return self.columns == 0
+
+    def split(self, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The entries of `a`, one for every input, of the rows and of the columns."""
+        return (a, a) if self.symmetric else (a[: self.columns], a[self.columns :])
+
+    def outer(self, a: np.ndarray) -> np.ndarray:
+        """Products of a number of every row and of every column."""
+        return np.multiply.outer(*self.split(a))
+
+
+def _equal_pairs(act: Activation, variance: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Products of pairs of one variance each."""
+    flat = variance.ravel()
+    if act.homogeneous:
+        value, slope = _homogeneous_products(act.homogeneous, flat, covariance.ravel())
+        slope = np.where(flat > 0, slope, moments(act, flat)[2])
+        return value.reshape(variance.shape), slope.reshape(variance.shape)
+    check_range(act, flat)
+    safe = np.where(flat > 0, flat, 1.0)
+    corr = np.where(flat > 0, np.clip(covariance.ravel() / safe, -1.0, 1.0), 1.0)
+    value, slope = (products(act, flat, flat, corr, order)[0].reshape(variance.shape) for order in (0, 1))
+    return value, slope
+
+
+def _in_blocks(function: Callable[[int, int], Any], n: int, n_columns: int, block: int = BLOCK) -> list:
+    """Results of `function(start, stop)` for blocks of rows.
+
+    On threads, where there are many pairs. The last rows, which are the longest, come first.
+    """
+    if n * n_columns <= FEW_PAIRS:
+        return [function(0, n)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda start: function(start, min(start + block, n)), range(0, n, block)[::-1]))
 
@@ -100,70 +149,71 @@ def _homogeneous_products(
 
     `scale` is the product of both standard deviations.
     """
-    mean, kinked = (slopes[0] + slopes[1]) / 2, (slopes[1] - slopes[0]) ** 2 / (2 * np.pi)
-    c = covariance / np.where(scale > 0, scale, 1.0)
-    np.clip(c, -1.0, 1.0, out=c)
+    mean, kinked = _arcs(slopes)
+    c = np.clip(covariance / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
     c[c > NEAREST] = 1.0
-    slope = np.arcsin(c)
-    slope *= kinked
-    slope += mean**2
-    value = 1 - c
-    c += 1
-    value *= c
-    np.sqrt(value, out=value)
-    value *= scale
-    value *= kinked
-    value += covariance * slope
-    return value, slope
+    slope = kinked * np.arcsin(c) + mean
+    return kinked * scale * np.sqrt((1 - c) * (1 + c)) + covariance * slope, slope
 
 
-def _homogeneous_matrices(
-    act: Activation, variance: np.ndarray, covariance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _arcs(slopes: tuple[float, float]) -> tuple[float, float]:
+    """m^2 and 2 d^2/pi of phi = m x + d |x| with these slopes on both sides of zero."""
+    return ((slopes[0] + slopes[1]) / 2) ** 2, (slopes[1] - slopes[0]) ** 2 / (2 * np.pi)
+
+
+def _homogeneous_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
     assert act.homogeneous is not None
-    slopes = act.homogeneous
-    value, slope = np.empty_like(covariance), np.empty_like(covariance)
+    variance, covariance = pairs.variance, pairs.covariance
     # Powers of two in front: products of two variances would leave the range of floats.
     unit = np.exp2(np.floor(np.log2(np.where(variance > 0, variance, 1.0)) / 2))
-    variance_left = variance / unit / unit
+    left = variance / unit / unit
+    value, slope = np.empty_like(covariance), np.empty_like(covariance)
 
     def fill(start: int, stop: int) -> None:
-        rows = slice(start, stop)
-        scale = np.multiply.outer(variance_left[rows], variance_left[:stop])
-        np.sqrt(scale, out=scale)  # not a product of roots: exact for two copies of an input
-        scale *= np.multiply.outer(unit[rows], unit[:stop])
-        block = _homogeneous_products(slopes, scale, covariance[rows, :stop])
-        for target, products_ in zip((value, slope), block, strict=True):
-            target[rows, :stop] = products_
-            target[:start, rows] = products_[:, :start].T
+        _compiled.homogeneous_matrices(
+            *_arcs(act.homogeneous), NEAREST, left, unit, pairs.columns, covariance, value, slope, start, stop
+        )
 
-    _in_blocks(fill, variance.size)
-    zero = np.flatnonzero(variance == 0)
-    slope[np.ix_(zero, zero)] = (slopes[0] ** 2 + slopes[1] ** 2) / 2  # the same signal
+    _in_blocks(fill, *covariance.shape)
+    zero = pairs.split(variance == 0)
+    slope[np.ix_(*zero)] = (act.homogeneous[0] ** 2 + act.homogeneous[1] ** 2) / 2  # the same signal
     return value, slope
 
 
-# -- sine and cosine -----------------------------------------------------------------------------------------
+# -- sine and cosine, error function -------------------------------------------------------------------------
 
 
-def _sine_matrices(
-    act: Activation, variance: np.ndarray, covariance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    check_range(act, variance)
-    root = np.multiply.outer(np.sqrt(variance), np.sqrt(variance))
-    corr = np.clip(covariance / np.where(root > 0, root, 1.0), -1.0, 1.0)
-    value, slope = (sine_products(act, variance[:, None], variance, corr, order) for order in (0, 1))
+def _sine_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
+    root = pairs.outer(np.sqrt(pairs.variance))
+    corr = np.clip(pairs.covariance / np.where(root > 0, root, 1.0), -1.0, 1.0)
+    rows, columns = pairs.split(pairs.variance)
+    value, slope = (sine_products(act, rows[:, None], columns, corr, order) for order in (0, 1))
+    return value, slope
+
+
+def _erf_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
+    r"""Products of :math:`\phi(x) = \mathrm{erf}(a x)`.
+
+    .. math:: E[\phi\phi] = \frac2\pi \arcsin\frac{2 a^2 k}{\sqrt{(1 + 2 a^2 q_1)(1 + 2 a^2 q_2)}}
+
+    Williams 1997, "Computing with infinite networks".
+    """
+    steep, root, covariance = STEEPNESS[act.name], np.sqrt(pairs.variance), pairs.covariance
+    value, slope = np.empty_like(covariance), np.empty_like(covariance)
+
+    def fill(start: int, stop: int) -> None:
+        _compiled.erf_matrices(steep, NEAREST, root, pairs.columns, covariance, value, slope, start, stop)
+
+    _in_blocks(fill, *covariance.shape)
     return value, slope
 
 
 # -- all others: the Hermite series, as many terms as the correlations need ----------------------------------
 
 
-def _series_matrices(
-    act: Activation, variance: np.ndarray, covariance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _series_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
     low = np.exp(LOG_Q_MIN)
-    check_range(act, variance)
+    variance, covariance = pairs.variance, pairs.covariance
     table = tables(act).hermite
     mean, second, slope2 = moments(act, variance)
     q = np.maximum(variance, low)
@@ -177,24 +227,25 @@ def _series_matrices(
 
     def fill(start: int, stop: int) -> int:
         return _compiled.series_matrices(
-            a, first, step, terms, limits, 1 / root, covariance, value, slope, start, stop
+            a, first, step, terms, limits, 1 / root, pairs.columns, covariance, value, slope, start, stop
         )
 
-    beyond = sum(_in_blocks(fill, variance.size))
-    tiny, zero = variance < low, variance == 0
-    if beyond or np.any(tiny):
-        corr = np.abs(covariance) > limits[-1] * np.multiply.outer(root, root)
-        corr[tiny] = corr[:, tiny] = True
-        corr[zero] = corr[:, zero] = False
-        rows, columns = map(np.ascontiguousarray, np.nonzero(np.tril(corr, -1)))
-        _correct(act, variance, covariance, value, slope, vectors, (second, slope_size), rows, columns)
-    if np.any(zero):
+    beyond = sum(_in_blocks(fill, *covariance.shape))
+    tiny, zero = pairs.split(variance < low), pairs.split(variance == 0)
+    if beyond or np.any(tiny[0]) or np.any(tiny[1]):
+        chosen = np.abs(covariance) > limits[-1] * pairs.outer(root)
+        chosen[tiny[0]] = chosen[:, tiny[1]] = True
+        chosen[zero[0]] = chosen[:, zero[1]] = False
+        at = np.nonzero(np.tril(chosen, -1) if pairs.symmetric else chosen)
+        _correct(act, pairs, value, slope, vectors, (second, slope_size), *map(np.ascontiguousarray, at))
+    if np.any(zero[0]) or np.any(zero[1]):
         mean_slope = np.array([expectation(act, q, 1) for q in variance])
         for target, means in ((value, mean), (slope, mean_slope)):
-            target[zero] = np.multiply.outer(means[zero], means)
-            target[:, zero] = target[zero].T
+            product = pairs.outer(means)
+            target[zero[0]], target[:, zero[1]] = product[zero[0]], product[:, zero[1]]
         # Two zero signals are the same signal: correlation 1, as for exchangeable inputs.
-        value[np.ix_(zero, zero)], slope[np.ix_(zero, zero)] = second[zero], slope2[zero]
+        one = np.flatnonzero(variance == 0)[0]
+        value[np.ix_(*zero)], slope[np.ix_(*zero)] = second[one], slope2[one]
     return value, slope
 
 
@@ -233,8 +284,7 @@ def _truncation(
 
 def _correct(
     act: Activation,
-    variance: np.ndarray,
-    covariance: np.ndarray,
+    pairs: _Pairs,
     value: np.ndarray,
     slope: np.ndarray,
     vectors: tuple,
@@ -251,22 +301,23 @@ def _correct(
     smoothed activation; a few pairs, and those that are all but parallel, are integrated one by one, worst first,
     at most `MAX_DIRECT` of them.
     """
-    tab, low = tables(act), np.exp(LOG_Q_MIN)
-    first, second = variance[rows], variance[columns]
+    tab, low, variance = tables(act), np.exp(LOG_Q_MIN), pairs.variance
+    others = pairs.columns + columns  # numbers of the inputs
+    first, second = variance[rows], variance[others]
     q = np.sqrt(first) * np.sqrt(second)
-    c = np.clip(covariance[rows, columns] / np.maximum(q, 1e-300), -1.0, 1.0)
+    c = np.clip(pairs.covariance[rows, columns] / np.maximum(q, 1e-300), -1.0, 1.0)
     c[c > NEAREST] = 1.0
     found = np.empty((4, rows.size))
 
     def fill(start: int, stop: int) -> None:
         part = slice(start, stop)
         found[:, part] = _compiled.pair_products(
-            tab.hermite, np.maximum(variance, low), *vectors, rows[part], columns[part], c[part]
+            tab.hermite, np.maximum(variance, low), *vectors, rows[part], others[part], c[part]
         )
 
-    _in_blocks(fill, rows.size, BLOCK**2)
+    _in_blocks(fill, rows.size, BLOCK, BLOCK**2)
     relative = [
-        error / (np.sqrt(size[rows] * size[columns]) + 1e-300)
+        error / (np.sqrt(size[rows] * size[others]) + 1e-300)
         for error, size in zip(found[2:], sizes, strict=True)
     ]
     error = np.where(np.minimum(first, second) < low, np.inf, np.maximum(*relative))
@@ -285,7 +336,7 @@ def _correct(
         weak = doubtful[weakest[doubtful] < (WEAK if kinked else low)]
         products_of = _bent_products if kinked else _weak_products
         if weak.size:
-            found[:2, weak] = products_of(act, variance, rows[weak], columns[weak], c[weak])
+            found[:2, weak] = products_of(act, variance, rows[weak], others[weak], c[weak])
             error[weak] = np.sqrt(weakest[weak]) if kinked else weakest[weak]
             doubtful = np.setdiff1d(doubtful, weak)
     these = doubtful[apart[doubtful]]
@@ -298,7 +349,9 @@ def _correct(
             found[order, i] = direct(act, first[i], second[i], c[i], order)[0]
         error[i] = 0.0
     for target, products_ in zip((value, slope), found, strict=False):
-        target[rows, columns] = target[columns, rows] = products_
+        target[rows, columns] = products_
+        if pairs.symmetric:
+            target[columns, rows] = products_
     if np.any(error > MATRIX_WARNING):
         warnings.warn(
             f"{np.sum(error > MATRIX_WARNING)} pairs of inputs are too similar, or too weak, for the series of "

@@ -1,14 +1,16 @@
-"""The tangent kernel of a wide network.
+"""The kernels of a wide network: of its outputs, and of their gradients.
 
-Of all parameters and of some, at given and at random inputs; its statistics, and its outlier.
+At given and at random inputs; their statistics, and the outlier.
 """
 
+from .on_data import nngp, ntk
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
-from .tangent import NTKStatistics, ntk, ntk_statistics
+from .tangent import NTKStatistics, ntk_statistics
 
 __all__ = [
     "NTKStatistics",
     "OutlierCriterion",
+    "nngp",
     "ntk",
     "ntk_statistics",
     "outlier_criterion",

@@ -1,4 +1,4 @@
-"""The neural tangent kernel of a wide random network, of given and random inputs."""
+"""Eigenvalue statistics of the neural tangent kernel, of given and random inputs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from .._support.errors import NoTheory, OutOfRange
 from .._support.results import Result, unwrap
 from .._support.validation import one_of
-from ..layers import Keep, Pairs
-from ..mean_field import MeanField, as_mean_field, refuse_data
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network
+from .on_data import PARAMETERISATIONS, tangent_kernel
 from .outlier import outlier_caution
-from .parts import first_block_edge, kernel_of
+from .parts import first_block_edge
 
-__all__ = ["NTKStatistics", "ntk", "ntk_statistics"]
+__all__ = ["NTKStatistics", "ntk_statistics"]
 
-PARAMETERISATIONS = ("standard", "ntk")
 CENTRED = (
     "The outputs are centred, and no eigenvalue stands out: `largest` is right for n_samples much smaller than the "
     "widths; where they are comparable it is several times larger, n_samples times that of `fisher_statistics` "
@@ -61,73 +59,6 @@ class NTKStatistics(Result):
     n_outputs: int
     parameterisation: str
     caution: str
-
-
-def ntk(net: Network | MeanField, inputs: Any = None, *, parameterisation: str = "standard") -> np.ndarray:
-    r"""Neural tangent kernel of an infinitely wide network at given inputs, one output.
-
-    .. math::
-        \Theta_{st} = \sum_l \tilde q_{st}^l\,(M_{l-1}\, \hat q_{st}^{l-1} + 1) \quad\text{(standard)}, \qquad
-        \Theta_{st} = \sum_l \tilde q_{st}^l\, q_{st}^l \quad\text{(ntk)},
-
-    the 1 only for layers with biases. That of C outputs is :math:`\Theta \otimes I_C`.
-
-    Parameters
-    ----------
-    net : Network or MeanField
-        With linear outputs.
-    inputs : array_like, shape (T, M_0) or (T, *input_shape), optional
-        Without them `net` is a `MeanField` of given inputs.
-    parameterisation : {"standard", "ntk"}
-        Derivatives by W and b, with the exact widths; or by w and :math:`\beta` of
-        :math:`W = \sigma_w w/\sqrt{M_{in}}`, :math:`b = \sigma_b \beta`, which do not depend on the width. (The
-        standard one grows with it: 1/T of it has the eigenvalues of the Fisher information.)
-
-    Returns
-    -------
-    ndarray, shape (T, T)
-
-    Raises
-    ------
-    ValueError
-        `inputs` that are not a finite (T, M_0) matrix; layer norm of the outputs; in NTK parameterisation,
-        normalisation layers with trained gains; layers of one's own without a law (`NoTheory`); and what
-        `order_parameters` raises.
-    MemoryError
-        The kernels do not fit.
-
-    Notes
-    -----
-    Accuracy that of the Gaussian integrals, 1e-10; time O(L T^2). At finite width M entries scatter by
-    O(M^-1/2) of themselves: `mfdnn.empirical_ntk`. Trained gains of hidden normalisation layers enter the
-    standard kernel as if errors did not depend on what they multiply: O(1) beside O(M).
-
-    References
-    ----------
-    Jacot, Gabriel & Hongler 2018, "Neural tangent kernel: convergence and generalization in neural networks",
-    arXiv:1806.07572.
-
-    Examples
-    --------
-    >>> import mfdnn, numpy as np
-    >>> net = mfdnn.mlp([2, 1000, 1000, 1], "relu", sigma_w2=2.0)
-    >>> mfdnn.ntk(net, np.sqrt(2) * np.eye(2), parameterisation="ntk").round(6)  # 2 L on the diagonal
-    array([[6.      , 1.371417],
-           [1.371417, 6.      ]])
-    """
-    one_of("parameterisation", parameterisation, PARAMETERISATIONS)
-    if isinstance(net, MeanField):
-        refuse_data(net, inputs=inputs)
-        if not net.given:
-            raise ValueError(
-                "`net` must have given inputs for a kernel of them, got random ones; pass MeanField(net, inputs=X)."
-            )
-        wide = net
-    elif inputs is None:
-        raise ValueError("`inputs` must be a (T, M_0) matrix of inputs, got None; pass the data.")
-    else:
-        wide = MeanField.partial(net, None, None, None, inputs, Keep(shares=False, errors=False, signal=False))
-    return np.array(_kernel(wide, parameterisation).at_two)
 
 
 def ntk_statistics(
@@ -195,7 +126,7 @@ def ntk_statistics(
     """
     one_of("parameterisation", parameterisation, PARAMETERISATIONS)
     wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
-    theta, n = _kernel(wide, parameterisation), wide.n_samples
+    theta, n = tangent_kernel(wide, parameterisation), wide.n_samples
     net, op, found = wide.network, wide.order_parameters, theta.sums()
     first, _ = net.weight_layers[0]
     largest, units = found.top, None
@@ -215,27 +146,3 @@ def ntk_statistics(
         parameterisation=parameterisation,
         caution=caution,
     )
-
-
-def _kernel(wide: MeanField, parameterisation: str) -> Pairs:
-    """The kernel of one output."""
-    net, law = wide.network, wide.output_law
-    if law is not None and not law.edge:
-        raise NoTheory(
-            "`net` must have outputs that are not coupled, but ends in layer norm; drop it, or take "
-            "`mfdnn.empirical_ntk`."
-        )
-    if parameterisation == "standard":
-        return _finite(kernel_of(wide.tangents), wide)
-    if any(not layer.n_weight_layers for layer, _ in net.parameter_layers):
-        raise NoTheory(
-            "`parameterisation` = ntk has no theory of trained gains and offsets, whose derivatives and errors are not "
-            "independent, got a layer with some; make it without (affine=False of a normalisation), or take standard."
-        )
-    return _finite(wide.tangents[("ntk",)], wide)
-
-
-def _finite(theta: Pairs, wide: MeanField) -> Pairs:
-    if not theta.finite:
-        raise OutOfRange("the tangent kernel is infinite", wide.advice)
-    return theta

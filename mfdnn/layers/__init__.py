@@ -9,14 +9,16 @@ from .dense import WEIGHT_ENSEMBLES, Dense
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .output_laws import OutputLaw
-from .pairs import Exchangeable, Given, Pairs, Sums
+from .pairs import Between, Exchangeable, Given, Pairs, Sums
 from .pointwise import Pointwise
 from .residual import Residual
-from .state import Keep, State, Tangents, WeightRecord
+from .state import ONLY_MOMENTS, Keep, State, Tangents, WeightRecord
 
 __all__ = [
+    "ONLY_MOMENTS",
     "WEIGHT_ENSEMBLES",
     "BatchNorm",
+    "Between",
     "Chain",
     "Dense",
     "Exchangeable",

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .pairs import Given, Pairs
+from .pairs import Between, Given, Pairs
 
-__all__ = ["Keep", "State", "Tangents", "WeightRecord"]
+__all__ = ["ONLY_MOMENTS", "Keep", "State", "Tangents", "WeightRecord"]
 
 FAINT = 1e-100  # a variance from which cubes and smaller factors underflow to 0
 
@@ -31,11 +31,17 @@ class Keep(NamedTuple):
         What q_tilde is read off.
     signal : bool
         Moments on both sides of every weight layer.
+    only : {"", "standard", "ntk", "none"}
+        One group of all parameters in that parameterisation, ("only",), or none, in place of the merged groups.
     """
 
     shares: bool = True
     errors: bool = True
     signal: bool = True
+    only: str = ""
+
+
+ONLY_MOMENTS = Keep(shares=False, errors=False, signal=False, only="none")
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Tangents:
     ("biases",)         biases of all layers
     ("others",)         parameters that are neither, such as gains
     ("ntk",)            weights and biases in NTK parameterisation: each in units of its standard deviation
+    ("only",)           all parameters, where `Keep.only` asks for nothing else
     ("errors", l)       of a unit of weight layer l moved at one site, alone: :math:`\tilde q` once at the outputs
     ("features", l)     the same of what enters that layer, where several sites do
     ==================  =======================================================================================
@@ -153,6 +160,8 @@ class Tangents:
 
         A kernel is added to the group of that name, or becomes a group of its own.
         """
+        if not groups:
+            return self
         names, known, new = list(self.names), [], []
         for name, kernel in groups:
             # Those of one layer are met once.
@@ -319,12 +328,15 @@ class State:
             return sigma_w2 * (kernel if sees is None else sees(kernel))
 
         tangents = self.tangents.map(passed)
-        weights, biases = fan_in * seen, seen.ones()
-        groups: list[tuple[tuple, Pairs]] = [(("weights",), weights), (("ntk",), left)]
-        if bias:
-            groups.append((("biases",), biases))
+        groups: list[tuple[tuple, Pairs]] = []
+        if not keep.only:
+            groups += [(("weights",), fan_in * seen), (("ntk",), left)]
+            if bias:
+                groups.append((("biases",), seen.ones()))
+        elif keep.only != "none":
+            groups.append((("only",), left if keep.only == "ntk" else fan_in * seen + float(bias)))
         if keep.shares:
-            groups.append((("layer", layer), weights + float(bias)))
+            groups.append((("layer", layer), fan_in * seen + float(bias)))
         if keep.errors:
             groups.append((("errors", layer), left.same_sites()))
             if self.moments.n_sites > 1 or seen.n_sites > 1:
@@ -348,7 +360,8 @@ class State:
 
         `kernel` holds the products of a unit's derivatives by them, at this place.
         """
-        return self.replace(tangents=self.tangents.add((("others",), kernel)))
+        name = {"": "others", "standard": "only"}.get(self.tangents.keep.only)
+        return self.replace(tangents=self.tangents.add(((name,), kernel))) if name else self
 
     def joined(self, branch: State, skip: float) -> State:
         """The state behind a skip connection: `skip` times this one plus a `branch`.
@@ -366,16 +379,25 @@ class State:
         )
 
 
-def given_moments(inputs: np.ndarray) -> Given:
-    """Moments of given inputs (T, channels, *sites): means over their channels."""
-    n_samples, channels = inputs.shape[:2]
-    x = inputs.reshape(n_samples, channels, -1)
-    n = x.shape[2]
-    if n == 1:
-        gram = x[..., 0] @ x[..., 0].T
-        gram /= channels
-        return Given(gram[..., None, None])
-    rows = x.swapaxes(1, 2).reshape(n_samples * n, channels)
-    gram = rows @ rows.T
-    gram /= channels
-    return Given(gram.reshape(n_samples, n, n_samples, n).swapaxes(1, 2))
+def given_moments(inputs: np.ndarray, others: np.ndarray | None = None) -> Pairs:
+    """Moments of given inputs (T, channels, *sites): means over their channels.
+
+    Of pairs of them, or of pairs of an input and one of `others`.
+    """
+    if others is not None:
+        own = (np.einsum("tcx,tcy->txy", *2 * [_of_sites(of)]) / of.shape[1] for of in (inputs, others))
+        return Between(*own, _gram(inputs, others))
+    return Given(_gram(inputs, inputs))
+
+
+def _of_sites(inputs: np.ndarray) -> np.ndarray:
+    return inputs.reshape(*inputs.shape[:2], -1)
+
+
+def _gram(inputs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Means over channels of products at all sites, (T, T', n, n)."""
+    rows, columns = (_of_sites(of).swapaxes(1, 2).reshape(-1, of.shape[1]) for of in (inputs, others))
+    gram = rows @ (rows.T if others is inputs else columns.T)  # a matrix times its transpose is symmetric
+    gram /= inputs.shape[1]
+    n = len(rows) // len(inputs)
+    return gram.reshape(len(inputs), n, len(others), n).swapaxes(1, 2)

@@ -8,23 +8,49 @@ from typing import Any
 
 import numpy as np
 
-from .._support.errors import NoTheory
+from .._support.errors import NoTheory, OutOfRange
 from .._support.memory import require_memory
-from .._support.validation import finite_array, nonnegative_array
+from .._support.validation import finite_array, input_array, nonnegative_array
 from ..datasets import lowest_correlation
 from ..layers import Exchangeable, Keep, Layer, State, Tangents
 from ..layers.state import given_moments
 from ..network import Network
 
 __all__ = [
+    "advice",
     "check_correlation",
     "check_network",
+    "checked_inputs",
     "entering",
+    "given_state",
     "matrices_over_inputs",
     "mean_square_and_correlation",
     "n_relabelling",
     "require_recursion_memory",
 ]
+
+
+LARGE = 100.0  # a mean square above it is of inputs that nobody has scaled
+LARGEST = 1e150  # squares of larger ones overflow, or their sums
+STANDARDISE = "standardise them: take away the mean of every feature, and divide by its deviation"
+
+
+def checked_inputs(name: str, inputs: Any, net: Network) -> np.ndarray:
+    """Given inputs of a network, (T, *input_shape)."""
+    found = input_array(name, inputs, net.input_shape)
+    if (largest := max(found.max(), -found.min())) > LARGEST:
+        raise OutOfRange(f"`{name}` reach {largest:.3g}, whose square is infinite", STANDARDISE)
+    return found
+
+
+def advice(inputs: np.ndarray | None, q0: Any = None) -> str:
+    """What to change where a number is out of the range of floats or of tables."""
+    size = float(np.square(inputs).mean() if inputs is not None else np.max(q0))
+    if size <= LARGE:
+        return "lower `sigma_w2` or the depth"
+    if inputs is not None:
+        return f"the mean square of the `inputs` is {size:.3g}; {STANDARDISE}"
+    return f"lower `q0`, the mean square of the inputs, from {size:.3g}"
 
 
 def check_correlation(c0: Any, n_samples: int) -> None:
@@ -90,10 +116,9 @@ def entering(
     net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: np.ndarray | None, keep: Keep
 ) -> State:
     """The state that enters the first layer that does more than relabel the inputs."""
-    shape = _shape_behind(net, n_relabelling(net))
     if inputs is not None:
-        x = inputs.reshape(len(inputs), shape[0], -1)
-        return State(given_moments(x), x.mean(axis=1), shape, False, Tangents(keep))
+        return given_state(net, inputs, None, keep)
+    shape = _shape_behind(net, n_relabelling(net))
     n_sites = prod(shape[1:])
     most = max(prod(layer.output_shape(at)[1:]) for layer, at in _plain_layers(net))
     require_memory(
@@ -105,6 +130,14 @@ def entering(
     one = q0[..., None, None] * sites
     moments = Exchangeable(one, (q0 * c0)[..., None, None] * sites, n_samples)
     return State(moments, np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep))
+
+
+def given_state(net: Network, inputs: np.ndarray, others: np.ndarray | None, keep: Keep) -> State:
+    """The same of given inputs: of pairs of them, or of them and `others`."""
+    shape = _shape_behind(net, n_relabelling(net))
+    x, *more = (of.reshape(len(of), shape[0], -1) for of in (inputs, others) if of is not None)
+    mean = np.concatenate([of.mean(axis=1) for of in (x, *more)])
+    return State(given_moments(x, *more), mean, shape, False, Tangents(keep))
 
 
 def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:

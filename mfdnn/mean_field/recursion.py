@@ -16,7 +16,6 @@ from .._support.results import unwrap
 from .._support.validation import (
     checked,
     finite_number,
-    input_array,
     positive_integer,
     refuse_both,
     sample_count,
@@ -25,8 +24,10 @@ from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecor
 from ..layers.base import propagated
 from ..network import Network
 from .inputs import (
+    advice,
     check_correlation,
     check_network,
+    checked_inputs,
     entering,
     mean_square_and_correlation,
     n_relabelling,
@@ -38,9 +39,6 @@ from .outputs import layers_behind, output_normalisation
 __all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
 
 Found = TypeVar("Found")
-LARGE = 100.0  # a mean square above it is of inputs that nobody has scaled
-LARGEST = 1e150  # squares of larger ones overflow, or their sums
-STANDARDISE = "standardise them: take away the mean of every feature, and divide by its deviation"
 
 
 class MeanField:
@@ -151,9 +149,7 @@ class MeanField:
         self.q0: Any = None
         self.c0: Any = None
         if inputs is not None:
-            self.inputs = input_array("inputs", inputs, net.input_shape)
-            if (largest := max(self.inputs.max(), -self.inputs.min())) > LARGEST:
-                raise OutOfRange(f"`inputs` reach {largest:.3g}, whose square is infinite", STANDARDISE)
+            self.inputs = checked_inputs("inputs", inputs, net)
             self.inputs.setflags(write=False)  # what is kept belongs to them
             n_samples = sample_count(n_samples, self.inputs)
             require_recursion_memory(net, n_samples, keep)
@@ -179,12 +175,7 @@ class MeanField:
     @property
     def advice(self) -> str:
         """What to change where a number is out of the range of floats or of tables."""
-        size = float(np.square(self.inputs).mean() if self.inputs is not None else np.max(self.q0))
-        if size <= LARGE:
-            return "lower `sigma_w2` or the depth"
-        if self.given:
-            return f"the mean square of the `inputs` is {size:.3g}; {STANDARDISE}"
-        return f"lower `q0`, the mean square of the inputs, from {size:.3g}"
+        return advice(self.inputs, self.q0)
 
     def require_single(self) -> None:
         """Raise a TypeError for several mean squares or correlations at once."""
@@ -272,6 +263,11 @@ class MeanField:
     def outputs(self) -> Pairs:
         """Moments of the outputs, before they are normalised."""
         return self._states[0].moments
+
+    @property
+    def normalised_outputs(self) -> Pairs:
+        """Moments of the outputs, behind their normalisation."""
+        return self._states[1].moments
 
     @property
     def output_law(self) -> OutputLaw | None:

@@ -1,0 +1,112 @@
+"""Second moments of given inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._support.blas import single_blas_thread
+from ...activations import Activation
+from ...gaussian.matrices import covariances, moments
+from .base import Pairs, Sums
+
+__all__ = ["DENSE_UP_TO", "Given", "largest_eigenvalue"]
+
+DENSE_UP_TO = 512  # inputs: above, Lanczos for the top eigenvalue beats a full eigenvalue decomposition
+
+
+class Given(Pairs):
+    """One block for every pair of T inputs.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (T, T, n, n)
+        n sites; ``matrix[s, t, x, y]`` belongs to input s at site x and input t at site y.
+    """
+
+    given = True
+
+    def __init__(self, matrix: np.ndarray):
+        self.matrix = matrix
+        self.n_samples: int = len(matrix)
+
+    def __repr__(self) -> str:
+        return f"Given({self.matrix.shape})"
+
+    @property
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        return (self.matrix,)
+
+    def _like(self, *blocks: np.ndarray) -> Given:
+        return Given(*blocks)
+
+    @property
+    def variance(self) -> np.ndarray:
+        return np.diagonal(np.diagonal(self.matrix), axis1=0, axis2=1).copy()
+
+    def outer(self, a: np.ndarray, b: np.ndarray | None = None) -> Given:
+        row, column = (slice(None), None, slice(None), None), (None, slice(None), None, slice(None))
+        if b is None:
+            return Given(a[row] * a[column])
+        return Given((a[row] * b[column] + b[row] * a[column]) / 2)
+
+    def centred(self) -> Given:
+        less = self.matrix - self.matrix.mean(axis=1, keepdims=True)
+        return Given(less - less.mean(axis=0, keepdims=True))
+
+    def expect(self, act: Activation) -> tuple[np.ndarray, Given, Given]:
+        n_samples, n = self.n_samples, self.n_sites
+        variance = self.variance.ravel()
+        mean = moments(act, variance)[0]
+        value, slope = (
+            Given(matrix.reshape(n_samples, n, n_samples, n).swapaxes(1, 2))
+            for matrix in covariances(act, variance, self.matrix.swapaxes(1, 2).reshape(2 * (variance.size,)))
+        )
+        return mean.reshape(n_samples, n), value, slope
+
+    @property
+    def at_one(self) -> np.ndarray:
+        return np.diagonal(self.at_two)
+
+    @property
+    def at_two(self) -> np.ndarray:
+        assert self.n_sites == 1
+        return self.matrix[..., 0, 0]
+
+    def averages(self) -> tuple[Any, Any]:
+        n, total = self.n_samples, self.at_two.sum()
+        diagonal = self.at_one.mean()
+        return diagonal, (total - self.at_one.sum()) / (n * (n - 1)) if n > 1 else diagonal
+
+    def sums(self, leading: bool = False) -> Sums:
+        n, two = self.n_samples, self.at_two
+        largest = two.sum() / n**2 if leading else largest_eigenvalue(two) / n
+        return Sums(*self.averages(), np.vdot(two, two) / n**2, largest)
+
+    def apply(self, v: np.ndarray) -> np.ndarray:
+        return np.moveaxis(np.tensordot(self.at_two, v, (1, 1)), 0, 1)  # one matrix product
+
+    def draw(self, n_samples: int, n_outputs: int, n_draws: int, rng: Any) -> np.ndarray:
+        if n_samples != self.n_samples:
+            raise ValueError(
+                f"`n_samples` must be {self.n_samples}, the number of given inputs, got {n_samples}; pass that."
+            )
+        z = np.random.default_rng(rng).standard_normal((n_draws, n_samples, n_outputs))
+        with single_blas_thread():  # several wait for each other as soon as a core is busy
+            values, vectors = np.linalg.eigh(self.at_two)  # not Cholesky: inputs may repeat
+        return (vectors * np.sqrt(np.maximum(values, 0.0))) @ z
+
+
+def largest_eigenvalue(matrix: np.ndarray) -> np.ndarray:
+    """The largest eigenvalue of a symmetric matrix."""
+    n = len(matrix)
+    if n <= DENSE_UP_TO:
+        from scipy.linalg import eigvalsh
+
+        return eigvalsh(matrix, subset_by_index=[n - 1, n - 1])[0]
+    from scipy.sparse.linalg import eigsh
+
+    # A fixed start makes the result reproducible; a random one has a component along the top eigenvector.
+    start = np.random.default_rng(0).standard_normal(n)
+    return eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)[0]
