@@ -243,6 +243,7 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["report", "20-24-2", "--nesterov"], ["`--nesterov`", "`--momentum` is 0"]),
         (["fisher", "20-24-2", "--activation", "sys:exit"], ["`--activation`", "SystemExit"]),
         (["figure", "poole2016-fig1", "--format", "jpg"], ["`--format`", "did you mean png"]),
+        (["figure", "poole2016-fig1", "--folder", "/dev/null/figures"], ["`--folder`", "cannot be made"]),
         (["critical-line", "--q", "-1:2:3"], ["`--q` must be > 0, got -1"]),
         (["sweep", "nowhere.toml"], ["`SPEC` 'nowhere.toml'", "TOML"]),
     ],

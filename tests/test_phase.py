@@ -836,3 +836,8 @@ def test_bad_input(call, words):
     with pytest.raises(ValueError) as caught:
         call()
     assert words in str(caught.value)
+
+
+def test_a_grid_that_does_not_fit_is_refused_before_the_work():
+    with pytest.raises(MemoryError, match="a phase diagram of 1000000 x 1000000 points would take"):
+        mfdnn.phase_diagram("tanh", np.linspace(0, 4, 10**6), np.linspace(0, 1, 10**6))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._support.results import replacing
+from .words import in_options
 
 __all__ = ["PICTURES", "Output", "check_output", "emit", "table"]
 
@@ -43,7 +44,10 @@ def emit(args: argparse.Namespace, output: Output) -> None:
         with replacing(args.output) as temporary:
             _write(temporary, output)
         print(f"wrote {args.output}", file=sys.stderr)
-    print(json.dumps(_plain(output.data), indent=1, allow_nan=False) if args.json else output.text)
+    if args.json:
+        print(json.dumps(_plain(output.data), indent=1, allow_nan=False))
+    else:
+        print(in_options(output.text, args))
 
 
 def _write(path: str, output: Output) -> None:

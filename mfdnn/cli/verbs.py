@@ -215,7 +215,12 @@ def run_figure(args: argparse.Namespace) -> Output:
     one_of("--format", args.format, ("png", "pdf", "svg"))
     folder = Path(args.folder)
     if not args.output:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"`--folder` {args.folder!r} cannot be made ({error.strerror}); choose another."
+            ) from None
     written = []
     for name in wanted:
         path = args.output or str(folder / f"{name}.{args.format}")

@@ -23,7 +23,9 @@ NAMES = {name: f"`--{name.replace('_', '-')}`" for name in (*NETWORK, *OTHERS, *
     "inputs": "`--data`",
     "rng": "`--seed`",
     "widths": "`WIDTHS`",
+    "n_features": "the number of features",
     "net": "the network",
+    "one": "the drawn network",
     "spec": "`SPEC`",
 }
 

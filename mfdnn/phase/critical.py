@@ -121,7 +121,7 @@ def critical_line(
         if values.min(initial=np.inf) < smallest:
             raise ValueError(
                 f"`q` = {values.min():g} is below {smallest:.3g}, down to which activation {act.label!r} is tabulated; "
-                "use larger ones, or sigma_b2 = 0 for the limit of small ones."
+                "use larger ones, or `sigma_b2` = 0 for the limit of small ones."
             )
     w2, b2, slope = _edge(act, values.ravel())
     if np.any(b2 < 0):

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._support.memory import require_memory
 from .._support.results import GridResult
-from .._support.validation import finite_number, nonnegative_array
+from .._support.validation import checked, finite_number, nonnegative_array
 from ..activations import Activation, activation
 from .critical import CriticalLine, critical_line
 from .fixed_points import solve
@@ -126,6 +127,8 @@ def phase_diagram(
         Axes that are empty, not one-dimensional, negative or not finite; `q0` or `keep_rate` as in `mfdnn.fixed_point`.
     TypeError
         An `executor` without ``map``.
+    MemoryError
+        The grid does not fit.
 
     Examples
     --------
@@ -143,13 +146,14 @@ def phase_diagram(
             raise ValueError(
                 f"`{name}` must be a non-empty 1-D axis, got shape {axis.shape}; pass for example np.linspace(0.5, 4)."
             )
-    start = finite_number("q0", q0)
+    start, progress = finite_number("q0", q0), checked(progress=progress)
     starting_variances(w2[:1], b2[:1], start)
     if executor is not None and not callable(getattr(executor, "map", None)):
         raise TypeError(
             f"`executor` must have a method `map`, got {type(executor).__name__}; pass a concurrent.futures.Executor."
         )
     keep = keep_probability(keep_rate)
+    require_memory(400.0 * w2.size * b2.size, f"a phase diagram of {w2.size} x {b2.size} points", "take fewer points")
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
     own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
     try:
