@@ -2,14 +2,19 @@
 
 import errno
 import functools
+import json
+import multiprocessing
 import os
 import threading
 import time
+import zlib
 
 import kill
 import numpy as np
 import pytest
+import writers
 from ensembles import NET, Counting, same_bits
+from slow import slow
 
 import mfdnn
 from mfdnn import Dense, Network, Pointwise
@@ -73,7 +78,7 @@ def test_other_inputs_are_another_run(tmp_path):
         ensemble(NET, n_networks=2, rng=0, inputs=X + 1e-9, checkpoint=tmp_path / "run.npz")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "npz"])
+@pytest.mark.parametrize("content", [b"not a checkpoint", b'00000000 {"settings": {}}', "npz"])
 def test_a_file_that_is_no_checkpoint_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "thesis.npz"
     if content == "npz":
@@ -111,14 +116,14 @@ def test_a_checkpoint_needs_a_seed(tmp_path):
 def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "run"
     kept = checkpoint.Checkpoint(path, {"a": "1"})
+    kept.add([(0, {"x": np.ones(2)})])
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, "fsync", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            kept.add([(0, {"x": np.ones(2)})])
-    assert os.listdir(tmp_path) == []
-    kept.add([(0, {"x": np.ones(2)})])
+            kept.add([(1, {"x": np.ones(2)})])
     assert os.listdir(tmp_path) == ["run"]
-    assert [task for task, _ in checkpoint.Checkpoint(path, {"a": "1"})] == [0]
+    kept.add([(2, {"x": np.ones(2)})])
+    assert {0, 2} <= set(dict(checkpoint.Checkpoint(path, {"a": "1"})))
 
 
 def test_a_full_disk_is_named_and_what_was_kept_is_still_there(tmp_path, monkeypatch):
@@ -153,24 +158,81 @@ def filled(path, tasks):
     return dict(kept)
 
 
+def bits(results):
+    return {task: {name: array.tobytes() for name, array in result.items()} for task, result in results.items()}
+
+
+def resumed(path, whole):
+    """What a damaged file still holds; what it lacks is added, and all is there again."""
+    kept = checkpoint.Checkpoint(path, {"a": "1"})
+    found = dict(kept)
+    assert bits(found).items() <= bits(whole).items()
+    kept.add([(i, whole[i]) for i in set(whole) - set(found)])
+    assert bits(dict(checkpoint.Checkpoint(path, {"a": "1"}))) == bits(whole)
+    return set(found)
+
+
 def test_a_file_cut_at_any_byte_loses_no_more_than_what_was_cut(tmp_path):
     path = tmp_path / "run"
     whole = filled(path, range(3))
     content = path.read_bytes()
     ends = [i for i in range(len(content)) if content[i : i + 1] == b"\n"] + [len(content)]
-    for cut in range(ends[0], len(content) + 1):
+    for cut in range(len(content) + 1):
         path.write_bytes(content[:cut])
-        kept = checkpoint.Checkpoint(path, {"a": "1"})
-        found = sorted(dict(kept))
-        assert found == list(range(sum(end <= cut for end in ends[1:])))
-        kept.add([(i, whole[i]) for i in set(range(3)) - set(found)])
-        again = dict(checkpoint.Checkpoint(path, {"a": "1"}))
-        assert {i: {n: x.tobytes() for n, x in r.items()} for i, r in again.items()} == {
-            i: {n: x.tobytes() for n, x in r.items()} for i, r in whole.items()
-        }
-    path.write_bytes(content[: ends[0] - 1])
+        assert resumed(path, whole) == {i for i in range(3) if ends[1 + i] <= cut}
+    path.write_bytes(content[: ends[0] // 2])  # nothing is in it but the beginning of settings of another run
     with pytest.raises(ValueError, match="no checkpoint"):
-        checkpoint.Checkpoint(path, {"a": "1"})
+        checkpoint.Checkpoint(path, {"a": "2"})
+
+
+def flipped(path, whole, content, places):
+    """How many results each changed bit cost."""
+    lost = []
+    for place, bit in places:
+        changed = bytearray(content)
+        changed[place] ^= 1 << bit
+        path.write_bytes(changed)
+        lost.append(len(whole) - len(resumed(path, whole)))
+    return lost
+
+
+@pytest.mark.parametrize("n_bits", [1, slow(8)])
+def test_a_changed_bit_costs_the_result_in_its_line_and_no_other(tmp_path, n_bits):
+    path = tmp_path / "run"
+    whole = filled(path, range(3))
+    content = path.read_bytes()
+    head = content.index(b"\n")
+    places = [(i, (i + k) % 8) for i in range(len(content)) for k in range(n_bits)]
+    lost = flipped(path, whole, content, places)
+    assert set(lost) == {0, 1}
+    assert not any(n for (place, _), n in zip(places, lost, strict=True) if place <= head)
+
+
+def windows(content):
+    return content.replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        windows,
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: b"\xef\xbb\xbf" + windows(content),
+        lambda content: content[1:],
+        lambda content: content.partition(b"\n")[2],
+        lambda content: b"#" + content,
+        lambda content: content.replace(b"settings", b"sitting", 1),
+    ],
+    ids=["CRLF", "BOM", "both", "first byte", "first line", "a mark", "a word"],
+)
+def test_what_editors_do_to_a_file_costs_nothing(tmp_path, harm):
+    path = tmp_path / "run"
+    whole = filled(path, range(3))
+    path.write_bytes(harm(path.read_bytes()))
+    assert resumed(path, whole) == {0, 1, 2}
+    checkpoint.Checkpoint(path, {"a": "1"}).add([(3, whole[0])])
+    with pytest.raises(ValueError, match="was made with a = 1, not 2"):  # the settings were written again
+        checkpoint.Checkpoint(path, {"a": "2"})
 
 
 def test_a_damaged_result_is_computed_again_and_the_others_are_kept(tmp_path):
@@ -182,13 +244,145 @@ def test_a_damaged_result_is_computed_again_and_the_others_are_kept(tmp_path):
         assert sorted(dict(checkpoint.Checkpoint(path, {"a": "1"}))) == [0, 2]
 
 
+UNEXPECTED = [
+    b"null",
+    b"[1, 2]",
+    b"{}",
+    b'{"task": 1}',
+    b'{"task": 1, "result": [1.0]}',
+    b'{"task": 1, "result": {"lambda_max": [[1.0], [1.0, 2.0]]}}',
+    b'{"task": 1, "result": {"lambda_max": {"a": 1}}}',
+    b'{"task": 1, "result": {"lambda_max": "much"}}',
+    b'{"task": 1, "result": {"lambda_max": 1.0}}',
+    b'{"task": {"a": 1}, "result": {"lambda_max": 1.0}}',
+    b'{"task": ' + b"[" * 10**5 + b"]" * 10**5 + b', "result": {}}',
+    b'{"task": 1' + b"0" * 5000 + b', "result": {}}',
+    b'{"task": 1, "result": NaN}',
+    b"{not json}",
+]
+
+
+def as_line(text, kept):
+    return b"%08x %s\n" % (zlib.crc32(text, kept._key), text)
+
+
+@pytest.mark.parametrize("text", UNEXPECTED, ids=range(len(UNEXPECTED)))
+def test_a_line_that_is_whole_and_of_another_form_is_left_out(tmp_path, text):
+    path = tmp_path / "run"
+    first = ensemble(NET, 5, 2, rng=0, checkpoint=path)
+    kept = checkpoint.Checkpoint(path, settings_of(path))
+    path.write_bytes(as_line(text, kept) + path.read_bytes())
+    counting = Counting()
+    assert same_bits(ensemble(NET, 5, 2, rng=0, checkpoint=path, executor=counting), first)
+    assert counting.done == 0
+
+
+def settings_of(path):
+    head = path.read_bytes().split(b"\n")[0]
+    return json.loads(head[head.index(b"{") :])["settings"]
+
+
+def changes(result):
+    yield {**result, "q": result["q"][:-1]}
+    yield {**result, "q": np.float64(1)}
+    yield {**result, "q": np.array(["a", "b", "c"])}
+    yield {**result, "q": np.array([True, False, True])}
+    yield {**result, "more": np.ones(3)}
+    yield {name: array for name, array in result.items() if name != "q"}
+    yield {}
+
+
+def test_a_result_of_other_names_or_shapes_is_computed_again(tmp_path):
+    path = tmp_path / "run"
+    first = ensemble(NET, 5, 2, rng=0, checkpoint=path)
+    settings = settings_of(path)
+    (_, zero), (_, one) = sorted(checkpoint.Checkpoint(path, settings), key=lambda pair: pair[0])
+    for changed in changes(one):
+        path.unlink()
+        kept = checkpoint.Checkpoint(path, settings)
+        kept.add([(0, zero), (1, changed), (2, one), (-1, one), ("1", one), (True, one)])
+        counting = Counting()
+        assert same_bits(ensemble(NET, 5, 2, rng=0, checkpoint=path, executor=counting), first)
+        assert counting.done == 1
+
+
+def test_results_of_different_shapes_are_not_stacked():
+    with pytest.raises(ValueError, match=r"`function` must return the same names and shapes .*\(2,\).*\(1,\)"):
+        run.stack(lambda i: {"x": np.ones(i)}, [1, 2], workers=1)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "run"
+    ensemble(NET, 5, 2, rng=0, checkpoint=path)
+    content = path.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "__version__", "7.8.9")
+        with pytest.raises(ValueError, match=r"was made by version \S+ of mfdnn, .* than those of 7.8.9; finish it"):
+            ensemble(NET, 5, 2, rng=0, checkpoint=path)
+    # As version 0.1 wrote them: no version, and results whose checksum is theirs alone.
+    text = b'{"settings": {"n_samples": "5"}}'
+    path.write_bytes(b"%08x %s\n00000000 {}" % (zlib.crc32(text), text))
+    with pytest.raises(ValueError, match=r"was made by version 0.1 of mfdnn"):
+        ensemble(NET, 5, 2, rng=0, checkpoint=path)
+    path.write_bytes(content)
+    assert len(dict(checkpoint.Checkpoint(path, settings_of(path)))) == 2
+
+
+@pytest.mark.parametrize("n_races", [10, slow(60)])
+def test_no_result_of_several_writers_of_a_new_file_is_lost(tmp_path, n_races):
+    def write(writer):
+        for race in range(n_races):
+            writers.add(barrier, tmp_path / str(race), writer)
+
+    barrier = threading.Barrier(writers.N_WRITERS)
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(writers.N_WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [writers.missing(tmp_path / str(race)) for race in range(n_races)] == [set()] * n_races
+
+
+@pytest.mark.parametrize("n_races", [10, slow(60)])
+def test_no_result_of_several_processes_is_lost(tmp_path, n_races):
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(writers.N_WRITERS)
+    processes = [
+        context.Process(target=writers.add_to_all, args=(barrier, tmp_path, writer, n_races))
+        for writer in range(writers.N_WRITERS)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [writers.missing(tmp_path / str(race)) for race in range(n_races)] == [set()] * n_races
+
+
+def test_where_files_cannot_be_locked_results_are_kept(tmp_path, monkeypatch):
+    def unlocked(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(checkpoint, "_lock", unlocked)
+    assert set(filled(tmp_path / "run", range(3))) == {0, 1, 2}
+
+
+def test_two_runs_that_began_one_file_at_the_same_time_both_resume(tmp_path):
+    one, other = (checkpoint.Checkpoint(tmp_path / "run", {"a": a}) for a in "12")
+    one.add([(0, {"x": np.zeros(1)})])
+    other.add([(0, {"x": np.ones(1)})])
+    for a, value in (("1", 0.0), ("2", 1.0)):
+        assert dict(checkpoint.Checkpoint(tmp_path / "run", {"a": a}))[0]["x"] == value
+    with pytest.raises(ValueError, match="was made with a = 1, not 3"):
+        checkpoint.Checkpoint(tmp_path / "run", {"a": "3"})
+
+
 def test_a_result_is_written_once_whatever_the_others_take(tmp_path):
     path = tmp_path / "run"
     kept, sizes = checkpoint.Checkpoint(path, {"a": "1"}), []
     for i in range(10, 60):
         kept.add([(i, {"x": np.ones(3)})])
         sizes.append(path.stat().st_size)
-    assert len(set(np.diff(sizes))) == 1
+    assert len(set(np.diff(sizes))) == 1  # beside the first, which comes with the settings
 
 
 def test_ctrl_c_drops_what_has_not_begun_and_keeps_what_is_finished(tmp_path):

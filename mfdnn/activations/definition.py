@@ -9,14 +9,15 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
-from .._support.validation import finite_array, finite_number, one_of
+from .._support.validation import finite_array, finite_number, one_of, real_array, short
 from .built_in import BUILT_IN
 from .pieces import Pieces, resolve
 
-__all__ = ["Activation", "activation", "activation_names"]
+__all__ = ["Activation", "activation", "activation_names", "as_activation"]
 
 
 class Activation:
@@ -88,7 +89,9 @@ class Activation:
         kinks: Sequence[float] = (),
         features: Sequence[tuple[float, float]] = (),
     ):
-        self.name = str(name)
+        if not isinstance(name, str):
+            raise TypeError(f"`name` must be a string, got {short(name)}; pass one.")
+        self.name = name
         self.parameters: dict[str, float] = {}
         self._is_built_in = False
         self._function = function
@@ -96,12 +99,14 @@ class Activation:
         self._second: Callable | None = None
         if not callable(function):
             raise TypeError(
-                f"`function` must be callable, got {function!r}; pass a vectorised function such as np.tanh."
+                f"`function` must be callable, got {short(function)}; pass a vectorised function such as np.tanh."
             )
         self._given_kinks = tuple(float(k) for k in np.ravel(finite_array("kinks", kinks)))
         self.features = _features(features)
         _check_callable("function", self.name, function)
         if derivative is not None:
+            if not callable(derivative):
+                raise TypeError(f"`derivative` must be callable, got {short(derivative)}; pass a function, or None.")
             _check_callable("derivative", self.name, derivative)
 
     @property
@@ -123,24 +128,28 @@ class Activation:
         """Whether `mfdnn.activation` makes it from its `label`."""
         return self._is_built_in
 
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """What tells a function of one's own from others, as short texts.
+    @cached_property
+    def digest(self) -> str:
+        """What tells a function of one's own from others, sixteen digits.
 
-        They are made of its values, and of those of its derivative if it has one, at 800
-        points up to 1000 on either side, to six digits, in which machines agree. Empty if built in.
+        Made of what it does, so that it is the same in every process, however the function is written: of its values
+        and those of its derivative if it has one, to ten digits, at 32768 places up to 1000 on either side; of where
+        they jump; of `kinks` and `features` as given. Empty if built in.
         """
         if self._is_built_in:
-            return ()
-        x = np.sinh(np.linspace(1e-3, np.arcsinh(1e3), 800))
-        x = np.concatenate([-x[::-1], x])
+            return ""
+        try:
+            jumps = [f"{x:.7g}" for x in self.kinks]
+        except ValueError:  # it cannot be resolved, which a sampled network does not mind
+            jumps = []
+        x = np.sinh((np.arange(32768) + 0.5) * (np.arcsinh(1e3) / 16384) - np.arcsinh(1e3))
         values = [self(x)] if self._derivative is None else [self(x), self.slope(x)]
-        told = [" ".join(f"{value + 0.0:.6g}" for value in array) for array in values]
-        return tuple(sha256(words.encode()).hexdigest()[:12] for words in told)
+        told = [*map(_sums, values), jumps, self._given_kinks, self.features]
+        return sha256(repr(told).encode()).hexdigest()[:16]
 
     def _contents(self) -> tuple:
         """All that matters, for `mfdnn.jobs.contents`."""
-        return self.name, sorted(self.parameters.items()), self.digests, self._given_kinks, self.features
+        return self.name, sorted(self.parameters.items()), self.digest
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """phi(x), elementwise: an array of the shape of `x`, float32 for float32."""
@@ -266,8 +275,13 @@ def activation(phi: str | Callable | Activation, **parameters: float) -> Activat
     >>> mfdnn.activation(lambda x: np.tanh(x) + 0.1 * x)
     Activation('lambda')
     """
+    return as_activation("phi", phi, **parameters)
+
+
+def as_activation(argument: str, phi: Any, /, **parameters: float) -> Activation:
+    """`activation(phi, **parameters)`, where `argument` is what gave `phi`."""
     if isinstance(phi, str):
-        one_of("activation", phi, BUILT_IN)
+        one_of(argument, phi, BUILT_IN)
         known = inspect.signature(BUILT_IN[phi]).parameters
         for key in parameters:
             if key not in known:
@@ -280,13 +294,14 @@ def activation(phi: str | Callable | Activation, **parameters: float) -> Activat
         return _built_in(phi, tuple(sorted(values.items())))
     if parameters:
         raise TypeError(
-            f"`{next(iter(parameters))}`: only named activations take parameters; bind them in your callable."
+            f"`{next(iter(parameters))}` must be left out where `{argument}` is no name, got {short(phi)}; bind it in "
+            "your callable."
         )
     if isinstance(phi, Activation):
         return phi
     if not callable(phi):
         raise TypeError(
-            f"`activation` must be a name, a callable or an Activation, got {phi!r}; see activation_names()."
+            f"`{argument}` must be a name, a callable or an Activation, got {short(phi)}; see activation_names()."
         )
     return _wrapped(phi) if isinstance(phi, Hashable) else _wrapped.__wrapped__(phi)
 
@@ -314,6 +329,22 @@ def _built_in(name: str, parameters: tuple[tuple[str, float], ...]) -> Activatio
     return act
 
 
+def _sums(values: np.ndarray) -> list[tuple[int, ...]]:
+    """Integers that tell arrays (32768,) apart, not their last digits.
+
+    Processors differ in those, and rounded values one by one would differ somewhere: so many neighbours are summed,
+    with different weights, in units of 2^-34 of the largest.
+    """
+    neighbours = values.astype(np.float64).reshape(32, -1)
+    known = np.where(np.isfinite(neighbours), neighbours, 0.0)
+    weights = 1.0 + np.arange(known.shape[1]) * 0.6180339887498949 % 1.0
+    # A power of two, and not beside the largest value where that is one itself, as in saturated parts.
+    _, exponents = np.frexp(1.4 * np.abs(known).max(axis=1))
+    sums = np.ldexp(known, -exponents[:, None]) @ (weights / weights.sum())
+    strange = [np.sum(test(neighbours), axis=1) for test in (np.isnan, np.isposinf, np.isneginf)]
+    return [tuple(map(int, row)) for row in np.column_stack([exponents, np.rint(sums * 2.0**34), *strange])]
+
+
 def _shortest(value: float) -> str:
     """The fewest digits that are the number again."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
@@ -336,8 +367,8 @@ def _features(given: object) -> tuple[tuple[float, float], ...]:
 
 
 def _as_float(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+    known = type(x) is np.ndarray and x.dtype in (np.float32, np.float64)
+    return x if known else real_array("x", x)
 
 
 def _unmasked(values: object) -> np.ndarray:
@@ -354,7 +385,7 @@ def _check_callable(argument: str, name: str, function: Callable) -> None:
         with np.errstate(all="ignore"):
             y = _unmasked(function(given))
             part, again = _unmasked(function(x[2::-1, 1:4].copy())), _unmasked(function(x.copy()))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TypeError(
             f"`{argument}` of activation {name!r} raised {type(error).__name__}: {error}; {hint} "
             "(np.where instead of if, np.maximum instead of max; np.vectorize as a slow last resort)."

@@ -20,6 +20,7 @@ from .._support.validation import (
     positive_integer,
     refuse_both,
     sample_count,
+    short,
 )
 from ..datasets import gaussian_inputs
 from ..finite_width import outlier_distribution
@@ -35,8 +36,9 @@ from ..network import Network, scale_widths
 from ..sampled import sample
 from ..sampled.network import float_dtype
 from ..training.curvature import LargestEigenvalue
-from ..training.descent import checked_settings, train, training_bytes
+from ..training.descent import checked_settings, train
 from ..training.run import OUTCOMES
+from ..training.subject import training_bytes
 from .rates_result import LearningRateMap
 
 __all__ = ["learning_rate_map"]
@@ -144,6 +146,8 @@ def learning_rate_map(
     kind = float_dtype(dtype)
     refuse_both("data", data, n_samples=n_samples)
     if data is not None:
+        if not isinstance(data, list | tuple) or len(data) != 2:
+            raise TypeError(f"`data` must be a pair (X, Y), got {short(data)}; pass inputs and their targets.")
         X, Y = data
         data = input_array("data", X, nets[0].input_shape), np.asarray(Y)
         checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)

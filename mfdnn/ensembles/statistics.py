@@ -15,10 +15,10 @@ from .._support.blas import single_blas_thread
 from .._support.memory import available_memory
 from .._support.results import Result, unwrap
 from .._support.validation import (
+    checked,
     finite_number,
     input_array,
     one_of,
-    positive_integer,
     refuse_both,
     sample_count,
     variance,
@@ -27,7 +27,7 @@ from ..datasets import gaussian_inputs
 from ..jobs.run import Checkpoint, n_cores, stack
 from ..jobs.settings import describe_arrays, describe_network, describe_stream
 from ..jobs.streams import streams
-from ..network import Network
+from ..network import Network, require_network
 from ..sampled import (
     LayerActivity,
     SampledNetwork,
@@ -43,6 +43,10 @@ from ..sampled.spectrum import OUTPUTS
 __all__ = ["Ensemble", "ensemble"]
 
 EXACT = 2000  # min(T C, P) up to which the whole spectrum is computed; above, its top, mean and second moment
+GEOMETRY = (  # names of what is measured where it is asked for
+    *("feature_mean", "feature_second_moment", "feature_outlier_mean"),
+    *("ntk_mean", "ntk_second_moment", "ntk_outlier_mean", "squared_fisher_rao_norm"),
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -201,13 +205,14 @@ def ensemble(
     >>> print(ens.mean["q"].round(1))  # infinite width: 3.64, 2.50, 2.32
     [3.6 2.5 2.2]
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp.")
+    require_network("net", net)
+    rng, checkpoint, progress = checked(rng=rng, checkpoint=checkpoint, progress=progress)
+    eigenvalues, geometry = checked(eigenvalues=eigenvalues, geometry=geometry)
     refuse_both("inputs", inputs, q0=q0, c0=c0)
     if inputs is not None:
         inputs = input_array("inputs", inputs, net.input_shape)
     n_samples = sample_count(n_samples, inputs)
-    n_networks = positive_integer("n_networks", n_networks)
+    n_networks = checked(n_networks=n_networks)
     q0 = 1.0 if q0 is None else variance("q0", q0)
     c0 = 0.0 if c0 is None else finite_number("c0", c0)
     if one_of("output", output, OUTPUTS) == "softmax" and net.n_outputs == 1:
@@ -232,8 +237,8 @@ def ensemble(
         inputs=inputs,
         output=output,
         dtype=kind.name,
-        eigenvalues=bool(eigenvalues),
-        geometry=bool(geometry),
+        eigenvalues=eigenvalues,
+        geometry=geometry,
     )
     kept = None
     if checkpoint is not None:
@@ -245,6 +250,7 @@ def ensemble(
         seeds,
         executor=executor,
         workers=_workers(net, n_samples, kind, eigenvalues),
+        shapes=_shapes(net, n_samples, output, eigenvalues, geometry),
         checkpoint=kept,
         progress=progress,
     )
@@ -297,6 +303,20 @@ def _measure(
         if geometry:
             numbers |= _geometry(one, X)
     return {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+
+
+def _shapes(
+    net: Network, n_samples: int, output: str, eigenvalues: bool, geometry: bool
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what `_measure` returns."""
+    layered = [f"{name}{pair}" for name in ("q", "q_hat", "q_tilde") for pair in ("", "_st")[: min(n_samples, 2)]]
+    n_eigenvalues = min(n_samples * (net.n_outputs - (output == "softmax")), net.n_parameters)
+    return {
+        **dict.fromkeys(("lambda_max", "outlier_mean", "mean", "second_moment"), ()),
+        **dict.fromkeys(layered, (net.n_weight_layers,)),
+        **({"eigenvalues": (n_eigenvalues,)} if eigenvalues else {}),
+        **(dict.fromkeys(GEOMETRY, ()) if geometry else {}),
+    }
 
 
 def _geometry(one: SampledNetwork, X: np.ndarray) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from .._support.blas import single_blas_thread
 from .checkpoint import Checkpoint, Result
+from .threads import Threads
 from .watch import LONG, in_task
 
-__all__ = ["Checkpoint", "check_executor", "finished", "n_cores", "run", "stack"]
+__all__ = ["Checkpoint", "are_numbers", "check_executor", "finished", "n_cores", "run", "stack"]
 
 Numbered = tuple[Any, Any]  # what a task is called, and the task; or that and its result
 
@@ -96,6 +97,7 @@ def stack(
     function: Callable[[Any], Result],
     tasks: Sequence[Any],
     *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
     executor: Any = None,
     workers: int | None = None,
     checkpoint: Checkpoint | None = None,
@@ -110,6 +112,9 @@ def stack(
     ----------
     function, tasks, executor, workers, checkpoint, progress, unit
         As in `run`.
+    shapes : dict of str to tuple of int, optional
+        Names and shapes of what `function` returns. A result in `checkpoint` of other ones is computed again. Default:
+        those of the first result.
 
     Returns
     -------
@@ -119,27 +124,45 @@ def stack(
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As in `run`.
+        As in `run`; results have different names or shapes.
     """
     stacked: dict[str, np.ndarray] = {}
     options = {"executor": executor, "workers": workers, "progress": progress, "unit": unit}
-    with closing(_results(function, tasks, checkpoint, **options)) as results:
+    with closing(_results(function, tasks, checkpoint, shapes, **options)) as results:
         for i, result in results:
+            shapes = shapes or _shapes(result)
+            if _shapes(result) != shapes:
+                raise ValueError(
+                    f"`function` must return the same names and shapes for every task, got {_shapes(result)} for task "
+                    f"{i} and {shapes} for another; fill what is missing, or use run."
+                )
+            stacked = stacked or {name: np.empty((len(tasks), *shape)) for name, shape in shapes.items()}
             for name, array in result.items():
-                if name not in stacked:
-                    stacked[name] = np.empty((len(tasks), *array.shape))
                 stacked[name][i] = array
     return stacked
 
 
+def _shapes(result: Result) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in result.items()}
+
+
 def _results(
-    function: Callable[[Any], Result], tasks: Sequence[Any], checkpoint: Checkpoint | None, **options: Any
+    function: Callable[[Any], Result],
+    tasks: Sequence[Any],
+    checkpoint: Checkpoint | None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    **options: Any,
 ) -> Generator[Numbered, None, None]:
-    """(number, result) of every task, first what the checkpoint holds."""
+    """(number, result) of every task, first what the checkpoint holds.
+
+    What is no such task or has other names or `shapes` there is left out.
+    """
     check_executor(options["executor"])
     kept = np.zeros(len(tasks), dtype=bool)
     for i, result in checkpoint or ():
-        if i < len(tasks) and not kept[i]:
+        if type(i) is not int or not 0 <= i < len(tasks) or kept[i]:
+            continue
+        if shapes is None or are_numbers(result, shapes):
             kept[i] = True
             yield i, result
     waiting = ((i, task) for i, task in enumerate(tasks) if not kept[i])
@@ -147,6 +170,11 @@ def _results(
     yield from finished(
         function, waiting, len(tasks) - n_kept, n_kept=n_kept, checkpoint=checkpoint, **options
     )
+
+
+def are_numbers(result: Result, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a result that was kept has these names and shapes, all numbers."""
+    return _shapes(result) == shapes and all(array.dtype.kind in "fi" for array in result.values())
 
 
 def check_executor(executor: Any) -> None:
@@ -201,7 +229,7 @@ def _completed(
 ) -> Iterator[list[Numbered]]:
     """Lists of (name, result), as they finish where the executor can tell."""
     if executor is None:
-        with ThreadPoolExecutor(workers) as pool:
+        with Threads(workers) as pool:
             yield from _in_threads(function, tasks, pool, workers)
     elif isinstance(executor, ThreadPoolExecutor):
         yield from _in_threads(function, tasks, executor, n_cores())
@@ -214,7 +242,7 @@ def _completed(
 
 
 def _in_threads(
-    function: Callable[[Any], Result], tasks: Iterable[Numbered], pool: ThreadPoolExecutor, cores: int
+    function: Callable[[Any], Result], tasks: Iterable[Numbered], pool: Executor, cores: int
 ) -> Iterator[list[Numbered]]:
     """Batches of results of threads, which are told when nobody waits."""
     stop = Event()

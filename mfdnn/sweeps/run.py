@@ -16,10 +16,10 @@ from ..activations import Activation
 from ..architectures import mlp
 from ..ensembles.statistics import EXACT
 from ..jobs.checkpoint import Checkpoint
-from ..jobs.run import check_executor, finished, n_cores
+from ..jobs.run import are_numbers, check_executor, finished, n_cores
 from .quantities import AT_INFINITE_WIDTH, QUANTITIES, TRAINED, Cell
 from .result import Sweep
-from .spec import Spec
+from .spec import KEYS, Spec
 
 __all__ = ["sweep", "workers_for"]
 
@@ -111,7 +111,7 @@ def sweep(
     n_kept = int(done.sum())
     results = finished(
         partial(_measure, activations=spec.activations, quantities=spec.quantities),
-        ((cell, cell) for i, cell in enumerate(spec.cells()) if not done[i]),
+        ((spec.kept(cell), cell) for i, cell in enumerate(spec.cells()) if not done[i]),
         n - n_kept,
         n_kept=n_kept,
         executor=executor,
@@ -168,18 +168,13 @@ def _opened(folder: str | os.PathLike, spec: Spec) -> Checkpoint:
             f"`checkpoint` {os.fspath(folder)!r} cannot be made ({error.strerror}); pass a folder "
             "that you may write to."
         ) from None
-    own = {label: act for label, act in spec.activations.items() if not act._is_built_in}
-    x = np.array([-3.0, -1.0, -0.3, 0.1, 0.5, 2.0])
-    settings = {
-        "quantities": ", ".join(spec.quantities),
-        # A name does not tell what a function of the user's is; not to the last digit: machines differ in it.
-        "own activations": repr({label: [f"{v:.6g}" for v in act(x)] for label, act in own.items()}),
-    }
-    return Checkpoint(os.path.join(folder, CELLS), settings)
+    return Checkpoint(os.path.join(folder, CELLS), {"quantities": ", ".join(spec.quantities)})
 
 
 def _of_this_sweep(kept: Checkpoint, spec: Spec) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """(index, result) of the stored cells that the grid has too.
+
+    What is no such cell, or has other results than the quantities, is left out.
 
     Raises
     ------
@@ -187,7 +182,12 @@ def _of_this_sweep(kept: Checkpoint, spec: Spec) -> Iterator[tuple[int, dict[str
         There are cells, and none of them is in the grid.
     """
     found, other = 0, None
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(spec.quantities, ())
     for cell, result in kept:
+        if not isinstance(cell, dict) or cell.keys() != KEYS.keys() or not are_numbers(result, shapes):
+            continue
+        if any(isinstance(value, list | dict) for value in cell.values()):
+            continue
         if spec.mismatch(cell):
             other = cell
         else:

@@ -1,0 +1,86 @@
+"""Threads that nobody has to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread, current_thread, main_thread
+from time import monotonic
+from typing import Any
+
+__all__ = ["Threads", "aside"]
+
+PATIENCE = 1.0  # seconds that threads get to hear that their work is not wanted any more
+
+
+class Threads(Executor):
+    """A pool of threads for a ``with`` block.
+
+    Whoever leaves the block by an error or Ctrl-C waits for none of them longer than a second, nor does the end of
+    the process: a LAPACK call cannot be stopped, and threads of `concurrent.futures` are waited for all the same.
+
+    Parameters
+    ----------
+    n : int
+        Number of threads.
+    """
+
+    def __init__(self, n: int):
+        self._work: SimpleQueue = SimpleQueue()
+        self._threads = [Thread(target=_serve, args=(self._work,), daemon=True) for _ in range(n)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Compute ``fn(*args, **kwargs)`` in one of the threads."""
+        future: Future = Future()
+        self._work.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; with `wait`, return when all is done."""
+        self._end(cancel_futures, None if wait else 0.0)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._end(kind is not None, None if kind is None else PATIENCE)
+
+    def _end(self, cancel: bool, seconds: float | None) -> None:
+        """Wait so long for the threads to end; None: as long as it takes."""
+        with suppress(Empty):
+            while cancel:
+                self._work.get_nowait()[0].cancel()
+        for _ in self._threads:
+            self._work.put(None)
+        until = None if seconds is None else monotonic() + seconds
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - monotonic()))
+
+
+def _serve(work: SimpleQueue) -> None:
+    while (item := work.get()) is not None:
+        future, call = item
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+        del item, future, call  # before the next one comes: they hold results
+
+
+def aside(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``, for whose end Ctrl-C need not wait.
+
+    It is one long call that nothing can stop, such as one of LAPACK. It goes on in a thread of its own, whose result
+    nobody takes. Only the main thread hears of Ctrl-C, so that others compute it themselves.
+    """
+    if current_thread() is not main_thread():
+        return function(*args)
+    pool = Threads(1)
+    try:
+        return pool.submit(copy_context().run, function, *args).result()
+    finally:
+        pool.shutdown(wait=False)
