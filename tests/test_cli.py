@@ -12,8 +12,8 @@ import pytest
 
 import mfdnn
 from mfdnn import cli
-from mfdnn.cli import words
 from mfdnn.cli.parser import build_parser
+from mfdnn.cli.words import NAMES, NETWORK, OTHERS
 
 SMALL = ["20-24-24-2", "--samples", "12"]
 VERBS = [
@@ -256,6 +256,7 @@ def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
     assert err.startswith(f"mfdnn {argv[0]}: ") and err.count("\n") == 1
     for word in words:
         assert word in err
+    assert not NAMES.keys() & set(re.findall(r"`(\w+)`", err))  # no names of Python where there are options
     assert list(tmp_path.iterdir()) == []
 
 
@@ -312,7 +313,10 @@ NOT_PARSED = [
     (["fisher", "20", "24", "2"], ["`24 2` does not belong here", "784-1000-10"]),
     (["critical-line", "tanh"], ["`tanh` does not belong here"]),
     (["fisher", "20-x-2"], ["`WIDTHS` must be widths such as", "got '20-x-2'"]),
-    (["fisher", "28x28-100-10"], ["`WIDTHS` begins with 28x28", "pixels are written 784-100-10", "28 layers of 28 units 28-28x27-100-10"]),
+    (
+        ["fisher", "28x28-100-10"],
+        ["`WIDTHS` begins with 28x28", "pixels are written 784-100-10", "28 layers of 28 units 28-28x27-100-10"],
+    ),
     (["fisher", "20-24x0-2"], ["`WIDTHS` must repeat a width", "24x0"]),
     (["fisher", "20-24x1000000000000-2"], ["`WIDTHS` must repeat a width"]),
     (["fisher", "20-24-2", "--samples", "many"], ["`--samples` must be a whole number", "got 'many'"]),
@@ -346,10 +350,10 @@ def test_numbers_may_be_negative(capsys):
     assert json.loads(out)["largest"] == mfdnn.fisher_statistics(mfdnn.mlp([20, 24, 24, 2]), 12, c0=-1e-3).largest
 
 
-@pytest.mark.parametrize("name", [*words.NETWORK, *words.OTHERS, "checkpoint", "n_samples", "n_networks", "rng"])
+@pytest.mark.parametrize("name", [*NETWORK, *OTHERS, "checkpoint", "n_samples", "n_networks", "rng"])
 def test_options_that_messages_name_exist(name):
     _, parsers = build_parser()
-    option = words.NAMES[name].strip("`")
+    option = NAMES[name].strip("`")
     assert any(option in parser.format_help() for parser in parsers.values())
 
 

@@ -32,10 +32,10 @@ def parse_widths(text: str) -> list[int]:
             )
         units, repeats = int(match[1]), int(match[2] or 1)
         if match[2] and not sizes:
-            pixels, layers = (f"{said}{text[len(part) :]}" for said in (units * repeats, f"{units}-{units}x{repeats - 1}"))
+            rest = text[len(part) :]
             raise argparse.ArgumentTypeError(
-                f"begins with {part}: inputs of {units} x {repeats} pixels are written {pixels}, and {repeats} layers of "
-                f"{units} units {layers}"
+                f"begins with {part}: inputs of {units} x {repeats} pixels are written {units * repeats}{rest}, and "
+                f"{repeats} layers of {units} units {units}-{units}x{repeats - 1}{rest}"
             )
         if not 1 <= repeats <= DEEPEST:
             raise argparse.ArgumentTypeError(
