@@ -15,18 +15,23 @@ from ..losses.probabilities import SoftmaxRoot
 from .linearisation import Linearisation
 from .protocol import Served, serves
 
-__all__ = ["OUTPUTS", "linearised", "require_finite_gradients", "softmax_root"]
+__all__ = ["OUTPUTS", "linearised", "require_finite_gradients", "require_served", "softmax_root"]
 
 OUTPUTS = ("linear", "softmax")
 
 
-def linearised(one: Any, X: Any) -> Linearisation | Served:
-    """The linearisation of `one` at X, with finite outputs."""
+def require_served(one: Any) -> None:
+    """Raise a TypeError for what does not serve the protocol."""
     if not serves(one):
         raise TypeError(
             "`one` must be a SampledNetwork, or serve its protocol (`mfdnn.sampled.Operator`), got "
             f"{type(one).__name__}; draw one with mfdnn.sample(net)."
         )
+
+
+def linearised(one: Any, X: Any) -> Linearisation | Served:
+    """The linearisation of `one` at X, with finite outputs."""
+    require_served(one)
     with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, in one sentence
         linear = one.linearise(X)
         if not isinstance(linear, Linearisation):
@@ -52,6 +57,6 @@ def softmax_root(output: Any, linear: Linearisation | Served) -> SoftmaxRoot | N
 
 
 def require_finite_gradients(values: Any) -> None:
-    """Raise an ArithmeticError where products of gradients are infinite or nan."""
+    """Raise OutOfRange where products of gradients are infinite or nan."""
     if not np.all(np.isfinite(values)):
-        raise ArithmeticError("The gradients of `one` overflow; take smaller weights or fewer layers.")
+        raise OutOfRange("The gradients of `one` overflow", "standardise the inputs, or take smaller weights or fewer layers")

@@ -60,9 +60,10 @@ class Linear(Protocol):
 class Operator(Protocol):
     """What can have a Fisher spectrum and a tangent kernel.
 
-    A `SampledNetwork` is one, and anything of one's own with these members. Two more members are optional: ``gram(X)``,
+    A `SampledNetwork` is one, and anything of one's own with these members. More members are optional: ``gram(X)``,
     J J^T as an array (T C, T C) whose rows go output by output, from which dense spectra and kernels are then taken;
-    and ``dtype``, "float32" or "float64" (the default), in which vectors come and go.
+    ``dtype``, "float32" or "float64" (the default), in which vectors come and go; and for training ``vector``, the
+    parameters as an array (P,) in the order of `Linear.vjp`, and ``at(vector)``, the same function with others.
 
     Attributes
     ----------

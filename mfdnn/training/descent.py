@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from .._support.memory import require_memory
-from .._support.validation import checked, finite_number, input_array, one_of, positive_integer
+from .._support.validation import checked, finite_number, one_of, positive_integer, real_array, short
 from ..jobs.watch import LONG, stop_if_asked, told_if_long
 from ..losses import LOSSES, loss_scale
 from ..losses.stability import checked_nesterov
 from ..losses.values import checked_targets, loss_and_slope
-from ..network import Network
-from ..sampled import Linearisation, SampledNetwork
+from ..sampled import Operator, SampledNetwork
 from .curvature import LargestEigenvalue
 from .run import TrainingRun, outcome_of
+from .subject import InTraining, in_training
 
-__all__ = ["checked_settings", "train", "training_bytes"]
+__all__ = ["checked_settings", "train"]
 
 BLOCK = 2**15  # numbers updated at a time: they stay in the cache from one operation to the next
 
 
 def train(
-    one: SampledNetwork,
+    one: SampledNetwork | Operator,
     X: np.ndarray,
     Y: np.ndarray,
     learning_rate: float,
@@ -51,7 +50,7 @@ def train(
 
     Parameters
     ----------
-    one : SampledNetwork
+    one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator` with `vector` and `at`
         Stays as it is; the trained one is in the result. Its dtype is that of the computation.
     X : array (T, M_0), or (T, *input_shape)
     Y : array (T, C), or (T,) of int
@@ -88,7 +87,7 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        `one` is no sampled network; X, Y do not fit it or are not finite; a rate, a size or a number of steps that
+        `one` has no parameters to move; X, Y do not fit it or are not finite; a rate, a size or a number of steps that
         is not positive; `momentum` outside [0, 1), or 0 with `nesterov`; unknown `loss`; `batch_size` above T, or one
         that leaves batch norm fewer than three samples.
     MemoryError
@@ -108,49 +107,45 @@ def train(
     >>> [mfdnn.train(one, X[0], Y, times * limit, 100).outcome for times in (0.5, 1.5, 8.0)]
     ['fell', 'catapulted', 'diverged']
     """
-    if not isinstance(one, SampledNetwork):
-        raise TypeError(
-            f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample(net)."
-        )
-    net, dtype = one.network, one.dtype
-    x = input_array("X", X, net.input_shape).astype(dtype)
+    running = in_training(one)
+    dtype = running.dtype
+    x = running.checked(X)
     rate, b, w, bound = checked_settings(loss, learning_rate, momentum, weight_decay, diverged_at)
     nesterov = checked_nesterov(nesterov, b)
-    n_samples, (n_steps, rng) = len(x), checked(n_steps=n_steps, rng=rng)
-    y = checked_targets(Y, loss, n_samples, net.n_outputs, dtype)
+    n_samples, n_outputs = len(x), running.n_outputs(x)
+    n_steps, rng = checked(n_steps=n_steps, rng=rng)
+    y = checked_targets(Y, loss, n_samples, n_outputs, dtype)
     every = None if record_every is None else positive_integer("record_every", record_every)
-    size = n_samples if batch_size is None else _checked_batch(batch_size, n_samples, net.couples_samples)
+    size = n_samples if batch_size is None else _checked_batch(batch_size, n_samples, running.couples_samples)
     require_memory(
-        training_bytes(net, n_samples, dtype, b),
-        f"training {net} on {n_samples} samples",
+        running.n_bytes(x, b),
+        f"training {running.label} on {n_samples} samples",
         "take fewer samples, narrower layers, or dtype='float32'",
     )
-    running = SampledNetwork(
-        net, [tuple(None if a is None else a.copy() for a in group) for group in one.parameters]
-    )
-    update = _Update(running, rate, b, nesterov, w)
-    watch = _Watch(one, running, x, loss)
+    update = _Update(running.arrays, rate, b, nesterov, w)
+    start = [] if every is None else [a.copy() for a in running.arrays]
+    watch = _Watch(start, running, x, loss)
     losses: list[float] = []
     sizes: list[int] = []
-    scale = loss_scale(loss, net.n_outputs, n_samples)
+    scale = loss_scale(loss, n_outputs, n_samples)
     # What overflows has diverged, and is told as that.
     with np.errstate(over="ignore", invalid="ignore"), told_if_long(lambda: _told(len(losses), n_steps)):
         initial = _loss(running, x, y, loss) if size < n_samples else None
         for step, rows in zip(range(n_steps), _batches(n_samples, size, rng), strict=False):
             stop_if_asked()
-            linear = Linearisation(net, running.parameters, x[rows])
+            linear = running.linearise(x[rows])
             value, slope = loss_and_slope(loss, linear.outputs, y[rows])
             losses.append(value)
             sizes.append(len(slope))
             initial = value if initial is None else initial
             # A sum over a batch is a part of the sum over all samples.
-            if _beyond(value * scale / loss_scale(loss, net.n_outputs, len(slope)), initial, bound):
+            if _beyond(value * scale / loss_scale(loss, n_outputs, len(slope)), initial, bound):
                 diverged = True
                 break
             if every is not None and step % every == 0:
                 watch(step)
             slope *= rate
-            update(linear.gradients(slope))
+            update(running.gradients(linear, slope))
         else:
             losses.append(_loss(running, x, y, loss))
             sizes.append(n_samples)
@@ -160,7 +155,7 @@ def train(
             watch(n_steps)
     told = np.where(np.isfinite(losses), losses, np.inf)
     initial = initial if np.isfinite(initial) else np.inf
-    compared = told * [scale / loss_scale(loss, net.n_outputs, n) for n in sizes]
+    compared = told * [scale / loss_scale(loss, n_outputs, n) for n in sizes]
     outcome, grew = outcome_of(
         compared, sizes, initial, -(-n_samples // size), diverged, float(np.finfo(dtype).eps)
     )
@@ -183,17 +178,8 @@ def train(
         weight_decay=w,
         batch_size=None if batch_size is None else size,
         diverged_at=bound,
-        _trained=running if finite else None,
+        _trained=running.finished() if finite else None,
     )
-
-
-def training_bytes(net: Network, n_samples: int, dtype: np.dtype, momentum: float) -> int:
-    """Bytes of a run beside the network it is given.
-
-    Those of a network to train, gradients, velocities and activations.
-    """
-    units = sum(prod(layer.output_shape(shape)) for layer, shape in net.walk())
-    return dtype.itemsize * (net.n_parameters * (3 + (momentum > 0)) + 3 * n_samples * units)
 
 
 def _told(step: int, n_steps: int) -> str:
@@ -216,8 +202,8 @@ def _ratio(loss: float, initial: float) -> float:
     return loss / initial if 0 < initial < np.inf else np.inf
 
 
-def _loss(one: SampledNetwork, x: np.ndarray, y: np.ndarray, loss: str) -> float:
-    return loss_and_slope(loss, Linearisation(one.network, one.parameters, x).outputs, y)[0]
+def _loss(running: InTraining, x: np.ndarray, y: np.ndarray, loss: str) -> float:
+    return loss_and_slope(loss, running.linearise(x).outputs, y)[0]
 
 
 class _Update:
@@ -226,15 +212,14 @@ class _Update:
     Gradients come multiplied by the learning rate, and are used up.
     """
 
-    def __init__(self, one: SampledNetwork, rate: float, b: float, nesterov: bool, w: float):
-        self.parameters = [a for group in one.parameters for a in group if a is not None]
+    def __init__(self, parameters: list[np.ndarray], rate: float, b: float, nesterov: bool, w: float):
+        self.parameters = parameters
         self.decay, self.b, self.nesterov = rate * w, b, nesterov
         self.velocities = [np.zeros_like(a) for a in self.parameters] if b else []
 
-    def __call__(self, gradients: list[tuple[np.ndarray | None, ...]]) -> None:
-        found = [g for group in gradients for g in group if g is not None]
-        velocities = self.velocities or found
-        for a, g, v in zip(self.parameters, found, velocities, strict=True):
+    def __call__(self, gradients: list[np.ndarray]) -> None:
+        velocities = self.velocities or gradients
+        for a, g, v in zip(self.parameters, gradients, velocities, strict=True):
             flat, step, velocity = (array.reshape(-1) for array in (a, g, v))  # views: all are contiguous
             for start in range(0, flat.size, BLOCK):
                 part = slice(start, start + BLOCK)
@@ -258,7 +243,7 @@ class _Update:
 class _Watch:
     """Largest eigenvalues and distance from the start, when asked."""
 
-    def __init__(self, start: SampledNetwork, running: SampledNetwork, x: np.ndarray, loss: str):
+    def __init__(self, start: list[np.ndarray], running: InTraining, x: np.ndarray, loss: str):
         self.start, self.running, self.x = start, running, x
         self.find = LargestEigenvalue()
         self.find_softmax = LargestEigenvalue("softmax") if loss == "cross_entropy" else None
@@ -268,13 +253,12 @@ class _Watch:
         self.distance: list[float] = []
 
     def __call__(self, step: int) -> None:
-        linear = Linearisation(self.running.network, self.running.parameters, self.x)
+        linear = self.running.linearise(self.x)
         self.steps.append(step)
         self.linear.append(self.find(linear))
         if self.find_softmax is not None:
             self.softmax.append(self.find_softmax(linear))
-        pairs = zip(self.start.parameters, self.running.parameters, strict=True)
-        moved = [a - b for old, new in pairs for a, b in zip(old, new, strict=True) if a is not None]
+        moved = [a - b for a, b in zip(self.start, self.running.arrays, strict=True)]
         self.distance.append(float(np.sqrt(sum(np.sum(np.square(d, dtype=np.float64)) for d in moved))))
 
 
@@ -302,10 +286,12 @@ def checked_settings(
         raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain descent.")
     if w < 0:
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
-    bound = float("inf") if diverged_at == float("inf") else finite_number("diverged_at", diverged_at)
-    if not bound > 1:
-        raise ValueError(f"`diverged_at` must be above 1, got {bound:g}; it is in units of the initial loss.")
-    return rate, b, w, bound
+    bound = real_array("diverged_at", diverged_at, "a real number")
+    if bound.ndim or not bound > 1:
+        raise ValueError(
+            f"`diverged_at` must be a number above 1, got {short(diverged_at)}; it is in units of the initial loss."
+        )
+    return rate, b, w, float(bound)
 
 
 def _checked_batch(batch_size: Any, n_samples: int, couples_samples: bool) -> int:
