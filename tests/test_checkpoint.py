@@ -409,12 +409,16 @@ def whole():
 
 
 @pytest.mark.parametrize(
-    ("n_finished", "how"), [(0, "nothing"), (1, "changed byte"), (40, "cut"), (kill.N_NETWORKS, "nothing")]
+    ("n_finished", "how"), [(0, "nothing"), (1, "changed byte"), (40, "cut"), (kill.N_TASKS, "nothing")]
 )
 def test_sigkill_loses_nothing_that_is_finished(tmp_path, whole, n_finished, how):
-    """Fifty times in a row: python tests/kill.py 50."""
-    kept = kill.killed_and_resumed(tmp_path / "run", n_finished, how, whole, np.random.default_rng(0))
-    assert n_finished - (how != "nothing") <= kept <= kill.N_NETWORKS  # the damaged one is lost
+    kept = kill.killed_and_resumed("ensemble", tmp_path / "run", n_finished, how, whole, np.random.default_rng(0))
+    assert n_finished - (how != "nothing") <= kept <= kill.N_TASKS  # the damaged one is lost
+
+
+@pytest.mark.slow
+def test_fifty_kills_lose_nothing_that_is_finished(whole):
+    assert len(list(kill.in_a_row("ensemble", 50, whole, np.random.default_rng(0)))) == 50
 
 
 def failing(i):

@@ -312,7 +312,7 @@ def endless(task, begun, ended):
     one, X = mfdnn.sample(mfdnn.mlp([3, 4, 1], "relu"), rng=0), np.ones((5, 3))
     begun.set()
     try:
-        mfdnn.train(one, X, np.zeros((5, 1)), 1e-9, 10**9)
+        mfdnn.train(one, X, np.zeros((5, 1)), 1e-9, 10**8)
     finally:
         ended.set()
 

@@ -15,9 +15,11 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import kill
 import numpy as np
 import pytest
 from ensembles import Counting
+from slow import slow
 
 import mfdnn
 from mfdnn import cli
@@ -273,10 +275,93 @@ def test_an_own_activation_that_was_changed_is_another_sweep(tmp_path):
         {**spec, "activation": mfdnn.Activation("mine", lambda x: np.tanh(x))}, checkpoint=tmp_path
     )
     assert first.values["lambda_max"] > 0
-    with pytest.raises(ValueError, match=r"was made with own activations = \{'mine': "):
+    with pytest.raises(ValueError, match=r"with activation = mine \[\w+\], not mine \[\w+\]; pass another folder"):
         mfdnn.sweep(
             {**spec, "activation": mfdnn.Activation("mine", lambda x: np.tanh(2 * x))}, checkpoint=tmp_path
         )
+
+
+def test_more_activations_of_ones_own_take_the_cells_that_are_there(tmp_path):
+    mine, other = (mfdnn.Activation(name, lambda x, a=a: np.clip(x, 0, a)) for name, a in (("mine", 6), ("other", 2.5)))
+    mfdnn.sweep({**SMALL, "width": 12, "activation": [mine]}, checkpoint=tmp_path)
+    counting = Counting()
+    spec = {**SMALL, "width": 12, "activation": [other, mine]}
+    found = mfdnn.sweep(spec, checkpoint=tmp_path, executor=counting)
+    assert counting.done == 3
+    assert same(found, mfdnn.sweep(spec))
+
+
+@pytest.fixture(scope="module")
+def swept():
+    return kill.swept()
+
+
+@pytest.mark.jit  # in a process of its own
+@pytest.mark.parametrize(("n_finished", "how"), [(0, "nothing"), (40, "cut")])
+def test_sigkill_loses_no_finished_cell(tmp_path, swept, n_finished, how):
+    kept = kill.killed_and_resumed("sweep", tmp_path / "run", n_finished, how, swept, np.random.default_rng(0))
+    assert n_finished - (how != "nothing") <= kept <= kill.N_TASKS
+
+
+@pytest.mark.slow
+def test_fifty_kills_lose_no_finished_cell(swept):
+    assert len(list(kill.in_a_row("sweep", 50, swept, np.random.default_rng(0)))) == 50
+
+
+TINY = {"inputs": 3, "outputs": 1, "width": 4, "depth": 2, "activation": [lambda x: np.tanh(x)], "n_samples": 3}
+TINY |= {"sigma_w2": 1.5, "seed": [0, 1, 2], "quantities": ["lambda_max"]}
+
+
+def cut(content, place):
+    return content[:place]
+
+
+def changed(content, place):
+    return content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("step", [19, slow(1)])
+@pytest.mark.parametrize("harm", [cut, changed])
+def test_a_damaged_file_of_cells_costs_what_was_damaged(tmp_path, harm, step):
+    whole = mfdnn.sweep(TINY, checkpoint=tmp_path)
+    content = (tmp_path / "cells").read_bytes()
+    lines = content.split(b"\n")
+    ends = np.cumsum([len(line) + 1 for line in lines]) - 1
+    for place in range(0, len(content), step):
+        (tmp_path / "cells").write_bytes(harm(content, place))
+        counting = Counting()
+        assert same(mfdnn.sweep(TINY, checkpoint=tmp_path, executor=counting), whole)
+        if harm is cut:
+            assert counting.done == sum(place < end for end in ends[1:])
+        else:
+            assert counting.done == int(place > ends[0] and place not in ends)
+        assert same(mfdnn.sweep(TINY, checkpoint=tmp_path, executor=Counting(stop_after=0)), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "result"),
+    [
+        (lambda cell: 3, {"lambda_max": np.ones(())}),
+        (lambda cell: {}, {"lambda_max": np.ones(())}),
+        (lambda cell: {"seed": 0}, {"lambda_max": np.ones(())}),
+        (lambda cell: {**cell, "seed": [0]}, {"lambda_max": np.ones(())}),
+        (lambda cell: {**cell, "width": {}}, {"lambda_max": np.ones(())}),
+        (lambda cell: {**cell, "width": 5}, {"lambda_max": np.ones(())}),
+        (lambda cell: cell, {"lambda_max": np.ones(1)}),
+        (lambda cell: cell, {"lambda_max": np.array("1.0")}),
+        (lambda cell: cell, {"chi_1": np.ones(())}),
+        (lambda cell: cell, {}),
+    ],
+)
+def test_what_is_no_cell_with_its_quantities_is_left_out(tmp_path, change, result):
+    whole = mfdnn.sweep(TINY, checkpoint=tmp_path)
+    spec = Spec.read(TINY)
+    cell = change(spec.kept(next(spec.cells())))
+    (kept := sweep_run._opened(tmp_path, spec)).add([(cell, result)])
+    lines = (tmp_path / "cells").read_bytes().split(b"\n")
+    (tmp_path / "cells").write_bytes(b"\n".join([lines[0], lines[-1], *lines[1:-1]]))
+    assert len(list(kept)) == 4
+    assert same(mfdnn.sweep(TINY, checkpoint=tmp_path, executor=Counting(stop_after=0)), whole)
 
 
 @pytest.mark.jit  # in processes of its own
