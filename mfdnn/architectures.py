@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from ._support.validation import positive_integer
-from .activations import Activation, activation
+from ._support.validation import listed, positive_integer, variance
+from .activations import Activation
+from .activations.definition import as_activation
 from .initialisation import per_layer, variances_of
 from .layers import Dense, Layer, Pointwise, Residual
 from .network import Network
 
 __all__ = ["mlp", "resnet"]
+
+MOST_BLOCKS = 10**5  # a layer is an object of Python: more take minutes
 
 
 def mlp(
@@ -70,9 +71,10 @@ def mlp(
     sizes = _check_widths(widths)
     n_layers = len(sizes) - 1
     acts = per_layer("activation", activation, n_layers - 1)
-    acts = [_as_activation(act) for act in acts]
+    acts = [as_activation("activation", act) for act in acts]
     variances = variances_of(sizes, acts, sigma_w2, sigma_b2, init, q)
-    ensemble = weights or ("uniform" if init == "pytorch" else "gaussian")
+    usual = "uniform" if init == "pytorch" else "gaussian"
+    ensemble = usual if weights is None else weights
     layers: list[Layer] = []
     for index, (units, (w2, b2)) in enumerate(zip(sizes[1:], variances, strict=True)):
         layers.append(Dense(units, w2, b2, weights=ensemble, bias=bias))
@@ -133,22 +135,18 @@ def resnet(
     if len(sizes) != 3:
         raise ValueError(f"`widths` must be (inputs, width, outputs), got {tuple(sizes)}; pass three numbers.")
     n_inputs, width, n_outputs = sizes
-    act = _as_activation(activation)
+    act = as_activation("activation", activation)
+    sigma_v2, sigma_a2 = variance("sigma_v2", sigma_v2), variance("sigma_a2", sigma_a2)
     layers: list[Layer] = [Dense(width, sigma_w2, sigma_b2)]
-    for _ in range(positive_integer("n_blocks", n_blocks)):
+    for _ in range(positive_integer("n_blocks", n_blocks, maximum=MOST_BLOCKS)):
         block = [Dense(width, sigma_w2, sigma_b2), Pointwise(act), Dense(width, sigma_v2, sigma_a2)]
         layers.append(Residual(block, skip=skip))
     layers.append(Dense(n_outputs, sigma_w2, sigma_b2))
     return Network(n_inputs, layers)
 
 
-_as_activation = activation  # `mlp` and `resnet` have an argument of that name
-
-
 def _check_widths(widths: Sequence[int]) -> list[int]:
-    if isinstance(widths, str) or not np.iterable(widths):
-        raise TypeError(f"`widths` must be a sequence of integers, got {widths!r}; pass for example [784, 1000, 10].")
-    sizes = [positive_integer("widths", width) for width in widths]
+    sizes = [positive_integer("widths", width) for width in listed("widths", widths, "for example [784, 1000, 10]")]
     if len(sizes) < 2:
         raise ValueError(
             f"`widths` needs at least the numbers of inputs and of outputs, got {sizes}; "

@@ -79,7 +79,7 @@ def gaussian_inputs(
             f"`c0` must be in [{lowest:.4g}, 1], got {c0:g}; it is the correlation of any two of the "
             f"{n_samples} inputs."
         )
-    require_memory(16 * shape[0] * shape[1], f"inputs of shape {shape}", "take fewer samples or features")
+    require_memory(16 * shape[0] * shape[1], f"inputs of shape {shape}", "lower `n_samples` or `n_features`")
     generator = np.random.default_rng(rng)
     X = generator.standard_normal(shape)
     if n_samples == 1:

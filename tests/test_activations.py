@@ -308,14 +308,14 @@ def test_wrong_derivatives_and_kinks_get_a_clear_error():
 )
 def test_unknown_names_come_with_near_ones(name, suggestion):
     with pytest.raises(
-        ValueError, match=f"`activation` must be one of linear, relu.*did you mean .*{suggestion}"
+        ValueError, match=f"`phi` must be one of linear, relu.*did you mean .*{suggestion}"
     ):
         mfdnn.activation(name)
 
 
 def test_what_is_no_activation_is_refused():
     for wrong in (3, None, ["tanh"]):
-        with pytest.raises(TypeError, match="`activation` must be a name, a callable or an Activation"):
+        with pytest.raises(TypeError, match="`phi` must be a name, a callable or an Activation"):
             mfdnn.activation(wrong)
     with pytest.raises(ValueError, match="`slope` is not a parameter of relu; it has none"):
         mfdnn.activation("relu", slope=0.1)
@@ -323,7 +323,7 @@ def test_what_is_no_activation_is_refused():
         mfdnn.activation("leaky_relu", slop=0.1)
     with pytest.raises(ValueError, match="`slope` must be finite"):
         mfdnn.activation("leaky_relu", slope=math.nan)
-    with pytest.raises(TypeError, match="`a`: only named activations take parameters"):
+    with pytest.raises(TypeError, match="`a` must be left out where `phi` is no name"):
         mfdnn.activation(np.tanh, a=1.0)
 
 

@@ -7,41 +7,78 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping, Set
 from math import prod
 from typing import Any
 
 import numpy as np
 
 __all__ = [
+    "PARAMETERS",
+    "boolean",
+    "checked",
+    "file_path",
     "finite_array",
     "finite_number",
+    "folder_path",
     "input_array",
     "input_matrix",
+    "listed",
     "nonnegative_array",
     "one_of",
     "positive_integer",
+    "positive_number",
+    "random_source",
+    "real_array",
     "refuse_both",
+    "repetitions",
     "sample_count",
+    "short",
     "variance",
 ]
+
+MOST = 10**8  # repetitions: more would end after weeks, or never
+MOST_LAYERS = 10**6  # of a map that is iterated
 
 
 def finite_array(name: str, value: Any, meaning: str = "a real number or an array of them") -> np.ndarray:
     """Return `value` as a float64 array of finite numbers."""
-    try:
-        array = np.asarray(value)
-        if np.ma.is_masked(value) or array.dtype.kind in "cSU":
-            raise TypeError
-        array = array.astype(np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` must be {meaning}, got {_short(value)}; pass numbers.") from None
+    array = real_array(name, value, meaning)
     if not np.all(np.isfinite(array)):
         bad = int(np.size(array) - np.isfinite(array).sum())
         raise ValueError(
             f"`{name}` must be finite, got {bad} nan or infinite value{'s' if bad > 1 else ''}; remove them."
         )
     return array
+
+
+def real_array(name: str, value: Any, meaning: str = "a real number or an array of them") -> np.ndarray:
+    """Return `value` as a float64 array of real numbers, nan and inf among them.
+
+    No strings, truth values, dates, masked or complex numbers.
+    """
+    try:
+        if np.ma.is_masked(value):
+            raise TypeError("some are masked")
+        array = _real(np.asarray(value))
+    except OverflowError:
+        raise ValueError(f"`{name}` must be at most 1.8e308, got {short(value)}; pass smaller numbers.") from None
+    except Exception as error:  # an object may raise anything when it is asked for its numbers
+        why = str(error).strip(" .") or type(error).__name__
+        raise TypeError(f"`{name}` must be {meaning}, got {short(value)} ({why:.200}); pass numbers.") from None
+    return array
+
+
+def _real(array: np.ndarray) -> np.ndarray:
+    """The numbers of an array as float64."""
+    if array.dtype == object:  # integers of any size, fractions, decimals
+        for item in array.flat:
+            if item is None or isinstance(item, str | bytes | bool | np.bool_):
+                raise TypeError(f"{type(item).__name__} is no real number")
+    elif array.dtype.kind not in "iuf":
+        raise TypeError(f"{array.dtype} is no type of real numbers")
+    return array.astype(np.float64)
 
 
 def nonnegative_array(name: str, value: Any) -> np.ndarray:
@@ -69,30 +106,97 @@ def variance(name: str, value: Any) -> float:
     return number
 
 
-def positive_integer(name: str, value: Any, minimum: int = 1) -> int:
+def positive_number(name: str, value: Any) -> float:
+    number = finite_number(name, value)
+    if number <= 0:
+        raise ValueError(f"`{name}` must be > 0, got {number:g}; pass a positive number.")
+    return number
+
+
+def positive_integer(name: str, value: Any, minimum: int = 1, maximum: int = 2**62 - 1) -> int:
     try:
         number = operator.index(value)
     except TypeError:
         if isinstance(value, float | np.floating) and float(value).is_integer():
             number = int(value)
         else:
-            raise TypeError(
-                f"`{name}` must be an integer, got {_short(value)}; pass a whole number."
-            ) from None
+            raise TypeError(f"`{name}` must be an integer, got {short(value)}; pass a whole number.") from None
     if isinstance(value, bool) or number < minimum:
         raise ValueError(
-            f"`{name}` must be an integer >= {minimum}, got {value!r}; pass a larger whole number."
+            f"`{name}` must be an integer >= {minimum}, got {short(value)}; pass a larger whole number."
         )
-    if number >= 2**62:  # beyond what arrays count with
-        size = number.bit_length() - 1
-        raise ValueError(f"`{name}` must be below 2**62, got 2**{size} or more; pass a smaller whole number.")
+    if number > maximum:
+        most = "2**62 - 1" if maximum == 2**62 - 1 else str(maximum)
+        raise ValueError(f"`{name}` must be at most {most}, got {short(value)}; pass a smaller whole number.")
     return number
 
 
+def repetitions(name: str, value: Any) -> int:
+    """How often something is done, one after the other."""
+    return positive_integer(name, value, maximum=MOST)
+
+
+def listed(name: str, value: Any, example: str) -> list:
+    """The items of what has an order: no text, no set, no dictionary."""
+    try:
+        if isinstance(value, str | bytes | Set | Mapping):
+            raise TypeError
+        return list(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a sequence, got {short(value)}; pass {example}.") from None
+
+
 def boolean(name: str, value: Any) -> bool:
-    if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
+    if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise TypeError(f"`{name}` must be True or False, got {_short(value)}; pass one of them.")
+    raise TypeError(f"`{name}` must be True or False, got {short(value)}; pass one of them.")
+
+
+def random_source(name: str, value: Any) -> Any:
+    """Return `value`, if `numpy.random.default_rng` takes it.
+
+    Seeds are whole numbers >= 0. Of anything else NumPy's own words are obscure, and a matrix ends the process.
+    """
+    known = np.random.SeedSequence, np.random.BitGenerator, np.random.Generator, np.random.RandomState
+    if value is None or isinstance(value, known):
+        return value
+    seeds = np.asarray(value, dtype=object) if isinstance(value, int | np.integer | list | tuple | range) else value
+    if type(seeds) is np.ndarray and seeds.ndim <= 1 and all(map(_is_seed, seeds.ravel().tolist())):
+        return value
+    raise TypeError(
+        f"`{name}` must be a whole number >= 0, a list of them, a numpy.random.Generator or None, got {short(value)}; "
+        "pass a seed such as 0."
+    )
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
+
+
+def file_path(name: str, value: Any) -> str:
+    """Return the path of a file, which there may be or not."""
+    path = _path(name, value)
+    if os.path.isdir(path):
+        raise ValueError(f"`{name}` must be a file, but {short(path)} is a folder; add the name of a file.")
+    return path
+
+
+def folder_path(name: str, value: Any) -> str:
+    """Return the path of a folder, which there may be or not."""
+    path = _path(name, value)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError(f"`{name}` must be a folder, but {short(path)} is a file; pass another path.")
+    return path
+
+
+def _path(name: str, value: Any) -> str:
+    # Neither an open file's number, which `open` takes, nor bytes.
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"`{name}` must be a path, got {short(value)}; pass a string or a pathlib.Path.")
+    if not path or "\0" in path:
+        raise ValueError(f"`{name}` must be a path, got {path!r}; pass the name of one.")
+    return path
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
@@ -100,7 +204,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
     raise ValueError(
-        f"`{name}` must be one of {', '.join(known)}; got {value!r}{_did_you_mean(value, known)}."
+        f"`{name}` must be one of {', '.join(known)}; got {short(value)}{_did_you_mean(value, known)}."
     )
 
 
@@ -159,11 +263,54 @@ def sample_count(n_samples: Any, inputs: Any, default: int = 1000) -> int:
 
 
 def _did_you_mean(value: Any, known: list[str]) -> str:
+    if not isinstance(value, str):
+        return ""
     lower = {name.lower(): name for name in known}
-    near = [lower[name] for name in difflib.get_close_matches(str(value).lower(), lower, n=3, cutoff=0.5)]
+    near = [lower[name] for name in difflib.get_close_matches(value.lower(), lower, n=3, cutoff=0.5)]
     return f"; did you mean {' or '.join(near)}" if near else ""
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def short(value: Any) -> str:
+    """What `value` is, in sixty characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of an object that cannot say, or of an integer too long to be written
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+# Parameters that mean the same in every public function, and their checks.
+PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
+    # switches
+    **dict.fromkeys(
+        (
+            *("affine", "bias", "colorbar", "drawn", "eigenvalues", "fast", "geometry", "labels", "nesterov"),
+            *("progress", "return_error", "standardise"),
+        ),
+        boolean,
+    ),
+    # how often something is repeated
+    **dict.fromkeys(("n_draws", "n_networks", "n_steps", "n_trials"), repetitions),
+    "depth": lambda name, value: positive_integer(name, value, minimum=0, maximum=MOST_LAYERS),
+    # where something is kept
+    "checkpoint": _optional(file_path),
+    "path": file_path,
+    # where random numbers come from
+    "rng": random_source,
+}
+
+
+def checked(**arguments: Any) -> Any:
+    """The arguments, converted, in their order; alone, not in a tuple, if one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The sentence of the check in `PARAMETERS` of the first that its parameter does not take.
+    """
+    found = tuple(PARAMETERS[name](name, value) for name, value in arguments.items())
+    return found if len(found) > 1 else found[0]

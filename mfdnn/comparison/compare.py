@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import input_array, positive_integer
+from .._support.validation import checked, input_array, one_of, positive_integer
 from ..ensembles.statistics import Ensemble, same_network
 from ..ensembles.statistics import ensemble as draw
 from ..fisher import fisher_statistics
 from ..fisher.normalised import refuse_softmax
+from ..jobs.run import check_executor
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
+from ..sampled.checks import OUTPUTS
 from .claims import Claim, layer_claims, scales, spectrum_claims
 from .geometry import geometry_claims
 from .softmax import softmax_claims
@@ -158,6 +160,9 @@ def compare(
     """
     if ensemble is None:
         n_networks = positive_integer("n_networks", n_networks, minimum=2)
+        checked(rng=rng, checkpoint=checkpoint, progress=progress, geometry=geometry)
+        output = "linear" if output is None else one_of("output", output, OUTPUTS)
+        check_executor(executor)
         wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
         wide.require_single()
         if output == "softmax":
@@ -167,7 +172,7 @@ def compare(
             wide.network,
             n_networks=n_networks,
             **wide.data,
-            output="linear" if output is None else output,
+            output=output,
             rng=rng,
             executor=executor,
             checkpoint=checkpoint,

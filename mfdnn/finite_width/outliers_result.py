@@ -11,7 +11,7 @@ import numpy as np
 from .._support.blas import single_blas_thread
 from .._support.memory import require_memory
 from .._support.results import Result
-from .._support.validation import finite_array, one_of, positive_integer
+from .._support.validation import checked, finite_array, one_of, positive_integer, short
 
 __all__ = ["OutlierDistribution"]
 
@@ -133,7 +133,7 @@ class OutlierDistribution(Result):
         one_of("of", of, ("largest", "mean"))
         probability = finite_array("p", p)
         if np.any((probability <= 0) | (probability >= 1)):
-            raise ValueError(f"`p` must be a probability in (0, 1), got {p}; 0.95 is usual.")
+            raise ValueError(f"`p` must be a probability in (0, 1), got {short(p)}; 0.95 is usual.")
         drawn = np.log(self._draws[:, 0] if of == "largest" else self._draws.mean(axis=1))
         found = _mixture_quantile(drawn, np.sqrt(self._log_variance), np.ravel(probability))
         value = self._pair_push + self._scale * np.exp(found - self._log_variance / 2)
@@ -162,7 +162,7 @@ class OutlierDistribution(Result):
             `n` networks of C outputs do not fit.
         """
         n = positive_integer("n", n)
-        generator = np.random.default_rng(rng)
+        generator = np.random.default_rng(checked(rng=rng))
         overlaps = self._draw(n, generator)
         common = np.sqrt(self._log_variance) * generator.standard_normal((n, 1)) - self._log_variance / 2
         return self._pair_push + self._scale * np.exp(common) * overlaps

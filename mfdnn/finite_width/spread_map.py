@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .._support.results import GridResult
-from .._support.validation import positive_integer, variance
+from .._support.validation import listed, positive_integer, variance
 from ..activations import Activation, activation
 from ..architectures import mlp
 from ..mean_field import MeanField
@@ -18,6 +19,7 @@ from .outliers import NoOutlier, law_of
 __all__ = ["SpreadMap", "spread_map"]
 
 STATUS = ("ok", "caution", "no outlier")
+MOST_LAYERS = 1000  # of a network of a map: deeper ones take minutes each
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -115,8 +117,8 @@ def spread_map(
     """
     act = activation(phi)
     sigma_w2, sigma_b2 = variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2)
-    rows = [positive_integer("depths", depth, minimum=2) for depth in np.atleast_1d(depths)]
-    columns = [positive_integer("widths", width) for width in np.atleast_1d(widths)]
+    rows = [positive_integer("depths", depth, minimum=2, maximum=MOST_LAYERS) for depth in _several("depths", depths)]
+    columns = [positive_integer("widths", width) for width in _several("widths", widths)]
     n_samples, n_outputs = positive_integer("n_samples", n_samples), positive_integer("n_outputs", n_outputs)
     shape = len(rows), len(columns)
     spread, status = np.full(shape, np.inf), np.full(shape, STATUS[2])
@@ -140,3 +142,8 @@ def spread_map(
         n_samples=n_samples,
         n_outputs=n_outputs,
     )
+
+
+def _several(name: str, value: Any) -> list:
+    """One number, or a list of them."""
+    return [value] if isinstance(value, Real) else listed(name, value, "for example [50, 100]")

@@ -11,7 +11,7 @@ from .._support.blas import single_blas_thread
 from .._support.errors import NoTheory
 from .._support.lanczos import largest_eigenvalues
 from .._support.results import Result, unwrap
-from .._support.validation import positive_integer
+from .._support.validation import checked
 from ..kernels.parts import kernel
 from ..layers import Pairs
 from ..losses.probabilities import SoftmaxRoot, logit_matrix, softmax_coefficients
@@ -197,7 +197,7 @@ def softmax_statistics(
         raise ValueError("`fim` must be of two outputs or more, got 1: a softmax of one is constant; use C >= 2.")
     shape, op = (fim.n_samples, fim.n_outputs), fim.order_parameters
     if logits is None:
-        draws = mean_field_logits(op, *shape, positive_integer("n_draws", n_draws), rng=rng)
+        draws = mean_field_logits(op, *shape, checked(n_draws=n_draws), rng=checked(rng=rng))
     else:
         draws = logit_matrix(logits)[None]
         if draws.shape[1:] != shape:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .._support.results import unwrap
-from .._support.validation import finite_array, nonnegative_array
+from .._support.validation import checked, finite_array, nonnegative_array, positive_integer, short
 from ..activations import Activation, activation
 from .products import expectation_and_error, products
 from .tables import check_range
@@ -74,7 +74,7 @@ def expect(
     1.0
     """
     act = activation(phi)
-    order = _derivative_order(derivative)
+    order, return_error = _derivative_order(derivative), checked(return_error=return_error)
     variance = nonnegative_array("q", q)
     check_range(act, variance)
     distinct, inverse = np.unique(variance, return_inverse=True)
@@ -149,7 +149,7 @@ def expect_product(
     (0.1394079415, True)
     """
     act = activation(phi)
-    order = _derivative_order(derivative)
+    order, return_error = _derivative_order(derivative), checked(return_error=return_error)
     if order == 2 and np.any(act.pieces.jumps[:, 0] != 0):
         raise ValueError(
             f"`derivative` = 2, but activation {act.label!r} jumps: its second derivative has no products; use "
@@ -180,8 +180,9 @@ def expect_product(
 
 
 def _derivative_order(derivative: Any) -> int:
-    if np.ndim(derivative) or derivative not in (0, 1, 2) or isinstance(derivative, bool):
+    try:
+        return positive_integer("derivative", derivative, minimum=0, maximum=2)
+    except (TypeError, ValueError):
         raise ValueError(
-            f"`derivative` must be 0, 1 or 2, got {derivative!r}; choose the order of the derivative."
-        )
-    return int(derivative)
+            f"`derivative` must be 0, 1 or 2, got {short(derivative)}; choose the order of the derivative."
+        ) from None

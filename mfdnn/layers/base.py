@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._support.errors import NoTheory
+from .._support.validation import listed, short
 from ..activations import Activation
 from .pairs import Pairs
 from .state import State
@@ -19,7 +20,7 @@ from .state import State
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
 
-__all__ = ["Factors", "Layer", "one_site", "propagated", "shape_text"]
+__all__ = ["Factors", "Layer", "checked_layers", "one_site", "propagated", "shape_text"]
 
 
 class Factors(NamedTuple):
@@ -469,3 +470,29 @@ def _told(value: Any) -> str:
     if vars(object)["__repr__"] is getattr(type(value), "__repr__", None):
         return f"<{type(value).__qualname__}>"
     return getattr(value, "__qualname__", None) or repr(value)
+
+
+def checked_layers(layers: Any) -> tuple[Layer, ...]:
+    """The layers of a list of them."""
+    found = tuple(listed("layers", layers, "layers in brackets"))
+    for layer in found:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"`layers` must contain layers of mfdnn, got {short(layer)}; {_instead_of(layer)}.")
+    return found
+
+
+def _instead_of(given: Any) -> str:
+    """What to write for something that is no layer."""
+    kind = given if isinstance(given, type) else type(given)
+    if any(base.__module__.partition(".")[0] == "torch" for base in kind.__mro__):
+        return (
+            "what PyTorch has is none: write Dense(n_units, sigma_w2, sigma_b2) for Linear(n_inputs, n_units), and "
+            "Pointwise(name) for an activation"
+        )
+    if kind is given and issubclass(given, Layer):
+        return f"make one: {given.__name__}(...)"
+    if isinstance(given, list | tuple):
+        return "put the layers themselves in one list"
+    if isinstance(given, str | Activation) or callable(given):
+        return f"wrap an activation as Pointwise({given!r:.40})"
+    return "build them with Dense, Pointwise and the like (see mfdnn.layers)"

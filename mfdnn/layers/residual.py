@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_number
-from .base import Layer, propagated, shape_text
+from .base import Layer, checked_layers, propagated, shape_text
 from .state import State
 
 __all__ = ["Residual"]
@@ -36,7 +36,7 @@ class Residual(Layer):
     kind = "residual"
 
     def __init__(self, layers: Sequence[Layer], skip: float = 1.0):
-        self.children = self.layers = tuple(layers)
+        self.children = self.layers = checked_layers(layers)
         self.skip = finite_number("skip", skip)
         self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
         self.couples_samples = any(layer.couples_samples for layer in self.layers)

@@ -39,7 +39,7 @@ def softmax(logits: Any) -> np.ndarray:
     >>> softmax([0.0, 1000.0])
     array([0., 1.])
     """
-    f = np.asarray(logits)
+    f = logits if isinstance(logits, np.ndarray) else finite_array("logits", logits)
     p = np.exp(f - f.max(axis=-1, keepdims=True))
     return p / p.sum(axis=-1, keepdims=True)
 

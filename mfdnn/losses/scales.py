@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._support.validation import one_of
+from .._support.validation import one_of, positive_integer
 
 __all__ = ["LOSSES", "loss_scale"]
 
@@ -42,6 +42,7 @@ def loss_scale(loss: str, n_outputs: int, n_samples: int) -> float:
     >>> loss_scale("torch_mse", n_outputs=10, n_samples=1000)
     0.2
     """
+    n_outputs, n_samples = positive_integer("n_outputs", n_outputs), positive_integer("n_samples", n_samples)
     return {
         "half_mse": 1.0,
         "mse_per_sample": 2.0,

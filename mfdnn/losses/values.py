@@ -59,32 +59,34 @@ def loss_and_slope(loss: str, outputs: np.ndarray, targets: np.ndarray) -> tuple
     return value, residual
 
 
-def checked_targets(Y: Any, loss: str, n_samples: int, n_outputs: int, dtype: np.dtype) -> np.ndarray:
-    """Targets (T, C) of `dtype`; labels as unit vectors."""
+def checked_targets(
+    Y: Any, loss: str, n_samples: int, n_outputs: int, dtype: np.dtype, name: str = "Y"
+) -> np.ndarray:
+    """Targets (T, C) of `dtype`; labels as unit vectors. Messages call them `name`."""
     if loss == "cross_entropy" and n_outputs == 1:
         raise ValueError(
             "`loss` = cross_entropy needs two outputs or more, got 1: a softmax of one output is constant; take "
             "half_mse."
         )
-    array = np.asarray(Y)
-    if array.dtype.kind in "iu" and array.shape == (n_samples,) and n_outputs > 1:
-        if array.min() < 0 or array.max() >= n_outputs:
+    array = finite_array(name, Y, f"a ({n_samples}, {n_outputs}) matrix of targets")
+    if np.asarray(Y).dtype.kind in "iu" and array.shape == (n_samples,) and n_outputs > 1:
+        labels = array.astype(int)
+        if labels.min() < 0 or labels.max() >= n_outputs:
             raise ValueError(
-                f"`Y` must hold labels from 0 to {n_outputs - 1}, one for each output, got {array.min()} to "
-                f"{array.max()}; number the classes from 0."
+                f"`{name}` must hold labels from 0 to {n_outputs - 1}, one for each output, got {labels.min()} to "
+                f"{labels.max()}; number the classes from 0."
             )
-        return np.eye(n_outputs, dtype=dtype)[array]
-    array = finite_array("Y", Y, f"a ({n_samples}, {n_outputs}) matrix of targets")
+        return np.eye(n_outputs, dtype=dtype)[labels]
     if n_outputs == 1 and array.shape == (n_samples,):
         array = array[:, None]
     if array.shape != (n_samples, n_outputs):
         raise ValueError(
-            f"`Y` must have the shape of the outputs, ({n_samples}, {n_outputs}), got {array.shape}; pass one row "
+            f"`{name}` must have the shape of the outputs, ({n_samples}, {n_outputs}), got {array.shape}; pass one row "
             "of targets for each sample, or integer labels."
         )
     # Rows of float32 probabilities sum to 1 but for their rounding.
     if loss == "cross_entropy" and (array.min() < 0 or np.abs(array.sum(axis=1) - 1).max() > 1e-5):
         raise ValueError(
-            "`Y` must hold probabilities for cross_entropy, rows >= 0 that sum to 1; pass those, or integer labels."
+            f"`{name}` must hold probabilities for cross_entropy, rows >= 0 that sum to 1; pass those, or integer labels."
         )
     return array.astype(dtype)

@@ -180,8 +180,10 @@ class MeanField:
     def require_single(self) -> None:
         """Raise a TypeError for several mean squares or correlations at once."""
         if not self.given:
-            for name, value in (("q0", self.q0), ("c0", self.c0)):
-                finite_number(name, value)
+            if np.ndim(self.q0):
+                raise TypeError(
+                    f"`q0` must be a single number here, and `c0` too, got shape {np.shape(self.q0)}; call for each."
+                )
 
     @property
     def data(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.results import Result
-from .._support.validation import finite_array, nonnegative_array, positive_integer
+from .._support.validation import finite_array, nonnegative_array, positive_integer, positive_number
 from ..activations import Activation, activation
 from . import maps
 from .critical import critical_sigma_w2
@@ -19,6 +19,7 @@ from .variances import variance_fixed_points
 __all__ = ["DepthScales", "MapCurve", "correlation_curve", "depth_scales", "variance_curve"]
 
 SCALES = ("xi_q", "xi_c", "xi_grad")
+MOST_STEPS = 10**4  # of a path in a picture
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -97,13 +98,14 @@ def variance_curve(
     (array([4.079]), array([ True]))
     """
     act = activation(phi)
-    steps = positive_integer("steps", steps, minimum=0)
+    steps = positive_integer("steps", steps, minimum=0, maximum=MOST_STEPS)
     known = variance_fixed_points(act, sigma_w2, sigma_b2)
     starts = None if q0 is None else np.atleast_1d(nonnegative_array("q0", q0))
     if q_max is None:
         stable = known.q[known.stable]
         furthest = 0.0 if starts is None else starts.max(initial=0.0)
         q_max = max(2 * stable.max(initial=0.0), 1.1 * furthest) or 2.0
+    q_max = positive_number("q_max", q_max)
     if starts is None:
         starts = np.array([0.02, 0.95]) * q_max
     # Square roots of the variance are what activations see: more points near 0, where the map bends.
@@ -165,7 +167,7 @@ def correlation_curve(
     (array([0.122, 1.   ]), array([ True, False]))
     """
     act = activation(phi)
-    steps = positive_integer("steps", steps, minimum=0)
+    steps = positive_integer("steps", steps, minimum=0, maximum=MOST_STEPS)
     starts = np.atleast_1d(finite_array("c0", (0.05, 0.95) if c0 is None else c0))
     c = np.linspace(min(0.0, starts.min(initial=0.0)), 1, 201)
     mapped = np.asarray(maps.correlation_map(act, c, sigma_w2, sigma_b2, q))  # refuses where there is no q*

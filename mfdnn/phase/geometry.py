@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.results import Result
-from .._support.validation import positive_integer, variance
+from .._support.validation import checked, variance
 from ..activations import Activation, activation
 from ..gaussian.matrices import moments
 from ..gaussian.quadrature import second_moment
@@ -109,7 +109,7 @@ def curve_geometry(
             raise ValueError(
                 f"`q0` is needed: with sigma_w2 = {w2:g}, sigma_b2 = {b2:g} q* = {q0:g}; pass q0 > 0."
             )
-    n = positive_integer("depth", depth, minimum=0)
+    n = checked(depth=depth)
     q = trajectory(act, w2, b2, n, q0=q0).q
     chi_1, chi_2 = _slopes(act, w2, q)
     smooth = not np.any(act.pieces.jumps[:, :2] != 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _compiled
 from .._support.results import Result, unwrap
-from .._support.validation import finite_array, finite_number, nonnegative_array, positive_integer, variance
+from .._support.validation import checked, finite_array, finite_number, nonnegative_array, variance
 from ..activations import Activation, activation
 from ..gaussian import expect_product
 from ..gaussian.matrices import moments
@@ -212,7 +212,7 @@ def trajectory(
         float(value) for value in starting_variances(sigma_w2, sigma_b2, finite_number("q0", q0))
     )
     keep = keep_probability(keep_rate)
-    n = positive_integer("depth", depth, minimum=0)
+    n = checked(depth=depth)
     c = np.empty(n + 1)
     c[0] = finite_number("c0", c0)
     if abs(c[0]) > 1:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _compiled
 from .._compiled import Moments
 from .._support.results import Result, unwrap
-from .._support.validation import finite_array, finite_number, nonnegative_array, variance
+from .._support.validation import finite_array, finite_number, nonnegative_array, positive_integer, variance
 from ..activations import Activation, activation
 from ..gaussian.tables import tables
 
@@ -105,8 +105,7 @@ class VarianceFixedPoints(Result):
         >>> mfdnn.variance_fixed_points("gelu", 2.0, 0.12).basin(0).round(6)
         array([[0.      , 6.867813]])
         """
-        if not -self.q.size <= index < self.q.size:
-            raise IndexError(f"`index` must number one of {self.q.size} fixed points from 0 on, got {index}.")
+        index = positive_integer("index", index, minimum=-self.q.size, maximum=self.q.size - 1)
         where = range(self.q.size)[index]
         if self.stability[where] in ("unstable", "neutral"):
             return np.empty((0, 2))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import one_of
+from .._support.validation import one_of, short
 from ..layers import Factors
 from ..network import Network
 from .linearisation import Linearisation
@@ -170,11 +170,11 @@ def _index(layer: Any, n_layers: int) -> int:
         index = operator.index(layer)
     except TypeError:
         raise TypeError(
-            f"`layer` must be an integer, got {layer!r}; pass the index of a weight layer."
+            f"`layer` must be an integer, got {short(layer)}; pass the index of a weight layer."
         ) from None
     if isinstance(layer, bool) or not -n_layers <= index < n_layers:
         raise ValueError(
-            f"`layer` must be the index of one of {n_layers} weight layers, got {layer!r}; pass 0 for the first, or "
+            f"`layer` must be the index of one of {n_layers} weight layers, got {short(layer)}; pass 0 for the first, or "
             "-1 for the last."
         )
     return index % n_layers

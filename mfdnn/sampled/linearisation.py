@@ -11,7 +11,7 @@ import numpy as np
 from .._support.memory import require_memory
 from ..layers import Factors, Layer
 from ..network import Network
-from .parameters import Parameters, checked_parameters, dtype_of, flatten, unflatten
+from .parameters import Parameters, as_dtype, checked_parameters, dtype_of, flatten, unflatten
 
 __all__ = ["Linearisation"]
 
@@ -72,7 +72,7 @@ class Linearisation:
         """
         if isinstance(v, list | tuple):
             return self.push(checked_parameters("v", v, self.network, self.dtype))
-        return self.push(unflatten(v, self.parameters))
+        return self.push(unflatten(v, self.parameters, "v"))
 
     def vjp(self, u: np.ndarray) -> np.ndarray:
         """J^T u (P,), the gradient of ``sum(u * outputs)``, as `SampledNetwork.vjp`.
@@ -90,7 +90,7 @@ class Linearisation:
         ValueError
             u of another shape than the outputs.
         """
-        u = np.asarray(u, dtype=self.dtype)
+        u = as_dtype("u", u, self.dtype)
         if u.shape != self.outputs.shape:
             raise ValueError(f"`u` must have the shape of the outputs, {self.outputs.shape}, got {u.shape}.")
         return flatten(self.gradients(u))

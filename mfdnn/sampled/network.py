@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._support.memory import require_memory
-from .._support.validation import input_array
-from ..network import Network
+from .._support.validation import checked, finite_array, input_array
+from ..network import Network, require_network
 from .linearisation import Linearisation
 from .parameters import Parameters, checked_parameters, dtype_of, flatten, float_dtype, unflatten
 
@@ -49,11 +49,8 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
     >>> one(np.ones((5, 3))).shape
     (5, 2)
     """
-    if not isinstance(net, Network):
-        raise TypeError(
-            f"`net` must be a Network, got {type(net).__name__}; build one with mfdnn.mlp or mfdnn.Network."
-        )
-    kind = float_dtype(dtype)
+    require_network("net", net)
+    kind, rng = float_dtype(dtype), checked(rng=rng)
     require_memory(
         net.n_parameters * kind.itemsize,
         f"a sample of {net}",
@@ -105,6 +102,8 @@ class SampledNetwork:
         As above; what is assigned is checked.
     dtype : numpy.dtype
         float32 or float64: of the parameters and of all that is computed with them.
+    vector : ndarray, shape (P,)
+        All of them in one.
     n_parameters : int
         P.
     couples_samples : bool
@@ -131,7 +130,7 @@ class SampledNetwork:
     """
 
     def __init__(self, network: Network, parameters: Sequence[Sequence[np.ndarray | None]]):
-        self.network = network
+        self.network = require_network("network", network)
         self.parameters = parameters  # type: ignore[assignment]  # checked and converted by the setter
 
     def __repr__(self) -> str:
@@ -150,6 +149,21 @@ class SampledNetwork:
     def dtype(self) -> np.dtype:
         """float32 or float64, of parameters and all that is computed with them."""
         return dtype_of(self._parameters)
+
+    @property
+    def vector(self) -> np.ndarray:
+        """The parameters as one vector (P,), a copy."""
+        return flatten(self._parameters)
+
+    def at(self, vector: np.ndarray) -> SampledNetwork:
+        """The same network with other parameters, a vector (P,) in the order of `flatten`.
+
+        Raises
+        ------
+        ValueError
+            A vector of another length, or that is not finite.
+        """
+        return SampledNetwork(self.network, self.unflatten(np.array(vector)))
 
     @property
     def n_parameters(self) -> int:
@@ -209,7 +223,7 @@ class SampledNetwork:
         ValueError
             X or v that does not fit the network, or is not finite.
         """
-        return self.linearise(X).jvp(v)
+        return self.linearise(X).jvp(v if isinstance(v, list | tuple) else finite_array("v", v))
 
     def vjp(self, X: np.ndarray, u: np.ndarray) -> np.ndarray:
         """J^T u, the gradient of ``sum(u * one(X))`` by the parameters.
@@ -229,11 +243,17 @@ class SampledNetwork:
         ValueError
             X that does not fit the network or is not finite, u of another shape than the outputs.
         """
-        return self.linearise(X).vjp(u)
+        return self.linearise(X).vjp(finite_array("u", u))
 
     def flatten(self, pairs: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
-        """One vector (P,) of arrays shaped as `parameters`: row by row, layer by layer."""
-        return flatten(pairs)
+        """One vector (P,) of arrays shaped as `parameters`: row by row, layer by layer.
+
+        Raises
+        ------
+        ValueError
+            Arrays of other shapes, or that are not finite.
+        """
+        return flatten(checked_parameters("pairs", pairs, self.network, self.dtype))
 
     def unflatten(self, vector: np.ndarray) -> Parameters:
         """The arrays, shaped as `parameters`, of a vector (P,): `flatten` undone.
@@ -245,7 +265,7 @@ class SampledNetwork:
         ValueError
             A vector of another length.
         """
-        return unflatten(vector, self._parameters)
+        return unflatten(finite_array("vector", vector), self._parameters)
 
     def activity(self, X: np.ndarray) -> list[LayerActivity]:
         """What every weight layer sees, and the errors that come back to it.

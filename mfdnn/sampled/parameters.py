@@ -27,24 +27,30 @@ def flatten(groups: Sequence[Sequence[np.ndarray | None]]) -> np.ndarray:
     return np.concatenate([np.ravel(a) for group in groups for a in group if a is not None])
 
 
-def unflatten(vector: Any, like: Parameters) -> Parameters:
+def unflatten(vector: Any, like: Parameters, name: str = "vector") -> Parameters:
     """Arrays shaped as `like` of a vector (P,): views where the dtype allows."""
-    vector = np.asarray(vector, dtype=dtype_of(like))
+    vector = as_dtype(name, vector, dtype_of(like))
     sizes = [a.size for group in like for a in group if a is not None]
     if vector.shape != (sum(sizes),):
         raise ValueError(
-            f"`vector` must have shape ({sum(sizes)},), got {vector.shape}; pass one entry for "
+            f"`{name}` must have shape ({sum(sizes)},), got {vector.shape}; pass one entry for "
             "every parameter, in the order of `flatten`."
         )
     parts = iter(np.split(vector, np.cumsum(sizes)[:-1]))
     return [tuple(None if a is None else next(parts).reshape(a.shape) for a in group) for group in like]
 
 
+def as_dtype(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+    """An array of that dtype; numbers of another are checked to be finite."""
+    known = type(value) is np.ndarray and value.dtype == dtype
+    return value if known else finite_array(name, value).astype(dtype)
+
+
 def float_dtype(dtype: Any) -> np.dtype:
     """The dtype of a name or type, one of `DTYPES`."""
     try:
-        name = np.dtype(dtype).name
-    except TypeError:
+        name = np.dtype(dtype).name if isinstance(dtype, str | type | np.dtype) else dtype
+    except (TypeError, ValueError):
         name = dtype
     return np.dtype(one_of("dtype", name, DTYPES))
 
@@ -57,7 +63,7 @@ def checked_parameters(
     try:
         found = [tuple(None if a is None else np.asarray(a) for a in group) for group in groups]
         fits = [tuple(None if a is None else a.shape for a in group) for group in found] == shapes
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # no pairs, rows of different lengths, no array
         fits = False
     if not fits:
         raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._support.lanczos import largest_eigenpairs
 from .._support.results import Result
-from .._support.validation import positive_integer
+from .._support.validation import boolean, positive_integer, positive_number
 from ..jobs.watch import told_if_long
 from .checks import OUTPUTS, linearised, softmax_root
 from .coordinates import coordinates_of
@@ -294,8 +294,8 @@ def fisher_spectrum(
     >>> spec.eigenvectors.shape, bool(spec.principal_angles.max() < 0.2)
     ((20402, 2), True)
     """
-    if not tol > 0:
-        raise ValueError(f"`tol` must be positive, got {tol}; pass for example 1e-5.")
+    tol, eigenvectors = positive_number("tol", tol), boolean("eigenvectors", eigenvectors)
+    max_products = positive_integer("max_products", max_products)
     linear = linearised(one, X)
     root = softmax_root(output, linear)
     jacobian = Jacobian(linear, root, coordinates_of(one, parameterisation, layer))

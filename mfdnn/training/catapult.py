@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.results import Result
-from .._support.validation import finite_number, positive_integer
+from .._support.validation import checked, finite_number, positive_integer
 
 __all__ = ["CatapultTrajectory", "catapult_trajectory"]
 
@@ -106,13 +106,14 @@ def catapult_trajectory(
     """
     output, value = finite_number("f", f), finite_number("curvature", curvature)
     eta = finite_number("learning_rate", learning_rate)
-    n, steps = positive_integer("width", width), positive_integer("n_steps", n_steps)
+    n, steps = positive_integer("width", width), checked(n_steps=n_steps)
     if eta <= 0:
         raise ValueError(f"`learning_rate` must be positive, got {eta:g}; pass its size.")
     least = 2 * abs(output) / np.sqrt(n)  # 2 |u.v| <= |u|^2 + |v|^2
     if value < least * (1 - 1e-12):
         raise ValueError(
-            f"`curvature` must be at least 2|f|/sqrt(width) = {least:g}, got {value:g}: no network has less; pass more."
+            f"`curvature` must be at least 2|`f`|/sqrt(`width`) = {least:g}, got {value:g}: no network has less; pass "
+            "more."
         )
     path = [(output, value)]
     for _ in range(steps):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .._support.lanczos import largest_eigenpairs
+from .._support.validation import one_of
 from ..losses.probabilities import SoftmaxRoot
 from ..sampled import Linear, Linearisation
+from ..sampled.checks import OUTPUTS
 from ..sampled.dual import dual_of
 from ..sampled.eigenpairs import SMALL, all_pairs, starting_block, worth_all
 from ..sampled.jacobian import Jacobian
@@ -37,7 +39,7 @@ class LargestEigenvalue:
     """
 
     def __init__(self, output: str = "linear"):
-        self.output = output
+        self.output = one_of("output", output, OUTPUTS)
         self._vectors: np.ndarray | None = None
         self._rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
 

@@ -1,0 +1,219 @@
+"""A tiny valid call of every public function, constructor and method: what test_arguments.py spoils."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+import mfdnn
+from mfdnn import datasets, initialisation, learning_rate, losses, papers, phase, plots, training
+
+_folder = tempfile.TemporaryDirectory(prefix="mfdnn-arguments-")  # until the process ends
+FOLDER = Path(_folder.name)
+
+
+@cache
+def setting():
+    """Networks, data and results that the calls share."""
+    net = mfdnn.mlp([4, 5, 2], "tanh", sigma_w2=1.5, sigma_b2=0.1)
+    one = mfdnn.sample(net, rng=0)
+    X = np.random.default_rng(1).standard_normal((6, 4))
+    Y = np.ones((6, 2))
+    fim = mfdnn.fisher_statistics(net, 6)
+    theory = {"net": net, "n_samples": 6}
+    single = {"phi": "relu", "sigma_w2": 1.5, "sigma_b2": 0.1}  # no tables: a variance of 1e308 takes no time
+    drawn = {**theory, "n_networks": 2, "rng": 0}
+    spectrum = mfdnn.fisher_spectrum(one, X, k=1, eigenvectors=True)
+    mu, u = mfdnn.ntk_from_fisher(one, X, spectrum.eigenvalues, spectrum.eigenvectors)
+    standing = {"net": mfdnn.mlp([10, 200, 200, 1], "relu", 2.0, 0.5), "n_samples": 100}  # with a clear outlier
+    law = mfdnn.outlier_distribution(**standing)
+    grid = mfdnn.phase_diagram("tanh", [1.0, 2.0], [0.05, 0.1])
+    spread = mfdnn.spread_map("tanh", 1.5, 0.1, [2, 3], [50, 100], 6)
+    rates = {
+        "net": lambda M: mfdnn.mlp([4, M, 2], "tanh"), "widths": [5, 6], "learning_rates": [0.1, 0.2], "n_steps": 2,
+        "n_samples": 6, "n_trials": 1, "rng": 0,
+    }  # fmt: skip
+    rate_map = mfdnn.learning_rate_map(**rates)
+    table = mfdnn.compare(**drawn)
+    op = mfdnn.order_parameters(net)
+    report = mfdnn.report(**drawn)
+    swept = {
+        "inputs": 4, "outputs": 1, "width": [5], "depth": 2, "sigma_w2": 1.5, "n_samples": 5,
+        "quantities": ["theory_lambda_max"],
+    }  # fmt: skip
+    sweep = mfdnn.sweep(swept)
+    fixed = mfdnn.variance_fixed_points("tanh", 1.5, 0.1)
+    grid.save(FOLDER / "grid.npz")
+    optimiser = {"loss": "half_mse", "momentum": 0.5}
+    unit = {"X": np.eye(3, 4), "y": [1.0, -1.0, 2.0]}
+    return SimpleNamespace(**locals())
+
+
+def _saved(result, name):
+    result.save(FOLDER / name)
+    return FOLDER / name
+
+
+# Name to (callable, its valid arguments); arguments left out keep their defaults.
+CALLS = {
+    "Activation": lambda s: (mfdnn.Activation, {"name": "mine", "function": np.tanh}),
+    "Activation.__call__": lambda s: (mfdnn.activation("tanh"), {"x": np.ones(2)}),
+    "Activation.slope": lambda s: (mfdnn.activation("tanh").slope, {"x": np.ones(2)}),
+    "Activation.curvature": lambda s: (mfdnn.activation("tanh").curvature, {"x": np.ones(2)}),
+    "BatchNorm": lambda s: (mfdnn.BatchNorm, {}),
+    "Dense": lambda s: (mfdnn.Dense, {"units": 3}),
+    "Flatten": lambda s: (mfdnn.Flatten, {}),
+    "Layer": lambda s: (mfdnn.Layer, {}),
+    "LayerNorm": lambda s: (mfdnn.LayerNorm, {}),
+    "MeanField": lambda s: (mfdnn.MeanField, s.theory),
+    "MeanSubtraction": lambda s: (mfdnn.MeanSubtraction, {}),
+    "Network": lambda s: (mfdnn.Network, {"input_shape": 3, "layers": [mfdnn.Dense(2)]}),
+    "Network.from_dict": lambda s: (mfdnn.Network.from_dict, {"description": s.net.to_dict()}),
+    "Pointwise": lambda s: (mfdnn.Pointwise, {"phi": "tanh"}),
+    "Residual": lambda s: (mfdnn.Residual, {"layers": [mfdnn.Dense(4)]}),
+    "SampledNetwork": lambda s: (mfdnn.SampledNetwork, {"network": s.net, "parameters": s.one.parameters}),
+    "SampledNetwork.__call__": lambda s: (s.one, {"X": s.X}),
+    "SampledNetwork.activity": lambda s: (s.one.activity, {"X": s.X}),
+    "SampledNetwork.flatten": lambda s: (s.one.flatten, {"pairs": s.one.parameters}),
+    "SampledNetwork.jvp": lambda s: (s.one.jvp, {"X": s.X, "v": np.ones(s.one.n_parameters)}),
+    "SampledNetwork.linearise": lambda s: (s.one.linearise, {"X": s.X}),
+    "SampledNetwork.unflatten": lambda s: (s.one.unflatten, {"vector": np.ones(s.one.n_parameters)}),
+    "SampledNetwork.vjp": lambda s: (s.one.vjp, {"X": s.X, "u": s.Y}),
+    "activation": lambda s: (mfdnn.activation, {"phi": "leaky_relu", "slope": 0.1}),
+    "activation_names": lambda s: (mfdnn.activation_names, {}),
+    "batch_norm_fixed_point": lambda s: (mfdnn.batch_norm_fixed_point, {"phi": "tanh", "batch_size": 5}),
+    "catapult_trajectory": lambda s: (
+        mfdnn.catapult_trajectory,
+        {"f": 1.0, "curvature": 3.0, "learning_rate": 0.1, "n_steps": 3},
+    ),
+    "centred_edge": lambda s: (mfdnn.centred_edge, s.theory),
+    "compare": lambda s: (mfdnn.compare, s.drawn),
+    "Comparison.row": lambda s: (s.table.row, {"name": s.table.rows[0].quantity}),
+    "correlation_decay": lambda s: (mfdnn.correlation_decay, s.single),
+    "correlation_map": lambda s: (mfdnn.correlation_map, {**s.single, "c": 0.5}),
+    "critical_line": lambda s: (mfdnn.critical_line, {"phi": "tanh", "q": [0.5, 1.0]}),
+    "critical_point": lambda s: (mfdnn.critical_point, {"phi": "tanh", "sigma_b2": 0.1}),
+    "critical_sigma_w2": lambda s: (mfdnn.critical_sigma_w2, {"phi": "tanh", "sigma_b2": 0.1}),
+    "curve_geometry": lambda s: (mfdnn.curve_geometry, {**s.single, "depth": 3}),
+    "empirical_ntk": lambda s: (mfdnn.empirical_ntk, {"one": s.one, "X": s.X}),
+    "ensemble": lambda s: (mfdnn.ensemble, s.drawn),
+    "expect": lambda s: (mfdnn.expect, {"phi": "tanh", "q": 1.0}),
+    "expect_product": lambda s: (mfdnn.expect_product, {"phi": "tanh", "q": 1.0, "c": 0.5}),
+    "feature_spectrum": lambda s: (mfdnn.feature_spectrum, {"one": s.one, "X": s.X}),
+    "feature_statistics": lambda s: (mfdnn.feature_statistics, s.theory),
+    "fisher_from_ntk": lambda s: (
+        mfdnn.fisher_from_ntk,
+        {"one": s.one, "X": s.X, "eigenvalues": s.mu, "eigenvectors": s.u},
+    ),
+    "fisher_rao_statistics": lambda s: (mfdnn.fisher_rao_statistics, {"net": s.net}),
+    "fisher_spectrum": lambda s: (mfdnn.fisher_spectrum, {"one": s.one, "X": s.X, "k": 1}),
+    "fisher_statistics": lambda s: (mfdnn.fisher_statistics, s.theory),
+    "fixed_point": lambda s: (mfdnn.fixed_point, s.single),
+    "learning_rate_map": lambda s: (mfdnn.learning_rate_map, s.rates),
+    "LearningRateMap.load": lambda s: (mfdnn.LearningRateMap.load, {"path": _saved(s.rate_map, "rates.npz")}),
+    "LearningRateMap.plot": lambda s: (s.rate_map.plot, {}),
+    "LearningRateMap.save": lambda s: (s.rate_map.save, {"path": FOLDER / "rates.npz"}),
+    "max_learning_rate": lambda s: (mfdnn.max_learning_rate, {**s.theory, **s.optimiser}),
+    "LearningRate.zone": lambda s: (mfdnn.max_learning_rate(s.net, 6).zone, {"eta": 0.1}),
+    "mlp": lambda s: (mfdnn.mlp, {"widths": [3, 4, 2], "activation": "tanh"}),
+    "natural_gradient_rate": lambda s: (mfdnn.natural_gradient_rate, s.theory),
+    "ntk": lambda s: (mfdnn.ntk, {"net": s.net, "inputs": s.X}),
+    "ntk_from_fisher": lambda s: (
+        mfdnn.ntk_from_fisher,
+        {"one": s.one, "X": s.X, "eigenvalues": s.spectrum.eigenvalues, "eigenvectors": s.spectrum.eigenvectors},
+    ),
+    "ntk_statistics": lambda s: (mfdnn.ntk_statistics, s.theory),
+    "order_parameters": lambda s: (mfdnn.order_parameters, {"net": s.net}),
+    "OrderParameters.averaged": lambda s: (s.op.averaged, {"name": "q"}),
+    "outlier_distribution": lambda s: (mfdnn.outlier_distribution, s.standing),
+    "OutlierDistribution.quantile": lambda s: (s.law.quantile, {"p": 0.5}),
+    "OutlierDistribution.sample": lambda s: (s.law.sample, {"n": 3, "rng": 0}),
+    "phase_diagram": lambda s: (mfdnn.phase_diagram, {"phi": "tanh", "sigma_w2": [1.0, 2.0], "sigma_b2": [0.05]}),
+    "PhaseDiagram.edge": lambda s: (s.grid.edge, {}),
+    "PhaseDiagram.load": lambda s: (mfdnn.PhaseDiagram.load, {"path": FOLDER / "grid.npz"}),
+    "PhaseDiagram.plot": lambda s: (s.grid.plot, {}),
+    "PhaseDiagram.save": lambda s: (s.grid.save, {"path": FOLDER / "grid.npz"}),
+    "report": lambda s: (mfdnn.report, s.drawn),
+    "Report.save": lambda s: (s.report.save, {"path": FOLDER / "report.png"}),
+    "resnet": lambda s: (mfdnn.resnet, {"widths": [3, 4, 2], "n_blocks": 2}),
+    "sample": lambda s: (mfdnn.sample, {"net": s.net, "rng": 0}),
+    "softmax_statistics": lambda s: (mfdnn.softmax_statistics, {"fim": s.fim, "n_draws": 2}),
+    "spread_map": lambda s: (mfdnn.spread_map, {**s.single, "depths": [3], "widths": [50], "n_samples": 50}),
+    "SpreadMap.load": lambda s: (mfdnn.SpreadMap.load, {"path": _saved(s.spread, "spread.npz")}),
+    "SpreadMap.plot": lambda s: (s.spread.plot, {}),
+    "SpreadMap.save": lambda s: (s.spread.save, {"path": FOLDER / "spread.npz"}),
+    "squared_fisher_rao_norm": lambda s: (mfdnn.squared_fisher_rao_norm, {"one": s.one, "X": s.X}),
+    "sweep": lambda s: (mfdnn.sweep, {"spec": s.swept}),
+    "Sweep.save": lambda s: (s.sweep.save, {"path": FOLDER / "sweep.csv"}),
+    "train": lambda s: (
+        mfdnn.train,
+        {"one": s.one, "X": s.X, "Y": s.Y, "learning_rate": 0.1, "n_steps": 2, "batch_size": 3, **s.optimiser},
+    ),
+    "trajectory": lambda s: (mfdnn.trajectory, {**s.single, "depth": 3}),
+    "two_layer_theory": lambda s: (mfdnn.two_layer_theory, s.unit),
+    "TwoLayerTheory.bound": lambda s: (mfdnn.two_layer_theory(**s.unit).bound, {"k": 3, "eta": 0.1}),
+    "TwoLayerTheory.generalisation": lambda s: (mfdnn.two_layer_theory(**s.unit).generalisation, {"y": [1.0, 2.0, 3.0]}),
+    "TwoLayerTheory.predicted_residual": lambda s: (
+        mfdnn.two_layer_theory(**s.unit).predicted_residual,
+        {"eta": 0.1, "k": 3},
+    ),
+    "TwoLayerTheory.required_width": lambda s: (mfdnn.two_layer_theory(**s.unit).required_width, {"delta": 0.1}),
+    "universality_class": lambda s: (mfdnn.universality_class, {"phi": "tanh"}),
+    "variance_fixed_points": lambda s: (mfdnn.variance_fixed_points, s.single),
+    "VarianceFixedPoints.basin": lambda s: (s.fixed.basin, {"index": 0}),
+    "VarianceFixedPoints.reached_from": lambda s: (s.fixed.reached_from, {"q0": 1.0}),
+    "variance_map": lambda s: (mfdnn.variance_map, {**s.single, "q": 1.0}),
+    "width_for_spread": lambda s: (mfdnn.width_for_spread, {**s.standing, "spread": 0.2}),
+    # of the rooms
+    "comparison.hidden_rank": lambda s: (mfdnn.comparison.hidden_rank, {**s.unit, "n_steps": 2, "n_trials": 1, "rng": 0}),
+    "comparison.required_width_measured": lambda s: (
+        mfdnn.comparison.required_width_measured,
+        {**s.unit, "n_steps": 2, "n_trials": 1, "max_width": 2, "rng": 0},
+    ),
+    "datasets.digits": lambda s: (datasets.digits, {"n_samples": 5, "rng": 0}),
+    "datasets.gaussian_inputs": lambda s: (datasets.gaussian_inputs, {"n_samples": 5, "n_features": 3, "rng": 0}),
+    "datasets.load_inputs": lambda s: (
+        datasets.load_inputs,
+        {"spec": "gaussian", "n_samples": 5, "n_features": 3, "rng": 0},
+    ),
+    "initialisation.per_layer": lambda s: (initialisation.per_layer, {"name": "sigma_w2", "value": 1.0, "n": 2}),
+    "learning_rate.loss_scale": lambda s: (
+        learning_rate.loss_scale,
+        {"loss": "half_mse", "n_outputs": 2, "n_samples": 5},
+    ),
+    "learning_rate.stability_limit": lambda s: (learning_rate.stability_limit, {"curvature": 2.0}),
+    "losses.softmax": lambda s: (losses.softmax, {"logits": s.Y}),
+    "losses.softmax_coefficients": lambda s: (losses.softmax_coefficients, {"logits": s.X}),
+    "papers.summary": lambda s: (papers.summary, {"name": "karakida2019-fig1"}),
+    "phase.correlation_curve": lambda s: (phase.correlation_curve, s.single),
+    "phase.depth_scales": lambda s: (phase.depth_scales, {**s.single, "sigma_w2": [1.0, 2.0]}),
+    "phase.variance_curve": lambda s: (phase.variance_curve, s.single),
+    "plots.depth_scales": lambda s: (plots.depth_scales, {"found": phase.depth_scales("tanh", [1.0, 2.0], 0.1)}),
+    "plots.eigenvalue_scaling": lambda s: (
+        plots.eigenvalue_scaling,
+        {"widths": [5, 6], "theory": [1.0, 2.0], "values": [1.0, 2.0], "errors": [0.1, 0.1]},
+    ),
+    "plots.fisher_spectrum": lambda s: (plots.fisher_spectrum, {"eigenvalues": [1.0, 2.0], "statistics": s.fim}),
+    "plots.learning_rate_boundary": lambda s: (
+        plots.learning_rate_boundary,
+        {"widths": [5, 6], "predicted": [1.0, 2.0], "measured": [1.0, 2.0], "measured_error": [0.1, 0.1]},
+    ),
+    "plots.learning_rate_map": lambda s: (plots.learning_rate_map, {"found": s.rate_map}),
+    "plots.map_curve": lambda s: (plots.map_curve, {"curve": phase.variance_curve("tanh", 1.5, 0.1)}),
+    "plots.order_parameters": lambda s: (plots.order_parameters, {"op": s.op}),
+    "plots.outlier_law": lambda s: (plots.outlier_law, {"law": s.law, "values": [1.0, 2.0]}),
+    "plots.phase_diagram": lambda s: (plots.phase_diagram, {"diagram": s.grid}),
+    "plots.spread_map": lambda s: (plots.spread_map, {"found": s.spread}),
+    "training.LargestEigenvalue": lambda s: (training.LargestEigenvalue, {}),
+    "training.loss_and_slope": lambda s: (
+        training.loss_and_slope,
+        {"loss": "half_mse", "outputs": s.Y, "targets": s.Y},
+    ),
+}
+
+
+def call(name):
+    """The callable and its valid arguments."""
+    return CALLS[name](setting())
