@@ -23,6 +23,7 @@ from .memory import require_memory
 
 __all__ = ["Header", "StoredArray", "damaged", "stored_array", "stored_arrays"]
 
+SMALL = 2**20  # bytes that there always are
 LONGEST_HEADER = 2**16  # of arrays without fields: as much as the format's first version allows
 
 
@@ -67,7 +68,8 @@ class StoredArray:
         header = self.header
         if header.dtype.hasobject or header.offset + header.n_bytes != self.size:
             raise ValueError(self.message)
-        require_memory(header.n_bytes, f"an array of shape {header.shape}", "store fewer numbers in the file")
+        if header.n_bytes > SMALL:
+            require_memory(header.n_bytes, f"an array of shape {header.shape}", "store fewer numbers in the file")
         with damaged(self.message), warnings.catch_warnings(), self.open() as stream:
             warnings.simplefilter("ignore")
             array = np.lib.format.read_array(stream, allow_pickle=False)

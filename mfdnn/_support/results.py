@@ -89,7 +89,7 @@ class GridResult(Result):
                 raise ValueError(f"`path` holds a {kind}, not a {cls.__name__}; load it with {kind}.load.")
             with damaged(message):
                 headers = {name: array.header for name, array in stored.items()}
-                if not cls._holds(headers, rest, metadata.get("arrays")):
+                if kind != cls.__name__ or not cls._holds(headers, rest, metadata.get("arrays")):
                     raise ValueError
             require_memory(
                 sum(array.header.n_bytes for array in stored.values()), f"the arrays of {path!r}", "free some memory"

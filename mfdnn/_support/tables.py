@@ -28,8 +28,8 @@ from .validation import one_of
 __all__ = ["COMPRESSED", "Layout", "read_table"]
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-BLOCK = 2**22  # characters that are parsed at a time
-LONGEST_LINE = 2**27
+BLOCK = 2**20  # characters that are parsed at a time
+LONGEST_LINE = 2**26
 BINARY = {  # first bytes of files that are often taken for text
     b"\x93NUMPY": "an array of NumPy; name it .npy",
     b"PK\x03\x04": "a zip archive, as .npz, .xlsx and .pt are; name it .npz if numpy.savez wrote it",
@@ -110,7 +110,7 @@ def read_table(path: str, layout: Layout, n_rows: int | None = None) -> np.ndarr
         for text in chain(filter(None, [table.first]), blocks):
             rows = table.parse(text)
             if n + len(rows) > len(X):
-                X = _grown(X, n + len(rows), raw, path)
+                X = _grown(X, n + len(rows), n_rows, raw, path)
             X[n : n + len(rows)] = rows
             n += len(rows)
             if n_rows is not None and n >= n_rows:
@@ -120,15 +120,17 @@ def read_table(path: str, layout: Layout, n_rows: int | None = None) -> np.ndarr
     return X[:n_rows]
 
 
-def _grown(X: np.ndarray, n_rows: int, raw: io.BufferedReader, path: str) -> np.ndarray:
-    """The array with room for `n_rows`, and for those which the rest of the file seems to hold."""
+def _grown(X: np.ndarray, n: int, wanted: int | None, raw: io.BufferedReader, path: str) -> np.ndarray:
+    """The array with room for `n` rows, and for those of the rest of the file that are wanted."""
     if path.lower().endswith(tuple(COMPRESSED)):  # how much there is, its size does not say
-        expected = max(n_rows, len(X) + len(X) // 4)
+        expected = max(n, len(X) + len(X) // 4)
     else:
         seen = raw.tell() / os.fstat(raw.fileno()).st_size
-        expected = n_rows if seen >= 1 else ceil(1.02 * n_rows / seen)
+        expected = n if seen >= 1 else ceil(1.02 * n / seen)
+    if wanted is not None:
+        expected = max(n, min(wanted, expected))
     require_memory(
-        9 * (expected - len(X)) * X.shape[1],  # one byte a number for the question whether it is finite
+        9 * expected * X.shape[1],  # 8 bytes a number, anew if it has to move, and room for the next lines
         f"`inputs`, the numbers of {path!r}, about {expected} x {X.shape[1]},",
         "ask for fewer rows by `n_samples`",
     )
@@ -304,7 +306,7 @@ class _Table:
         for line, cells in self._cells(lines):
             if len(cells) != self.width:
                 self._fail(
-                    f"has {len(cells)} cell{'s' * (len(cells) != 1)} in line {line} and {self.width} before",
+                    f"has {_count(cells, 'cell')} in line {line} and {self.width} before",
                     "fill them, or pass its `delimiter`",
                 )
             yield line, cells
@@ -328,12 +330,12 @@ class _Table:
             return "fill in the value, or end lines without a separator"
         if text in MISSING or re.fullmatch("[-+]?(nan|inf|infinity)", text, re.IGNORECASE):
             return "leave out the row, or fill in the value"
+        if len(text.split()) > 1 and all(map(NUMBER.fullmatch, text.split())):
+            return "pass its `delimiter`, or write numbers without blanks"
         if NUMBER_LIKE.fullmatch(text):
             if self.decimal == "." and re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", text):
                 return "pass `decimal=','` if that is a decimal comma, or write it without the comma"
             return f"write it as a plain number, such as 1234{self.decimal}5"
-        if len(text.split()) > 1 and all(map(NUMBER_LIKE.fullmatch, text.split())):
-            return "pass its `delimiter`"
         if column == 0:
             names = "`header=True` if the line is names, or " if row == 0 and self.names is None else ""
             return f"pass {names}`index=True` to leave the first column out"
@@ -367,15 +369,13 @@ class _Table:
         if len(self.names) == self.width - 1:  # as R writes the names of rows
             if self.index is None:
                 self._fail(
-                    f"has {self.width} cells in a row below {len(self.names)} names",
+                    f"has {self.width} cells in a row below {_count(self.names, 'name')}",
                     "pass `index=True` if the first cell of each row is its name",
                 )
             if self.index:
                 self.names = ["", *self.names]
                 return
-        self._fail(
-            f"has {len(self.names)} names above {self.width} cells", "mend them, or pass its `delimiter`"
-        )
+        self._fail(f"has {_count(self.names, 'name')} above {self.width} cells", "mend them, or pass its `delimiter`")
 
     def _fail(self, what: str, advice: str) -> NoReturn:
         raise ValueError(
@@ -395,7 +395,11 @@ def _delimiter(line: str, decimal: str) -> str:
     """What separates the cells of a line."""
     # Decimal commas between commas are quoted.
     marks = "\t;|" if decimal == "," and '"' not in line else "\t;|,"
-    return next((mark for mark in marks if mark in line), " " if " " in line.strip() else ",")
+    return next((mark for mark in marks if mark in line), " " if " " in line.strip() else marks[-1])
+
+
+def _count(things: list[str], what: str) -> str:
+    return f"{len(things)} {what}{'s' * (len(things) != 1)}"
 
 
 def _short(text: str) -> str:
