@@ -47,23 +47,21 @@ def parse_widths(text: str) -> list[int]:
 
 def parse_range(text: str) -> np.ndarray:
     """0.5:4:200 (start:stop:points), a comma-separated list, or a number."""
+    numbers, colon, points = text.rpartition(":")
     try:
-        if ":" in text:
-            start, stop, points = text.split(":")
-            ends, n = (float(start), float(stop)), int(points)
-        else:
-            ends, n = tuple(float(part) for part in text.split(",")), 0
+        values = [float(part) for part in (numbers.split(":") if colon else text.split(","))]
+        n = int(points) if colon else 1
+        if colon and len(values) != 2:
+            raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"must be start:stop:points (0.5:4:200), a list (1,2,3) or a number, got {text!r}"
         ) from None
-    if not np.all(np.isfinite(ends)):
+    if not np.all(np.isfinite(values)):
         raise argparse.ArgumentTypeError(f"must be of finite numbers, got {text!r}")
-    if ":" not in text:
-        return np.array(ends)
     if not 1 <= n <= MOST_POINTS:
         raise argparse.ArgumentTypeError(f"must have 1 to {MOST_POINTS} points, got {text!r}")
-    return np.linspace(*ends, n)
+    return np.linspace(values[0], values[1], n) if colon else np.array(values)
 
 
 def add_activation(parser: Any, default: str) -> None:
