@@ -163,7 +163,16 @@ from .gaussian import (
     expect_product as expect_product,
 )
 from .kernels import (
+    KernelTraining as KernelTraining,
+)
+from .kernels import (
     NTKStatistics as NTKStatistics,
+)
+from .kernels import (
+    TwoLayerTheory as TwoLayerTheory,
+)
+from .kernels import (
+    kernel_training as kernel_training,
 )
 from .kernels import (
     nngp as nngp,
@@ -173,6 +182,9 @@ from .kernels import (
 )
 from .kernels import (
     ntk_statistics as ntk_statistics,
+)
+from .kernels import (
+    two_layer_theory as two_layer_theory,
 )
 from .layers import (
     BatchNorm as BatchNorm,

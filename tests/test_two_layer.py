@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -346,6 +347,7 @@ def test_opposite_inputs_are_parallel_to_odd_and_even_activations_alone():
         ({"activation": "reluu"}, "`activation` must be one of"),
         ({"activation": lambda x: np.where(x > 0, 1.0, 0.0)}, "`activation` must not jump"),
         ({"activation": np.ones_like}, "`activation` has no slope"),
+        ({"kappa": 1e308}, r"`kappa` must lie in \[1e-30, 1e\+30\]"),
     ],
 )
 def test_what_is_refused(change, words):
@@ -476,7 +478,62 @@ def test_the_hidden_matrix_has_the_rank_of_its_smaller_side():
         comparison.hidden_rank(X, y, widths=[])
 
 
+def test_a_layer_whose_units_are_off_learns_nothing():
+    found = comparison.hidden_rank(np.eye(3), np.ones(3), widths=[1], n_steps=3, n_trials=20, rng=0)
+    off = found.ranks[:, 0] == 0
+    assert off.any() and np.all(found.descent[off] == 1.0) and np.all(np.isfinite(found.descent))
+
+
 def test_the_rank_of_smooth_activations_in_few_dimensions_is_small():
     X, y = sphere(30, 2), labels(30)
     found = comparison.hidden_rank(X, y, "erf", kappa=0.1, widths=[60], n_steps=1, n_trials=1, rng=0)
     assert found.ranks[0, 0] < 25
+
+
+# -- the page -------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "over_parameterisation.md"
+
+
+def digits(n):
+    pytest.importorskip("sklearn")
+    X, digit = mfdnn.datasets.digits(n, rng=0)
+    return X / np.linalg.norm(X, axis=1, keepdims=True), np.where(digit < 5, -1.0, 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "row, make",
+    [
+        ("60 on the sphere in 10 dimensions", lambda: (sphere(60, 10), labels(60))),
+        ("60 on the sphere in 100 dimensions", lambda: (sphere(60, 100), labels(60))),
+        ("100 digits, below 5 or not", lambda: digits(100)),
+    ],
+)
+def test_the_page_has_the_widths_that_are_measured(row, make):
+    found = comparison.required_width_measured(*make(), rng=0)
+    *widths, landscape = found.demanded.values()
+    cells = [row, f"{found.theory.lambda_0:.2g}", *(f"{m:.0e}" for m in widths), f"{landscape:.0f}", f"{found.width}"]
+    assert f"| {' | '.join(cells)} |" in PAGE.read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_the_page_says_how_lazy_training_is_at_small_weights():
+    X, y = sphere(60, 10), labels(60)
+    words = []
+    for kappa in (1.0, 0.1, 0.01):
+        found = mfdnn.two_layer_theory(X, y, kappa=kappa)
+        run, start = trained(found, X, 20000, 0.25, 50)
+        deviation = np.abs(run - found.predicted_residual(0.25, np.arange(51), start)).max() / run[0]
+        words.append(f"{float(f'{100 * deviation:.1g}'):g} % at {kappa:g} ({found.lazy_width:.0e})")
+    assert ", ".join(words) in " ".join(PAGE.read_text().split())
+
+
+@pytest.mark.slow
+def test_the_page_says_what_hidden_units_reach():
+    found = comparison.hidden_rank(sphere(60, 10), labels(60), n_steps=500, n_trials=3, rng=0)
+    outer, descent = found.outer.mean(axis=0), found.descent.mean(axis=0)
+    assert found.ranks.tolist() == [[30, 60, 60]] * 3 and outer[1:].max() < 1e-12
+    text = " ".join(PAGE.read_text().split())
+    assert f"leave {outer[0]:.2f}, 0 and 0" in text
+    assert f"500 steps of descent {descent[0]:.0e}, {descent[1]:.0e} and {descent[2]:.0e}" in text

@@ -1,8 +1,23 @@
-"""Where theory and simulation meet: table of quantities, map of learning rates."""
+"""Where theory and simulation meet: tables, maps of learning rates, widths."""
 
 from .compare import compare
+from .hidden_rank import HiddenRank, hidden_rank
+from .lazy_training import LazyTraining, lazy_training
 from .rates import learning_rate_map
 from .rates_result import LearningRateMap
+from .required_width import MeasuredWidth, required_width_measured
 from .table import Comparison, Row
 
-__all__ = ["Comparison", "LearningRateMap", "Row", "compare", "learning_rate_map"]
+__all__ = [
+    "Comparison",
+    "HiddenRank",
+    "LazyTraining",
+    "LearningRateMap",
+    "MeasuredWidth",
+    "Row",
+    "compare",
+    "hidden_rank",
+    "lazy_training",
+    "learning_rate_map",
+    "required_width_measured",
+]

@@ -10,11 +10,11 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.results import Result
-from .._support.validation import checked, input_matrix, listed, positive_integer, positive_number
+from .._support.validation import checked, input_matrix, listed, positive_integer
 from ..activations import Activation
 from ..activations.definition import as_activation
 from ..jobs.streams import streams
-from ..kernels.two_layer_result import checked_labels
+from ..kernels.two_layer_result import checked_labels, checked_size
 from ..training.two_layer import draw, squared_residuals, tangent_kernel
 
 __all__ = ["HiddenRank", "hidden_rank"]
@@ -111,7 +111,7 @@ def hidden_rank(
     >>> bool(found.descent.max() < 0.01)
     True
     """
-    act, size = as_activation("activation", activation), positive_number("kappa", kappa)
+    act, size = as_activation("activation", activation), checked_size("kappa", kappa)
     n_steps, n_trials, rng = checked(n_steps=n_steps, n_trials=n_trials, rng=rng)
     inputs = input_matrix("X", X)
     n, d = inputs.shape
@@ -153,7 +153,8 @@ def _one(
     hidden = act(X @ w.T)
     best, _, rank, _ = np.linalg.lstsq(hidden, y, rcond=None)
     left = hidden @ best - y
-    rate = 1 / float(np.linalg.eigvalsh(tangent_kernel(w, a, X, act, both=True))[-1])
+    top = float(np.linalg.eigvalsh(tangent_kernel(w, a, X, act, both=True))[-1])
+    rate = 1 / top if top > 0 else 0.0  # units that are off at all inputs learn nothing
     last = np.inf
     with np.errstate(over="ignore", invalid="ignore"):
         for last in squared_residuals(w, a, X, y, act, rate, n_steps, both=True):  # noqa: B007

@@ -6,13 +6,21 @@ At given and at random inputs; their statistics, and the outlier.
 from .on_data import nngp, ntk
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
 from .tangent import NTKStatistics, ntk_statistics
+from .training import kernel_training
+from .training_result import KernelTraining
+from .two_layer import two_layer_theory
+from .two_layer_result import TwoLayerTheory
 
 __all__ = [
+    "KernelTraining",
     "NTKStatistics",
     "OutlierCriterion",
+    "TwoLayerTheory",
+    "kernel_training",
     "nngp",
     "ntk",
     "ntk_statistics",
     "outlier_criterion",
     "smallest_width",
+    "two_layer_theory",
 ]

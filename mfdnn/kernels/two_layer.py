@@ -9,11 +9,11 @@ import numpy as np
 
 from .._support.errors import NoTheory
 from .._support.memory import require_memory
-from .._support.validation import input_matrix, one_of, positive_number
+from .._support.validation import input_matrix, one_of
 from ..activations import Activation
 from ..activations.definition import as_activation
 from ..gaussian.matrices import covariances
-from .two_layer_result import TwoLayerTheory, checked_labels
+from .two_layer_result import TwoLayerTheory, checked_labels, checked_size
 
 __all__ = ["TRAINED", "two_layer_theory"]
 
@@ -90,7 +90,7 @@ def two_layer_theory(
     >>> round(theory.generalisation(), 2), round(theory.generalisation(random), 2)
     (2.07, 3.28)
     """
-    act, size = as_activation("activation", activation), positive_number("kappa", kappa)
+    act, size = as_activation("activation", activation), checked_size("kappa", kappa)
     one_of("trained", trained, TRAINED)
     inputs = _unit_inputs(X)
     n = len(inputs)

@@ -12,7 +12,9 @@ from .._support.validation import finite_array, finite_number, one_of, positive_
 from ..activations import Activation
 from .theorems import ELSEWHERE, THEOREMS, Case, Theorem
 
-__all__ = ["TwoLayerTheory", "checked_labels"]
+__all__ = ["TwoLayerTheory", "checked_labels", "checked_size"]
+
+EXTREME = 1e30  # its powers stay in the range of floats
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -136,7 +138,7 @@ class TwoLayerTheory(Result):
         >>> {name: f"{width:.3g}" for name, width in theory.required_width(0.1).items()}["Du et al. 2019"]
         '1.17e+07'
         """
-        failure, error = finite_number("delta", delta), positive_number("epsilon", epsilon)
+        failure, error = finite_number("delta", delta), checked_size("epsilon", epsilon)
         if not 0 < failure < 1:
             raise ValueError(f"`delta` is a probability of failure in (0, 1), got {failure:g}; 0.1 means one in ten.")
         case = Case(float(self.n_samples), self.lambda_0, self.separation, self.kappa, failure, error)
@@ -261,9 +263,19 @@ def checked_labels(name: str, value: Any, n_samples: int) -> np.ndarray:
     if labels.shape != (n_samples,):
         advice = f"{name}[:, 0]" if labels.shape == (n_samples, 1) else "those of these inputs"
         raise ValueError(
-            f"`{name}` must have shape ({n_samples},), one number an input, got {labels.shape}; pass {advice}."
+            f"`{name}` must have shape ({n_samples},), one number a row of `X`, got {labels.shape}; pass {advice}."
         )
     return labels
+
+
+def checked_size(name: str, value: Any) -> float:
+    """A positive number, neither tiny nor huge."""
+    number = positive_number(name, value)
+    if not 1 / EXTREME <= number <= EXTREME:
+        raise ValueError(
+            f"`{name}` must lie in [{1 / EXTREME:g}, {EXTREME:g}], got {number:g}; pass one nearer to 1."
+        )
+    return number
 
 
 def _times(k: Any) -> np.ndarray:
