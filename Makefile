@@ -18,7 +18,7 @@ export MPLBACKEND = Agg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install report test test-torch test-slow test-oldest honesty coverage lint figures bench scaling clean
+.PHONY: help install report test test-torch test-slow test-last-bits test-oldest honesty coverage lint figures bench scaling clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,16 @@ test-torch: $(VENV)/.installed-torch  ## run the tests that compare with PyTorch
 
 test-slow: $(VENV)/.installed-test  ## run what `make test` leaves out: more draws, more cases, the longest notebooks
 	$(PYTEST) -m slow
+
+# Kernels are compiled first: the compiler knows the functions of NumPy, and not those that are moved.
+test-last-bits: export OPENBLAS_CORETYPE = Nehalem
+test-last-bits: export NUMBA_CPU_NAME = generic
+test-last-bits: export NUMBA_CPU_FEATURES =
+test-last-bits: export NUMBA_CACHE_DIR = $(CURDIR)/build/numba
+test-last-bits: export PYTHONPATH = $(CURDIR)/tests
+test-last-bits: $(VENV)/.installed-test  ## run the tests as on another processor, whose last bits are others
+	$(BIN)/python tests/every_kernel.py > /dev/null
+	$(PYTEST) -p last_bits
 
 # About half an hour on two processors; the seed is in the table. HONESTY='3000 1' draws others.
 honesty: $(VENV)/.installed-test  ## compare errors with brute force for thousands of random activations, write docs/accuracy.md

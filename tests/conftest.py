@@ -19,8 +19,8 @@ settings.register_profile("mfdnn", deadline=None, derandomize=True, max_examples
 settings.register_profile("interpreted", settings.get_profile("mfdnn"), max_examples=3)
 settings.load_profile("interpreted" if numba.config.DISABLE_JIT else "mfdnn")
 
-# Scripts, of which one needs mpmath.
-collect_ignore = ["make_gaussian_reference.py", "make_public_values.py"]
+# Scripts, of which one needs mpmath, and a plugin.
+collect_ignore = ["last_bits.py", "make_gaussian_reference.py", "make_public_values.py"]
 
 # NUMBA_DISABLE_JIT=1 leaves kernels to the interpreter, so that coverage sees their lines (`make coverage`). It is a
 # hundred times slower. So tables are built by array expressions, these files and tests are left out, and so is
