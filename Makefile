@@ -21,7 +21,7 @@ export MPLBACKEND = Agg
 .PHONY: help install report test test-torch test-slow test-last-bits test-oldest honesty coverage lint figures bench scaling clean
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
 
 # One stamp for each set of dependencies, so that `make report` installs no test tools.
 $(VENV)/.installed: setup.cfg pyproject.toml
