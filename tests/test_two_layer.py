@@ -88,6 +88,7 @@ def test_eigenvalues_rates_and_the_dictionary(theory):
     assert isinstance(theory, mfdnn.TwoLayerTheory)
     written = json.loads(json.dumps(theory.to_dict()))
     assert written["activation"] == "relu" and np.shape(written["gram"]) == (12, 12)
+    assert written["convention"] == theory.convention and written["sources"] == theory.sources
 
 
 def test_a_rate_of_half_mse_is_as_many_times_larger_as_there_are_samples(data, theory):

@@ -71,6 +71,16 @@ class TwoLayerTheory(Result):
             f"lambda_0={self.lambda_0:.6g}, kappa={self.kappa:g})"
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Public fields, rates, their convention and the sources, as plain Python."""
+        return {
+            **super().to_dict(),
+            "step_size": self.step_size,
+            "stable_rate": self.stable_rate,
+            "convention": self.convention,
+            "sources": self.sources,
+        }
+
     @property
     def convention(self) -> str:
         """The loss to which rates and times belong."""
@@ -86,7 +96,7 @@ class TwoLayerTheory(Result):
 
     @property
     def stable_rate(self) -> float:
-        r"""The rate :math:`2/\lambda_{max}` from which descent on the infinitely wide network no longer converges."""
+        r"""The rate :math:`2/\lambda_{max}` up to which the infinite width is stable."""
         return float(2 / self.eigenvalues[0])
 
     @property
@@ -228,7 +238,7 @@ class TwoLayerTheory(Result):
         return unwrap(np.sqrt(decay**2 @ modes))
 
     def generalisation(self, y: Any = None) -> float:
-        r"""The measure :math:`\sqrt{2\, y^T (H^\infty)^{-1} y/n}` of what labels are to learn.
+        r"""Generalisation measure :math:`\sqrt{2\, y^T (H^\infty)^{-1} y/n}` of labels.
 
         The leading term of a bound on the population loss: small for labels that generalise, 1 and more for random
         ones. inf where `lambda_0` is 0.
