@@ -166,7 +166,13 @@ from .kernels import (
     KernelTraining as KernelTraining,
 )
 from .kernels import (
+    KernelSpectrum as KernelSpectrum,
+)
+from .kernels import (
     NTKStatistics as NTKStatistics,
+)
+from .kernels import (
+    kernel_spectrum as kernel_spectrum,
 )
 from .kernels import (
     TwoLayerTheory as TwoLayerTheory,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _compiled
 from ..activations import Activation
+from ..jobs.threads import Threads
 from .products import direct, expectation, products
 from .quadrature import breaks, nodes, second_moment, values
 from .sines import is_sine, sine_products
@@ -135,7 +134,7 @@ def _in_blocks(function: Callable[[int, int], Any], n: int, n_columns: int, bloc
     """
     if n * n_columns <= FEW_PAIRS:
         return [function(0, n)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with Threads() as pool:
         return list(pool.map(lambda start: function(start, min(start + block, n)), range(0, n, block)[::-1]))
 
 
@@ -163,7 +162,7 @@ def _arcs(slopes: tuple[float, float]) -> tuple[float, float]:
 
 def _homogeneous_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
     assert act.homogeneous is not None
-    variance, covariance = pairs.variance, pairs.covariance
+    slopes, variance, covariance = act.homogeneous, pairs.variance, pairs.covariance
     # Powers of two in front: products of two variances would leave the range of floats.
     unit = np.exp2(np.floor(np.log2(np.where(variance > 0, variance, 1.0)) / 2))
     left = variance / unit / unit
@@ -171,12 +170,12 @@ def _homogeneous_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, n
 
     def fill(start: int, stop: int) -> None:
         _compiled.homogeneous_matrices(
-            *_arcs(act.homogeneous), NEAREST, left, unit, pairs.columns, covariance, value, slope, start, stop
+            *_arcs(slopes), NEAREST, left, unit, pairs.columns, covariance, value, slope, start, stop
         )
 
     _in_blocks(fill, *covariance.shape)
     zero = pairs.split(variance == 0)
-    slope[np.ix_(*zero)] = (act.homogeneous[0] ** 2 + act.homogeneous[1] ** 2) / 2  # the same signal
+    slope[np.ix_(*zero)] = (slopes[0] ** 2 + slopes[1] ** 2) / 2  # the same signal
     return value, slope
 
 

@@ -5,6 +5,7 @@ At given and at random inputs; their statistics, and the outlier.
 
 from .on_data import nngp, ntk
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
+from .spectrum import KernelSpectrum, kernel_spectrum
 from .tangent import NTKStatistics, ntk_statistics
 from .training import kernel_training
 from .training_result import KernelTraining
@@ -12,11 +13,13 @@ from .two_layer import two_layer_theory
 from .two_layer_result import TwoLayerTheory
 
 __all__ = [
+    "KernelSpectrum",
     "KernelTraining",
     "NTKStatistics",
     "OutlierCriterion",
     "TwoLayerTheory",
     "kernel_training",
+    "kernel_spectrum",
     "nngp",
     "ntk",
     "ntk_statistics",

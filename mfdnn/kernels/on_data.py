@@ -92,9 +92,9 @@ def nngp(net: Network | MeanField, inputs: Any = None, others: Any = None, *, ex
     array([[2.      , 0.977338],
            [0.977338, 2.      ]])
     """
-    wide = _given(net, inputs, others)
-    if wide is None:
-        return _assembled(net, inputs, others, ONLY_MOMENTS, executor)
+    wide = _recursion(net, inputs, others)
+    if isinstance(wide, Network):
+        return _assembled(wide, inputs, others, ONLY_MOMENTS, executor)
     _check_outputs(wide)
     outputs = wide.outputs if wide.last is None else wide.normalised_outputs
     return np.array(_finite(outputs, "NNGP kernel", wide.advice).at_two)
@@ -165,10 +165,10 @@ def ntk(
            [1.371417, 6.      ]])
     """
     one_of("parameterisation", parameterisation, PARAMETERISATIONS)
-    wide = _given(net, inputs, others)
-    if wide is None:
-        _refuse_gains(net, parameterisation)
-        return _assembled(net, inputs, others, _only(parameterisation), executor)
+    wide = _recursion(net, inputs, others)
+    if isinstance(wide, Network):
+        _refuse_gains(wide, parameterisation)
+        return _assembled(wide, inputs, others, _only(parameterisation), executor)
     return np.array(tangent_kernel(wide, parameterisation).at_two)
 
 
@@ -247,8 +247,11 @@ def _only(parameterisation: str) -> Keep:
     return ONLY_MOMENTS._replace(only=parameterisation)
 
 
-def _given(net: Any, inputs: Any, others: Any) -> MeanField | None:
-    """The network on data, if its recursion is needed as a whole; None where tiles do."""
+def _recursion(net: Any, inputs: Any, others: Any) -> MeanField | Network:
+    """The network on data where its recursion is needed as a whole.
+
+    The network alone where tiles do.
+    """
     if isinstance(net, MeanField):
         refuse_data(net, inputs=inputs)
         if not net.given:
@@ -262,7 +265,7 @@ def _given(net: Any, inputs: Any, others: Any) -> MeanField | None:
     if inputs is None:
         raise ValueError("`inputs` must be a (T, M_0) matrix of inputs, got None; pass the data.")
     if pairs_are_apart(net):
-        return None
+        return net
     if others is not None:
         raise NoTheory(
             "`others` have no kernel with `inputs` where layers couple the samples of a batch, as batch norm does, or "

@@ -385,8 +385,8 @@ def given_moments(inputs: np.ndarray, others: np.ndarray | None = None) -> Pairs
     Of pairs of them, or of pairs of an input and one of `others`.
     """
     if others is not None:
-        own = (np.einsum("tcx,tcy->txy", *2 * [_of_sites(of)]) / of.shape[1] for of in (inputs, others))
-        return Between(*own, _gram(inputs, others))
+        rows, columns = (np.einsum("tcx,tcy->txy", of, of) / of.shape[1] for of in map(_of_sites, (inputs, others)))
+        return Between(rows, columns, _gram(inputs, others))
     return Given(_gram(inputs, inputs))
 
 

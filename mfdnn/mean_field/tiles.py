@@ -17,7 +17,10 @@ __all__ = ["pairs_are_apart", "tile_outputs"]
 
 
 def pairs_are_apart(net: Network) -> bool:
-    """Whether the kernel of two inputs depends on no others, and no law of outputs follows."""
+    """Whether the kernel of two inputs depends on no others.
+
+    And no law of outputs follows.
+    """
     return not net.couples_samples and not layers_behind(net)
 
 
