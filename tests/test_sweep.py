@@ -589,7 +589,7 @@ def test_a_failed_cell_shows_in_the_exit_code(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["nowhere.toml"], ["`spec` 'nowhere.toml' cannot be read"]),
+        (["nowhere.toml"], ["`SPEC` 'nowhere.toml' cannot be read"]),
         (["spec.toml", "--jobs", "0"], ["`--jobs`", ">= 1"]),
         (["spec.toml", "--jobs", "1", "--dask", "tcp://x:1"], ["`--dask` excludes `--jobs`"]),
         (["spec.toml", "-o", "table.xls"], ["`-o` must end in"]),

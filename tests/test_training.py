@@ -470,7 +470,7 @@ def test_results_are_plain_python():
         ({"weight_decay": -1.0}, ValueError, "`weight_decay` must be >= 0"),
         ({"batch_size": 10}, ValueError, "`batch_size` must be at most T = 9, got 10"),
         ({"record_every": 0}, ValueError, "`record_every` must be an integer >= 1"),
-        ({"diverged_at": 1.0}, ValueError, "`diverged_at` must be above 1"),
+        ({"diverged_at": 1.0}, ValueError, "`diverged_at` must be a number above 1"),
     ],
 )
 def test_wrong_arguments_are_refused(change, error, message):
