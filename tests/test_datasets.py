@@ -69,7 +69,7 @@ def test_gaussian_inputs_refuse(arguments, message):
 
 
 def test_gaussian_inputs_predict_their_memory():
-    with pytest.raises(MemoryError, match="take fewer samples"):
+    with pytest.raises(MemoryError, match="lower `n_samples`"):
         gaussian_inputs(10**8, 10**8)
 
 
@@ -276,7 +276,7 @@ BAD[4, 0] = np.inf
             FileNotFoundError,
             "'gaussian', 'digits', 'mnist', .* or a .npy, .npz or .csv file",
         ),
-        (lambda folder: "gausian", FileNotFoundError, "there is no file 'gausian'"),
+        (lambda folder: "gausian", FileNotFoundError, "there is no file 'gausian'; did you mean gaussian"),
     ],
 )
 def test_load_inputs_names_the_fault(write, error, message, tmp_path):

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from threading import get_ident
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
 from .arrays import Header, damaged, stored_arrays
 from .memory import require_memory
+from .validation import file_path
 
 __all__ = ["GridResult", "Result", "import_xarray", "jsonable", "replacing", "unwrap"]
 
@@ -65,7 +67,7 @@ class GridResult(Result):
         rest = {k: jsonable(v) for k, v in _public(self).items() if k not in arrays}
         metadata = {"class": type(self).__name__, "fields": rest, "arrays": {k: _kind(v) for k, v in arrays.items()}}
         arrays[_METADATA] = np.array(json.dumps(metadata))
-        with replacing(path) as temporary, open(temporary, "wb") as file:
+        with replacing(file_path("path", path)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
@@ -74,12 +76,14 @@ class GridResult(Result):
 
         Raises
         ------
-        ValueError
-            `path` is not such a file, is damaged, or holds another kind of result.
+        FileNotFoundError, ValueError
+            There is no such file; it is damaged, another kind of file, or holds another kind of result.
         MemoryError
             More arrays than there is memory for.
         """
-        path = os.fspath(path)
+        path = file_path("path", path)
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"`path` must be a file, but there is no {path!r}; pass one that was saved.")
         message = f"`path` must be a file written by {cls.__name__}.save, and whole, got {path!r}; pass one."
         with stored_arrays(path, message) as stored:
             with damaged(message):
@@ -138,7 +142,7 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     So a full disk spoils no older file.
     """
     root, suffix = os.path.splitext(os.path.realpath(path))
-    temporary = f"{root}.{os.getpid()}{suffix}"
+    temporary = f"{root}.{os.getpid()}-{get_ident()}{suffix}"
     try:
         yield temporary
         os.replace(temporary, root + suffix)

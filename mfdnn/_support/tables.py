@@ -262,7 +262,7 @@ class _Table:
 
     def _parse_plain(self, text: str) -> np.ndarray | None:
         """The rows by NumPy; None where a cell may be something else than a finite number."""
-        blank = re.search(r"\n[ \t]*\n", text) if self.width == 1 else not text.strip("\n")
+        blank = re.search(r"(^|\n)[ \t]*\n", text) if self.width == 1 else not text.strip("\n")
         if blank or self.decimal == self.delimiter:
             return None
         try:
