@@ -77,6 +77,14 @@ def test_the_kernel_is_the_mean_of_drawn_ones(data, phi, both):
     assert np.all(np.abs(drawn.mean(axis=0) - found.gram) < 4 * error + 1e-12)
 
 
+@pytest.mark.parametrize("phi", ["relu", "tanh"])
+def test_trained_in_both_layers_the_kernel_is_the_tangent_kernel_in_ntk_parameterisation(data, phi):
+    X, y = data
+    net = mfdnn.Network(4, [mfdnn.Dense(100, 4.0, bias=False), mfdnn.Pointwise(phi), mfdnn.Dense(1, 1.0, bias=False)])
+    found = mfdnn.two_layer_theory(X, y, phi, trained="both")
+    np.testing.assert_allclose(found.gram, mfdnn.ntk(net, X, parameterisation="ntk"), atol=1e-12)
+
+
 def test_eigenvalues_rates_and_the_dictionary(theory):
     np.testing.assert_allclose(theory.eigenvalues, np.linalg.eigvalsh(theory.gram)[::-1], atol=1e-14)
     assert theory.lambda_0 == theory.eigenvalues[-1] > 0
