@@ -16,7 +16,14 @@ import numpy as np
 
 from ._support.files import Layout, read_matrix
 from ._support.memory import require_memory
-from ._support.validation import finite_array, finite_number, input_matrix, positive_integer, variance
+from ._support.validation import (
+    did_you_mean,
+    finite_array,
+    finite_number,
+    input_matrix,
+    positive_integer,
+    variance,
+)
 
 __all__ = ["OPENML", "digits", "gaussian_inputs", "load_inputs", "openml"]
 
@@ -336,10 +343,9 @@ def load_inputs(
     if not isinstance(spec, str | os.PathLike):
         raise TypeError(f"`spec` must be a name or a path, not {type(spec).__name__}; pass arrays as `inputs`.")
     layout = Layout(delimiter, decimal, encoding, header, index)
-    name = os.fspath(spec)
-    if (name in ("gaussian", "digits") or name in OPENML) and (array is not None or layout != Layout()):
+    if (spec in ("gaussian", "digits") or spec in OPENML) and (array is not None or layout != Layout()):
         raise ValueError(
-            f"`delimiter`, `decimal`, `encoding`, `header`, `index` and `array` describe files, which {name!r} is not; "
+            f"`delimiter`, `decimal`, `encoding`, `header`, `index` and `array` describe files, which {spec!r} is not; "
             "leave them out."
         )
     if spec == "gaussian":
@@ -350,10 +356,11 @@ def load_inputs(
         return input_matrix("inputs", digits(n_samples, rng=rng)[0], n_features)
     if spec in OPENML:
         return input_matrix("inputs", openml(str(spec), n_samples, rng=rng)[0], n_features)
-    if not os.path.isfile(spec):
+    name = os.fspath(spec)
+    if not os.path.isfile(name):
         raise FileNotFoundError(
             f"`inputs` must be 'gaussian', 'digits', {', '.join(map(repr, OPENML))}, or a .npy, .npz or .csv file; "
-            f"there is no file {os.fspath(spec)!r}."
+            f"there is no file {name!r}{did_you_mean(name, ['gaussian', 'digits', *OPENML])}."
         )
     if n_samples is not None:
         n_samples = positive_integer("n_samples", n_samples)

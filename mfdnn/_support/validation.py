@@ -18,6 +18,7 @@ __all__ = [
     "PARAMETERS",
     "boolean",
     "checked",
+    "did_you_mean",
     "file_path",
     "finite_array",
     "finite_number",
@@ -204,7 +205,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
     raise ValueError(
-        f"`{name}` must be one of {', '.join(known)}; got {short(value)}{_did_you_mean(value, known)}."
+        f"`{name}` must be one of {', '.join(known)}; got {short(value)}{did_you_mean(value, known)}."
     )
 
 
@@ -262,7 +263,8 @@ def sample_count(n_samples: Any, inputs: Any, default: int = 1000) -> int:
     return len(inputs)
 
 
-def _did_you_mean(value: Any, known: list[str]) -> str:
+def did_you_mean(value: Any, known: list[str]) -> str:
+    """The end of a sentence that names near ones of the known names, if there are."""
     if not isinstance(value, str):
         return ""
     lower = {name.lower(): name for name in known}

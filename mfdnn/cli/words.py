@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .._support.validation import one_of
+from .._support.validation import did_you_mean, one_of
 
 __all__ = ["FILES", "Parser", "in_options", "number", "parse", "seed", "whole_number"]
 
@@ -74,7 +73,7 @@ def parse(parser: Parser, verbs: dict[str, Parser], argv: Sequence[str]) -> argp
     for word in argv[argv.index(verb) + 1 :]:
         option = word.partition("=")[0]
         if option.startswith("--") and not any(name.startswith(option) for name in known):
-            chosen.error(f"`{option}` is no option of {verb}{_did_you_mean(option, known)}")
+            chosen.error(f"`{option}` is no option of {verb}{did_you_mean(option, list(known))}")
     args, left = parser.parse_known_args(argv)
     if left and left[0].startswith("-"):
         chosen.error(f"`{left[0]}` is no option of {verb}")
@@ -82,11 +81,6 @@ def parse(parser: Parser, verbs: dict[str, Parser], argv: Sequence[str]) -> argp
         advice = "; write widths as one word, 784-1000-10" if hasattr(args, "widths") else ""
         chosen.error(f"`{' '.join(left)}` does not belong here{advice}")
     return args
-
-
-def _did_you_mean(option: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(option.replace("_", "-"), known, n=3)
-    return f"; did you mean {' or '.join(near)}" if near else ""
 
 
 def number(text: str) -> float:
