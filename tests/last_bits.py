@@ -3,6 +3,8 @@
 `make test-last-bits` runs the suite with it, with the BLAS kernels of an old processor and machine code for any.
 """
 
+from contextlib import suppress
+
 import numpy as np
 
 import mfdnn
@@ -48,7 +50,9 @@ def function_of(name):
     return getattr(np, name)
 
 
-for name in mfdnn.__all__:  # with the libraries behind them, some of which ask for the type of these functions
+for name in mfdnn.__all__:
     getattr(mfdnn, name)
+with suppress(ImportError):
+    import dask.array  # noqa: F401  # it asks for the type of these functions, as xarray loads it
 for name in FUNCTIONS:
     setattr(np, name, Moved(getattr(np, name)))

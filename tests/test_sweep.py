@@ -144,7 +144,7 @@ def test_lists_and_ranges():
             "q0": np.array([1.0, 2.0]),
         }
     )
-    assert spec.axes["sigma_w2"] == pytest.approx((1.0, 2.0, 4.0), rel=1e-15)
+    assert spec.axes["sigma_w2"] == pytest.approx((1.0, 2.0, 4.0), rel=1e-14)
     assert spec.axes["sigma_b2"] == (0.0, 0.2, 0.4)
     assert (spec.axes["seed"], spec.axes["q0"]) == ((0, 1), (1.0, 2.0))
     assert list(spec.axes) == [key for key in KEYS if key in spec.axes]
