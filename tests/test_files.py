@@ -163,7 +163,9 @@ def test_arrays_come_back_or_are_refused(tmp_path_factory, data, dtype, fortran,
         (",2.5,3.5\n" + BODY, ["'' in row 1, column 1, line 1", "leave out the row"]),
         ("NA,2.5,3.5\n" + BODY, ["'NA' in row 1, column 1", "leave out the row"]),
         ("a,b,c\n" + BODY + "nan,1.5,2.5\n", ["'nan' in row 4, column 1 ('a'), line 5", "fill in"]),
-        (BODY + "1.5,1e999,2\n", ["'1e999' in row 4, column 2"]),
+        (BODY + "1.5,1e999,2\n", ["'1e999' in row 4, column 2", "rescale"]),
+        ("1" * 100_000 + "x,2\n" + BODY, ["...' in row 1, column 1"]),  # in no time
+        ("1" + " " * 100_000 + "x,2\n" + BODY, ["...' in row 1, column 1"]),
         ('"1,234.5",2.5,3.5\n' + BODY, ["'1,234.5' in row 1, column 1", "a plain number, such as 1234.5"]),
         ('"1,234.5","1,000","$3"\n' + BODY, ["'1,234.5' in row 1, column 1"]),
         ("x,2.5,3.5\n" + BODY, ["'x' in row 1, column 1", "`header=True`", "`index=True`"]),
@@ -218,6 +220,8 @@ def test_tables_that_could_be_misread_are_refused(text, words, tmp_path):
         ("x.csv", INDEXED, {"index": True}),
         ("x.csv", ",0,1,2\n" + INDEXED, {"index": True}),
         ("x.csv", "a,b,c\n" + INDEXED, {"index": True}),
+        ("x.csv", "name,0,1,2\n" + INDEXED, {"index": True}),
+        ("x.csv", "name,a,b,c\n" + INDEXED, {"index": True}),
         ("x.csv", "".join(f"r{i},{row}\n" for i, row in enumerate(ROWS)), {"index": True}),
         ("x.csv", BODY.replace(",", ";"), {}),
         ("x.csv", BODY.replace(",", " ; "), {}),
@@ -249,6 +253,14 @@ def test_tables_that_can_be_read_in_one_way_are(name, text, options, tmp_path):
 def test_a_first_column_that_counts_is_kept_if_asked(tmp_path):
     assert load_inputs(written(tmp_path, "x.csv", INDEXED), index=False).shape == (3, 4)
     assert load_inputs(written(tmp_path, "x.csv", "0,1\n3,4\n"), header=False).tolist() == [[0, 1], [3, 4]]
+
+
+def saved_twice():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("X.npy", as_npy(X))
+        archive.writestr("X", as_npy(-X))
+    return file.getvalue()
 
 
 def saved(**settings):
@@ -295,6 +307,7 @@ def declared(shape, body=b"", descr="<f8"):
         ("x.npz", BODY.encode(), ["must be a .npz file of numbers"]),
         ("x.npz", saved(X=X)[:-5], ["none that is whole"]),
         ("x.npz", saved(), ["an archive of none"]),
+        ("x.npz", saved_twice(), ["none that is whole"]),
         ("x.npz", saved(X=X, data=X), ["an archive of X, data", "`array`"]),
         ("x.npz", saved(a=X, b=X), ["an archive of a, b"]),
         ("x.npy", as_npy(X > 0), ["holds bool"]),

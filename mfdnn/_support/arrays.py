@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import IO, NamedTuple
 
@@ -89,12 +89,12 @@ def stored_arrays(path: str, message: str) -> Iterator[dict[str, StoredArray]]:
     with open(path, "rb") as file:
         with damaged(message):
             archive = zipfile.ZipFile(file)
-            members = archive.infolist()
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            if len(members) < len(archive.infolist()):
+                raise ValueError  # two arrays of one name
         yield {
-            member.filename.removesuffix(".npy"): StoredArray(
-                lambda member=member: archive.open(member), member.file_size, message  # type: ignore[misc]
-            )
-            for member in members
+            name: StoredArray(partial(archive.open, member), member.file_size, message)
+            for name, member in members.items()
         }
 
 

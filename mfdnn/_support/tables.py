@@ -47,10 +47,10 @@ BYTE_ORDER_MARKS = {
 MISSING = {"", "NA", "N/A", "<NA>", "#N/A", "NaT", "null", "NULL", "None", "-", "?", "."}
 INDEX_NAMES = {"", "index", "id", "row", "rownames", "unnamed: 0"}  # in small letters
 COMMENT = re.compile(r"\s*#(?!N/A|DIV/0!|REF!|VALUE!|NUM!|NAME\?|NULL!)")  # those are cells of Excel
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 # What somebody means as a number: thousands, decimal commas, currencies, percentages.
 NUMBER_LIKE = re.compile(
-    r"[-+($€£¥]*\s*[.,]?\d[\d.,'’_\s]*([eEdD][-+]?\d+)?\s*[)%€$£¥]*|[-+]?(nan|inf|infinity)", re.IGNORECASE
+    r"[-+($€£¥]*\s*[.,]?\d[\d.,'’_\s]*([eEdD][-+]?\d+\s*)?[)%€$£¥]*|[-+]?(nan|inf|infinity)", re.IGNORECASE
 )
 SAMPLE = 100  # rows that tell whether the first one is names
 
@@ -217,7 +217,7 @@ class _Table:
         self.line = self.row = 0  # that were parsed
         self.names: list[str] | None = None
         self.width = 0
-        sample = [found for found in islice(self._cells(lines), SAMPLE + 1)]
+        sample = list(islice(self._cells(lines), SAMPLE + 1))
         head = [cells for _, cells in sample]
         if head and self._is_names(head, layout.header):
             self.line, self.names = sample[0]
@@ -251,14 +251,10 @@ class _Table:
 
     def check_index(self, X: np.ndarray) -> None:
         """Refuse a first column that numbers the rows, unless it was asked for."""
-        if self.index is not None or self.width < 2:
-            return
-        named = self.names is not None and self.names[0].strip().lower() in INDEX_NAMES
-        order = np.sort(X[:, 0]) - np.arange(len(X))
-        counts = self.numbered and len(X) > 1 and order[0] in (0, 1) and np.all(order == order[0])
-        if named or counts:
-            what = f"called {self.names[0]!r}" if named and self.names else "that numbers the rows"
-            self._fail(f"has a first column {what}", "pass `index=True` to leave it out, or `index=False` to keep it")
+        if self.index is None and self.numbered and self.width > 1 and len(X) > 1:
+            order = np.sort(X[:, 0]) - np.arange(len(X))
+            if order[0] in (0, 1) and np.all(order == order[0]):
+                self._fail("has a first column that numbers the rows", _INDEX)
 
     def _parse_plain(self, text: str) -> np.ndarray | None:
         """The rows by NumPy; None where a cell may be something else than a finite number."""
@@ -332,6 +328,8 @@ class _Table:
             return "leave out the row, or fill in the value"
         if len(text.split()) > 1 and all(map(NUMBER.fullmatch, text.split())):
             return "pass its `delimiter`, or write numbers without blanks"
+        if NUMBER.fullmatch(text):
+            return "float64 has no such number: rescale them"
         if NUMBER_LIKE.fullmatch(text):
             if self.decimal == "." and re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", text):
                 return "pass `decimal=','` if that is a decimal comma, or write it without the comma"
@@ -348,7 +346,7 @@ class _Table:
         if header is not None:
             return bool(header)
         first, below = [cell.strip() for cell in head[0]], head[1:]
-        if len(first) > 1 and first[0].lower() in INDEX_NAMES:
+        if len(first) > 1 and (self.index or first[0].lower() in INDEX_NAMES):
             first, below = first[1:], [cells[1:] for cells in below]
         if first == [str(i) for i in range(len(first))] and below:
             self._check_counted(len(first), below)
@@ -364,7 +362,11 @@ class _Table:
             self._fail(f"counts 0..{n - 1} in its first line" if n > 1 else "has 0 in its first line", _HEADER)
 
     def _check_names(self) -> None:
-        if self.names is None or len(self.names) == self.width:
+        if self.names is None:
+            return
+        if len(self.names) == self.width:
+            if self.index is None and self.width > 1 and self.names[0].strip().lower() in INDEX_NAMES:
+                self._fail(f"has a first column called {self.names[0]!r}", _INDEX)
             return
         if len(self.names) == self.width - 1:  # as R writes the names of rows
             if self.index is None:
@@ -383,6 +385,7 @@ class _Table:
         )
 
 
+_INDEX = "pass `index=True` to leave it out, or `index=False` to keep it"
 _HEADER = "pass `header=True` if these are names, `header=False` if they are numbers"
 
 
