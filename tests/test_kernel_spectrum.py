@@ -48,8 +48,13 @@ def test_random_inputs_have_two_eigenvalues(kernel, parameterisation):
 def test_the_learning_rate_is_two_over_the_largest():
     X = data(30)
     found = mfdnn.kernel_spectrum(RELU, inputs=X)
-    limit = mfdnn.max_learning_rate(RELU, inputs=X, loss="half_mse").lambda_max
-    assert found.largest / 30 == pytest.approx(limit, rel=1e-10)
+    for option in ({"loss": "half_mse"}, {"loss": "torch_mse", "momentum": 0.9, "nesterov": True}):
+        limit = mfdnn.max_learning_rate(RELU, inputs=X, **option).value
+        assert found.max_learning_rate(**option) == pytest.approx(limit, rel=1e-10)
+    with pytest.raises(ValueError, match="`loss` must be one of squares"):
+        found.max_learning_rate("cross_entropy")
+    with pytest.raises(ValueError, match="standard parameterisation"):
+        mfdnn.kernel_spectrum(RELU, inputs=X, kernel="nngp").max_learning_rate()
 
 
 # -- singular kernels ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 At given and at random inputs; their statistics, and the outlier.
 """
 
+from .depth import KernelDepth, kernel_depth
 from .on_data import nngp, ntk
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
 from .spectrum import KernelSpectrum, kernel_spectrum
@@ -13,12 +14,14 @@ from .two_layer import two_layer_theory
 from .two_layer_result import TwoLayerTheory
 
 __all__ = [
+    "KernelDepth",
     "KernelSpectrum",
     "KernelTraining",
     "NTKStatistics",
     "OutlierCriterion",
     "TwoLayerTheory",
     "kernel_training",
+    "kernel_depth",
     "kernel_spectrum",
     "nngp",
     "ntk",

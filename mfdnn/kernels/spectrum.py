@@ -11,6 +11,8 @@ from .._support.memory import require_memory
 from .._support.results import Result
 from .._support.validation import one_of, positive_integer, refuse_both, sample_count
 from ..layers import ONLY_MOMENTS, Keep
+from ..losses import loss_scale, stability_limit
+from ..losses.stability import checked_nesterov
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.inputs import check_network, checked_inputs
 from ..mean_field.tiles import pairs_are_apart
@@ -64,6 +66,33 @@ class KernelSpectrum(Result):
     n_outputs: int
     standard_error: dict[str, float] | None
     caution: str
+
+    def max_learning_rate(self, loss: str = "half_mse", *, momentum: float = 0.0, nesterov: bool = False) -> float:
+        r"""Largest stable learning rate, :math:`2/\lambda_{max}` of :math:`s \Theta/T`.
+
+        As `mfdnn.max_learning_rate` has it, for more inputs than that one holds.
+
+        Parameters
+        ----------
+        loss : str
+            One of `mfdnn.losses.LOSSES` but cross-entropy, whose curvature is no multiple of the kernel.
+        momentum, nesterov : float, bool
+            As in `mfdnn.max_learning_rate`.
+
+        Raises
+        ------
+        ValueError
+            Cross-entropy; a kernel that is not the tangent kernel in standard parameterisation.
+        """
+        if loss == "cross_entropy":
+            raise ValueError("`loss` must be one of squares, got cross_entropy; take `mfdnn.max_learning_rate`.")
+        if (self.kernel, self.parameterisation) != ("ntk", "standard"):
+            raise ValueError(
+                f"`kernel` must be the tangent kernel in standard parameterisation for a learning rate of the weights, "
+                f"got {self.kernel} ({self.parameterisation}); leave both arguments out."
+            )
+        scale = loss_scale(loss, self.n_outputs, self.n_samples)
+        return stability_limit(scale * self.largest / self.n_samples, momentum, checked_nesterov(nesterov, momentum))
 
 
 def kernel_spectrum(
