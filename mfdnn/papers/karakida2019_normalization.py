@@ -132,7 +132,10 @@ def largest_against_width(fast: bool = False, rng: Any = 0, progress: bool = Fal
 
 
 def _outliers(net: Network, n_networks: int, rng: np.random.Generator, progress: bool) -> np.ndarray:
-    """Largest eigenvalues (n_networks, 1) of networks, each at its own inputs; of several outputs C - 1."""
+    """Largest eigenvalues (n_networks, k) of networks, each at its own inputs.
+
+    k is 1, or C - 1 of several outputs.
+    """
     tasks = [(net, child) for child in rng.spawn(n_networks)]
     return np.array([found["outliers"] for found in run(_largest, tasks, progress=progress)])
 

@@ -135,9 +135,9 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False, *, images:
             found = train(phi, fast, next(children), progress)
             plots.learning_rate_map(found, ax=ax, colorbar=False, vmin=LOSSES[0], vmax=LOSSES[1])
             if what != "teacher":
-                X, _, batch = batches(fast, images)
+                X, _, size = batches(fast, images)
                 style: dict[str, Any] = {"color": plots.COLOURS["vermillion"], "ls": "-.", "lw": 1.4}
-                limits = batch_limits(phi, found.width, X, batch)
+                limits = batch_limits(phi, found.width, X, size)
                 draw_limit(ax, found.width.astype(float), limits, gid="batch_limit", label=BATCH_LABEL, **style)
             layers = ", $L = 4$" if what != "teacher" and phi == "relu" else ""
             batch = "full batch, teacher" if what == "teacher" else f"one epoch, {images}"

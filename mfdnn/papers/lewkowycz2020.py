@@ -121,7 +121,7 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         zones.axvspan(left, right, color=plots.COLOURS["black"], alpha=depth, lw=0)
         middle = np.sqrt(left * min(right, 25))  # where the axis ends
         zones.text(middle, 0.012, name, ha="center", va="bottom", fontsize="small")
-    handles = []
+    handles: list[Any] = []
     for i, ((phi, n_layers), (_, marker, name)) in enumerate(NETWORKS.items()):
         seeds = children[i * n_networks : (i + 1) * n_networks]
         task = partial(measure, phi=phi, n_layers=n_layers, width=width, times=times, n_steps=n_steps)

@@ -337,12 +337,15 @@ def _heat_map(
 
 
 def _projection(ax: Axes, h: np.ndarray, angles: np.ndarray) -> Any:
-    """The points on their first two principal components, coloured by their angle; returns them."""
+    """The points on their first two principal components, coloured by their angle.
+
+    Returns what is drawn.
+    """
     centred = h - h.mean(axis=0)
     n = len(h)
     squares, u = eigh(centred @ centred.T, subset_by_index=[n - 2, n - 1])
     x, y = (u * np.sqrt(squares)).T
-    around = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi}
+    around: dict[str, Any] = {"cmap": "twilight", "vmin": 0, "vmax": 2 * np.pi}
     drawn = ax.scatter(x, y, c=angles, s=5, lw=0, rasterized=True, **around)
     ax.plot([*x, x[0]], [*y, y[0]], color="0.4", lw=0.5, zorder=0)
     share = 100 * np.sum(squares) / np.sum(centred**2)
