@@ -29,7 +29,7 @@ SWEEP = {
     "seed": range(N_TASKS // 6),
     "learning_rate": 0.01,
     "n_steps": 20,
-    "quantities": ["chi_1", "lambda_max", "second_moment", "final_loss"],
+    "quantities": ["lambda_max", "final_loss"],
 }
 
 

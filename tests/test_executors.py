@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +25,9 @@ from mfdnn._support.blas import single_blas_thread
 from mfdnn.architectures import mlp
 from mfdnn.ensembles import ensemble
 from mfdnn.jobs import run, watch
+from mfdnn.jobs import threads as jobs_threads
 from mfdnn.jobs.streams import Streams
+from mfdnn.jobs.threads import Threads
 
 
 class Recording(Executor):
@@ -325,6 +328,59 @@ def test_training_ends_when_its_run_does(own):
         with pytest.raises(ValueError, match="of task 1"):
             run.run(lambda task: endless(task, begun, ended), [0, 1], executor=executor, workers=2)
         assert ended.wait(60)
+
+
+def test_nobody_waits_for_threads_after_an_error(monkeypatch):
+    monkeypatch.setattr(jobs_threads, "PATIENCE", 0.01)
+    free = threading.Event()
+    with pytest.raises(KeyboardInterrupt), Threads(2) as pool:
+        busy = [pool.submit(free.wait) for _ in range(2)]  # as a call of LAPACK, they hear of nothing
+        waiting = pool.submit(int)
+        raise KeyboardInterrupt
+    assert waiting.cancelled()
+    free.set()
+    assert [future.result(60) for future in busy] == [True, True]
+
+
+def test_threads_are_waited_for_without_an_error():
+    with Threads(2) as pool:
+        futures = [pool.submit(pow, 2, i) for i in range(10)]
+        assert list(pool.map(abs, range(-3, 0))) == [3, 2, 1]
+    assert [future.result(0) for future in futures] == [2**i for i in range(10)]
+    pool = Threads()
+    failed = pool.submit(int, "x")
+    pool.shutdown()
+    with pytest.raises(ValueError, match="invalid literal"):
+        failed.result(0)
+
+
+LONG_CALLS = {
+    "a task": "from mfdnn.jobs.run import run; run(long, [0])",
+    "aside": "from mfdnn.jobs.threads import aside; aside(long, 0)",
+    "a row of a table": "from mfdnn.jobs.threads import Threads\nwith Threads() as pool: list(pool.map(long, [0, 1]))",
+}
+
+
+@pytest.mark.parametrize("what", LONG_CALLS)
+def test_ctrl_c_ends_a_process_whose_threads_hear_nothing(what):
+    """Sleep stands for a call of LAPACK; that the process ends at all is what is tested."""
+    script = f"""
+import signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def long(task):
+    print("begun", flush=True)
+    threading.Event().wait(1000)
+{LONG_CALLS[what]}
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"begun\n"
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert err.endswith(b"KeyboardInterrupt\n")
 
 
 def test_what_stops_is_the_task_of_a_run_that_is_over():

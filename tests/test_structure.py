@@ -92,3 +92,18 @@ class A:
 '''
     )
     assert sorted(line for text, line in first_lines(tree) if len(text) > 80) == [1, 2, 4, 10]
+
+
+def test_no_cache_grows_without_bound():
+    """What is kept for arguments is kept for so many, or for as long as they live."""
+    unbounded = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (node.args.args or node.args.kwonlyargs):
+                names = [ast.unparse(decorator) for decorator in node.decorator_list]
+                unbounded += [
+                    f"{path.relative_to(PACKAGE)}: {node.name}"
+                    for name in names
+                    if name in ("cache", "functools.cache") or "maxsize=None" in name
+                ]
+    assert unbounded == []

@@ -62,10 +62,12 @@ def run_sweep(args: argparse.Namespace) -> Output:
 def _processes(jobs: int) -> Iterator[Any]:
     import multiprocessing
     import threading
-    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    from concurrent.futures import ProcessPoolExecutor
+
+    from ..jobs.threads import Threads
 
     if jobs == 1:  # this process will do
-        with ThreadPoolExecutor(1) as thread:
+        with Threads(1) as thread:
             yield thread
         return
     # Not forked: a fork of a process with threads may hang.

@@ -12,8 +12,6 @@ variances. The same holds of :math:`\phi'`, with the point masses that it has wh
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +19,7 @@ import numpy as np
 from .. import _compiled
 from .._compiled import Smoothed
 from ..activations.pieces import NODES, Pieces, chebyshev_fit
+from ..jobs.threads import Threads
 from .quadrature import GAUSS_W, GAUSS_X, REACH
 
 __all__ = ["LEAST_GAP", "SmoothedTable"]
@@ -69,7 +68,7 @@ class SmoothedTable:
         reach = int(np.ceil(np.log(REACH * np.sqrt(q2.max()))))
         needed = np.unique(level)
         found = np.empty((2, q1.size))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with Threads() as pool:
             missing = [i for i in needed.tolist() if (i, reach) not in self._levels]
             built = pool.map(lambda i: self._build(i, reach), missing)
             self._levels.update(zip([(i, reach) for i in missing], built, strict=True))

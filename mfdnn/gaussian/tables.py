@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
 
@@ -16,6 +14,7 @@ from .._compiled import Correlations, Hermite, Moments
 from .._support.errors import OutOfRange
 from ..activations import Activation
 from ..activations.pieces import MAX_SHELLS, NODES, SHELL, chebyshev_fit
+from ..jobs.threads import Threads
 from .correlations import Row, correlation_rows, correlation_table
 from .kinks import kink_order, kink_part, kink_values, term_sizes
 from .quadrature import REACH, breaks, largest_variance, nodes, second_moment, values
@@ -102,7 +101,7 @@ class Tables:
         wanted = np.unique(np.maximum(index, 0)).tolist()
         missing = [i for i in wanted if i not in self._rows]
         # Rows are independent, and most of their work is done without the GIL.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with Threads() as pool:
             self._rows.update(zip(missing, pool.map(self._build_row, missing), strict=True))
         return correlation_table([row for i in wanted for row in self._rows[i]], self.act)
 

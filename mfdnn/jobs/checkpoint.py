@@ -27,11 +27,11 @@ _BEGINNING = re.compile(rb'[0-9a-f]{8} \{"(?:settings|task)": ')
 class Checkpoint:
     """Finished tasks in a file, one line of text each.
 
-    What a kill, a full disk, a cut, a changed byte or a second writer leaves is read again. Every line is a checksum and
-    JSON. One holds the settings, for messages; any other a result, whose numbers are written to the last bit. The
-    checksum of a result is one of the settings too, so that it tells by itself which run it belongs to. Lines are added
-    in one go when their tasks are finished, whatever the others take. One that is incomplete, damaged or of another
-    form is left out: its task runs again. Several runs may add to one file at the same time.
+    What a kill, a full disk, a cut, a changed byte or a second writer leaves is read again. Every line is a checksum
+    and JSON. One holds the settings, for messages; any other a result, whose numbers are written to the last bit, under
+    a checksum that takes in the settings: it tells by itself which run it belongs to. Lines are added in one go when
+    their tasks are finished, whatever the others take. One that is incomplete, damaged or of another form is left out:
+    its task runs again. Several runs may add to one file at the same time.
 
     Iterating yields the tasks (their numbers, or what else JSON can hold) and results, one line of the file at a time.
 

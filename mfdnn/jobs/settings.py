@@ -41,7 +41,7 @@ def describe_network(net: Any) -> dict[str, str]:
 
 
 def told_apart(label: str, act: Any) -> str:
-    """The label of an activation, with what tells a function of one's own from others of that label."""
+    """The label of an activation; one of one's own with what tells it from others."""
     return f"{label} [{act.digest}]" if act.digest else label
 
 

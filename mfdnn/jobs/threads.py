@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from time import monotonic
 from typing import Any
+
+from .watch import in_task
 
 __all__ = ["Threads", "aside"]
 
@@ -25,20 +28,22 @@ class Threads(Executor):
 
     Parameters
     ----------
-    n : int
-        Number of threads.
+    n : int, optional
+        The most threads there may be. Default: one per core.
     """
 
-    def __init__(self, n: int):
+    def __init__(self, n: int | None = None):
+        self._most = n or os.cpu_count() or 1
         self._work: SimpleQueue = SimpleQueue()
-        self._threads = [Thread(target=_serve, args=(self._work,), daemon=True) for _ in range(n)]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[Thread] = []
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Compute ``fn(*args, **kwargs)`` in one of the threads."""
         future: Future = Future()
         self._work.put((future, partial(fn, *args, **kwargs)))
+        if len(self._threads) < self._most:
+            self._threads.append(Thread(target=_serve, args=(self._work,), daemon=True))
+            self._threads[-1].start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -74,13 +79,14 @@ def _serve(work: SimpleQueue) -> None:
 def aside(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)``, for whose end Ctrl-C need not wait.
 
-    It is one long call that nothing can stop, such as one of LAPACK. It goes on in a thread of its own, whose result
-    nobody takes. Only the main thread hears of Ctrl-C, so that others compute it themselves.
+    What is long in it nothing can stop, such as one call of LAPACK: it goes on in a thread of its own until it looks
+    for its end (`stop_if_asked`). Only the main thread hears of Ctrl-C, so that others compute it themselves.
     """
     if current_thread() is not main_thread():
         return function(*args)
-    pool = Threads(1)
+    pool, stop = Threads(1), Event()
     try:
-        return pool.submit(copy_context().run, function, *args).result()
+        return pool.submit(copy_context().run, in_task(stop)(function), *args).result()
     finally:
+        stop.set()
         pool.shutdown(wait=False)

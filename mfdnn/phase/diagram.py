@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from .._support.memory import require_memory
 from .._support.results import GridResult
 from .._support.validation import checked, finite_number, nonnegative_array
 from ..activations import Activation, activation
+from ..jobs.threads import Threads
 from .critical import CriticalLine, critical_line
 from .fixed_points import solve
 from .variances import keep_probability, starting_variances
@@ -155,14 +155,8 @@ def phase_diagram(
     keep = keep_probability(keep_rate)
     require_memory(400.0 * w2.size * b2.size, f"a phase diagram of {w2.size} x {b2.size} points", "take fewer points")
     grid_w, grid_b = (g.ravel() for g in np.meshgrid(w2, b2, indexing="ij"))
-    own = ThreadPoolExecutor(os.cpu_count()) if executor is None else None
-    try:
-        rows, phase, status = solve(
-            act, grid_w, grid_b, np.full(grid_w.size, start), keep, (own or executor).map, progress
-        )
-    finally:
-        if own is not None:
-            own.shutdown(cancel_futures=True)
+    with Threads() if executor is None else nullcontext(executor) as pool:
+        rows, phase, status = solve(act, grid_w, grid_b, np.full(grid_w.size, start), keep, pool.map, progress)
     shape = (w2.size, b2.size)
     arrays = [row.reshape(shape) for row in (*rows, phase, status)]
     return PhaseDiagram(act.label, w2, b2, *arrays, start, keep, _phi=act)  # type: ignore  # mypy cannot count them

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from .._compiled import Correlations
 from ..activations import Activation
 from ..gaussian.tables import LOG_Q_MIN, ROW, tables
+from ..jobs.threads import aside
 from ..jobs.watch import told_if_long
 
 __all__ = ["correlations"]
@@ -38,13 +37,9 @@ def correlations(act: Activation, q: np.ndarray) -> Correlations:
         )
     if seconds < AT_ONCE:
         return tables(act).correlations(q)
-    pool = ThreadPoolExecutor(1)  # so that Ctrl-C need not wait for it
     told = f"the table of correlations of activation {act.label!r} at variances up to {largest:.3g} takes long"
-    try:
-        with told_if_long(lambda: told):
-            return pool.submit(tables(act).correlations, q).result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    with told_if_long(lambda: told):
+        return aside(tables(act).correlations, q)
 
 
 def _estimate(act: Activation, q: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.results import Result
+from ..jobs.threads import aside
 from ..jobs.watch import told_if_long
 from .checks import linearised, require_finite_gradients, softmax_root
 from .jacobian import Jacobian
@@ -147,7 +148,7 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
             g = np.concatenate(list(gradients))
             matrix = (g @ g.T).astype(np.float64)
         require_finite_gradients(np.diagonal(matrix))
-        values = np.linalg.eigvalsh(matrix / n_samples)[::-1]
+        values = aside(np.linalg.eigvalsh, matrix / n_samples)[::-1]
     n_outliers = n_outputs - (output == "softmax")
     return FeatureSpectrum(
         eigenvalues=values[: min(n_samples * n_outliers, n_features)],

@@ -12,6 +12,7 @@ import numpy as np
 from .._support.lanczos import largest_eigenpairs
 from .._support.results import Result
 from .._support.validation import boolean, positive_integer, positive_number
+from ..jobs.threads import aside
 from ..jobs.watch import told_if_long
 from .checks import OUTPUTS, linearised, softmax_root
 from .coordinates import coordinates_of
@@ -319,16 +320,17 @@ def fisher_spectrum(
     norms: Any
     with told_if_long(lambda: _told(jacobian, k)):
         if k is None or worth_all(jacobian, k, SMALL):
-            values, vectors, norms = all_pairs(jacobian, eigenvectors)
+            values, vectors, norms = aside(all_pairs, jacobian, eigenvectors)
             trace = float(values.sum())
             # Backward error of the solver, and of the scalar products that fill the matrix.
             residuals = np.full(n_wanted, eps * (jacobian.size + _longest_sum(one)) * max(values[0], 0.0))
             values = values[:n_wanted]
         else:
-            dual = dual_of(jacobian, k)
+            dual = aside(dual_of, jacobian, k)
             # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
-            values, residuals, U = largest_eigenpairs(
-                dual.product, starting_block(jacobian, min(k, rank)), k, tol, max_products, rounding=10 * eps
+            start = starting_block(jacobian, min(k, rank))
+            values, residuals, U = aside(
+                partial(largest_eigenpairs, rounding=10 * eps), dual.product, start, k, tol, max_products
             )
             vectors = partial(orthonormal, jacobian, values, U)
             trace, norms = dual.trace() if dual.quick else dual.trace, dual.squared_norms
