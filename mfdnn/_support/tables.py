@@ -57,7 +57,7 @@ SAMPLE = 100  # rows that tell whether the first one is names
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is written; None: found, or refused where it could be read in two ways.
+    """How a table is written; None: found, or refused where that is uncertain.
 
     `delimiter` " " is any run of blanks. `header`: whether the first line is names. `index`: whether the first column
     numbers or names the rows, and is left out.
@@ -121,7 +121,7 @@ def read_table(path: str, layout: Layout, n_rows: int | None = None) -> np.ndarr
 
 
 def _grown(X: np.ndarray, n: int, wanted: int | None, raw: io.BufferedReader, path: str) -> np.ndarray:
-    """The array with room for `n` rows, and for those of the rest of the file that are wanted."""
+    """The array with room for `n` rows and what the file has beyond."""
     if path.lower().endswith(tuple(COMPRESSED)):  # how much there is, its size does not say
         expected = max(n, len(X) + len(X) // 4)
     else:
@@ -206,7 +206,7 @@ def _blocks(file: io.TextIOWrapper, path: str) -> Iterator[str]:
 
 
 class _Table:
-    """A table whose first block of lines was seen: what separates its cells, which lines are names."""
+    """A table whose first lines were seen: its delimiter, names and width."""
 
     def __init__(self, path: str, layout: Layout, text: str) -> None:
         self.path, self.decimal, self.index = path, layout.decimal, layout.index
@@ -272,7 +272,7 @@ class _Table:
         return rows[:, self.skipped :] if rows.shape[1] == self.width and np.isfinite(rows).all() else None
 
     def _cells(self, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-        """Cells of every line that is neither blank nor a comment, after the number of the line."""
+        """The number of each line that is neither blank nor a comment, and its cells."""
         if self.delimiter == " ":
             for i, line in enumerate(lines, 1):
                 cells = re.split("[ \t]+", line.strip(" \t"))
