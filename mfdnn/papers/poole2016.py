@@ -258,7 +258,7 @@ def _circle_through_layers(
     progress: bool,
     description: str,
 ) -> tuple[Any, Any]:
-    """A column of figure 3; returns points of its third row, and the image of its fourth."""
+    """A column of figure 3; returns points of row 3, and the image of row 4."""
     w2, b2 = sigma_w**2, SIGMA_B**2
     q = phase.fixed_point(PHI, w2, b2).q
     q_input = (q - b2) / w2
