@@ -59,4 +59,5 @@ def softmax_root(output: Any, linear: Linearisation | Served) -> SoftmaxRoot | N
 def require_finite_gradients(values: Any) -> None:
     """Raise OutOfRange where products of gradients are infinite or nan."""
     if not np.all(np.isfinite(values)):
-        raise OutOfRange("The gradients of `one` overflow", "standardise the inputs, or take smaller weights or fewer layers")
+        advice = "standardise the inputs, or take smaller weights or fewer layers"
+        raise OutOfRange("The gradients of `one` overflow", advice)
