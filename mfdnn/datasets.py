@@ -17,11 +17,13 @@ import numpy as np
 from ._support.files import Layout, read_matrix
 from ._support.memory import require_memory
 from ._support.validation import (
+    checked,
     did_you_mean,
     finite_array,
     finite_number,
     input_matrix,
     positive_integer,
+    text,
     variance,
 )
 
@@ -79,6 +81,7 @@ def gaussian_inputs(
            [2., 4.]])
     """
     shape = (positive_integer("n_samples", n_samples), positive_integer("n_features", n_features))
+    rng = checked(rng=rng)
     q0, c0 = variance("q0", q0), finite_number("c0", c0)
     lowest = lowest_correlation(n_samples)
     if not lowest <= c0 <= 1:
@@ -151,6 +154,7 @@ def digits(
     >>> X.shape, y.shape
     ((100, 64), (100,))
     """
+    rng, standardise = checked(rng=rng, standardise=standardise)
     X, y = _of_sklearn("digits").load_digits(return_X_y=True)
     return _chosen(_scaled(X, standardise), y, n_samples, rng)
 
@@ -213,6 +217,7 @@ def openml(
     >>> X.shape  # doctest: +SKIP
     (1000, 784)
     """
+    rng, standardise, name = checked(rng=rng, standardise=standardise), text("name", name)
     fetch_openml = _of_sklearn("openml").fetch_openml
     known, number = OPENML.get(name, (name, positive_integer("version", version)))
     try:

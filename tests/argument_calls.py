@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import mfdnn
-from mfdnn import datasets, initialisation, learning_rate, losses, papers, phase, plots, training
+from mfdnn import datasets, learning_rate, losses, papers, phase, plots, training
 
 _folder = tempfile.TemporaryDirectory(prefix="mfdnn-arguments-")  # until the process ends
 FOLDER = Path(_folder.name)
@@ -27,7 +27,7 @@ def setting():
     drawn = {**theory, "n_networks": 2, "rng": 0}
     spectrum = mfdnn.fisher_spectrum(one, X, k=1, eigenvectors=True)
     mu, u = mfdnn.ntk_from_fisher(one, X, spectrum.eigenvalues, spectrum.eigenvectors)
-    standing = {"net": mfdnn.mlp([10, 200, 200, 1], "relu", 2.0, 0.5), "n_samples": 100}  # with a clear outlier
+    standing = {"net": mfdnn.mlp([50, 100, 100, 1], "relu", 2.0, 0.1), "n_samples": 20}  # with a clear outlier
     law = mfdnn.outlier_distribution(**standing)
     grid = mfdnn.phase_diagram("tanh", [1.0, 2.0], [0.05, 0.1])
     spread = mfdnn.spread_map("tanh", 1.5, 0.1, [2, 3], [50, 100], 6)
@@ -130,7 +130,7 @@ CALLS = {
     "outlier_distribution": lambda s: (mfdnn.outlier_distribution, s.standing),
     "OutlierDistribution.quantile": lambda s: (s.law.quantile, {"p": 0.5}),
     "OutlierDistribution.sample": lambda s: (s.law.sample, {"n": 3, "rng": 0}),
-    "phase_diagram": lambda s: (mfdnn.phase_diagram, {"phi": "tanh", "sigma_w2": [1.0, 2.0], "sigma_b2": [0.05]}),
+    "phase_diagram": lambda s: (mfdnn.phase_diagram, {"phi": "relu", "sigma_w2": [1.0, 2.0], "sigma_b2": [0.05]}),
     "PhaseDiagram.edge": lambda s: (s.grid.edge, {}),
     "PhaseDiagram.load": lambda s: (mfdnn.PhaseDiagram.load, {"path": FOLDER / "grid.npz"}),
     "PhaseDiagram.plot": lambda s: (s.grid.plot, {}),
@@ -178,7 +178,6 @@ CALLS = {
         datasets.load_inputs,
         {"spec": "gaussian", "n_samples": 5, "n_features": 3, "rng": 0},
     ),
-    "initialisation.per_layer": lambda s: (initialisation.per_layer, {"name": "sigma_w2", "value": 1.0, "n": 2}),
     "learning_rate.loss_scale": lambda s: (
         learning_rate.loss_scale,
         {"loss": "half_mse", "n_outputs": 2, "n_samples": 5},
@@ -207,10 +206,6 @@ CALLS = {
     "plots.phase_diagram": lambda s: (plots.phase_diagram, {"diagram": s.grid}),
     "plots.spread_map": lambda s: (plots.spread_map, {"found": s.spread}),
     "training.LargestEigenvalue": lambda s: (training.LargestEigenvalue, {}),
-    "training.loss_and_slope": lambda s: (
-        training.loss_and_slope,
-        {"loss": "half_mse", "outputs": s.Y, "targets": s.Y},
-    ),
 }
 
 

@@ -468,7 +468,7 @@ def test_zones_leave_room_for_the_band_of_single_networks(ax):
         r"theory, $2/\lambda_{\max}$",
         "part of the band: why",
     ]
-    with pytest.raises(ValueError, match="`band` must have one value per width"):
+    with pytest.raises(ValueError, match="`band` must have one value for each of `widths`"):
         plots.learning_rate_boundary(widths, predicted, ax=ax, band=([100, 200], [0.1], [0.2]))
 
 
@@ -478,7 +478,7 @@ def test_learning_rate_boundary_sorts_and_checks_widths(ax):
     assert np.array_equal(ax.lines[1].get_ydata(), [0.021, 0.079])  # belong to the widths as they were given
     one = plots.learning_rate_boundary([300], [0.1])
     render(one)
-    with pytest.raises(ValueError, match="`predicted` must have one value per width"):
+    with pytest.raises(ValueError, match="`predicted` must have one value for each of `widths`"):
         plots.learning_rate_boundary([100, 200], [0.1], ax=ax)
     with pytest.raises(ValueError, match="`widths` and `predicted` must be positive"):
         plots.learning_rate_boundary([100, 200], [0.1, 0.0], ax=ax)

@@ -245,7 +245,7 @@ def test_parameters_that_do_not_fit_are_refused(spoil, error, message):
         (lambda one, X: one(X[0]), "must be a matrix"),
         (lambda one, X: one(X[:, :4]), "4 features but the network takes 5"),
         (lambda one, X: one(X * np.nan), "`X` must be finite"),
-        (lambda one, X: one.jvp(X, np.ones(3)), r"`vector` must have shape \(135,\), got \(3,\)"),
+        (lambda one, X: one.jvp(X, np.ones(3)), r"`v` must have shape \(135,\), got \(3,\)"),
         (lambda one, X: one.vjp(X, np.ones((9, 2))), r"`u` must have the shape of the outputs, \(9, 3\)"),
         (lambda one, X: one.jvp(X, one.parameters[:1]), "`v` must be .weight, bias. pairs"),
     ],
@@ -470,8 +470,8 @@ def test_the_answer_does_not_depend_on_the_state_of_a_generator():
         ({"k": 0}, ValueError, "`k` must be an integer >= 1"),
         ({"k": 28}, ValueError, r"`k` must be at most min\(TC, P\) = 27, got 28"),
         ({"k": 1.5}, TypeError, "`k` must be an integer"),
-        ({"k": 2, "tol": 0.0}, ValueError, "`tol` must be positive"),
-        ({"k": 2, "tol": np.nan}, ValueError, "`tol` must be positive"),
+        ({"k": 2, "tol": 0.0}, ValueError, "`tol` must be > 0"),
+        ({"k": 2, "tol": np.nan}, ValueError, "`tol` must be finite"),
     ],
 )
 def test_wrong_arguments_of_the_spectrum_are_named(arguments, error, message):

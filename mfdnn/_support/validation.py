@@ -36,6 +36,7 @@ __all__ = [
     "repetitions",
     "sample_count",
     "short",
+    "text",
     "variance",
 ]
 
@@ -135,6 +136,12 @@ def positive_integer(name: str, value: Any, minimum: int = 1, maximum: int = 2**
 def repetitions(name: str, value: Any) -> int:
     """How often something is done, one after the other."""
     return positive_integer(name, value, maximum=MOST)
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` must be a string, got {short(value)}; pass words.")
+    return value
 
 
 def listed(name: str, value: Any, example: str) -> list:
@@ -298,6 +305,9 @@ PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     # how often something is repeated
     **dict.fromkeys(("n_draws", "n_networks", "n_steps", "n_trials"), repetitions),
     "depth": lambda name, value: positive_integer(name, value, minimum=0, maximum=MOST_LAYERS),
+    # words of a picture
+    **dict.fromkeys(("label", "note"), _optional(text)),
+    **dict.fromkeys(("band_label", "measured_label", "zone"), text),
     # where something is kept
     "checkpoint": _optional(file_path),
     "path": file_path,

@@ -120,7 +120,7 @@ def _common(given: Conditional, means: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     centred = means - (means @ given.weights)[:, None]
     covariance = (centred * given.weights) @ centred.T
-    if given.q_st == 0:
+    if given.q_st**2 == 0:  # or too small to be squared
         return covariance, np.zeros_like(covariance)
     # E[f] grows by 1/24 of the mean fourth derivative, E[f He_4] / q_st^2
     fourth = given.xi**4 - 6 * given.xi**2 + 3

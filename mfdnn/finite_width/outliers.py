@@ -7,7 +7,7 @@ from copy import copy
 
 import numpy as np
 
-from .._support.errors import NoTheory
+from .._support.errors import NoTheory, OutOfRange
 from ..activations import Activation, activation
 from ..fisher import fisher_statistics
 from ..gaussian.conditional import inaccuracy
@@ -32,6 +32,7 @@ __all__ = [
     "without_kernels",
 ]
 
+LARGEST = 1e150  # of what is squared
 EXCESS = {"gaussian": 0.0, "uniform": -1.2}  # fourth cumulant over the squared variance
 SAME = 1 - 1e-8  # largest correlation of inputs; closer ones, told apart by rounding alone, are taken for it
 UNIFORM_BIAS = 0.3  # largest share of a variance: at 0.4 what enters to first order is 10 % off in simulation
@@ -206,6 +207,8 @@ def input_moments(wide: MeanField) -> InputMoments:
     """Of given inputs, or of Gaussian ones of one mean square and one correlation."""
     if wide.inputs is not None:
         return given_inputs(wide.inputs.reshape(wide.n_samples, -1))
+    if wide.q0 > LARGEST:
+        raise OutOfRange(f"`q0` = {wide.q0:g} has a square that is infinite", "lower it, the mean square of the inputs")
     return drawn_inputs(wide.network.n_inputs, float(wide.q0), float(wide.c0))
 
 

@@ -187,7 +187,7 @@ class OutlierDistribution(Result):
     def _draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Eigenvalues (n, C), descending, of the overlaps of n networks; their mean is 1."""
         require_memory(
-            32.0 * n * self.n_outputs**2, f"{n} draws of {self.n_outputs} outliers", "draw fewer at a time"
+            32.0 * n * self.n_outputs**2, f"{n} draws of {self.n_outputs} outliers", "lower `n`, and draw several times"
         )
         with single_blas_thread():  # the matrices are many and small: threads would wait for each other
             overlaps = _overlaps(self.parts, self.degrees_of_freedom, self._excess, self.n_outputs, n, rng)

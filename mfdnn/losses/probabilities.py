@@ -39,7 +39,10 @@ def softmax(logits: Any) -> np.ndarray:
     >>> softmax([0.0, 1000.0])
     array([0., 1.])
     """
-    f = logits if isinstance(logits, np.ndarray) else finite_array("logits", logits)
+    known = type(logits) is np.ndarray and logits.dtype == np.float32
+    f = logits if known else finite_array("logits", logits)
+    if f.size == 0 or f.ndim == 0:
+        raise ValueError(f"`logits` must have outputs along its last axis, got shape {f.shape}; pass a row or more.")
     p = np.exp(f - f.max(axis=-1, keepdims=True))
     return p / p.sum(axis=-1, keepdims=True)
 

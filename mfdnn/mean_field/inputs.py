@@ -85,6 +85,8 @@ def check_network(net: Any) -> None:
 def mean_square_and_correlation(q0: Any, c0: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean square and correlation of exchangeable inputs, of one shape."""
     variance, correlation = nonnegative_array("q0", q0), finite_array("c0", c0)
+    if 0 in (variance.size, correlation.size):
+        raise ValueError("`q0` and `c0` must be numbers or arrays of them, got an empty one; pass one number or more.")
     if np.any(np.abs(correlation) > 1):
         worst = correlation.ravel()[np.argmax(np.abs(correlation))]
         raise ValueError(

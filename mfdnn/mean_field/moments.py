@@ -10,9 +10,12 @@ import numpy as np
 
 from .._support.errors import OutOfRange
 from .._support.results import Result
+from .._support.validation import one_of
 from ..layers import Given, Pairs, State, Tangents
 
 __all__ = ["OrderParameters", "gathered"]
+
+NAMES = ("q", "q_st", "q_tilde", "q_tilde_st", "q_hat", "q_hat_st", "c", "chi")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -108,7 +111,7 @@ class OrderParameters(Result):
         name : str
             Of a field: one of two inputs (``_st``) is averaged over pairs, one of one input over inputs.
         """
-        values = getattr(self, name)
+        values = getattr(self, one_of("name", name, NAMES))
         if not self.per_input:
             return values
         if values.ndim == 2:

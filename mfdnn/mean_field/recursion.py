@@ -15,7 +15,6 @@ from .._support.errors import NoTheory, OutOfRange
 from .._support.results import unwrap
 from .._support.validation import (
     checked,
-    finite_number,
     positive_integer,
     refuse_both,
     sample_count,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.results import Result
-from .._support.validation import finite_array, nonnegative_array, positive_integer, positive_number
+from .._support.validation import finite_array, nonnegative_array, positive_integer, positive_number, short
 from ..activations import Activation, activation
 from . import maps
 from .critical import critical_sigma_w2
@@ -100,7 +100,7 @@ def variance_curve(
     act = activation(phi)
     steps = positive_integer("steps", steps, minimum=0, maximum=MOST_STEPS)
     known = variance_fixed_points(act, sigma_w2, sigma_b2)
-    starts = None if q0 is None else np.atleast_1d(nonnegative_array("q0", q0))
+    starts = None if q0 is None else _starts("q0", nonnegative_array("q0", q0))
     if q_max is None:
         stable = known.q[known.stable]
         furthest = 0.0 if starts is None else starts.max(initial=0.0)
@@ -168,7 +168,9 @@ def correlation_curve(
     """
     act = activation(phi)
     steps = positive_integer("steps", steps, minimum=0, maximum=MOST_STEPS)
-    starts = np.atleast_1d(finite_array("c0", (0.05, 0.95) if c0 is None else c0))
+    starts = _starts("c0", finite_array("c0", (0.05, 0.95) if c0 is None else c0))
+    if np.any(np.abs(starts) > 1):
+        raise ValueError(f"`c0` must hold correlations in [-1, 1], got {short(c0)}; divide them by the variance.")
     c = np.linspace(min(0.0, starts.min(initial=0.0)), 1, 201)
     mapped = np.asarray(maps.correlation_map(act, c, sigma_w2, sigma_b2, q))  # refuses where there is no q*
     paths = []
@@ -266,3 +268,10 @@ def depth_scales(phi: str | Callable | Activation, sigma_w2: Any, sigma_b2: Any)
             edges.append(None)
     xi_q, xi_c, xi_grad = (np.array([getattr(point, name) for point in points]) for name in SCALES)
     return DepthScales(act.label, w2, b2, xi_q, xi_c, xi_grad, tuple(edges))
+
+
+def _starts(name: str, values: np.ndarray) -> np.ndarray:
+    """Where paths begin: one number, or a list of them."""
+    if values.ndim > 1:
+        raise ValueError(f"`{name}` must be a number or a list of them, got shape {values.shape}; pass one axis.")
+    return np.atleast_1d(values)

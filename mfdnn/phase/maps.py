@@ -209,7 +209,9 @@ def trajectory(
     """
     act = activation(phi)
     w2, b2, start = (
-        float(value) for value in starting_variances(sigma_w2, sigma_b2, finite_number("q0", q0))
+        float(value) for value in starting_variances(
+            variance("sigma_w2", sigma_w2), variance("sigma_b2", sigma_b2), finite_number("q0", q0)
+        )
     )
     keep = keep_probability(keep_rate)
     n = checked(depth=depth)

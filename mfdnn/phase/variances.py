@@ -183,7 +183,9 @@ def variance_fixed_points(
     (array([0.491588, 6.867813]), ['stable', 'unstable'])
     """
     act = activation(phi)
-    gain = variance("sigma_w2", sigma_w2) / keep_probability(keep_rate)
+    gain = np.divide(variance("sigma_w2", sigma_w2), keep_probability(keep_rate))
+    if not np.isfinite(gain):
+        raise ValueError(f"`keep_rate` = {keep_rate:g} leaves nothing of a signal; pass a larger one.")
     b2 = variance("sigma_b2", sigma_b2)
     table = tables(act).moments
     q, signs = _roots(table, gain, b2)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._support.validation import finite_array, positive_integer, short
+
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
 
@@ -16,6 +18,7 @@ __all__ = [
     "COLOURS",
     "W2",
     "categories",
+    "checked_bins",
     "colour_bar",
     "integer_ticks",
     "legend",
@@ -29,6 +32,7 @@ __all__ = [
     "width_ticks",
 ]
 
+MOST_BINS = 10**5
 COLOURS = {
     "blue": "#0072B2",
     "vermillion": "#D55E00",
@@ -42,10 +46,13 @@ W2, B2 = r"$\sigma_w^2$", r"$\sigma_b^2$"
 
 
 def make_axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
     from matplotlib import pyplot
+    from matplotlib.axes import Axes
 
+    if isinstance(ax, Axes):
+        return ax
+    if ax is not None:
+        raise TypeError(f"`ax` must be Axes of Matplotlib, got {short(ax)}; pass pyplot.subplots()[1], or None.")
     return pyplot.subplots(layout="constrained")[1]
 
 
@@ -159,3 +166,13 @@ def require_result(name: str, value: Any, kind: str, call: str) -> None:
         raise TypeError(
             f"`{name}` must be a {kind}, got {type(value).__name__}; pass that of {call}, or call its `.plot()`."
         )
+
+
+def checked_bins(bins: Any) -> int | np.ndarray:
+    """The number of bins of a histogram, or their edges."""
+    if np.ndim(bins) == 0 or not isinstance(bins, list | tuple | range | np.ndarray):
+        return positive_integer("bins", bins, maximum=MOST_BINS)
+    edges = finite_array("bins", bins)
+    if edges.ndim != 1 or edges.size < 2 or np.any(np.diff(edges) <= 0):
+        raise ValueError(f"`bins` must be a number, or edges that increase, got {short(bins)}; pass for example 30.")
+    return edges

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import COLOURS, integer_ticks, legend, make_axes, points
+from ._style import COLOURS, integer_ticks, legend, make_axes, points, require_result
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -52,6 +52,9 @@ def order_parameters(op: Any, ax: Axes | None = None, ensemble: Any = None) -> A
         "q_tilde": (r"$\tilde q^l$", COLOURS["vermillion"], "-", "o"),
         "q_tilde_st": (r"$\tilde q_{st}^l$", COLOURS["orange"], "--", "s"),
     }
+    require_result("op", op, "OrderParameters", "mfdnn.order_parameters(...)")
+    if ensemble is not None:
+        require_result("ensemble", ensemble, "Ensemble", "mfdnn.ensemble(...)")
     ax = make_axes(ax)
     if op.per_input and op.q.shape[1] == 1:  # one input has no pairs
         names = {name: style for name, style in names.items() if not name.endswith("_st")}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.validation import finite_array, finite_number
-from ._style import COLOURS, colour_bar, legend, make_axes, number, ticks_at
+from .._support.validation import checked, finite_array, finite_number, short
+from ._style import COLOURS, checked_bins, colour_bar, legend, make_axes, number, require_result, ticks_at
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -70,6 +70,7 @@ def outlier_law(
     '$\\lambda_{\\max}$ of one network'
     >>> pyplot.close(ax.figure)
     """
+    require_result("law", law, "OutlierDistribution", "mfdnn.outlier_distribution(...)")
     if not 0.5 < finite_number("confidence", confidence) < 1:
         raise ValueError(f"`confidence` must be between 0.5 and 1, got {confidence}; 0.95 is usual.")
     measured = None if values is None else finite_array("values", values).ravel()
@@ -80,7 +81,11 @@ def outlier_law(
     ax = make_axes(ax)
     if measured is not None:
         style: dict[str, Any] = {"color": "0.82", "edgecolor": "0.55", "lw": 0.6}
-        ax.hist(measured, bins, density=True, histtype="stepfilled", label="drawn networks", **style)
+        low, high = measured.min(), measured.max()
+        if high - low <= 1e-9 * abs(high):  # one value, or many of them
+            low, high = low - (0.01 * abs(low) or 0.5), high + (0.01 * abs(high) or 0.5)
+        style |= {"density": True, "histtype": "stepfilled", "label": "drawn networks"}
+        ax.hist(measured, checked_bins(bins), range=(low, high), **style)
     p = np.linspace(0, 1, 402)[1:-1]
     edges = law.quantile(p)
     middle, density = (edges[1:] + edges[:-1]) / 2, np.diff(p) / np.diff(edges)
@@ -157,11 +162,16 @@ def spread_map(
     'depth $L$'
     >>> pyplot.close(ax.figure)
     """
+    require_result("found", found, "SpreadMap", "mfdnn.spread_map(...)")
+    colorbar, labels = checked(colorbar=colorbar, labels=labels)
     if min(found.spread.shape) < 2:
         raise ValueError(
             f"`found` needs two depths and two widths, got {found.spread.shape[0]} x {found.spread.shape[1]}; compute "
             "it on a grid."
         )
+    levels, constant = _positive("levels", levels), _positive("constant", constant)
+    if np.any(np.diff(levels) <= 0):
+        raise ValueError(f"`levels` must increase, got {short(levels.tolist())}; sort them.")
     from matplotlib.colors import LogNorm
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -213,3 +223,10 @@ def _innermost(ax: Axes, line: np.ndarray) -> tuple[float, float] | None:
 def _longest(path: Any) -> np.ndarray:
     """Of the lines that a path consists of."""
     return max(np.split(path.vertices, np.flatnonzero(path.codes == path.MOVETO)[1:]), key=len)
+
+
+def _positive(name: str, value: Any) -> np.ndarray:
+    values = finite_array(name, value, "a list of numbers")
+    if values.ndim != 1 or np.any(values <= 0):
+        raise ValueError(f"`{name}` must be a list of positive numbers, got {short(value)}; pass such as (0.1, 0.2).")
+    return values

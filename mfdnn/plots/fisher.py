@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.validation import finite_array, positive_integer
-from ._style import COLOURS, legend, make_axes, number, points, to_edges, width_ticks
+from .._support.validation import checked, finite_array, listed, nonnegative_array, positive_integer, short
+from ._style import (
+    COLOURS,
+    checked_bins,
+    legend,
+    make_axes,
+    number,
+    points,
+    require_result,
+    to_edges,
+    width_ticks,
+)
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -64,19 +74,24 @@ def fisher_spectrum(
     >>> pyplot.close(ax.figure)
     """
     values = finite_array("eigenvalues", eigenvalues).ravel()
-    networks = positive_integer("n_networks", n_networks)
+    networks, label = positive_integer("n_networks", n_networks), checked(label=label)
+    if statistics is not None and not all(hasattr(statistics, name) for name in ("mean", "largest", "n_outliers")):
+        raise TypeError(
+            f"`statistics` must have mean, largest and n_outliers, got {type(statistics).__name__}; pass those of "
+            "mfdnn.fisher_statistics(...) or softmax_statistics(...)."
+        )
     values = values[values > 1e-12 * values.max(initial=0.0)]
     if values.size == 0:
         raise ValueError(
             "`eigenvalues` must contain a positive number, got none; pass those of a Fisher matrix."
         )
+    edges = checked_bins(bins)
     ax = make_axes(ax)
-    if np.ndim(bins) == 0:
-        n_bins = positive_integer("bins", bins)
-        bins = np.geomspace(values.min() / 1.02, values.max() * 1.02, n_bins + 1).tolist()
+    if isinstance(edges, int):
+        edges = np.geomspace(values.min() / 1.02, values.max() * 1.02, edges + 1)
     style: dict[str, Any] = {"color": color or COLOURS["sky"], "label": label or "sampled eigenvalues"}
     weights = np.full(values.size, 1 / networks)
-    heights, _, _ = ax.hist(values, bins, weights=weights, histtype="stepfilled", **style)
+    heights, _, _ = ax.hist(values, edges, weights=weights, histtype="stepfilled", **style)
     if statistics is not None:
         for values, dash, colour, text in _predicted(statistics):
             for i, value in enumerate(values):
@@ -141,6 +156,9 @@ def learning_rate_boundary(
     ['monotone', 'may grow:\ncatapult or divergence']
     >>> pyplot.close(ax.figure)
     """
+    label, note, zone, measured_label, band_label = checked(
+        label=label, note=note, zone=zone, measured_label=measured_label, band_label=band_label
+    )
     x, y = _over_widths(widths, "predicted", predicted)
     if x.size == 0 or min(x.min(), y.min()) <= 0:
         raise ValueError("`widths` and `predicted` must be positive numbers, got none or others; check them.")
@@ -150,7 +168,10 @@ def learning_rate_boundary(
     everything = [y]
     if measured is not None:
         pair = isinstance(measured, tuple) and len(measured) == 2 and np.ndim(measured[0]) == 1
-        places, measured = (np.asarray(part, float) for part in (measured if pair else (widths, measured)))
+        at, measured = measured if pair else (widths, measured)
+        places, measured = _over_widths(at, "measured", measured)
+        if measured_error is not None:
+            measured_error = nonnegative_array("measured_error", measured_error)
         everything.append(measured)
     known: dict[float, tuple[float, float]] = {}
     if band is not None:
@@ -226,7 +247,10 @@ def eigenvalue_scaling(
     'width $M$'
     >>> pyplot.close(ax.figure)
     """
-    x, y = _over_widths(widths, "theory", theory)
+    label, (x, y) = checked(label=label), _over_widths(widths, "theory", theory)
+    leading = None if leading is None else _over_widths(widths, "leading", leading)[1]
+    values = None if values is None else _over_widths(widths, "values", values)[1]
+    errors = None if errors is None else _over_widths(widths, "errors", nonnegative_array("errors", errors))[1]
     ax = make_axes(ax)
     (line,) = ax.plot(x, y, lw=1.6, label=label, color=color)
     if band is not None:
@@ -261,6 +285,9 @@ def _predicted(statistics: Any) -> list[tuple[np.ndarray, str, str, str]]:
 
 def _band(band: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Widths, ascending, and both ends."""
+    band = listed("band", band, "(widths, low, high)")
+    if len(band) != 3:
+        raise ValueError(f"`band` must be (widths, low, high), got {short(band)}; pass three arrays.")
     widths, low = _over_widths(band[0], "band", band[1])
     high = _over_widths(widths, "band", band[2])[1]
     order = np.argsort(widths)
@@ -289,6 +316,6 @@ def _over_widths(widths: Any, name: str, values: Any) -> tuple[np.ndarray, np.nd
     x, y = np.atleast_1d(finite_array("widths", widths)), np.atleast_1d(finite_array(name, values))
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(
-            f"`{name}` must have one value per width, got shapes {y.shape} and {x.shape}; pass one each."
+            f"`{name}` must have one value for each of `widths`, got shapes {y.shape} and {x.shape}; pass one each."
         )
     return x, y

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._support.validation import checked
 from ._style import B2, W2, legend, make_axes, require_result
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
@@ -47,7 +48,7 @@ def map_curve(curve: Any, ax: Axes | None = None, *, color: Any = None, label: s
     >>> pyplot.close(ax.figure)
     """
     require_result("curve", curve, "MapCurve", "mfdnn.phase.variance_curve(...) or correlation_curve(...)")
-    ax = make_axes(ax)
+    ax, label = make_axes(ax), checked(label=label)
     x = curve.x
     shared = any(line.get_gid() == "identity" for line in ax.lines)
     low, high = (min(x[0], ax.get_xlim()[0]), max(x[-1], ax.get_xlim()[1])) if shared else (x[0], x[-1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.validation import finite_number, one_of
+from .._support.validation import checked, finite_number, listed, one_of, short
 from ._style import B2, COLOURS, W2, categories, colour_bar, legend, make_axes, require_result, sequence
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
@@ -91,11 +91,17 @@ def phase_diagram(
     >>> pyplot.close(ax.figure)
     """
     one_of("field", field, LABELS)
+    require_result("diagram", diagram, "PhaseDiagram", "mfdnn.phase_diagram(...)")
+    colorbar, labels = checked(colorbar=colorbar, labels=labels)
     if min(diagram.sigma_w2.size, diagram.sigma_b2.size) < 2:
         raise ValueError(
             f"`diagram` needs two points on each axis, got {diagram.sigma_w2.size} x "
             f"{diagram.sigma_b2.size}; use plots.depth_scales for a line."
         )
+    if network is not None:
+        if not isinstance(network, list | tuple) or len(network) != 2:
+            raise TypeError(f"`network` must be (sigma_w2, sigma_b2), got {short(network)}; pass two numbers.")
+        network = finite_number("network", network[0]), finite_number("network", network[1])
     ax = make_axes(ax)
     if field == "phase":
         mesh, bar = _draw_phases(ax, diagram, kwargs)
@@ -105,9 +111,8 @@ def phase_diagram(
         colour_bar(ax, mesh, label=LABELS[field], **bar)
     _draw_edge(ax, diagram, phi)
     if network is not None:
-        w2, b2 = (finite_number("network", value) for value in network)
         style: dict[str, Any] = {"ms": 10, "mfc": "white", "mec": "black", "mew": 1, "zorder": 5, "clip_on": False}
-        ax.plot(w2, b2, "*", label="network", **style)
+        ax.plot(*network, "*", label="network", **style)
     _set_range(ax, diagram, network)
     if labels:
         _name_regions(ax, diagram, network)
@@ -285,7 +290,7 @@ def depth_scales(
     >>> pyplot.close(ax.figure)
     """
     require_result("found", found, "DepthScales", "mfdnn.phase.depth_scales(...)")
-    scales = [scales] if isinstance(scales, str) else list(scales)
+    scales = [scales] if isinstance(scales, str) else listed("scales", scales, "for example ('xi_c',)")
     for name in scales:
         one_of("scales", name, SCALES)
     from matplotlib.lines import Line2D

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.validation import one_of
-from ._style import COLOURS, categories, colour_bar, legend, make_axes, to_edges, width_ticks
+from .._support.validation import checked, one_of
+from ._style import COLOURS, categories, colour_bar, legend, make_axes, require_result, to_edges, width_ticks
 
 if TYPE_CHECKING:  # importing mfdnn must not load matplotlib
     from matplotlib.axes import Axes
@@ -75,6 +75,8 @@ def learning_rate_map(
     >>> pyplot.close(ax.figure)
     """
     one_of("field", field, LABELS)
+    require_result("found", found, "LearningRateMap", "mfdnn.learning_rate_map(...)")
+    colorbar, drawn = checked(colorbar=colorbar, drawn=drawn)
     if min(found.width.size, found.learning_rate.size) < 2:
         raise ValueError(
             f"`found` needs two points on each axis, got {found.width.size} x {found.learning_rate.size}; compute more."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import positive_integer
+from .._support.validation import checked, positive_integer
 from ..comparison import compare
 from ..ensembles import Ensemble, ensemble
 from ..fisher import fisher_statistics
@@ -86,6 +86,7 @@ def report(
     Network        50-100-100-2, tanh, ...
     """
     positive_integer("n_networks", n_networks, minimum=2)
+    n_networks, rng, progress = checked(n_networks=n_networks, rng=rng, progress=progress)
     children = np.random.default_rng(rng).spawn(1 + len(WIDTH_FACTORS))
     limits: dict[str, Any] = {"loss": loss, "momentum": momentum}
     limits |= {"nesterov": nesterov, "weight_decay": weight_decay}

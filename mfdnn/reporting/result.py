@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._support.results import Result, jsonable
+from .._support.validation import file_path
 from ..activations import Activation
 from ..comparison import Comparison
 from ..ensembles import Ensemble
@@ -155,10 +156,11 @@ class Report(Result):
         ValueError
             Another suffix.
         """
+        path = file_path("path", path)
         suffix = Path(path).suffix.lower()
         if suffix not in (".png", ".pdf", ".svg", ".html"):
             raise ValueError(
-                f"`path` must end in .png, .pdf, .svg or .html, got {os.fspath(path)!r}; change the suffix."
+                f"`path` must end in .png, .pdf, .svg or .html, got {path!r}; change the suffix."
             )
         figure = self.figure()
         if suffix != ".html":

@@ -174,7 +174,7 @@ def _index(layer: Any, n_layers: int) -> int:
         ) from None
     if isinstance(layer, bool) or not -n_layers <= index < n_layers:
         raise ValueError(
-            f"`layer` must be the index of one of {n_layers} weight layers, got {short(layer)}; pass 0 for the first, or "
-            "-1 for the last."
+            f"`layer` must be the index of one of {n_layers} weight layers, got {short(layer)}; pass 0 for the first, "
+            "or -1 for the last."
         )
     return index % n_layers

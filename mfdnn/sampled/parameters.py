@@ -49,7 +49,7 @@ def as_dtype(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
 def float_dtype(dtype: Any) -> np.dtype:
     """The dtype of a name or type, one of `DTYPES`."""
     try:
-        name = np.dtype(dtype).name if isinstance(dtype, str | type | np.dtype) else dtype
+        name = np.dtype(dtype).name if dtype is None or isinstance(dtype, str | type | np.dtype) else dtype
     except (TypeError, ValueError):
         name = dtype
     return np.dtype(one_of("dtype", name, DTYPES))

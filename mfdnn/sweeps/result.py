@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._support.results import Result, import_xarray, jsonable, replacing
+from .._support.validation import file_path
 
 __all__ = ["SUFFIXES", "Sweep"]
 
@@ -97,6 +98,7 @@ class Sweep(Result):
         ImportError
             nc without xarray.
         """
+        path = file_path("path", path)
         suffix = Path(path).suffix.lower()
         if suffix == ".csv":
             columns = [(name, *_without_nan(column)) for name, column in self.columns().items()]
@@ -110,7 +112,7 @@ class Sweep(Result):
                 self.to_xarray().to_netcdf(temporary)
         else:
             raise ValueError(
-                f"`path` must end in {', '.join(SUFFIXES)}, got {os.fspath(path)!r}; change the suffix."
+                f"`path` must end in {', '.join(SUFFIXES)}, got {path!r}; change the suffix."
             )
 
     def to_xarray(self) -> Any:

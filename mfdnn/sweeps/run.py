@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._support.memory import available_memory, require_memory
+from .._support.validation import checked, folder_path
 from ..activations import Activation
 from ..architectures import mlp
 from ..ensembles.statistics import EXACT
@@ -84,8 +85,9 @@ def sweep(
     >>> found.values["lambda_max"].mean(axis=2).shape
     (2, 2)
     """
-    spec = Spec.read(spec)
+    spec, progress = Spec.read(spec), checked(progress=progress)
     check_executor(executor)
+    checkpoint = None if checkpoint is None else folder_path("checkpoint", checkpoint)
     n = math.prod(spec.shape)
     columns = len(spec.axes) + 2 * len(spec.quantities) + 2  # as a grid and as a table
     require_memory(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._support.memory import require_memory
-from .._support.validation import finite_number, one_of, positive_integer, variance
+from .._support.validation import file_path, finite_number, one_of, positive_integer, variance
 from ..activations import Activation, activation
 from ..activations.parsing import parse_activation
 from ..initialisation import INITIALISATIONS
@@ -225,7 +225,7 @@ def _parse(path: Any) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        content = Path(path).read_bytes()
+        content = Path(file_path("spec", path)).read_bytes()
     except OSError as error:
         raise type(error)(
             f"`spec` {os.fspath(path)!r} cannot be read ({error.strerror}); pass the path of a TOML file."
