@@ -1,4 +1,7 @@
-r"""How lazy training is at finite width: what moves, and how far outputs are from the kernels' predictions."""
+"""How lazy training is at finite width.
+
+What moves, and how far outputs are from the kernels' predictions.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ class Modes(NamedTuple):
     Attributes
     ----------
     values : (T,) array
-        Descending; 0 where they are rounding: at most T times the machine precision of the largest.
+        Descending; 0 where nothing is known of them: at most T times the machine precision of the largest, or the
+        accuracy of the matrix.
     vectors : (T, T) array
         Orthonormal columns.
     """
@@ -48,14 +49,17 @@ class Factors(NamedTuple):
     learned: np.ndarray
 
 
-def modes_of(matrix: np.ndarray) -> Modes:
-    """Modes of a symmetric matrix (T, T), which is overwritten."""
+def modes_of(matrix: np.ndarray, accuracy: float = 0.0) -> Modes:
+    """Modes of a symmetric matrix (T, T), which is overwritten.
+
+    `accuracy` is that of its entries, in units of the largest eigenvalue.
+    """
     from scipy.linalg import eigh
 
     with single_blas_thread():
         values, vectors = eigh(matrix, overwrite_a=True, check_finite=False)
     values, vectors = values[::-1].copy(), vectors[:, ::-1]
-    values[values <= len(values) * np.finfo(float).eps * values[0]] = 0.0
+    values[values <= max(len(values) * np.finfo(float).eps, accuracy) * values[0]] = 0.0
     return Modes(values, vectors)
 
 

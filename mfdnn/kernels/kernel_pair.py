@@ -1,4 +1,7 @@
-"""The two kernels of training: of the parameters that are trained, and of the outputs that are drawn."""
+"""The two kernels of training.
+
+That of the parameters that are trained, and that of the outputs that are drawn.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,7 @@ from ..mean_field import MeanField
 from ..network import Network
 from .on_data import nngp, ntk
 
-__all__ = ["KERNELS", "KernelPair"]
-
-KERNELS = ("ntk", "nngp")
+__all__ = ["KernelPair"]
 
 
 class KernelPair:

@@ -36,7 +36,7 @@ class Optimiser(NamedTuple):
         return flow(values, t) if rate is None else descent(values, t, rate, b, nesterov)
 
     def falls(self, values: np.ndarray) -> np.ndarray:
-        """By how much the logarithm of errors falls, per unit of time or step, in the long run."""
+        """By how much the logarithm of errors falls per time or step, in the long run."""
         rate, b, nesterov = self
         if rate is None:
             return values

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.validation import finite_number, input_array, one_of
+from ..jobs.watch import told_if_long
 from ..losses import LOSSES, loss_scale, stability_limit
 from ..losses.probabilities import softmax
 from ..losses.stability import checked_nesterov
@@ -17,14 +18,14 @@ from ..mean_field import MeanField, refuse_data
 from ..mean_field.inputs import check_network
 from ..network import Network
 from .dynamics import Modes, modes_of
-from .kernel_pair import KERNELS, KernelPair
+from .kernel_pair import KernelPair
 from .on_data import PARAMETERISATIONS
 from .paths import CrossEntropy, Optimiser, SquaredErrors
+from .spectrum import KERNELS, SINGULAR, why_singular
 from .training_result import KernelTraining, matrix_of_outputs
 
 __all__ = ["kernel_training"]
 
-ALIKE = 1e-10  # 1 - cosine of two inputs in the kernel, below which rounding tells them apart
 FROM_ZERO = (
     "The path starts from outputs 0, the mean of those that are drawn: with cross_entropy the mean over draws is "
     "another; pass `initial` for one network."
@@ -95,7 +96,8 @@ def kernel_training(
     Warns
     -----
     UserWarning
-        Eigenvalues that are 0 within rounding: along their eigenvectors nothing is learned. The cause is named.
+        Eigenvalues that are 0, within 1e-12 of the largest: along their eigenvectors nothing is learned. The cause is
+        named, inputs that are the same by their indices.
 
     Notes
     -----
@@ -116,7 +118,7 @@ def kernel_training(
     >>> X, y = np.column_stack([np.cos(angle), np.sin(angle)]), np.sin(angle)
     >>> path = mfdnn.kernel_training(net, X, y, parameterisation="ntk")
     >>> path.loss([0, 1, 10]).round(4)
-    array([0.25  , 0.0921, 0.    ])
+    array([0.25  , 0.0627, 0.    ])
     >>> between = np.array([[np.cos(np.pi / 8), np.sin(np.pi / 8)]])
     >>> mean, variance = path.outputs(10, between), path.covariance(10, between)
     >>> mean.shape, variance.shape
@@ -136,9 +138,10 @@ def kernel_training(
         f"the modes of the kernel of {n_samples} inputs",
         "pass fewer, or ask `mfdnn.max_learning_rate` for the largest eigenvalue alone",
     )
-    theta = kernels.trained()
     scale = loss_scale(loss, n_outputs, n_samples) / n_samples
-    modes = modes_of(scale * theta)
+    with told_if_long(lambda: f"the modes of the kernel of {n_samples} inputs take long"):
+        theta = kernels.trained()
+        modes = modes_of(scale * theta, SINGULAR)
     f_0 = np.zeros_like(y) if start is None else start
     path: SquaredErrors | CrossEntropy
     if loss == "cross_entropy":
@@ -149,7 +152,7 @@ def kernel_training(
     share = np.divide(squares, squares.sum(), out=np.zeros_like(squares), where=squares.sum() > 0)
     falls = optimiser.falls(modes.values)
     largest, smallest = modes.values[0], modes.values[-1]
-    unlearnable = _unlearnable(modes, theta, share)
+    unlearnable = _unlearnable(modes, theta, x, share)
     if unlearnable:
         warnings.warn(unlearnable, UserWarning, stacklevel=2)
     cautions = [unlearnable, _divergence(falls, share, modes.values[0], optimiser, loss)]
@@ -224,19 +227,13 @@ def _divergence(falls: np.ndarray, share: np.ndarray, largest: float, optimiser:
     )
 
 
-def _unlearnable(modes: Modes, theta: np.ndarray, share: np.ndarray) -> str:
-    """Why some eigenvalues are 0, in words."""
+def _unlearnable(modes: Modes, theta: np.ndarray, inputs: np.ndarray, share: np.ndarray) -> str:
+    """How much is never learned, and why, in words."""
     none = modes.values == 0
     if not none.any():
         return ""
-    size = np.sqrt(np.diagonal(theta))
-    pairs = np.argwhere(np.triu(theta >= (1 - ALIKE) * size[:, None] * size, 1))
-    if len(pairs):
-        named = ", ".join(f"{i} and {j}" for i, j in pairs[:3]) + (" and others" if len(pairs) > 3 else "")
-        cause = f"the network does not tell inputs {named} apart; leave out duplicates"
-    else:
-        cause = "it is of lower rank, or inputs are too close to tell apart; take fewer inputs, or a `ridge`"
+    _, cause = why_singular(theta, inputs)
     return (
-        f"{none.sum()} of {len(none)} eigenvalues of the kernel are 0 within rounding, and {share[none].sum():.2g} of "
-        f"the squared error is never learned: {cause}."
+        f"{none.sum()} of {len(none)} eigenvalues are 0, and {share[none].sum():.2g} of the squared error is never "
+        f"learned. {cause}"
     )

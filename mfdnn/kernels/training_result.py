@@ -1,4 +1,4 @@
-"""What training does to a linear model with a known kernel: outputs, their spread, losses, at any time."""
+"""What training does to a linear model: outputs, spread and losses at any time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .._support.validation import finite_array, finite_number
 from .dynamics import modes_of
 from .kernel_pair import KernelPair
 from .paths import CrossEntropy, SquaredErrors
+from .spectrum import SINGULAR
 
 __all__ = ["KernelTraining"]
 
@@ -29,8 +30,9 @@ class KernelTraining(Result):
     Attributes
     ----------
     eigenvalues : ndarray, shape (T,)
-        :math:`\lambda_j` of :math:`s\,\Theta/T`, descending; 0 where they are rounding. s is the scale of the loss
-        (`mfdnn.losses.loss_scale`; for cross-entropy 1/2, the largest curvature there is).
+        :math:`\lambda_j` of :math:`s\,\Theta/T`, descending; 0 where they are at most 1e-12 of the largest, to which
+        kernels are known. s is the scale of the loss (`mfdnn.losses.loss_scale`; for cross-entropy 1/2, the largest
+        curvature there is, so that `times` are the shortest there can be).
     times : ndarray, shape (T,)
         In which the error along an eigenvector falls by a factor e, in the long run: :math:`1/\lambda_j` of the flow,
         steps of descent; inf where it does not fall.
@@ -103,14 +105,13 @@ class KernelTraining(Result):
         MemoryError
             n matrices do not fit.
         """
-        times, one = self._times(t, self.n_outputs)
+        x = self._others(inputs, initial)
+        times, one = self._times(t, (self.n_samples + (0 if x is None else len(x))) * self.n_outputs)
         with single_blas_thread():
-            if inputs is None:
-                if initial is not None:
-                    raise ValueError("`initial` belongs to `inputs`, got None; give it to `kernel_training`.")
+            if x is None:
                 found = self._path.outputs(times)
             else:
-                found = self._at(inputs, initial, self._path.coefficients(times))
+                found = self._at(x, initial, self._path.coefficients(times))
         return found[0] if one else found
 
     def covariance(self, t: Any, inputs: Any = None) -> np.ndarray:
@@ -145,8 +146,8 @@ class KernelTraining(Result):
                 "`covariance` is that over initialisations, but `initial` was given; call `kernel_training` without."
             )
         path = self._squared("covariance")
-        x = None if inputs is None else self._kernels.checked(inputs)
-        times, one = self._times(t, self.n_samples if x is None else len(x))
+        x = self._others(inputs)
+        times, one = self._times(t, self.n_samples**2 if x is None else len(x) * (self.n_samples + len(x)))
         V, scale = path.modes.vectors, path.scale
         factors = path.factors(times)
         with single_blas_thread():
@@ -161,6 +162,8 @@ class KernelTraining(Result):
                 found = self._kernels.outputs_among(x) - moved - np.swapaxes(moved, 1, 2)
                 found = found + B @ drawn @ np.swapaxes(B, 1, 2)
             found = (found + np.swapaxes(found, 1, 2)) / 2
+        variances = np.einsum("tii->ti", found)  # a view
+        np.maximum(variances, 0.0, out=variances)  # below 0 by rounding alone, where all is learned
         return found[0] if one else found
 
     def loss(self, t: Any) -> Any:
@@ -192,17 +195,18 @@ class KernelTraining(Result):
         return float(values[0]) if one else values
 
     def ridgeless(self, inputs: Any = None, *, initial: Any = None) -> np.ndarray:
-        r"""Outputs at the end of training, :math:`f_0 + \Theta(x, X)\,\Theta^{-1} (y - f_0)`.
+        r"""Outputs at the end of training.
 
-        The inverse is that of eigenvalues above T times the machine precision of the largest (the pseudo-inverse).
-        Arguments, result and errors as of `outputs`.
+        They are :math:`f_0 + \Theta(x, X)\,\Theta^{-1} (y - f_0)`. The inverse is that of eigenvalues above 1e-12 of the
+        largest (the pseudo-inverse). Arguments, result and errors as of `outputs`; cross-entropy has no such end.
         """
         return self._solved(inputs, initial, 0.0)
 
     def ridge(self, inputs: Any, penalty: float, *, initial: Any = None) -> np.ndarray:
-        r"""Kernel ridge regression, :math:`f_0 + \Theta(x, X) (\Theta + \rho)^{-1} (y - f_0)`.
+        r"""Kernel ridge regression.
 
-        It minimises :math:`|f - y|^2 + \rho |\theta - \theta_0|^2` over the parameters that are trained.
+        It is :math:`f_0 + \Theta(x, X) (\Theta + \rho)^{-1} (y - f_0)`, and minimises
+        :math:`|f - y|^2 + \rho |\theta - \theta_0|^2` over the parameters that are trained.
 
         Parameters
         ----------
@@ -229,13 +233,12 @@ class KernelTraining(Result):
 
     def _solved(self, inputs: Any, initial: Any, penalty: float) -> np.ndarray:
         path = self._squared("ridge")
+        x = self._others(inputs, initial)
         theta = self.eigenvalues / path.scale
         weight = np.divide(1.0, theta + penalty, out=np.zeros_like(theta), where=theta > 0)[:, None]
         with single_blas_thread():
-            if inputs is not None:
-                return self._at(inputs, initial, path.modes.vectors @ (weight * path.along)[None])[0]
-            if initial is not None:
-                raise ValueError("`initial` belongs to `inputs`, got None; give it to `kernel_training`.")
+            if x is not None:
+                return self._at(x, initial, (path.modes.vectors @ (weight * path.along))[None])[0]
             left = 1 - weight * theta[:, None]
             return path.targets - path.modes.vectors @ (left * path.along)
 
@@ -248,24 +251,31 @@ class KernelTraining(Result):
         V = self._squared("covariance").modes.vectors
         return V.T @ self._kernels.outputs() @ V
 
-    def _at(self, inputs: Any, initial: Any, coefficients: np.ndarray) -> np.ndarray:
+    def _others(self, inputs: Any, initial: Any = None) -> np.ndarray | None:
+        """Checked inputs (T', ...), or None: those that are trained.
+
+        `initial` at them is known.
+        """
+        if initial is not None and inputs is None:
+            raise ValueError("`initial` belongs to `inputs`, got None; give it to `kernel_training`.")
+        if initial is not None and self._initial is None:
+            raise ValueError(
+                "`initial` must be given at the trained inputs too, got it at others alone; give both or none."
+            )
+        return None if inputs is None else self._kernels.checked(inputs)
+
+    def _at(self, x: np.ndarray, initial: Any, coefficients: np.ndarray) -> np.ndarray:
         """Outputs (n, T', C) at others of coefficients (n, T, C)."""
-        x = self._kernels.checked(inputs)
+        moved = self._kernels.trained(x) @ coefficients
         if self._initial is None:
-            if initial is not None:
-                raise ValueError(
-                    "`initial` must be given at the trained inputs too, got it at others alone; give both or none."
-                )
-            return self._kernels.trained(x) @ coefficients
-        if initial is None:
-            start = self._kernels.outputs(x) @ self._kernels.once("regressed", self._regressed)
-        else:
-            start = matrix_of_outputs("initial", initial, len(x), self.n_outputs)
-        return start + self._kernels.trained(x) @ coefficients
+            return moved
+        if initial is not None:
+            return matrix_of_outputs("initial", initial, len(x), self.n_outputs) + moved
+        return self._kernels.outputs(x) @ self._kernels.once("regressed", self._regressed) + moved
 
     def _regressed(self) -> np.ndarray:
         """K^{-1} f_0 (T, C), as `ridgeless` inverts."""
-        values, vectors = modes_of(self._kernels.outputs().copy())
+        values, vectors = modes_of(self._kernels.outputs(), SINGULAR)
         weight = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
         return vectors @ (weight[:, None] * (vectors.T @ self._initial))
 
@@ -277,15 +287,15 @@ class KernelTraining(Result):
             "mean; take half_mse, or train draws of `initial`."
         )
 
-    def _times(self, t: Any, columns: int = 1) -> tuple[np.ndarray, bool]:
+    def _times(self, t: Any, numbers: int | None = None) -> tuple[np.ndarray, bool]:
         """Times as (n,), and whether they came as a number.
 
-        Memory is predicted for n matrices of T rows and so many columns.
+        Memory is predicted for so many numbers of each, T by default.
         """
         times = finite_array("t", t)
         unit = "time of gradient flow" if self.learning_rate is None else "number of steps"
-        if times.ndim > 1:
-            raise ValueError(f"`t` must be a {unit} or a list of them, got shape {times.shape}; flatten it.")
+        if times.ndim > 1 or times.size == 0:
+            raise ValueError(f"`t` must be a {unit} or a list of them, got shape {times.shape}; pass for example 0.")
         if np.any(times < 0):
             raise ValueError(f"`t` is a {unit} and must be >= 0, got {times.min():g}; training begins at 0.")
         if self.learning_rate is not None and np.any(times != np.floor(times)):
@@ -294,9 +304,9 @@ class KernelTraining(Result):
                 "drop `learning_rate` for gradient flow."
             )
         require_memory(
-            24.0 * times.size * self.n_samples * columns,
-            f"{times.size} times of {self.n_samples} samples",
-            "pass fewer times",
+            3 * 8 * times.size * (numbers or self.n_samples),  # the result, and two like it on the way
+            f"training at {times.size} times",
+            "pass fewer of them, or fewer inputs",
         )
         return np.atleast_1d(times), times.ndim == 0
 

@@ -1,6 +1,6 @@
-r"""Functions made of a function of parameters: its first-order expansion, and multiples of it.
+"""Functions made of a function of parameters.
 
-They serve the protocol of `mfdnn.sampled.Operator`, so that they have kernels and spectra and can be trained.
+Its first-order expansion, and multiples of it. They serve the protocol of `mfdnn.sampled.Operator`, so that they have kernels and spectra and can be trained.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def rescaled(one: Operator, alpha: float, *, centred: bool = False) -> RescaledN
     r"""A network times a number, the lazy output scale.
 
     Trained on a loss divided by :math:`\alpha^2` (so at the learning rate :math:`\eta/\alpha^2`) the outputs move as
-    fast as before, and the parameters by :math:`1/\alpha` of what they did: a large :math:`\alpha` makes training linear
-    (lazy) at any width, a small one makes it change features (active).
+    fast as before, and the parameters by :math:`1/\alpha` of what they did: a large :math:`\alpha` makes training
+    linear (lazy) at any width, a small one makes it change features (active).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-r"""The kernel gradient on its own: a linear model over random functions, without a network."""
+"""The kernel gradient without a network: a linear model over random functions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RandomFunctions:
 
     .. math:: f_\theta(x) = \frac{1}{\sqrt P} \sum_{p=1}^P \theta_p\, f^{(p)}(x)
 
-    Its tangent kernel :math:`\frac1P \sum_p f_k^{(p)}(x)\, f_j^{(p)}(x')` does not depend on :math:`\theta`, and as P
-    grows it tends to the covariance of the functions, :math:`E[f_k(x) f_j(x')]`. Gradient descent on the P parameters is
-    descent along that kernel in the space of functions: what Jacot et al. show of wide networks, where it is plain.
+    Its tangent kernel :math:`\frac1P \sum_p f_k^{(p)}(x)\, f_j^{(p)}(x')` does not depend on :math:`\theta`; as P grows
+    it tends to the covariance of the functions, :math:`E[f_k(x) f_j(x')]`. Gradient descent on the P parameters is descent
+    along that kernel in the space of functions: what Jacot et al. show of wide networks, where it is plain.
 
     Serves `mfdnn.sampled.Operator`; `mfdnn.train` and `mfdnn.empirical_ntk` take it.
 

@@ -1,4 +1,4 @@
-"""What is trained: arrays that move in place, and the function that they are the parameters of."""
+"""What is trained: arrays that move, and the function whose parameters they are."""
 
 from __future__ import annotations
 
