@@ -217,7 +217,7 @@ def openml(
     >>> X.shape  # doctest: +SKIP
     (1000, 784)
     """
-    rng, standardise, name = checked(rng=rng, standardise=standardise), text("name", name)
+    (rng, standardise), name = checked(rng=rng, standardise=standardise), text("name", name)
     fetch_openml = _of_sklearn("openml").fetch_openml
     known, number = OPENML.get(name, (name, positive_integer("version", version)))
     try:
