@@ -5,6 +5,8 @@ import functools
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -539,3 +541,104 @@ def test_what_no_other_process_can_find_again_is_the_same_in_this_one_only():
 def test_activations_that_differ_far_out_or_in_their_derivative_are_told_apart(one, other):
     one, other = (Network(20, [Dense(4), Pointwise(phi), Dense(2)]) for phi in (one, other))
     assert describe_network(one) == describe_network(one) != describe_network(other)
+
+
+def clipped(bound):
+    return lambda x: np.clip(x, 0, bound)
+
+
+class Clipped:
+    def __init__(self, bound):
+        self.bound = bound
+
+    def __call__(self, x):
+        return np.clip(x, 0, self.bound)
+
+
+def clip(x, bound):
+    return np.clip(x, 0, bound)
+
+
+def bent(x, at, by=0.0):
+    return np.tanh(x) + by * (np.abs(x - at) < 0.02)
+
+
+ALIKE = {
+    "closures": [clipped(6), clipped(2.5)],
+    "far out": [clipped(600), clipped(900)],
+    "objects": [Clipped(6), Clipped(2.5)],
+    "partial": [functools.partial(clip, bound=bound) for bound in (6, 2.5)],
+    "the ninth digit": [functools.partial(np.multiply, 1 + k * 1e-9) for k in (0, 1)],
+    "the ninth digit of weak signals": [lambda x: np.sin(x), lambda x: np.sin(x) + 1e-9 * x * np.exp(-(x**2))],
+    "a narrow bump": [functools.partial(bent, at=1.234, by=by) for by in (0, 0.1)],
+    "where a bump is": [functools.partial(bent, at=at, by=0.1) for at in (1.234, 1.23401)],
+    "where it jumps": [lambda x: (x > 0.3) * 1.0, lambda x: (x > 0.300001) * 1.0],
+    "where it overflows": [lambda x: np.cosh(x), lambda x: np.cosh(np.clip(x, -700, 700))],
+    "derivative": [
+        mfdnn.Activation("f", np.abs, slope) for slope in (np.sign, lambda x: np.sign(x) * (1 + 1e-9 * (x > 0)))
+    ],
+    "features": [mfdnn.Activation("f", np.tanh, features=given) for given in ((), ((0.5, 0.01),))],
+}
+
+
+@pytest.mark.parametrize("what", ALIKE)
+def test_activations_of_one_name_are_told_apart_by_what_they_do(what):
+    one, other = map(mfdnn.activation, ALIKE[what])
+    assert one.label == other.label
+    assert one.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.minimum(np.maximum(x, 0), 6),
+        Clipped(6),
+        functools.partial(clip, bound=6),
+        np.vectorize(lambda x: min(max(x, 0.0), 6.0)),
+    ],
+)
+def test_the_same_activation_written_in_another_way_is_the_same(function):
+    assert mfdnn.activation(function).digest == mfdnn.activation(clipped(6)).digest
+
+
+def test_processors_that_differ_in_last_digits_agree_on_an_activation():
+    """A value may be off by the last bit or not, at random."""
+
+    def rounded(x):
+        y = np.tanh(x)
+        return np.where(x.copy().view(np.int64) >> 2 & 1, np.nextafter(y, 2 * y), y)
+
+    x = np.linspace(-3, 3, 1000)
+    assert 0.2 < np.mean(rounded(x) != np.tanh(x)) < 0.8
+    assert mfdnn.activation(rounded).digest == mfdnn.activation(lambda x: np.tanh(x)).digest
+
+
+def test_an_activation_is_the_same_in_every_process():
+    script = "import test_checkpoint as t; print(*(t.mfdnn.activation(one).digest for one, _ in t.ALIKE.values()))"
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=os.path.dirname(__file__), check=True, capture_output=True, text=True
+    )
+    assert told.stdout.split() == [mfdnn.activation(one).digest for one, _ in ALIKE.values()]
+
+
+def test_an_activation_that_cannot_be_resolved_has_a_digest():
+    one, other = (mfdnn.activation(lambda x, a=a: np.floor(100 * x) / a) for a in (100, 101))
+    assert one.digest != other.digest
+
+
+RUNS = {
+    "ensemble": lambda net, path: ensemble(net, 5, 2, rng=0, checkpoint=path),
+    "compare": lambda net, path: mfdnn.compare(net, 5, n_networks=2, rng=0, checkpoint=path),
+    "learning_rate_map": lambda net, path: mfdnn.learning_rate_map(
+        net, [8], [0.1], 3, n_samples=5, n_trials=2, rng=0, checkpoint=path
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_another_activation_of_the_same_name_is_another_run(name, tmp_path):
+    nets = [mlp([6, 8, 8, 1], clipped(bound), 1.5, 0.1) for bound in (6, 2.5)]
+    RUNS[name](nets[0], tmp_path / "run")
+    RUNS[name](nets[0], tmp_path / "run")
+    with pytest.raises(ValueError, match=r"was made with activations = .*lambda \[\w+\], .*not .*lambda \[\w+\]"):
+        RUNS[name](nets[1], tmp_path / "run")

@@ -338,8 +338,8 @@ def _sums(values: np.ndarray) -> list[tuple[int, ...]]:
     neighbours = values.astype(np.float64).reshape(32, -1)
     known = np.where(np.isfinite(neighbours), neighbours, 0.0)
     weights = 1.0 + np.arange(known.shape[1]) * 0.6180339887498949 % 1.0
-    # A power of two, and not beside the largest value where that is one itself, as in saturated parts.
-    _, exponents = np.frexp(1.4 * np.abs(known).max(axis=1))
+    mantissas, exponents = np.frexp(np.abs(known).max(axis=1))
+    exponents += mantissas > 0.7  # not 1: where phi saturates at 1 that would hang on a last digit
     sums = np.ldexp(known, -exponents[:, None]) @ (weights / weights.sum())
     strange = [np.sum(test(neighbours), axis=1) for test in (np.isnan, np.isposinf, np.isneginf)]
     return [tuple(map(int, row)) for row in np.column_stack([exponents, np.rint(sums * 2.0**34), *strange])]
