@@ -89,7 +89,7 @@ def _collapse(ax: Axes, fast: bool, rng: Any, progress: bool) -> None:
             ratio, spread = found.depths[known] / np.sqrt(width), found.spread[known, column]
             ax.plot(ratio, spread, color=colour, lw=1.5, alpha=(1.0, 0.65, 0.4)[column])
             if phi == "tanh" and ratio.size:
-                place: dict[str, Any] = {"xytext": (3, -4), "textcoords": "offset points", "ha": "right", "va": "top"}
+                place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
                 ax.annotate(f"$M = {width}$", (ratio[-1], spread[-1]), fontsize="small", **place)
         for depth, width in places:
             net = mlp([width] * depth + [1], phi, sigma_w2=variances[0], sigma_b2=variances[1])
@@ -98,6 +98,7 @@ def _collapse(ax: Axes, fast: bool, rng: Any, progress: bool) -> None:
             points(ax, depth / np.sqrt(width), spread, error, colour, marker)
     ax.set(xscale="log", yscale="log", xlabel=r"$L/\sqrt{M}$", ylabel=r"relative spread of $\lambda_{\max}$")
     ax.axhline(DOUBTFUL_SPREAD, color="0.3", lw=1, ls="-.")
+    ax.set_xlim(right=2.5 * ax.get_xlim()[1])  # room for the names of lines
     _plain(ax.xaxis, (0.1, 0.2, 0.5, 1, 2))
     _plain(ax.yaxis, (0.03, 0.05, 0.1, 0.2, 0.3))
     letter(ax, "C", "theory and simulation")
