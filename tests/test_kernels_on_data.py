@@ -1,11 +1,15 @@
 """NNGP and NTK at given inputs: of all pairs and of pairs with others, whole and in tiles, every layer."""
 
+import json
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from layer_catalogue import CATALOGUE
+from make_neural_tangents_values import GAPS, NETWORKS, TEST, TRAINING, near_copies
+from make_neural_tangents_values import inputs as neural_tangents_inputs
 from test_catalogue import inputs, refused
 
 import mfdnn
@@ -171,3 +175,35 @@ def test_bad_input_is_refused_in_a_sentence(name):
     call, words = BAD[name]
     with pytest.raises(ValueError, match=words):
         call(mfdnn.mlp([2, 9, 1], "relu"))
+
+
+# -- against other programs -----------------------------------------------------------------------------------------
+
+PUBLIC = json.loads(Path(__file__).with_name("neural_tangents_values.json").read_text())
+# The last of the others is the second of those trained.
+SAME = {"square": np.eye(TRAINING, dtype=bool), "others": np.outer(np.arange(TRAINING) == 1, np.arange(TEST) == 2)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kernels_are_those_of_neural_tangents(name):
+    X = neural_tangents_inputs()
+    net = mfdnn.mlp([4, 50, 50, 1], name, *NETWORKS[name])
+    for kind, option in (("nngp", {}), ("ntk", {"parameterisation": "ntk"})):
+        kernel = getattr(mfdnn, kind)
+        for part, others in (("square", None), ("others", X[TRAINING:])):
+            expected = np.array(PUBLIC[name][kind][part])
+            error = np.abs(kernel(net, X[:TRAINING], others, **option) / expected - 1)
+            # Of a kinked activation they lose half of the digits where an input meets itself or its copy.
+            lost = SAME[part] & (name not in ("erf", "sin"))
+            assert error[~lost].max() < 1e-10
+            assert error.max() < 3e-8
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_relu_near_copies_to_twelve_digits(gap):
+    x, net = near_copies(gap), mfdnn.mlp([2, 9, 9, 1], "relu", 2.0)
+    k, theta = PUBLIC["relu near copies"][str(gap)]
+    assert mfdnn.nngp(net, x)[0, 1] == pytest.approx(k, rel=1e-12)
+    # A cosine in double precision knows its angle, by which slopes differ from 1, to 1e-16 over the angle.
+    known = 1e-12 + 4e-16 / np.sqrt(2 * gap)
+    assert mfdnn.ntk(net, x, parameterisation="ntk")[0, 1] == pytest.approx(theta, rel=known)
