@@ -47,6 +47,10 @@ def setting():
     fixed = mfdnn.variance_fixed_points("tanh", 1.5, 0.1)
     grid.save(FOLDER / "grid.npz")
     optimiser = {"loss": "half_mse", "momentum": 0.5}
+    trained = {"net": net, "inputs": X, "targets": Y, "learning_rate": 0.01}
+    path = mfdnn.kernel_training(**trained)
+    path_of_one = mfdnn.kernel_training(**trained, initial=one(X))
+    scaled = mfdnn.sampled.rescaled(one, 2.0)
     unit = {"X": np.eye(3, 4), "y": [1.0, -1.0, 2.0]}
     return SimpleNamespace(**locals())
 
@@ -75,6 +79,7 @@ CALLS = {
     "Residual": lambda s: (mfdnn.Residual, {"layers": [mfdnn.Dense(4)]}),
     "SampledNetwork": lambda s: (mfdnn.SampledNetwork, {"network": s.net, "parameters": s.one.parameters}),
     "SampledNetwork.__call__": lambda s: (s.one, {"X": s.X}),
+    "SampledNetwork.at": lambda s: (s.one.at, {"vector": s.one.vector}),
     "SampledNetwork.activity": lambda s: (s.one.activity, {"X": s.X}),
     "SampledNetwork.flatten": lambda s: (s.one.flatten, {"pairs": s.one.parameters}),
     "SampledNetwork.jvp": lambda s: (s.one.jvp, {"X": s.X, "v": np.ones(s.one.n_parameters)}),
@@ -111,6 +116,13 @@ CALLS = {
     "fisher_spectrum": lambda s: (mfdnn.fisher_spectrum, {"one": s.one, "X": s.X, "k": 1}),
     "fisher_statistics": lambda s: (mfdnn.fisher_statistics, s.theory),
     "fixed_point": lambda s: (mfdnn.fixed_point, s.single),
+    "kernel_training": lambda s: (mfdnn.kernel_training, {**s.trained, **s.optimiser}),
+    "KernelTraining.covariance": lambda s: (s.path.covariance, {"t": 2, "inputs": s.X[:2]}),
+    "KernelTraining.expected_loss": lambda s: (s.path.expected_loss, {"t": 2}),
+    "KernelTraining.loss": lambda s: (s.path.loss, {"t": 2}),
+    "KernelTraining.outputs": lambda s: (s.path_of_one.outputs, {"t": 2, "inputs": s.X[:2], "initial": s.Y[:2]}),
+    "KernelTraining.ridge": lambda s: (s.path.ridge, {"inputs": s.X[:2], "penalty": 0.1}),
+    "KernelTraining.ridgeless": lambda s: (s.path_of_one.ridgeless, {"inputs": s.X[:2], "initial": s.Y[:2]}),
     "learning_rate_map": lambda s: (mfdnn.learning_rate_map, s.rates),
     "LearningRateMap.load": lambda s: (mfdnn.LearningRateMap.load, {"path": _saved(s.rate_map, "rates.npz")}),
     "LearningRateMap.plot": lambda s: (s.rate_map.plot, {}),
@@ -119,6 +131,8 @@ CALLS = {
     "LearningRate.zone": lambda s: (mfdnn.max_learning_rate(s.net, 6).zone, {"eta": 0.1}),
     "mlp": lambda s: (mfdnn.mlp, {"widths": [3, 4, 2], "activation": "tanh"}),
     "natural_gradient_rate": lambda s: (mfdnn.natural_gradient_rate, s.theory),
+    "nngp": lambda s: (mfdnn.nngp, {"net": s.net, "inputs": s.X}),
+    "kernel_spectrum": lambda s: (mfdnn.kernel_spectrum, s.theory),
     "ntk": lambda s: (mfdnn.ntk, {"net": s.net, "inputs": s.X}),
     "ntk_from_fisher": lambda s: (
         mfdnn.ntk_from_fisher,
@@ -168,6 +182,13 @@ CALLS = {
     "width_for_spread": lambda s: (mfdnn.width_for_spread, {**s.standing, "spread": 0.2}),
     # of the rooms
     "comparison.hidden_rank": lambda s: (mfdnn.comparison.hidden_rank, {**s.unit, "n_steps": 2, "n_trials": 1, "rng": 0}),
+    "comparison.lazy_training": lambda s: (
+        mfdnn.comparison.lazy_training,
+        {
+            "net": s.net, "inputs": s.X, "targets": s.Y, "n_steps": 2, "factors": [1], "n_networks": 1, "rng": 0,
+            **s.optimiser,
+        },
+    ),
     "comparison.required_width_measured": lambda s: (
         mfdnn.comparison.required_width_measured,
         {**s.unit, "n_steps": 2, "n_trials": 1, "max_width": 2, "rng": 0},
@@ -205,6 +226,14 @@ CALLS = {
     "plots.outlier_law": lambda s: (plots.outlier_law, {"law": s.law, "values": [1.0, 2.0]}),
     "plots.phase_diagram": lambda s: (plots.phase_diagram, {"diagram": s.grid}),
     "plots.spread_map": lambda s: (plots.spread_map, {"found": s.spread}),
+    "sampled.LinearisedNetwork.at": lambda s: (mfdnn.sampled.linearised(s.one).at, {"vector": s.one.vector}),
+    "sampled.RandomFunctions": lambda s: (
+        mfdnn.sampled.RandomFunctions,
+        {"functions": [np.cos, np.sin], "vector": [1.0, 2.0]},
+    ),
+    "sampled.RescaledNetwork.at": lambda s: (s.scaled.at, {"vector": s.one.vector}),
+    "sampled.linearised": lambda s: (mfdnn.sampled.linearised, {"one": s.one}),
+    "sampled.rescaled": lambda s: (mfdnn.sampled.rescaled, {"one": s.one, "alpha": 2.0}),
     "training.LargestEigenvalue": lambda s: (training.LargestEigenvalue, {}),
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn.activations.pieces import resolve
+from mfdnn.activations.resolution import resolve
 from mfdnn.gaussian.tables import tables
 
 NAMES = mfdnn.activation_names()

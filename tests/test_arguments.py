@@ -3,11 +3,13 @@
 import inspect
 import re
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -231,3 +233,36 @@ def test_every_public_function_is_called():
             if inspect.isfunction(item) and item not in public.values():
                 public[f"{room.__name__.removeprefix('mfdnn.')}.{name}"] = item
     assert set(public) - ELSEWHERE <= set(CALLS)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mfdnn.resnet([3, 4, 2], 10**7), "`n_blocks` must be at most 100000, got 10000000"),
+        (lambda: mfdnn.ensemble(mfdnn.mlp([3, 4, 2]), 5, 10**9), "`n_networks` must be at most 100000000"),
+        (lambda: mfdnn.sample(mfdnn.mlp([3, 2]), rng=np.matrix([[1.0, 2.0]])), "`rng` must be a whole number >= 0"),
+        (lambda: mfdnn.expect("tanh", 10**5000), "`q` must be at most 1.8e308, got a int"),
+        (lambda: mfdnn.batch_norm_fixed_point("relu", gamma=1e308), "variance behind 'relu' is infinite"),
+        (lambda: mfdnn.activation(sys.exit), "`function` of activation 'exit' raised SystemExit"),
+        (lambda: mfdnn.Dense(3, bias=1), "`bias` must be True or False, got 1"),
+        (lambda: mfdnn.expect("tanh", {1.0}), "`q` must be a real number or an array of them, got {1.0}"),
+    ],
+)
+def test_what_ended_the_process_never_ended_or_gave_nan(call, words):
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)):
+        call()
+
+
+def test_seeds_of_every_kind_give_networks():
+    net = mfdnn.mlp([3, 2])
+    seeds = (None, 0, 10**400, [1, 2], (3,), np.arange(3), np.uint8(4), np.random.SeedSequence(5))
+    for rng in (*seeds, np.random.default_rng(6), np.random.PCG64(7)):
+        assert np.isfinite(mfdnn.sample(net, rng=rng).parameters[0][0]).all()
+
+
+def test_numbers_of_every_kind_are_numbers():
+    kinds = (Fraction(1, 2), Decimal("0.5"), np.float32(0.5), np.array(0.5), np.longdouble(0.5), [0.5])
+    for q in (*kinds, np.ma.masked_array([0.5]), np.array([Fraction(1, 2)])):
+        assert np.all(mfdnn.expect("relu", q) == mfdnn.expect("relu", 0.5))
+    assert mfdnn.Dense(3, 10**30).sigma_w2 == 1e30

@@ -178,7 +178,7 @@ def random_source(name: str, value: Any) -> Any:
 
 
 def _is_seed(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
 
 def file_path(name: str, value: Any) -> str:

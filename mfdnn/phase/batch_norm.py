@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.errors import OutOfRange
 from .._support.results import Result
 from .._support.validation import finite_number, positive_integer
 from ..activations import Activation, activation
@@ -142,8 +143,11 @@ def batch_norm_fixed_point(
 
     kinks = np.array([(kink - offset) / gain for kink in act.kinks]) if gain else np.empty(0)
     z, weight, inner = _nodes(kinks, size)
-    q = float(weight @ value(z) ** 2)
-    product = float(weight @ (value(z) * inner(value)))
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, in one sentence
+        q = float(weight @ value(z) ** 2)
+        product = float(weight @ (value(z) * inner(value)))
+    if not np.isfinite(q):
+        raise OutOfRange(f"The variance behind {act.label!r} is infinite", "pass a smaller `gamma` or `beta`")
     if q - product <= ROUNDING * q:
         raise ValueError(
             f"`phi` must not be constant on a batch, got {act.label!r} with gamma={gain:g}; change them."

@@ -78,8 +78,9 @@ class PhaseDiagram(GridResult):
         None where there is no edge, and without `phi` for a diagram of a callable that was read from a file, which
         holds but the label.
         """
+        given = None if phi is None else activation(phi)
         try:
-            act = activation(phi if phi is not None else self._phi or self.activation)
+            act = given or activation(self._phi or self.activation)
             return critical_line(act, keep_rate=self.keep_rate)
         except ValueError:  # not a name, or an activation that has no edge
             return None

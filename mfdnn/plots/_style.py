@@ -168,11 +168,11 @@ def require_result(name: str, value: Any, kind: str, call: str) -> None:
         )
 
 
-def checked_bins(bins: Any) -> int | np.ndarray:
+def checked_bins(bins: Any) -> int | list[float]:
     """The number of bins of a histogram, or their edges."""
-    if np.ndim(bins) == 0 or not isinstance(bins, list | tuple | range | np.ndarray):
+    if not isinstance(bins, list | tuple | range | np.ndarray) or (isinstance(bins, np.ndarray) and bins.ndim == 0):
         return positive_integer("bins", bins, maximum=MOST_BINS)
     edges = finite_array("bins", bins)
     if edges.ndim != 1 or edges.size < 2 or np.any(np.diff(edges) <= 0):
         raise ValueError(f"`bins` must be a number, or edges that increase, got {short(bins)}; pass for example 30.")
-    return edges
+    return edges.tolist()

@@ -170,8 +170,8 @@ def spread_map(
             "it on a grid."
         )
     levels, constant = _positive("levels", levels), _positive("constant", constant)
-    if np.any(np.diff(levels) <= 0):
-        raise ValueError(f"`levels` must increase, got {short(levels.tolist())}; sort them.")
+    if sorted(set(levels)) != levels:
+        raise ValueError(f"`levels` must increase, got {short(levels)}; sort them.")
     from matplotlib.colors import LogNorm
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -225,8 +225,8 @@ def _longest(path: Any) -> np.ndarray:
     return max(np.split(path.vertices, np.flatnonzero(path.codes == path.MOVETO)[1:]), key=len)
 
 
-def _positive(name: str, value: Any) -> np.ndarray:
+def _positive(name: str, value: Any) -> list[float]:
     values = finite_array(name, value, "a list of numbers")
     if values.ndim != 1 or np.any(values <= 0):
         raise ValueError(f"`{name}` must be a list of positive numbers, got {short(value)}; pass such as (0.1, 0.2).")
-    return values
+    return values.tolist()

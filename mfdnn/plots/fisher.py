@@ -15,7 +15,6 @@ from ._style import (
     make_axes,
     number,
     points,
-    require_result,
     to_edges,
     width_ticks,
 )
@@ -88,7 +87,7 @@ def fisher_spectrum(
     edges = checked_bins(bins)
     ax = make_axes(ax)
     if isinstance(edges, int):
-        edges = np.geomspace(values.min() / 1.02, values.max() * 1.02, edges + 1)
+        edges = np.geomspace(values.min() / 1.02, values.max() * 1.02, edges + 1).tolist()
     style: dict[str, Any] = {"color": color or COLOURS["sky"], "label": label or "sampled eigenvalues"}
     weights = np.full(values.size, 1 / networks)
     heights, _, _ = ax.hist(values, edges, weights=weights, histtype="stepfilled", **style)
@@ -171,7 +170,8 @@ def learning_rate_boundary(
         at, measured = measured if pair else (widths, measured)
         places, measured = _over_widths(at, "measured", measured)
         if measured_error is not None:
-            measured_error = nonnegative_array("measured_error", measured_error)
+            errors = nonnegative_array("measured_error", measured_error)
+            measured_error = _over_widths(at, "measured_error", errors)[1]
         everything.append(measured)
     known: dict[float, tuple[float, float]] = {}
     if band is not None:
