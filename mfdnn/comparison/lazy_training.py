@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from .._support.results import Result
-from .._support.validation import checked, finite_array, positive_integer, positive_number
+from .._support.validation import checked, finite_array, positive_number
 from ..jobs.run import check_executor, stack
 from ..jobs.streams import streams
 from ..kernels import kernel_training
 from ..losses import stability_limit
-from ..network import Network, scale_widths
+from ..network import Network, require_network, scale_widths
 from ..sampled import empirical_ntk, linearised, rescaled, sample
+from ..sampled.expansion import checked_scale
 from ..training import train
 
 __all__ = ["LazyTraining", "fitted_slope", "lazy_training"]
@@ -46,7 +47,7 @@ class LazyTraining(Result):
     mean, standard_error : dict of str to ndarray, shape (n,)
         Over networks.
     slopes : dict of str to (float, float)
-        Of the logarithms against that of the width, and its standard error; nan for one width.
+        Of the logarithms against that of the width, and its standard error; empty for one width, and without what is 0.
     values : dict of str to ndarray, shape (n, n_networks)
     alpha : float
         The output scale.
@@ -147,10 +148,10 @@ def lazy_training(
     >>> found.width.tolist(), bool(-0.8 < found.slopes["kernel_gap"][0] < -0.2)
     ([16, 64, 256], True)
     """
+    require_network("net", net)
     check_executor(executor)
-    n_steps, rng, progress = checked(n_steps=n_steps, rng=rng, progress=progress)
-    n_networks = positive_integer("n_networks", n_networks)
-    relative, scale = positive_number("relative_rate", relative_rate), positive_number("alpha", alpha)
+    n_steps, n_networks, rng, progress = checked(n_steps=n_steps, n_networks=n_networks, rng=rng, progress=progress)
+    relative, scale = positive_number("relative_rate", relative_rate), checked_scale(alpha)
     sizes = finite_array("factors", factors)
     if sizes.ndim != 1 or sizes.size == 0 or np.any(sizes <= 0):
         raise ValueError(f"`factors` must be a list of positive numbers, got {factors!r:.60}; pass (1, 2, 4).")
@@ -178,7 +179,11 @@ def lazy_training(
         learning_rate=np.array(rates),
         mean=mean,
         standard_error=error,
-        slopes={name: fitted_slope(width, mean[name], error[name]) for name in mean},
+        slopes={
+            name: fitted_slope(width, mean[name], error[name])
+            for name in mean
+            if len(set(width)) > 1 and np.all(mean[name] > 0)
+        },
         values=values,
         alpha=scale,
         loss_name=loss,
@@ -191,16 +196,15 @@ def lazy_training(
 def fitted_slope(x: np.ndarray, y: np.ndarray, error: np.ndarray) -> tuple[float, float]:
     """Slope of log y against log x, and its standard error.
 
-    Least squares, weighted by the standard errors (n,) of y; plain ones where they are not known. Nan for one x.
+    Least squares over two different x or more, weighted by the standard errors (n,) of y; plain ones where these are
+    not known, and then the error is inf.
     """
     known = np.all(np.isfinite(error)) and np.all(error > 0)
     weight = (y / error) ** 2 if known else np.ones_like(y)
     log_x, log_y = np.log(x), np.log(y)
     log_x = log_x - np.average(log_x, weights=weight)
     total = float(np.sum(weight * log_x**2))
-    if total == 0:
-        return float("nan"), float("nan")
-    return float(np.sum(weight * log_x * log_y) / total), float(total**-0.5) if known else float("nan")
+    return float(np.sum(weight * log_x * log_y) / total), float(total**-0.5) if known else float("inf")
 
 
 def _measure(
@@ -225,12 +229,13 @@ def _measure(
         raise ValueError(f"`relative_rate` makes a network of {nets[i]} diverge, at learning rate {rate:g}; lower it.")
     path = kernel_training(nets[i], X, Y, rate, initial=start(X), **options)
     before, after = empirical_ntk(start, X), empirical_ntk(end, X)
-    unit = np.linalg.norm(end(X) - start(X))
+    unit = max(np.linalg.norm(end(X) - start(X)), np.finfo(float).tiny)  # a step may be too small to move anything
+    first, last = runs[0].initial_loss, runs[0].final_loss
     found = {
         "kernel_drift": np.linalg.norm(after - before) / np.linalg.norm(before),
         "parameter_movement": np.linalg.norm(end.vector - start.vector) / np.linalg.norm(start.vector),
         "linear_gap": np.linalg.norm(end(X) - line(X)) / unit,
         "kernel_gap": np.linalg.norm(end(X) - path.outputs(n_steps)) / unit,
-        "loss": runs[0].final_loss / runs[0].initial_loss,
+        "loss": last / first if first > 0 else 1.0,
     }
     return {name: np.asarray(value, np.float64) for name, value in found.items()}

@@ -197,8 +197,8 @@ class KernelTraining(Result):
     def ridgeless(self, inputs: Any = None, *, initial: Any = None) -> np.ndarray:
         r"""Outputs at the end of training.
 
-        They are :math:`f_0 + \Theta(x, X)\,\Theta^{-1} (y - f_0)`. The inverse is that of eigenvalues above 1e-12 of the
-        largest (the pseudo-inverse). Arguments, result and errors as of `outputs`; cross-entropy has no such end.
+        They are :math:`f_0 + \Theta(x, X)\,\Theta^{-1} (y - f_0)`. The inverse is that of eigenvalues above 1e-12 of
+        the largest (the pseudo-inverse). Arguments, result and errors as of `outputs`; cross-entropy has no such end.
         """
         return self._solved(inputs, initial, 0.0)
 

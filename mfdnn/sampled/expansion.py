@@ -1,6 +1,7 @@
 """Functions made of a function of parameters.
 
-Its first-order expansion, and multiples of it. They serve the protocol of `mfdnn.sampled.Operator`, so that they have kernels and spectra and can be trained.
+Its first-order expansion, and multiples of it. They serve the protocol of `mfdnn.sampled.Operator`, so that they have
+kernels and spectra and can be trained.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import boolean, positive_number
+from .._support.validation import boolean, positive_number, real_array
 from .checks import require_served
 from .ntk import empirical_ntk
 from .protocol import Linear, Operator
 
-__all__ = ["LinearisedNetwork", "RescaledNetwork", "linearised", "rescaled"]
+__all__ = ["LinearisedNetwork", "RescaledNetwork", "checked_scale", "linearised", "rescaled"]
+
+
+LARGEST = 1e10  # output scale, at which differences of outputs have six digits left
 
 
 class Products:
@@ -197,7 +201,7 @@ def rescaled(one: Operator, alpha: float, *, centred: bool = False) -> RescaledN
     Raises
     ------
     TypeError, ValueError
-        `one` cannot be moved to other parameters; `alpha` is not positive.
+        `one` cannot be moved to other parameters; `alpha` is not positive, or beyond :math:`10^{\pm 10}`.
 
     References
     ----------
@@ -219,9 +223,18 @@ def rescaled(one: Operator, alpha: float, *, centred: bool = False) -> RescaledN
         raise TypeError(
             f"`one` must have `vector` and `at`, to be moved, got {type(one).__name__}; see `mfdnn.sampled.Operator`."
         )
-    return RescaledNetwork(
-        origin, positive_number("alpha", alpha), origin if boolean("centred", centred) else None, start
-    )
+    return RescaledNetwork(origin, checked_scale(alpha), origin if boolean("centred", centred) else None, start)
+
+
+def checked_scale(alpha: Any) -> float:
+    """An output scale."""
+    scale = positive_number("alpha", alpha)
+    if not 1 / LARGEST <= scale <= LARGEST:
+        raise ValueError(
+            f"`alpha` must lie between {1 / LARGEST:g} and {LARGEST:g}, got {scale:g}: outputs would be rounding; pass "
+            "another."
+        )
+    return scale
 
 
 def _frozen(one: Any) -> tuple[Any, np.ndarray]:
@@ -234,7 +247,7 @@ def _frozen(one: Any) -> tuple[Any, np.ndarray]:
 
 
 def _vector_like(known: np.ndarray, vector: Any) -> np.ndarray:
-    array = np.asarray(vector, known.dtype)
+    array = real_array("vector", vector).astype(known.dtype)
     if array.shape != known.shape:
         raise ValueError(
             f"`vector` must have shape {known.shape}, got {array.shape}; pass one entry for every parameter."

@@ -163,7 +163,7 @@ class SampledNetwork:
         ValueError
             A vector of another length, or that is not finite.
         """
-        return SampledNetwork(self.network, self.unflatten(np.array(vector)))
+        return SampledNetwork(self.network, self.unflatten(vector))
 
     @property
     def n_parameters(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import finite_array
+from .._support.validation import finite_array, listed
 
 __all__ = ["RandomFunctions"]
 
@@ -17,9 +17,9 @@ class RandomFunctions:
 
     .. math:: f_\theta(x) = \frac{1}{\sqrt P} \sum_{p=1}^P \theta_p\, f^{(p)}(x)
 
-    Its tangent kernel :math:`\frac1P \sum_p f_k^{(p)}(x)\, f_j^{(p)}(x')` does not depend on :math:`\theta`; as P grows
-    it tends to the covariance of the functions, :math:`E[f_k(x) f_j(x')]`. Gradient descent on the P parameters is descent
-    along that kernel in the space of functions: what Jacot et al. show of wide networks, where it is plain.
+    Its tangent kernel :math:`\frac1P \sum_p f_k^{(p)}(x)\, f_j^{(p)}(x')` does not depend on :math:`\theta`; it tends
+    to the covariance of the functions, :math:`E[f_k(x) f_j(x')]`, as P grows. Gradient descent on the P parameters is
+    descent along that kernel in the space of functions: what Jacot et al. show of wide networks, where it is plain.
 
     Serves `mfdnn.sampled.Operator`; `mfdnn.train` and `mfdnn.empirical_ntk` take it.
 
@@ -69,7 +69,7 @@ class RandomFunctions:
     couples_samples = False
 
     def __init__(self, functions: Sequence[Any], vector: Any = None):
-        self.functions = tuple(functions)
+        self.functions = tuple(listed("functions", functions, "a list of functions of the inputs"))
         self.n_parameters = len(self.functions)
         if not self.functions or not all(map(callable, self.functions)):
             raise TypeError(
