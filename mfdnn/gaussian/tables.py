@@ -13,7 +13,8 @@ from .. import _compiled
 from .._compiled import Correlations, Hermite, Moments
 from .._support.errors import OutOfRange
 from ..activations import Activation
-from ..activations.pieces import MAX_SHELLS, NODES, SHELL, chebyshev_fit
+from ..activations.panels import MAX_SHELLS, SHELL
+from ..activations.pieces import NODES, chebyshev_fit
 from ..jobs.threads import Threads
 from .correlations import Row, correlation_rows, correlation_table
 from .kinks import kink_order, kink_part, kink_values, term_sizes
