@@ -15,7 +15,8 @@ import numpy as np
 
 from .._support.validation import finite_array, finite_number, one_of, real_array, short
 from .built_in import BUILT_IN
-from .pieces import Pieces, resolve
+from .pieces import Pieces
+from .resolution import resolve
 
 __all__ = ["Activation", "activation", "activation_names", "as_activation"]
 
