@@ -13,8 +13,9 @@ import pytest
 import mfdnn
 from mfdnn import cli
 from mfdnn.cli.parser import build_parser
-from mfdnn.cli.words import NAMES, NETWORK, OTHERS
+from mfdnn.cli.words import NAMES, NETWORK, OTHERS, TRIALS
 
+SIZES = ("checkpoint", "n_samples", "n_networks", "n_trials", "n_steps")
 SMALL = ["20-24-24-2", "--samples", "12"]
 VERBS = [
     "report",
@@ -23,6 +24,8 @@ VERBS = [
     "order-parameters",
     "fisher",
     "learning-rate",
+    "kernel",
+    "width",
     "compare",
     "figure",
 ]
@@ -245,6 +248,20 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["figure", "poole2016-fig1", "--format", "jpg"], ["`--format`", "did you mean png"]),
         (["figure", "poole2016-fig1", "--folder", "/dev/null/figures"], ["`--folder`", "cannot be made"]),
         (["critical-line", "--q", "-1:2:3"], ["`--q` must be > 0, got -1"]),
+        (["width", "--data", "digits"], ["`--data` must have rows of norm 1", "give --normalise"]),
+        (["width", "--data", "digits", "--features", "10"], ["`--features`", "drop it"]),
+        (["width", "--labels", "last"], ["`--labels` must be one of random"]),
+        (["width", "--data", "nowhere.csv"], ["no file 'nowhere.csv'"]),
+        (["width", "--features", "0"], ["number of features must be an integer >= 1"]),
+        (["width", "--header"], ["`--header`", "name the file by --data"]),
+        (["width", "--samples", "5", "--trained", "all"], ["`--trained`", "weights, both"]),
+        (["width", "--samples", "5", "--kappa", "0"], ["`--kappa` must be > 0"]),
+        (["width", "--samples", "5", "--eta", "9"], ["`--eta` must lie in", "got 9"]),
+        (["width", "--samples", "5", "--delta", "1"], ["`--delta` is a probability"]),
+        (["width", "--samples", "5", "--trials", "0"], ["`--trials`", ">= 1"]),
+        (["width", "--samples", "5", "--steps", "0"], ["`--steps`", ">= 1"]),
+        (["width", "--samples", "5", "--max-width", "0"], ["`--max-width`", ">= 1"]),
+        (["width", "--samples", "5", "--features", "1"], ["`--data` must have no parallel rows", "remove one"]),
         (["sweep", "nowhere.toml"], ["`SPEC` 'nowhere.toml'", "TOML"]),
     ],
 )
@@ -350,7 +367,7 @@ def test_numbers_may_be_negative(capsys):
     assert json.loads(out)["largest"] == mfdnn.fisher_statistics(mfdnn.mlp([20, 24, 24, 2]), 12, c0=-1e-3).largest
 
 
-@pytest.mark.parametrize("name", [*NETWORK, *OTHERS, "checkpoint", "n_samples", "n_networks", "rng"])
+@pytest.mark.parametrize("name", [*NETWORK, *OTHERS, *TRIALS, *SIZES, "X", "rng"])
 def test_options_that_messages_name_exist(name):
     _, parsers = build_parser()
     option = NAMES[name].strip("`")
@@ -552,6 +569,30 @@ def test_compare_of_the_geometry(capsys):
     assert {"feature_mean", "ntk_outlier_mean", "squared_fisher_rao_norm"} <= quantities
 
 
+def test_kernel_of_a_data_file(capsys, tmp_path):
+    X = np.random.default_rng(0).standard_normal((14, 20))
+    X[9] = 2 * X[3]  # the same to relu without biases
+    np.save(tmp_path / "x.npy", X)
+    argv = ["kernel", "20-24-24-2", "--data", str(tmp_path / "x.npy")]
+    net = mfdnn.mlp([20, 24, 24, 2])
+    found = mfdnn.kernel_spectrum(net, inputs=X)
+    _, out, _ = run(capsys, *argv, "--loss", "torch_mse", "--momentum", "0.9", "--weight-decay", "2", "--json")
+    data = json.loads(out)
+    assert data["eigenvalues"] == found.eigenvalues.tolist() and data["condition"] == found.condition
+    limit = mfdnn.max_learning_rate(net, inputs=X, loss="torch_mse", momentum=0.9, weight_decay=2)
+    assert data["max_learning_rate"] == pytest.approx(limit.value, rel=1e-10)
+    code, out, _ = run(capsys, *argv, "--kernel", "nngp", "--k", "3", "-o", str(tmp_path / "kernel.csv"))
+    gaussian = mfdnn.kernel_spectrum(net, inputs=X, kernel="nngp", k=3)
+    assert code == 0 and "inputs (3, 9) are the same" in out and "rate  " not in out
+    with (tmp_path / "kernel.csv").open() as file:
+        assert [float(row["eigenvalue"]) for row in csv.DictReader(file)] == gaussian.eigenvalues.tolist()
+    _, out, _ = run(capsys, *argv, "--subsets", "4,10", "--json")
+    assert json.loads(out)["standard_error"] == mfdnn.kernel_spectrum(net, inputs=X, subsets=(4, 10)).standard_error
+    for said in (["--kernel", "gp"], ["--parameterisation", "mu"], ["--k", "15"], ["--subsets", "4,15"]):
+        code, _, err = run(capsys, *argv, *said)
+        assert code == 2 and err.startswith(f"mfdnn kernel: `{said[0]}` must be") and err.count("\n") == 1
+
+
 def test_learning_rate_leads_with_the_safe_one(capsys):
     _, out, _ = run(capsys, "learning-rate", *SMALL, "--init", "he")
     lr = mfdnn.max_learning_rate(mfdnn.mlp([20, 24, 24, 2], "relu", init="he"), n_samples=12)
@@ -562,3 +603,56 @@ def test_learning_rate_leads_with_the_safe_one(capsys):
     assert (json.loads(out)["safe"], json.loads(out)["value"]) == (lr.safe, lr.value)
     _, out, _ = run(capsys, "learning-rate", *SMALL, "--norm", "batch_norm", "--momentum", "0.9")
     assert out.splitlines()[1].startswith("no rate known to be safe for 95 %") and "stable below" in out
+
+
+def test_width_is_what_python_returns(capsys, tmp_path):
+    rows = np.random.default_rng(0).standard_normal((20, 6))
+    np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c,d,e,y", comments="")
+    argv = ["width", "--data", str(tmp_path / "table.csv"), "--normalise", "--seed", "3", "--trials", "5"]
+    X = rows[:, :5] / np.linalg.norm(rows[:, :5], axis=1, keepdims=True)
+    expected = mfdnn.comparison.required_width_measured(X, rows[:, 5], n_trials=5, rng=3)
+    code, out, err = run(capsys, *argv, "--labels", "last", "--json", "-o", str(tmp_path / "widths.csv"))
+    assert code == 0, err
+    data = json.loads(out)
+    assert (data["width"], data["shares"]) == (expected.width, expected.shares.tolist())
+    assert data["sources"] == expected.theory.sources and data["lambda_0"] == expected.theory.lambda_0
+    with (tmp_path / "widths.csv").open() as file:
+        table = {row["theorem"]: row for row in csv.DictReader(file)}
+    assert float(table.pop("measured")["width"]) == expected.width
+    assert {name: float(row["width"]) for name, row in table.items()} == expected.demanded
+    assert table["Huang & Yau 2020"]["formula"] == "n^3"
+    code, out, _ = run(capsys, *argv, "--labels", "last")
+    assert code == 0 and str(expected) in out and "not read in print" in out
+    code, first, _ = run(capsys, *argv, "--labels", "first", "--json")
+    assert code == 0 and json.loads(first)["lambda_0"] != expected.theory.lambda_0
+
+
+def test_width_of_inputs_that_are_made_here(capsys):
+    argv = ["width", "--samples", "12", "--trials", "2", "--steps", "5", "--json"]
+    code, out, err = run(capsys, *argv, "--features", "7", "--seed", "1")
+    X = mfdnn.datasets.gaussian_inputs(12, 7, rng=1)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    assert code == 0, err
+    assert json.loads(out)["lambda_0"] == mfdnn.two_layer_theory(X, np.ones(12)).lambda_0
+    code, out, err = run(capsys, *argv, "--data", "digits", "--normalise", "--seed", "1")
+    X, y = mfdnn.datasets.digits(12, rng=1)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    theory = mfdnn.two_layer_theory(X, np.where(y < 5, 1.0, -1.0))
+    assert code == 0, err
+    assert json.loads(out)["generalisation_measure"] == pytest.approx(theory.generalisation(), rel=1e-9)
+
+
+def test_width_needs_to_know_the_labels(capsys, tmp_path):
+    rows = np.random.default_rng(0).standard_normal((6, 3))
+    for name, labels, words in (
+        ("table", [], ["`--labels` must be given", "first or last", "random"]),
+        ("table", ["--labels", "classes"], ["`--labels` must be one of first, last, random"]),
+        ("narrow", ["--labels", "last"], ["`--data`", "beside the labels"]),
+        ("zeros", ["--labels", "last", "--normalise"], ["`--data` must have no input of zeros, got row 2"]),
+    ):
+        shown = rows[:, :1] if name == "narrow" else rows * (np.arange(6) != 2)[:, None] if name == "zeros" else rows
+        np.save(tmp_path / f"{name}.npy", shown)
+        code, out, err = run(capsys, "width", "--data", str(tmp_path / f"{name}.npy"), *labels)
+        assert (code, out) == (2, "") and err.count("\n") == 1
+        for word in words:
+            assert word in err

@@ -64,6 +64,14 @@ def parse_range(text: str) -> np.ndarray:
     return np.linspace(values[0], values[1], n) if colon else np.array(values)
 
 
+def parse_subsets(text: str) -> int | tuple[int, int]:
+    """8, or 8,500 for eight subsets of 500 inputs."""
+    if not re.fullmatch(r"\d{1,18}(,\d{1,18})?", text):
+        raise argparse.ArgumentTypeError(f"must be how many, or how many and of how many inputs (8,500), got {text!r}")
+    number, comma, size = text.partition(",")
+    return (int(number), int(size)) if comma else int(number)
+
+
 def add_activation(parser: Any, default: str) -> None:
     """Of all verbs."""
     parser.add_argument(
@@ -121,6 +129,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
     """Number of inputs, and what they are."""
+    group = add_rows(parser, samples)
+    group.add_argument("--q0", type=number, help="mean square of Gaussian inputs (default: 1)")
+    group.add_argument("--c0", type=number, help="correlation of two Gaussian inputs (default: 0)")
+
+
+def add_rows(parser: argparse.ArgumentParser, samples: int) -> Any:
+    """Number of inputs, where they are from, and how a file is written."""
     group = parser.add_argument_group("inputs")
     group.add_argument(
         "--samples",
@@ -155,8 +170,7 @@ def add_data(parser: argparse.ArgumentParser, samples: int) -> None:
         action=argparse.BooleanOptionalAction,
         help="whether the first column of a text file numbers the rows, and is left out",
     )
-    group.add_argument("--q0", type=number, help="mean square of Gaussian inputs (default: 1)")
-    group.add_argument("--c0", type=number, help="correlation of two Gaussian inputs (default: 0)")
+    return group
 
 
 def _delimiter(text: str) -> str:
@@ -284,28 +298,36 @@ def _normalised(net: Any, kind: str, place: str) -> Any:
 
 def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The network, and its inputs as keywords: their statistics or themselves."""
-    default = args.default_samples
-    written = {name: getattr(args, name) for name in FILES if getattr(args, name) is not None}
     if args.data == "gaussian":
-        if written:
-            raise ValueError(f"`--{next(iter(written))}` tells how a file is written; name the file by --data.")
-        n_samples = default if args.samples is None else args.samples
+        _file_options(args)
+        n_samples = args.default_samples if args.samples is None else args.samples
         return _network(args), {"n_samples": n_samples, "q0": args.q0, "c0": args.c0}
     for name in ("q0", "c0"):
         if getattr(args, name) is not None:
             raise ValueError(
                 f"`--{name}` describes Gaussian inputs and does not go with --data {args.data}; drop it."
             )
+    X = read_rows(args, args.widths[0] if args.widths else None)
+    return _network(args, X.shape[1]), {"inputs": X}
+
+
+def read_rows(args: argparse.Namespace, n_features: int | None) -> np.ndarray:
+    """The matrix that --data names."""
     from ..datasets import load_inputs
 
-    n_features = args.widths[0] if args.widths else None
     n_samples = args.samples
     if n_samples is None and not args.data.lower().endswith(SUFFIXES):  # a file may have fewer
-        n_samples = default
-    X = load_inputs(args.data, n_samples, n_features, rng=getattr(args, "seed", 0), **written)
-    if args.samples is None:
-        X = X[:default]
-    return _network(args, X.shape[1]), {"inputs": X}
+        n_samples = args.default_samples
+    X = load_inputs(args.data, n_samples, n_features, rng=getattr(args, "seed", 0), **_file_options(args))
+    return X[: args.default_samples] if args.samples is None else X
+
+
+def _file_options(args: argparse.Namespace) -> dict[str, Any]:
+    """How the file is written, as keywords."""
+    written = {name: getattr(args, name) for name in FILES if getattr(args, name) is not None}
+    if written and args.data == "gaussian":
+        raise ValueError(f"`--{next(iter(written))}` tells how a file is written; name the file by --data.")
+    return written
 
 
 def loss_options(args: argparse.Namespace) -> dict[str, Any]:

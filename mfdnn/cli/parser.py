@@ -19,10 +19,12 @@ from .arguments import (
     add_simulation,
     add_softmax,
     parse_range,
+    parse_subsets,
 )
 from .output import PICTURES
 from .sweep import add_sweep, run_sweep
-from .words import Parser, number, seed
+from .width import add_width, run_width
+from .words import Parser, number, seed, whole_number
 
 __all__ = ["VERBS", "Verb", "build_parser"]
 
@@ -148,6 +150,40 @@ VERBS = (
                 "at infinite width)",
             ),
         ),
+    ),
+    Verb(
+        "kernel",
+        verbs.run_kernel,
+        "spectrum and condition of the network's kernel, and its learning rate",
+        "mfdnn kernel 64-1000-1000-10 --activation tanh --samples 200 --loss torch_mse -o kernel.csv",
+        DATA_FILES,
+        (
+            add_network,
+            partial(add_data, samples=1000),
+            add_loss,
+            option("--kernel", default="ntk", help="of the gradients (ntk, default) or of the outputs (nngp)"),
+            option(
+                "--parameterisation",
+                default="standard",
+                metavar="NAME",
+                help="of the tangent kernel: standard (default) or ntk",
+            ),
+            option("--k", type=whole_number, help="how many of the largest eigenvalues (default: all)"),
+            option(
+                "--subsets",
+                type=parse_subsets,
+                metavar="N[,M]",
+                help="estimate the largest eigenvalue on N random subsets of the inputs, of M each (default: 1000)",
+            ),
+        ),
+    ),
+    Verb(
+        "width",
+        run_width,
+        "widths of two-layer networks: what theorems demand, what training needs",
+        "mfdnn width --data digits --normalise --samples 60 --trials 10 -o widths.json",
+        TABLES,
+        (add_width,),
     ),
     Verb(
         "compare",

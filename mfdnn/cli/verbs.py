@@ -178,6 +178,53 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
     return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()}, lr.limits())
 
 
+def run_kernel(args: argparse.Namespace) -> Output:
+    """Eigenvalues, condition, and the learning rate they allow."""
+    from ..kernels import kernel_spectrum
+    from ..kernels.on_data import PARAMETERISATIONS
+    from ..kernels.spectrum import KERNELS
+
+    one_of("--kernel", args.kernel, KERNELS)
+    one_of("--parameterisation", args.parameterisation, PARAMETERISATIONS)
+    net, data = network_and_data(args)
+    option = {"kernel": args.kernel, "parameterisation": args.parameterisation}
+    found = kernel_spectrum(net, **data, k=args.k, subsets=args.subsets, **option)
+    what = f"tangent kernel, {args.parameterisation} parameterisation" if args.kernel == "ntk" else "NNGP kernel"
+    lines = [f"{net!r}, T = {found.n_samples}, {what}, of one output, not divided by T"]
+    for name in ("largest", "smallest", "condition"):
+        value = getattr(found, name)
+        error = "" if found.standard_error is None else found.standard_error.get(name, "")
+        lines.append(f"{name:<10} {'not known' if value is None else f'{value:.8g}'}{error and f' +- {error:.2g}'}")
+    rate = None
+    if (args.kernel, args.parameterisation) == ("ntk", "standard"):
+        rate = found.max_learning_rate(**loss_options(args))
+        what_for = f"largest stable learning rate at infinite width, {args.loss}{_optimiser(args)}"
+        lines.append(f"{'rate':<10} {rate:.6g}  {what_for}")
+    columns = {"number": np.arange(1, found.eigenvalues.size + 1), "eigenvalue": found.eigenvalues}
+    lines += ["", table({name: column[:10] for name, column in columns.items()})]
+    if found.eigenvalues.size > 10:
+        lines.append(f"and {found.eigenvalues.size - 10} more, which -o FILE and --json have")
+    if found.caution:
+        lines += ["", found.caution]
+
+    def draw() -> Any:
+        from matplotlib import pyplot
+
+        figure, ax = pyplot.subplots(layout="constrained")
+        ax.loglog(columns["number"], columns["eigenvalue"], "o", ms=3)
+        ax.set(xlabel="number", ylabel="eigenvalue", title=f"{what}, T = {found.n_samples}")
+        return figure
+
+    data_of = {"network": repr(net), "max_learning_rate": rate, **found.to_dict()}
+    return Output("\n".join(lines), data_of, columns, draw)
+
+
+def _optimiser(args: argparse.Namespace) -> str:
+    """What of it is not plain descent."""
+    kind = f", {'Nesterov' if args.nesterov else 'heavy-ball'} momentum {args.momentum:g}" if args.momentum else ""
+    return kind + (f", weight decay {args.weight_decay:g}" if args.weight_decay else "")
+
+
 def run_compare(args: argparse.Namespace) -> Output:
     """Theory against sampled networks."""
     from ..comparison import compare

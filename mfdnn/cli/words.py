@@ -14,12 +14,18 @@ __all__ = ["FILES", "Parser", "in_options", "number", "parse", "seed", "whole_nu
 # Arguments of functions, and the options that give them.
 NETWORK = ("activation", "sigma_w2", "sigma_b2", "init", "weights")
 OTHERS = ("q0", "c0", "q", "loss", "momentum", "nesterov", "weight_decay", "confidence", "dtype", "geometry", "field")
+KERNELS = ("k", "subsets")
+TRIALS = ("trained", "kappa", "eta", "delta", "max_width")
 FILES = ("array", "delimiter", "decimal", "encoding", "header", "index")
-NAMES = {name: f"`--{name.replace('_', '-')}`" for name in (*NETWORK, *OTHERS, *FILES, "checkpoint")} | {
+SAME = (*NETWORK, *OTHERS, *KERNELS, *TRIALS, *FILES, "checkpoint")
+NAMES = {name: f"`--{name.replace('_', '-')}`" for name in SAME} | {
     "n_samples": "`--samples`",
     "n_networks": "`--networks`",
+    "n_trials": "`--trials`",
+    "n_steps": "`--steps`",
     "n_blocks": "`--blocks`",
     "inputs": "`--data`",
+    "X": "`--data`",
     "rng": "`--seed`",
     "widths": "`WIDTHS`",
     "n_features": "the number of features",
@@ -37,6 +43,7 @@ def in_options(message: str, args: argparse.Namespace) -> str:
     of_file = NETWORK if getattr(args, "arch", None) else ()
     said = {"spec", "checkpoint"} if args.verb == "sweep" else NAMES.keys() - of_file
     message = message.replace("`output` = softmax", "`--softmax`").replace("`decimal=','`", "`--decimal ,`")
+    message = message.replace("pass X / np.linalg.norm(X, axis=1, keepdims=True)", "give --normalise")
     message = re.sub(r"`(header|index)=True`", r"`--\1`", message)
     message = re.sub(r"`(header|index)=False`", r"`--no-\1`", message)
     return re.sub(r"`(\w+)`", lambda found: NAMES[found[1]] if found[1] in said else found[0], message)
