@@ -48,6 +48,37 @@ def test_kernel_and_spectrum_are_those_of_the_network_wherever_it_is():
     np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_kernel_between_two_batches_is_that_of_their_gradients(name):
+    one, X, _ = draw(name)
+    others = gaussian_inputs(7, 4, rng=4)
+
+    def jacobian(x):
+        return np.array([one.vjp(x, e.reshape(2, -1).T) for e in np.eye(2 * len(x))])
+
+    for found in (mfdnn.empirical_ntk(one, X, others), mfdnn.empirical_ntk(linearised(one), X, others)):
+        np.testing.assert_allclose(found, jacobian(X) @ jacobian(others).T, rtol=0, atol=1e-11)
+    if one.couples_samples:
+        return
+    # A part of the kernel of both, in whatever units and of whatever layer.
+    rows, columns = np.arange(24).reshape(2, 12)[:, :5].ravel(), np.arange(24).reshape(2, 12)[:, 5:].ravel()
+    for options in ({"parameterisation": "ntk"}, {"layer": 1}, {"parameterisation": "ntk", "layer": 0}):
+        both = mfdnn.empirical_ntk(one, np.concatenate([X, others]), **options)
+        found = mfdnn.empirical_ntk(one, X, others, **options)
+        np.testing.assert_allclose(found, both[np.ix_(rows, columns)], rtol=0, atol=1e-12 * np.abs(both).max())
+
+
+def test_outputs_at_other_inputs_follow_the_kernel_between():
+    """f(x') = f_0(x') + Theta(x', X) A, whatever the outputs do to one another."""
+    one, X, Y = draw()
+    others, theta = gaussian_inputs(3, 4, rng=4), mfdnn.empirical_ntk(one, X)
+    columns = [a.T.reshape(-1, 1) for a in (Y, one(X))]
+    path = SquaredErrors(modes_of(theta / 5), *columns, 1 / 5, Optimiser(0.05, 0.5))
+    run = mfdnn.train(linearised(one), X, Y, 0.05, 12, momentum=0.5)
+    moved = mfdnn.empirical_ntk(one, others, X) @ path.coefficients(np.array([12.0]))[0]
+    np.testing.assert_allclose(run.trained(others), one(others) + moved.reshape(2, 3).T, rtol=0, atol=1e-11)
+
+
 def test_a_network_set_to_other_parameters_later_does_not_move_its_expansion():
     one, X, _ = draw()
     line, before = linearised(one), one(X)

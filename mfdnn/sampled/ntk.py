@@ -7,20 +7,28 @@ from typing import Any
 import numpy as np
 
 from .._support.memory import require_memory
-from .._support.validation import finite_array
+from .._support.validation import finite_array, input_array
 from ..jobs.watch import told_if_long
+from .between import products_between
 from .checks import linearised, require_finite_gradients
-from .coordinates import coordinates_of
+from .coordinates import Coordinates, Plain, coordinates_of
 from .dual import dual_of
 from .jacobian import Jacobian
-from .protocol import Operator
+from .linearisation import Linearisation
+from .network import SampledNetwork
+from .protocol import Operator, Served
 from .vectors import require_vectors
 
 __all__ = ["empirical_ntk", "fisher_from_ntk", "ntk_from_fisher"]
 
 
 def empirical_ntk(
-    one: Operator, X: np.ndarray, *, parameterisation: str = "standard", layer: int | None = None
+    one: Operator,
+    X: np.ndarray,
+    others: np.ndarray | None = None,
+    *,
+    parameterisation: str = "standard",
+    layer: int | None = None,
 ) -> np.ndarray:
     r"""Neural tangent kernel of a sampled network: products of its gradients.
 
@@ -33,6 +41,8 @@ def empirical_ntk(
     ----------
     one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
     X : array (T, M_0), or (T, *input_shape)
+    others : array (T', M_0), or (T', *input_shape), optional
+        Other inputs, for the columns; where layers couple samples, a batch of its own. Default: X.
     parameterisation : {"standard", "ntk"}
         Derivatives by W and b, or by w and :math:`\beta` of :math:`W = \sigma_w w/\sqrt{M_{in}}`,
         :math:`b = \sigma_b \beta`, which gives a kernel that does not depend on the width in the limit.
@@ -41,8 +51,8 @@ def empirical_ntk(
 
     Returns
     -------
-    array (TC, TC), float64
-        Symmetric.
+    array (TC, TC) or (TC, T'C), float64
+        Symmetric without `others`.
 
     Raises
     ------
@@ -72,6 +82,8 @@ def empirical_ntk(
     ((10, 10), True)
     """
     linear = linearised(one, X)
+    if others is not None:
+        return _between(one, linear, others, coordinates_of(one, parameterisation, layer))
     n_samples, n_outputs = linear.outputs.shape
     require_memory(
         16 * linear.outputs.size**2,
@@ -86,6 +98,23 @@ def empirical_ntk(
         rows = slice(k * n_samples, (k + 1) * n_samples)
         theta[: rows.start, rows] = theta[rows, : rows.start].T
     return theta * n_samples
+
+
+def _between(one: Any, linear: Linearisation | Served, others: Any, coordinates: Coordinates | Plain) -> np.ndarray:
+    """The kernel between the samples of `linear` and others."""
+    if isinstance(one, SampledNetwork):
+        others = input_array("others", others, one.network.input_shape)
+    there = linearised(one, others)
+    n_samples, n_others = len(linear.outputs), len(there.outputs)
+    require_memory(
+        16.0 * linear.outputs.size * there.outputs.size,
+        f"the tangent kernel of {n_samples} samples and {n_others} others",
+        "pass fewer",
+    )
+    with told_if_long(lambda: f"the tangent kernel of {n_samples} samples and {n_others} others takes long"):
+        theta = products_between(Jacobian(linear, None, coordinates), Jacobian(there, None, coordinates))
+    require_finite_gradients(theta)
+    return theta
 
 
 def fisher_from_ntk(

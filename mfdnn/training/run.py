@@ -54,7 +54,7 @@ class TrainingRun(Result):
     nesterov : bool
     batch_size : int or None
         The settings of the run, as in `mfdnn.train`.
-    trained : SampledNetwork or None
+    trained : SampledNetwork, or what else was trained, or None
         The network at the end (not exported); None if its parameters overflowed.
     final_loss : float
         The last of `losses`.
