@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.results import Result
-from .._support.validation import one_of, positive_integer, refuse_both, sample_count
+from .._support.validation import finite_number, one_of, positive_integer, refuse_both, sample_count
 from ..layers import ONLY_MOMENTS, Keep
 from ..losses import loss_scale, stability_limit
 from ..losses.stability import checked_nesterov
@@ -67,7 +67,9 @@ class KernelSpectrum(Result):
     standard_error: dict[str, float] | None
     caution: str
 
-    def max_learning_rate(self, loss: str = "half_mse", *, momentum: float = 0.0, nesterov: bool = False) -> float:
+    def max_learning_rate(
+        self, loss: str = "half_mse", *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> float:
         r"""Largest stable learning rate, :math:`2/\lambda_{max}` of :math:`s \Theta/T`.
 
         As `mfdnn.max_learning_rate` has it, for more inputs than that one holds.
@@ -76,13 +78,14 @@ class KernelSpectrum(Result):
         ----------
         loss : str
             One of `mfdnn.losses.LOSSES` but cross-entropy, whose curvature is no multiple of the kernel.
-        momentum, nesterov : float, bool
+        momentum, nesterov, weight_decay : float, bool, float
             As in `mfdnn.max_learning_rate`.
 
         Raises
         ------
         ValueError
-            Cross-entropy; a kernel that is not the tangent kernel in standard parameterisation.
+            Cross-entropy; `momentum` outside [0, 1), a negative `weight_decay`; a kernel that is not the tangent kernel
+            in standard parameterisation.
         """
         if loss == "cross_entropy":
             raise ValueError("`loss` must be one of squares, got cross_entropy; take `mfdnn.max_learning_rate`.")
@@ -92,7 +95,11 @@ class KernelSpectrum(Result):
                 f"got {self.kernel} ({self.parameterisation}); leave both arguments out."
             )
         scale = loss_scale(loss, self.n_outputs, self.n_samples)
-        return stability_limit(scale * self.largest / self.n_samples, momentum, checked_nesterov(nesterov, momentum))
+        decay = finite_number("weight_decay", weight_decay)
+        if decay < 0:
+            raise ValueError(f"`weight_decay` must be >= 0, got {decay:g}; pass its size, without a sign.")
+        curvature = scale * self.largest / self.n_samples + decay
+        return stability_limit(curvature, momentum, checked_nesterov(nesterov, momentum))
 
 
 def kernel_spectrum(
