@@ -114,7 +114,7 @@ def figure2(fast: bool = False, rng: Any = 0, progress: bool = False, *, images:
 
     Mini-batches fail earlier, linear networks below the solid line: two of the standardised digits have a mean square
     above 35, and to linear networks a batch with one of them is six times as sharp as all images together. Dash-dotted:
-    what the solid line is, for the sharpest of the twenty batches. Linear networks diverge between the two.
+    what the solid line is, for the sharpest of the twenty batches. Narrow linear networks diverge between the two.
 
     Parameters
     ----------
