@@ -555,7 +555,7 @@ def test_catapults_end_flatter_than_two_over_the_rate_and_divergence_ends_the_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((2.0, 1.0, 0.1, 5), r"at least 2\|f\|/sqrt\(width\) = 4, got 1"),
+        ((2.0, 1.0, 0.1, 5), r"at least 2\|`f`\|/sqrt\(`width`\) = 4, got 1"),
         ((0.1, 1.0, 0.0, 5), "`learning_rate` must be positive"),
         ((0.1, 1.0, 1.0, 0), "`n_steps` must be an integer >= 1"),
     ],
