@@ -524,7 +524,7 @@ def test_what_is_no_file_of_the_right_kind_is_named(tmp_path):
     with pytest.raises(TypeError, match="`spec` must be the path of a TOML file or a dictionary, got int"):
         mfdnn.sweep(3)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="`checkpoint` must be a folder, but .* is a file"):
+    with pytest.raises(ValueError, match=r"`checkpoint` must be a folder, but .* is a file"):
         mfdnn.sweep(SMALL, checkpoint=tmp_path / "file")
 
 
