@@ -16,7 +16,7 @@ import numpy as np
 from .._support.errors import NoTheory, OutOfRange
 from .._support.memory import require_memory
 from .._support.validation import one_of
-from ..jobs.run import finished
+from ..jobs.run import check_executor, finished
 from ..layers import ONLY_MOMENTS, Keep, Pairs
 from ..mean_field import MeanField, refuse_data
 from ..mean_field.inputs import advice, check_network, checked_inputs
@@ -92,6 +92,7 @@ def nngp(net: Network | MeanField, inputs: Any = None, others: Any = None, *, ex
     array([[2.      , 0.977338],
            [0.977338, 2.      ]])
     """
+    check_executor(executor)
     wide = _recursion(net, inputs, others)
     if isinstance(wide, Network):
         return _assembled(wide, inputs, others, ONLY_MOMENTS, executor)
@@ -165,6 +166,7 @@ def ntk(
            [1.371417, 6.      ]])
     """
     one_of("parameterisation", parameterisation, PARAMETERISATIONS)
+    check_executor(executor)
     wide = _recursion(net, inputs, others)
     if isinstance(wide, Network):
         _refuse_gains(wide, parameterisation)
