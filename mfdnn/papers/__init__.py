@@ -121,6 +121,12 @@ FIGURES: dict[str, PaperFigure] = {
         "figure",
         "largest eigenvalues of F and F_cross while a classifier is trained",
     ),
+    "xiao2020-conditioning": PaperFigure(
+        "xiao2020", "conditioning", "condition number and mean prediction of tangent kernels against depth"
+    ),
+    "xiao2020-trainability": PaperFigure(
+        "xiao2020", "trainability", "training and test loss of kernels over weight variance and depth"
+    ),
     "lewkowycz2020-catapult": PaperFigure(
         "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
