@@ -127,6 +127,15 @@ FIGURES: dict[str, PaperFigure] = {
     "xiao2020-trainability": PaperFigure(
         "xiao2020", "trainability", "training and test loss of kernels over weight variance and depth"
     ),
+    "du2019-training": PaperFigure(
+        "du2019", "figure", "two-layer networks by width: training loss, activation patterns, movement of weights"
+    ),
+    "arora2019-labels": PaperFigure(
+        "arora2019", "figure", "true against random labels: training, labels in modes, generalisation"
+    ),
+    "required-widths": PaperFigure(
+        "required_widths", "figure", "widths that theorems on two-layer networks demand, and widths that are needed"
+    ),
     "lewkowycz2020-catapult": PaperFigure(
         "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
