@@ -129,5 +129,6 @@ def _classes(args: argparse.Namespace, n_samples: int) -> Any:
     """Of the same choice of images."""
     from ..datasets import digits, openml
 
-    load = digits if args.data == "digits" else lambda *n, rng: openml(args.data, *n, rng=rng)
-    return load(n_samples, rng=args.seed)[1]
+    if args.data == "digits":
+        return digits(n_samples, rng=args.seed)[1]
+    return openml(args.data, n_samples, rng=args.seed)[1]
