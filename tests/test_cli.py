@@ -642,6 +642,20 @@ def test_width_of_inputs_that_are_made_here(capsys):
     assert json.loads(out)["generalisation_measure"] == pytest.approx(theory.generalisation(), rel=1e-9)
 
 
+def test_width_of_a_set_of_openml_has_its_classes(capsys, monkeypatch, tmp_path):
+    X, y = mfdnn.datasets.gaussian_inputs(12, 7, rng=1), np.arange(12) % 10
+    monkeypatch.setattr(mfdnn.datasets, "openml", lambda name, n_samples, rng: (X[:n_samples], y[:n_samples]))
+    argv = ["width", "--data", "mnist", "--normalise", "--samples", "12", "--trials", "2", "--json"]
+    argv += ["--checkpoint", str(tmp_path / "trials.npz")]
+    code, out, err = run(capsys, *argv)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    expected = mfdnn.comparison.required_width_measured(unit, np.where(y < 5, 1.0, -1.0), n_trials=2, rng=0)
+    assert code == 0, err
+    assert json.loads(out)["shares"] == expected.shares.tolist()
+    assert json.loads(out)["generalisation_measure"] == expected.theory.generalisation()
+    assert run(capsys, *argv) == (0, out, err)  # from the checkpoint
+
+
 def test_width_needs_to_know_the_labels(capsys, tmp_path):
     rows = np.random.default_rng(0).standard_normal((6, 3))
     for name, labels, words in (
