@@ -121,6 +121,16 @@ FIGURES: dict[str, PaperFigure] = {
         "figure",
         "largest eigenvalues of F and F_cross while a classifier is trained",
     ),
+    "jacot2018-fig1": PaperFigure("jacot2018", "figure1", "tangent kernel on a circle, before and after training"),
+    "jacot2018-fig2": PaperFigure("jacot2018", "figure2", "networks trained at four points, and their Gaussian limit"),
+    "jacot2018-fig3": PaperFigure("jacot2018", "figure3", "training along the second component of the kernel"),
+    "lee2019-outputs": PaperFigure("lee2019", "outputs", "loss and outputs of an ensemble in training, and their law"),
+    "lee2019-width": PaperFigure(
+        "lee2019", "across_widths", "change of kernel and parameters, and distance from linear training, against width"
+    ),
+    "lee2019-linearised": PaperFigure(
+        "lee2019", "two_layers", "a two-layer network trained with momentum, and its linearisation"
+    ),
     "xiao2020-conditioning": PaperFigure(
         "xiao2020", "conditioning", "condition number and mean prediction of tangent kernels against depth"
     ),
