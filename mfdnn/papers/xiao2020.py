@@ -81,7 +81,7 @@ def conditioning(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fi
     trained outputs at test images, for classes as unit vectors less their mean; dashed: the paper's decay
     :math:`l\,(\chi_c/\chi_1)^l`, through the last value. D: depth scales against the weight variance, :math:`\xi_1 =
     1/|\log\chi_1|` of the condition number and :math:`\xi_* = 1/\log(\chi_1/\chi_c)` of what the prediction knows of
-    the inputs; dots: the two networks of the paper.
+    the inputs; marks: the two networks of the paper.
 
     Parameters
     ----------
