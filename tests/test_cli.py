@@ -588,9 +588,11 @@ def test_kernel_of_a_data_file(capsys, tmp_path):
         assert [float(row["eigenvalue"]) for row in csv.DictReader(file)] == gaussian.eigenvalues.tolist()
     _, out, _ = run(capsys, *argv, "--subsets", "4,10", "--json")
     assert json.loads(out)["standard_error"] == mfdnn.kernel_spectrum(net, inputs=X, subsets=(4, 10)).standard_error
-    for said in (["--kernel", "gp"], ["--parameterisation", "mu"], ["--k", "15"], ["--subsets", "4,15"]):
+    for said in (["--kernel", "gp"], ["--parameterisation", "mu"], ["--k", "15"], ["--loss", "cross_entropy"]):
         code, _, err = run(capsys, *argv, *said)
         assert code == 2 and err.startswith(f"mfdnn kernel: `{said[0]}` must be") and err.count("\n") == 1
+    code, _, err = run(capsys, *argv, "--subsets", "4,15")
+    assert code == 2 and "`--subsets` must be of at most 14 inputs" in err
 
 
 def test_learning_rate_leads_with_the_safe_one(capsys):

@@ -183,7 +183,9 @@ def run_kernel(args: argparse.Namespace) -> Output:
     from ..kernels import kernel_spectrum
     from ..kernels.on_data import PARAMETERISATIONS
     from ..kernels.spectrum import KERNELS
+    from ..losses import LOSSES
 
+    one_of("--loss", args.loss, [loss for loss in LOSSES if loss != "cross_entropy"])  # multiples of the kernel
     one_of("--kernel", args.kernel, KERNELS)
     one_of("--parameterisation", args.parameterisation, PARAMETERISATIONS)
     net, data = network_and_data(args)

@@ -13,10 +13,11 @@ __all__ = ["InNTK"]
 
 
 class InNTK:
-    r"""A network as a function of :math:`\psi`: :math:`W = \sigma_w w/\sqrt{M_{in}}`, :math:`b = \sigma_b \beta`.
+    r"""A network as a function of parameters of variance 1.
 
-    Serves `mfdnn.sampled.Operator`, with `vector` and `at`: a rate of `mfdnn.train` is one of :math:`\psi`, and the
-    same at all widths. Both variances are positive.
+    They are w and :math:`\beta` of :math:`W = \sigma_w w/\sqrt{M_{in}}`, :math:`b = \sigma_b \beta`, both variances
+    positive. Serves `mfdnn.sampled.Operator`, with `vector` and `at`: a rate of `mfdnn.train` is one of these
+    parameters, and the same at all widths.
     """
 
     def __init__(self, one: SampledNetwork):

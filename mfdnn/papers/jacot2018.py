@@ -1,4 +1,4 @@
-r"""Jacot, Gabriel & Hongler 2018: the neural tangent kernel, before, during and after training.
+r"""Jacot et al. 2018: the neural tangent kernel, before and after training.
 
 Their layers are :math:`W \alpha/\sqrt{n} + \beta b` with parameters of variance 1, and are trained by these:
 :math:`\sigma_w^2 = 1`, :math:`\sigma_b^2 = \beta^2` in NTK parameterisation.
@@ -180,7 +180,7 @@ def images(fast: bool, source: str) -> np.ndarray:
 
 
 def descent(seed: Any, width: int, X: np.ndarray, direction: np.ndarray) -> dict[str, np.ndarray]:
-    """Size of the error along a direction (T,) of mean square 1, and of the rest: (times,) each."""
+    """Size of the error along a direction (T,), and of the rest: (times,) each."""
     one: Any = drawn(network(width, X.shape[1]), np.random.default_rng(seed))
     goal = one(X) + 0.5 * direction[:, None]
     errors = [one(X) - goal]

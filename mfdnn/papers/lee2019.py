@@ -61,7 +61,7 @@ def ensemble_network(width: int) -> Network:
 
 
 def between(X: np.ndarray) -> np.ndarray:
-    """Inputs on the segment between the first two of different classes, and beyond: (n, 64)."""
+    """Inputs on the line through the first two, and beyond: (n, 64)."""
     share = np.linspace(-0.5, 1.5, N_PLACES)[:, None]
     return (1 - share) * X[0] + share * X[1]
 

@@ -1,4 +1,4 @@
-r"""Xiao, Pennington & Schoenholz 2020: kernels against depth, what can be trained and what generalises.
+r"""Xiao et al. 2020: kernels against depth, what trains and what generalises.
 
 Of L equal layers, in NTK parameterisation,
 
@@ -53,7 +53,7 @@ def classes(n_train: int, n_test: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def network(depth: int, sigma_w2: float, sigma_b2: float, n_inputs: int) -> Network:
-    """L weight layers and ten outputs; widths do not enter kernels in NTK parameterisation."""
+    """L weight layers and ten outputs; widths do not enter its kernels."""
     return mlp([n_inputs, *[1000] * (depth - 1), 10], PHI, sigma_w2, sigma_b2)
 
 
@@ -225,7 +225,10 @@ def trainability(fast: bool = False, rng: Any = 0, progress: bool = False) -> Fi
 def losses(
     variances: tuple[float, ...], depths: tuple[int, ...], size: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At trained and at test images, over those of outputs 0: (times, variances, depths) each."""
+    """At trained and at test images, over those of outputs 0.
+
+    (times, variances, depths) each.
+    """
     X, y, others, y_there = classes(size, size)
     mean = np.eye(10)[y].mean(axis=0)
     trained, tested = np.empty((2, len(MAP_TIMES), len(variances), len(depths)))
