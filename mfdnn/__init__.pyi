@@ -162,20 +162,38 @@ from .gaussian import (
 from .gaussian import (
     expect_product as expect_product,
 )
-from .kernels import (
-    KernelTraining as KernelTraining,
+from .jacobian import (
+    IsometricInit as IsometricInit,
+)
+from .jacobian import (
+    JacobianMoments as JacobianMoments,
+)
+from .jacobian import (
+    JacobianSpectrum as JacobianSpectrum,
+)
+from .jacobian import (
+    isometric_init as isometric_init,
+)
+from .jacobian import (
+    jacobian_moments as jacobian_moments,
+)
+from .jacobian import (
+    jacobian_spectrum as jacobian_spectrum,
 )
 from .kernels import (
     KernelSpectrum as KernelSpectrum,
 )
 from .kernels import (
+    KernelTraining as KernelTraining,
+)
+from .kernels import (
     NTKStatistics as NTKStatistics,
 )
 from .kernels import (
-    kernel_spectrum as kernel_spectrum,
+    TwoLayerTheory as TwoLayerTheory,
 )
 from .kernels import (
-    TwoLayerTheory as TwoLayerTheory,
+    kernel_spectrum as kernel_spectrum,
 )
 from .kernels import (
     kernel_training as kernel_training,

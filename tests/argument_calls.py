@@ -116,6 +116,11 @@ CALLS = {
     "fisher_spectrum": lambda s: (mfdnn.fisher_spectrum, {"one": s.one, "X": s.X, "k": 1}),
     "fisher_statistics": lambda s: (mfdnn.fisher_statistics, s.theory),
     "fixed_point": lambda s: (mfdnn.fixed_point, s.single),
+    "isometric_init": lambda s: (mfdnn.isometric_init, {"phi": "tanh", "depth": 3, "variance": 0.1}),
+    "jacobian_moments": lambda s: (mfdnn.jacobian_moments, {"net": s.net}),
+    "jacobian_spectrum": lambda s: (mfdnn.jacobian_spectrum, {"net": s.net, "grid": [0.5, 1.0]}),
+    "JacobianSpectrum.cdf": lambda s: (mfdnn.jacobian_spectrum(s.net, [1.0]).cdf, {"x": [0.5, 1.0]}),
+    "JacobianSpectrum.plot": lambda s: (mfdnn.jacobian_spectrum(s.net).plot, {}),
     "kernel_training": lambda s: (mfdnn.kernel_training, {**s.trained, **s.optimiser}),
     "KernelTraining.covariance": lambda s: (s.path.covariance, {"t": 2, "inputs": s.X[:2]}),
     "KernelTraining.expected_loss": lambda s: (s.path.expected_loss, {"t": 2}),
@@ -168,7 +173,10 @@ CALLS = {
     "trajectory": lambda s: (mfdnn.trajectory, {**s.single, "depth": 3}),
     "two_layer_theory": lambda s: (mfdnn.two_layer_theory, s.unit),
     "TwoLayerTheory.bound": lambda s: (mfdnn.two_layer_theory(**s.unit).bound, {"k": 3, "eta": 0.1}),
-    "TwoLayerTheory.generalisation": lambda s: (mfdnn.two_layer_theory(**s.unit).generalisation, {"y": [1.0, 2.0, 3.0]}),
+    "TwoLayerTheory.generalisation": lambda s: (
+        mfdnn.two_layer_theory(**s.unit).generalisation,
+        {"y": [1.0, 2.0, 3.0]},
+    ),
     "TwoLayerTheory.predicted_residual": lambda s: (
         mfdnn.two_layer_theory(**s.unit).predicted_residual,
         {"eta": 0.1, "k": 3},
@@ -181,7 +189,10 @@ CALLS = {
     "variance_map": lambda s: (mfdnn.variance_map, {**s.single, "q": 1.0}),
     "width_for_spread": lambda s: (mfdnn.width_for_spread, {**s.standing, "spread": 0.2}),
     # of the rooms
-    "comparison.hidden_rank": lambda s: (mfdnn.comparison.hidden_rank, {**s.unit, "n_steps": 2, "n_trials": 1, "rng": 0}),
+    "comparison.hidden_rank": lambda s: (
+        mfdnn.comparison.hidden_rank,
+        {**s.unit, "n_steps": 2, "n_trials": 1, "rng": 0},
+    ),
     "comparison.lazy_training": lambda s: (
         mfdnn.comparison.lazy_training,
         {
@@ -216,6 +227,10 @@ CALLS = {
         {"widths": [5, 6], "theory": [1.0, 2.0], "values": [1.0, 2.0], "errors": [0.1, 0.1]},
     ),
     "plots.fisher_spectrum": lambda s: (plots.fisher_spectrum, {"eigenvalues": [1.0, 2.0], "statistics": s.fim}),
+    "plots.jacobian_spectrum": lambda s: (
+        plots.jacobian_spectrum,
+        {"found": mfdnn.jacobian_spectrum(s.net), "singular_values": [0.5, 1.0]},
+    ),
     "plots.learning_rate_boundary": lambda s: (
         plots.learning_rate_boundary,
         {"widths": [5, 6], "predicted": [1.0, 2.0], "measured": [1.0, 2.0], "measured_error": [0.1, 0.1]},
@@ -232,6 +247,10 @@ CALLS = {
         {"functions": [np.cos, np.sin], "vector": [1.0, 2.0]},
     ),
     "sampled.RescaledNetwork.at": lambda s: (s.scaled.at, {"vector": s.one.vector}),
+    "sampled.jacobian_singular_values": lambda s: (
+        mfdnn.sampled.jacobian_singular_values,
+        {"one": s.one, "x": s.X[0]},
+    ),
     "sampled.linearised": lambda s: (mfdnn.sampled.linearised, {"one": s.one}),
     "sampled.rescaled": lambda s: (mfdnn.sampled.rescaled, {"one": s.one, "alpha": 2.0}),
     "training.LargestEigenvalue": lambda s: (training.LargestEigenvalue, {}),

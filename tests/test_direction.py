@@ -10,10 +10,11 @@ import mfdnn
 PACKAGE = Path(mfdnn.__file__).parent
 ROOMS = """
     _version _support _compiled datasets jobs losses activations gaussian plots phase layers network initialisation
-    architectures mean_field kernels fisher finite_width learning_rate sampled training ensembles comparison sweeps
-    reporting papers cli
+    architectures mean_field kernels jacobian fisher finite_width learning_rate sampled training ensembles comparison
+    sweeps reporting papers cli
 """.split()
-THEORY, FINITE = {"mean_field", "kernels", "fisher", "finite_width", "learning_rate"}, {"sampled", "training"}
+THEORY = {"mean_field", "kernels", "jacobian", "fisher", "finite_width", "learning_rate"}
+FINITE = {"sampled", "training"}
 
 
 def module_name(path):

@@ -40,8 +40,8 @@ MAPS = {
     "arithmetic": lambda k, a: 2.0 * k * k + k * np.float64(0.3) - (k - 1.0) + 0.5,
     "outer": lambda k, a: k.outer(k.variance),
     "outer of two": lambda k, a: k.outer(a(k), np.sqrt(k.variance)),
-    **{name: lambda k, a, act=mfdnn.activation(name): k.expect(act)[1] for name in ("relu", "tanh", "erf", "sin")},
-    **{f"slope of {name}": lambda k, a, act=mfdnn.activation(name): k.expect(act)[2] for name in ("relu", "elu")},
+    **{name: lambda k, a, act=name: k.expect(mfdnn.activation(act))[1] for name in ("relu", "tanh", "erf", "sin")},
+    **{f"slope of {name}": lambda k, a, act=name: k.expect(mfdnn.activation(act))[2] for name in ("relu", "elu")},
     "mean": lambda k, a: k.outer(k.expect(mfdnn.activation("relu"))[0]),
 }
 

@@ -1,4 +1,4 @@
-"""Kernels against depth: what deep networks can be trained to, and what generalises."""
+"""Kernels against depth: what can be trained, and what generalises."""
 
 from __future__ import annotations
 

@@ -87,6 +87,7 @@ def checked_targets(
     # Rows of float32 probabilities sum to 1 but for their rounding.
     if loss == "cross_entropy" and (array.min() < 0 or np.abs(array.sum(axis=1) - 1).max() > 1e-5):
         raise ValueError(
-            f"`{name}` must hold probabilities for cross_entropy, rows >= 0 that sum to 1; pass those, or integer labels."
+            f"`{name}` must hold probabilities for cross_entropy, rows >= 0 that sum to 1; pass those, or integer "
+            "labels."
         )
     return array.astype(dtype)

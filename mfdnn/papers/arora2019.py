@@ -1,4 +1,4 @@
-r"""Arora et al. 2019: true labels are learned faster than random ones, and generalise.
+r"""Arora et al. 2019: true labels are learned faster than random ones.
 
 References
 ----------

@@ -1,4 +1,4 @@
-r"""Widths that theorems on two-layer networks demand, and widths that are needed, our own.
+r"""Widths that theorems on two-layer networks demand, and widths needed.
 
 The theorems are sufficient, and no paper claims that they are necessary: this is how far apart the two are.
 """

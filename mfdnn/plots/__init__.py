@@ -9,6 +9,7 @@ from ._style import COLOURS
 from .depth import order_parameters
 from .finite_width import outlier_law, spread_map
 from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary
+from .jacobian import jacobian_spectrum
 from .maps import map_curve
 from .phases import depth_scales, phase_diagram
 from .training import learning_rate_map
@@ -18,6 +19,7 @@ __all__ = [
     "depth_scales",
     "eigenvalue_scaling",
     "fisher_spectrum",
+    "jacobian_spectrum",
     "learning_rate_boundary",
     "learning_rate_map",
     "map_curve",

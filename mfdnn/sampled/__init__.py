@@ -2,6 +2,7 @@
 
 from .expansion import LinearisedNetwork, RescaledNetwork, linearised, rescaled
 from .feature import FeatureSpectrum, feature_spectrum
+from .input_jacobian import jacobian_singular_values
 from .linearisation import Linearisation
 from .network import LayerActivity, SampledNetwork, sample
 from .norm import squared_fisher_rao_norm
@@ -25,6 +26,7 @@ __all__ = [
     "feature_spectrum",
     "fisher_from_ntk",
     "fisher_spectrum",
+    "jacobian_singular_values",
     "linearised",
     "ntk_from_fisher",
     "rescaled",

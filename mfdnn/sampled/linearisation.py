@@ -121,6 +121,17 @@ class Linearisation:
             first.collect(u, parameters, trace, collected)
         return collected[::-1]
 
+    def input_jacobian(self) -> np.ndarray:
+        """Derivatives of output k at sample k by its inputs, (C, M_0).
+
+        For T = C samples.
+        """
+        errors = np.eye(*self.outputs.shape, dtype=self.dtype)
+        parameters, trace = reversed(self.parameters), reversed(self._trace)
+        for layer in reversed(self.network.layers):
+            errors = layer.backward(errors, parameters, trace, [])
+        return errors.reshape(len(errors), -1)
+
     def gradients(self, u: np.ndarray) -> Parameters:
         """J^T u as arrays of the shapes of the parameters, for u (T, C)."""
         layers = self.network.parameter_layers

@@ -1,0 +1,131 @@
+"""Initialisations whose Jacobian is nearly an isometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._support.errors import NoTheory
+from .._support.results import Result
+from .._support.validation import finite_number, positive_integer
+from ..activations import Activation, activation
+from ..gaussian.quadrature import second_moment
+from ..gaussian.tables import tables
+from .laws import SlopeLaw
+
+__all__ = ["IsometricInit", "isometric_init"]
+
+Q = np.logspace(-11, 4, 151)  # variances that are looked at
+SHIFTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class IsometricInit(Result):
+    """Variances of an orthogonal initialisation at criticality.
+
+    Attributes
+    ----------
+    sigma_w2, sigma_b2 : float
+        Of weights (times the fan-in) and biases.
+    q : float
+        Variance of the pre-activations, in every layer.
+    q0 : float
+        Mean square of inputs for which the first layer has it too.
+    """
+
+    sigma_w2: float
+    sigma_b2: float
+    q: float
+    q0: float
+
+
+def isometric_init(phi: str | Callable | Activation, depth: int, variance: float) -> IsometricInit:
+    r"""Orthogonal weights with a wanted variance of the Jacobian's spectrum.
+
+    At :math:`\chi_1 = 1`. Of `depth` factors :math:`\phi' W`, whose squared singular values have the mean 1 and the
+    variance
+
+    .. math:: \sigma^2_{JJ^T} = L\,\Big(\frac{E[\phi'^4]}{E[\phi'^2]^2} - 1\Big)
+
+    at the variance q of pre-activations: the smallest q with the wanted one is taken.
+
+    Parameters
+    ----------
+    phi : str, callable or Activation
+    depth : int
+        L.
+    variance : float
+        :math:`\sigma^2_{JJ^T}` > 0.
+
+    Returns
+    -------
+    IsometricInit
+
+    Raises
+    ------
+    TypeError, ValueError
+        `depth` below 1, `variance` not positive. `NoTheory`: no q has that variance, or none with a bias variance
+        >= 0, as for relu; the reason names a shift of the activation that does.
+
+    References
+    ----------
+    Pennington, Schoenholz & Ganguli 2018, "The emergence of spectral universality in deep networks", arXiv:1802.09979.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> init = mfdnn.isometric_init("tanh", depth=100, variance=0.05)
+    >>> net = mfdnn.mlp([400] * 101, "tanh", init.sigma_w2, init.sigma_b2, weights="orthogonal")
+    >>> round(mfdnn.jacobian_moments(net, q0=init.q0).relative_variance, 4)  # of 99 activations
+    0.0495
+    """
+    act, n_layers = activation(phi), positive_integer("depth", depth)
+    wanted = finite_number("variance", variance)
+    if wanted <= 0:
+        raise ValueError(f"`variance` must be > 0, got {wanted:g}; pass the variance of squared singular values.")
+    found = _smallest(act, wanted / n_layers)
+    if found is not None:
+        return found
+    shift = next((s for s in SHIFTS if _smallest(_shifted(act, s), wanted / n_layers) is not None), None)
+    helps = f"phi(x + {shift:g}) - phi({shift:g}) can" if shift else "none of its shifts that were tried can either"
+    raise NoTheory(
+        f"{act.label!r} cannot have `variance` = {wanted:g} at depth {n_layers} with chi_1 = 1 and a bias variance >= "
+        f"0; {helps}, or a larger `variance` may."
+    )
+
+
+def _shifted(act: Activation, by: float) -> Activation:
+    return Activation(
+        f"{act.name}_shifted",
+        lambda x: act(x + by) - act(np.full(1, by))[0],
+        lambda x: act.slope(x + by),
+        kinks=[kink - by for kink in act.kinks],
+    )
+
+
+def _excess(act: Activation, q: float) -> float:
+    law = SlopeLaw(act, q)
+    mean = law.moment(1)
+    return law.moment(2) / mean**2 - 1 if mean > 0 else np.inf
+
+
+def _smallest(act: Activation, excess: float) -> IsometricInit | None:
+    """At the smallest q of that excess variance a layer with a bias variance >= 0."""
+    from scipy.optimize import brentq
+
+    if np.any(act.pieces.jumps[:, 0]):
+        return None
+    q = Q[Q <= tables(act).q_max]
+    found = np.array([_excess(act, x) for x in q]) - excess
+    for i in np.flatnonzero(found[:-1] * found[1:] <= 0):
+        ends = np.log(q[i : i + 2])
+        log_q = brentq(lambda x: _excess(act, np.exp(x)) - excess, *ends, xtol=1e-15, rtol=1e-14)
+        at = float(np.exp(log_q))
+        w2 = 1 / second_moment(act, at, 1)
+        seen = second_moment(act, at, 0)
+        b2 = at - w2 * seen
+        if b2 >= -1e-14 * at:
+            return IsometricInit(w2, max(b2, 0.0), at, seen)
+    return None

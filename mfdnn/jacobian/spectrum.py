@@ -1,0 +1,206 @@
+"""The spectrum of the Jacobian: density, distribution, edges and atoms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._support.results import Result
+from .._support.validation import finite_array
+from ..network import Network
+from .chain import read
+from .product import FreeProduct
+
+__all__ = ["JacobianSpectrum", "jacobian_spectrum"]
+
+POINTS = 200
+SMALLEST = 1e-8  # of the upper edge, where the default grid begins if there is no lower edge
+BESIDE = 1e-9  # distance from an atom at which the distribution is right of it
+RARE = 1e-5  # probability of what the default grid leaves out below
+MISSING = 1e-11  # probability that is none
+FLAT = 1e-12  # of the largest squared slope: slopes that come so close to 0 have no lower edge
+SECTION = 40
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class JacobianSpectrum(Result):
+    r"""Limit of the squared singular values of the input-output Jacobian.
+
+    Attributes
+    ----------
+    grid : ndarray, shape (n,)
+        Places.
+    density : ndarray, shape (n,)
+        Of the continuous part; 0 outside its support.
+    edges : tuple of float
+        Ends of the support of the continuous part; empty where there is none.
+    atoms : tuple of (float, float)
+        Places and shares of what is not continuous, 0 among them.
+    mass : float
+        Of all together: 1.
+    mean, relative_variance : float
+        As in `jacobian_moments`.
+    """
+
+    grid: np.ndarray
+    density: np.ndarray
+    edges: tuple[float, ...]
+    atoms: tuple[tuple[float, float], ...]
+    mass: float
+    mean: float
+    relative_variance: float
+    _product: FreeProduct
+
+    def cdf(self, x: Any) -> Any:
+        """Share of squared singular values that are at most x.
+
+        Of its shape, and in closed form at every place, atoms counted: no integral over the density.
+        """
+        places = finite_array("x", x)
+        flat = places.ravel()
+        zero = sum(mass for place, mass in self.atoms if place == 0)
+        out = np.where(flat < 0, 0.0, zero)
+        ends = [place for place, _ in self.atoms if place > 0] + list(self.edges)
+        least, greatest = min(ends, default=0.0), max(ends, default=0.0)
+        out[flat >= greatest * (1 - BESIDE)] = 1.0
+        inside = (flat > least) & (flat < greatest * (1 - BESIDE))
+        if np.any(inside):
+            at = np.log(flat[inside])
+            for place, _ in self.atoms:
+                if place > 0:
+                    at = np.where(np.abs(at - np.log(place)) < BESIDE, np.log(place) + BESIDE, at)
+            out[inside] = np.maximum(self._product.below(at, self._product.solve(at)), zero)
+        return out.reshape(places.shape) if places.ndim else float(out[0])
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the density on a logarithmic axis; returns the Axes."""
+        from ..plots import jacobian_spectrum as draw
+
+        return draw(self, ax=ax)
+
+
+def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -> JacobianSpectrum:
+    r"""Spectrum of the input-output Jacobian of an infinitely wide network.
+
+    The squared singular values of :math:`J = W_L D_{L-1} \cdots D_1 W_1`, by free probability: weights and slopes are
+    free of each other, so that the inverses of their moment functions multiply (see `mfdnn.jacobian.product`).
+
+    Parameters
+    ----------
+    net : Network
+        As in `jacobian_moments`.
+    grid : array_like, shape (n,), optional
+        Places > 0 of the density. Default: 200 between the edges, equally spaced in the logarithm.
+    q0 : float, optional
+        Mean square of the input. Default: 1.
+
+    Returns
+    -------
+    JacobianSpectrum
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `jacobian_moments`, and a `grid` that is not of positive numbers.
+
+    Notes
+    -----
+    Newton's method in logarithms with continuation from the upper half-plane: digits are lost only where the density
+    has an edge. Any activation; layers may differ in width, activation and kind of weights.
+
+    References
+    ----------
+    Pennington, Schoenholz & Ganguli 2017, arXiv:1711.04735, and 2018, "The emergence of spectral universality in deep
+    networks", arXiv:1802.09979.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> net = mfdnn.mlp([100] * 9, "relu", sigma_w2=2.0, weights="orthogonal")
+    >>> found = mfdnn.jacobian_spectrum(net)
+    >>> round(found.atoms[0][1], 9), round(found.edges[1], 6)  # L^L/(L-1)^(L-1) for L = 7 activations, times sigma_w^2
+    (0.5, 35.302769)
+    >>> round(found.cdf(found.edges[1]), 9)
+    1.0
+    """
+    chain = read(net, q0)
+    product = chain.product
+    zero = 1.0 - chain.rank
+    places = {0.0: zero} if zero > MISSING else {}
+    places |= chain.atoms()
+    top = max(chain.atoms(), default=0.0)
+    edges = () if sum(places.values()) > 1 - 1e-9 else _edges(product, chain.rank, top)
+    if grid is None:
+        low, high = edges if edges else (0.5 * max(places), 2 * max(places))
+        points = np.geomspace(max(low, _least(product, high, zero)), high, POINTS)
+    else:
+        points = finite_array("grid", grid, "an array of places")
+        if points.ndim != 1 or points.size == 0 or points.min() <= 0:
+            raise ValueError(f"`grid` must be an array (n,) of positive places, got {grid!r:.60}; leave out others.")
+    log_place = np.log(points)
+    density = np.zeros(points.size)
+    if edges:
+        inside = (points > edges[0]) & (points < edges[1])
+        density[inside] = product.density(log_place[inside], product.solve(log_place[inside]))
+    return JacobianSpectrum(
+        grid=points,
+        density=density,
+        edges=edges,
+        atoms=tuple(sorted((float(place), float(mass)) for place, mass in places.items())),
+        mass=1.0,
+        mean=float(np.exp(product.log_mean)),
+        relative_variance=product.ratio - 1,
+        _product=product,
+    )
+
+
+def _least(product: FreeProduct, high: float, zero: float) -> float:
+    """A place below which there is next to nothing."""
+    at = np.log(high) + np.linspace(np.log(SMALLEST), 0.0, SECTION)
+    there = product.below(at, product.solve(at)) > zero + RARE
+    return float(np.exp(at[max(np.argmax(there) - 1, 0)]))
+
+
+def _edges(product: FreeProduct, rank: float, top: float) -> tuple[float, float]:
+    """Ends of the continuous part."""
+    y = np.logspace(-8, 8, 400)
+    # Below an atom at the top M comes from minus infinity.
+    high = _extremum(product, -1 - y[y > 1e-4], 1, "under") if top else _extremum(product, y, 1, "above")
+    below = _gap(product, rank)
+    low = np.exp(_extremum(product, below, -1, "below")) if below.size else 0.0
+    return float(low), float(np.exp(high))
+
+
+def _gap(product: FreeProduct, rank: float) -> np.ndarray:
+    """Values of M between 0, or the atom there, and a lower edge > 0.
+
+    None where the continuous part begins at 0. There is an edge where lambda(y) has a simple zero at minus the rank:
+    of more factors that are singular, or nearly so, the product has ever smaller eigenvalues.
+    """
+    laws = [f.law for f in product.factors]
+    if any(law.least < FLAT * law.values[-1] for law in laws):
+        return np.empty(0)
+    zeros = Counter(product.powers)
+    for f in product.factors:
+        zeros[f.ratio] += f.layers
+    at_rank = sum(n for r, n in zeros.items() if abs(r * rank - 1) < 1e-12)
+    if at_rank != 1:
+        return np.empty(0)
+    end = min((1 / r for r, n in zeros.items() if n > 0 and r * rank < 1 - 1e-12), default=np.inf)
+    y = rank + np.logspace(-8, 8, 400)
+    return -y[y < end]
+
+
+def _extremum(product: FreeProduct, y: np.ndarray, sign: int, where: str) -> float:
+    """The least (sign 1) or greatest (-1) log lambda over real y.
+
+    Refined around where it is on a grid.
+    """
+    for _ in range(6):
+        value = sign * product.log_place(y, where)
+        at = int(np.clip(np.argmin(value), 1, y.size - 2))
+        y = np.linspace(y[at - 1], y[at + 1], 41)
+    return sign * float(np.min(sign * product.log_place(y, where)))

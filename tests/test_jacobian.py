@@ -1,0 +1,251 @@
+"""Spectra of the input-output Jacobian: closed forms, identities of the solver, sampled networks."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import erf, lambertw
+
+import mfdnn
+from mfdnn.jacobian import chain
+from mfdnn.jacobian.laws import SlopeLaw
+
+ORTHOGONAL = {"weights": "orthogonal"}
+
+
+def square(depth, phi, sigma_w2, sigma_b2=0.0, width=100, ends=False, **options):
+    """`depth` weight layers of one width; `ends` in an activation."""
+    net = mfdnn.mlp([width] * (depth + 1), phi, sigma_w2, sigma_b2, **options)
+    return mfdnn.Network(width, [*net.layers, mfdnn.Pointwise(phi)]) if ends else net
+
+
+def naive_moment(function, q):
+    """E[function(u)], u ~ N(0, q), by scipy's adaptive rule between the places where slopes jump."""
+    density = lambda u: float(function(np.array([u]))[0]) * math.exp(-u * u / (2 * q)) / math.sqrt(2 * math.pi * q)  # noqa: E731
+    ends = [-12 * math.sqrt(q), -1.0, 0.0, 1.0, 12 * math.sqrt(q)]
+    return sum(quad(density, a, b, epsabs=1e-13, limit=200)[0] for a, b in pairwise(sorted(ends)))
+
+
+# -- moments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
+@pytest.mark.parametrize(("phi", "q"), [("relu", 0.7), ("hard_tanh", 1.0), ("tanh", 0.5), ("erf_unit", 0.3)])
+def test_variance_of_equal_layers(phi, q, orthogonal):
+    """L (mu_2/mu_1^2 - 1 - s_1), s_1 = -1 for Gaussian weights (Pennington et al. 2017)."""
+    act = mfdnn.activation(phi)
+    mu = [naive_moment(lambda x, k=k: act.slope(x) ** (2 * k), q) for k in (1, 2)]
+    seen = naive_moment(lambda x: act(x) ** 2, q)
+    w2 = 1 / mu[0]
+    b2 = q - w2 * seen
+    if b2 < 0:  # no fixed point with chi_1 = 1
+        w2, b2 = q / seen, 0.0
+    net = square(5, phi, w2, max(b2, 0.0), ends=True, **(ORTHOGONAL if orthogonal else {}))
+    found = mfdnn.jacobian_moments(net, q0=seen)
+    assert found.mean == pytest.approx((w2 * mu[0]) ** 5, rel=1e-9)
+    assert found.relative_variance == pytest.approx(5 * (mu[1] / mu[0] ** 2 - orthogonal), rel=1e-9)
+    assert found.second_moment == pytest.approx(found.mean**2 * (1 + found.relative_variance), rel=1e-12)
+    assert found.by_layer.sum() == pytest.approx(found.relative_variance, rel=1e-12)
+
+
+def test_erf_has_a_closed_form():
+    q = 0.3
+    law = SlopeLaw(mfdnn.activation("erf_unit"), q)
+    expected = (1 + math.pi * q) / math.sqrt(1 + 2 * math.pi * q)
+    assert law.moment(2) / law.moment(1) ** 2 == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_mean_is_that_of_gradients():
+    net = mfdnn.mlp([30, 40, 50, 20], "tanh", 1.7, 0.2)
+    op = mfdnn.order_parameters(net, q0=0.8)
+    # q_tilde^1 sums squared errors over units; an error of unit variance at each of the outputs.
+    assert mfdnn.jacobian_moments(net, q0=0.8).mean == pytest.approx(op.q_tilde[0] * net.layers[0].sigma_w2, rel=1e-10)
+
+
+WIDTHS = [[60, 30, 90], [60, 120, 40], [40, 80, 60], [80, 40, 40]]
+
+
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+@pytest.mark.parametrize("options", [{}, ORTHOGONAL], ids=["gaussian", "orthogonal"])
+def test_moments_and_distribution_of_unequal_widths(widths, options):
+    """Against sampled networks, four times as wide."""
+    net = mfdnn.mlp([4 * width for width in widths], "tanh", 1.5, 0.1, **options)
+    theory, spectrum = mfdnn.jacobian_moments(net), mfdnn.jacobian_spectrum(net)
+    x = np.random.default_rng(0).standard_normal(net.n_inputs)
+    x /= np.sqrt(np.mean(x**2))
+    draws = []
+    for rng in range(6):
+        values = mfdnn.sampled.jacobian_singular_values(mfdnn.sample(net, rng=rng), x) ** 2
+        draws.append(np.pad(values, (0, net.n_outputs - values.size)))
+    draws = np.array(draws)
+    # Means scatter from draw to draw by some 5 %, as the signal does.
+    error = draws.mean(axis=1).std(ddof=1) / math.sqrt(6)
+    assert abs(draws.mean() - theory.mean) < 4 * error + 0.02 * theory.mean
+    ratio = np.mean(draws**2, axis=1) / np.mean(draws, axis=1) ** 2
+    assert abs(ratio.mean() - 1 - theory.relative_variance) < 4 * ratio.std(ddof=1) / math.sqrt(6) + 0.02 * ratio.mean()
+    places = np.quantile(draws[draws > 1e-12], [0.05, 0.25, 0.5, 0.75, 0.95])
+    measured = [(draws <= place).mean() for place in places]
+    np.testing.assert_allclose(spectrum.cdf(places), measured, atol=0.04)
+    zero = dict(spectrum.atoms).get(0.0, 0.0)
+    assert (draws < 1e-12).mean() == pytest.approx(zero, abs=1e-12)
+
+
+# -- closed forms of whole spectra --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 16])
+def test_linear_gaussian_networks_have_the_fuss_catalan_law(depth):
+    found = mfdnn.jacobian_spectrum(square(depth, "linear", 1.0))
+    assert found.edges == pytest.approx((0.0, (depth + 1) ** (depth + 1) / depth**depth), rel=1e-12)
+    # Moments binomial((L + 1) k, k)/(L k + 1).
+    for k in (1, 2, 3):
+        expected = math.comb((depth + 1) * k, k) / (depth * k + 1)
+        # E[x^k] from the distribution, in the logarithm of x; the square root at the upper edge becomes smooth.
+        x, weight = np.polynomial.legendre.leggauss(200)
+        t = math.log(found.edges[1]) - 50 / k * ((x + 1) / 2) ** 2
+        steps = weight * 50 / k * (x + 1) / 2
+        moment = steps @ (k * np.exp(k * t) * (1 - found.cdf(np.exp(t))))
+        assert moment == pytest.approx(expected, rel=1e-7)  # what the places leave out below
+
+
+def test_marchenko_and_pastur():
+    found = mfdnn.jacobian_spectrum(mfdnn.Network(300, [mfdnn.Dense(100, 1.0)]))
+    ratio = 100 / 300
+    low, high = (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
+    assert found.edges == pytest.approx((low, high), rel=1e-9)
+    x = np.linspace(low, high, 12)[1:-1]
+    again = mfdnn.jacobian_spectrum(mfdnn.Network(300, [mfdnn.Dense(100, 1.0)]), x)
+    np.testing.assert_allclose(again.density, np.sqrt((high - x) * (x - low)) / (2 * np.pi * ratio * x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("depth", [2, 8, 64])
+def test_edges_of_relu(depth):
+    orthogonal = mfdnn.jacobian_spectrum(square(depth, "relu", 2.0, ends=True, **ORTHOGONAL))
+    assert orthogonal.edges[1] == pytest.approx(depth * (depth / (depth - 1)) ** (depth - 1), rel=1e-10)
+    z = np.linspace(1e-4, 2.0, 400_001)
+    least = np.min(np.log((1 + z) / z) + depth * np.log(2 * z + 1))
+    gaussian = mfdnn.jacobian_spectrum(square(depth, "relu", 2.0, ends=True))
+    assert gaussian.edges[1] == pytest.approx(math.exp(least), rel=1e-7)
+    assert orthogonal.atoms == gaussian.atoms == ((0.0, 0.5),)
+
+
+def test_universal_limit_of_bernoulli_slopes():
+    """Hard tanh at chi_1 = 1 and depth times 1 - p fixed: an atom, and Lambert's function below (Pennington 2018)."""
+    depth, s = 4000, 0.5
+    init = mfdnn.isometric_init("hard_tanh", depth, s)
+    net = square(depth, "hard_tanh", init.sigma_w2, init.sigma_b2, ends=True, **ORTHOGONAL)
+    found = mfdnn.jacobian_spectrum(net, q0=init.q0)
+    place, mass = found.atoms[-1]
+    assert erf(1 / math.sqrt(2 * init.q)) == pytest.approx(1 / (1 + s / depth), rel=1e-9)
+    assert (place, mass) == pytest.approx((math.exp(s), 1 - s), rel=2 / depth)
+    assert found.edges[1] == pytest.approx(math.e * s, rel=1e-3)
+    for x in (0.3, 0.8, 1.2):
+        w = -lambertw(-s / x, 0) / s
+        g = 1 / (x * (1 - w))
+        again = mfdnn.jacobian_spectrum(net, [x], q0=init.q0)
+        assert again.density[0] == pytest.approx(abs(g.imag) / math.pi, rel=3e-3)
+
+
+# -- identities of the solver -------------------------------------------------------------------------------------
+
+NETS = {
+    "tanh": square(6, "tanh", 1.6, 0.1),
+    "tanh orthogonal": square(6, "tanh", 1.6, 0.1, **ORTHOGONAL),
+    "gelu": square(4, "gelu", 2.0, 0.1, ends=True),
+    "leaky relu": square(3, mfdnn.Activation("leaky", lambda x: np.maximum(x, 0.3 * x)), 1.5, **ORTHOGONAL),
+    "user's own": square(3, mfdnn.Activation("bump", lambda x: x + np.sin(x)), 0.7, 0.1),
+    "hard tanh": square(12, "hard_tanh", 1.1, 0.02, **ORTHOGONAL),
+    "one layer": square(1, "relu", 2.0),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_distribution_is_the_integral_of_the_density(name):
+    net = NETS[name]
+    found = mfdnn.jacobian_spectrum(net)
+    low, high = max(found.edges[0], 1e-3 * found.edges[1]), found.edges[1]
+    x, weight = np.polynomial.legendre.leggauss(80)
+    at = (x + 1) / 2 * np.pi  # square roots at both ends become smooth
+    places = low * (high / low) ** ((1 - np.cos(at)) / 2)
+    density = mfdnn.jacobian_spectrum(net, places).density
+    area = np.sum(weight * np.pi / 4 * np.sin(at) * np.log(high / low) * places * density)
+    between = found.cdf(high) - found.cdf(low) - sum(mass for place, mass in found.atoms if low < place <= high)
+    tolerance = 2e-5 if name != "leaky relu" else 1e-2  # whose density diverges at both ends
+    assert area == pytest.approx(between, abs=tolerance)
+    assert found.cdf(high * 1.001 if not found.atoms else 1e9) == pytest.approx(1.0, abs=1e-6)
+    assert np.all(np.diff(found.cdf(np.geomspace(1e-6, 1, 40) * high)) >= -1e-12)
+
+
+def test_places_outside_are_zeros():
+    found = mfdnn.jacobian_spectrum(NETS["tanh"], [1e-300, 1e-30, 1e3, 1e300])
+    np.testing.assert_array_equal(found.density[2:], 0.0)
+    assert np.all(np.isfinite(found.density))
+    np.testing.assert_array_equal(found.cdf([-1.0, 1e3, 1e300]), [0.0, 1.0, 1.0])
+
+
+def test_compressed_laws_are_as_good(monkeypatch):
+    net = square(7, "gelu", 1.3, 0.05)
+    few = mfdnn.jacobian_spectrum(net)
+    monkeypatch.setattr(chain, "MANY", 100)
+    places = np.geomspace(1e-4, 1, 20) * few.edges[1]
+    np.testing.assert_allclose(few.cdf(places), mfdnn.jacobian_spectrum(net).cdf(places), atol=1e-10)
+
+
+# -- isometry -----------------------------------------------------------------------------------------------------
+
+
+def test_the_published_point_of_tanh():
+    """q* = 1/64: sigma_w^2 = 1.030557511, sigma_b^2 = 4.65133e-6, from the fixed point of the variance map."""
+    law = SlopeLaw(mfdnn.activation("tanh"), 1 / 64)
+    init = mfdnn.isometric_init("tanh", 10, 10 * (law.moment(2) / law.moment(1) ** 2 - 1))
+    assert (init.q, init.sigma_w2) == pytest.approx((1 / 64, 1.030557511), rel=1e-8)
+    assert init.sigma_b2 == pytest.approx(4.65133e-6, rel=1e-5)
+    fixed = mfdnn.fixed_point("tanh", init.sigma_w2, init.sigma_b2, init.q)
+    assert (fixed.q, fixed.chi_1) == pytest.approx((init.q, 1.0), rel=1e-7)
+
+
+def test_relu_cannot_but_a_shift_of_it_can():
+    with pytest.raises(mfdnn.NoTheory, match=r"phi\(x \+ 0.25\) - phi\(0.25\) can"):
+        mfdnn.isometric_init("relu", 20, 0.3)
+    shifted = mfdnn.Activation("shifted", lambda x: np.maximum(x + 0.25, 0.0) - 0.25)
+    init = mfdnn.isometric_init(shifted, 20, 0.3)
+    net = square(20, shifted, init.sigma_w2, init.sigma_b2, ends=True, **ORTHOGONAL)
+    found = mfdnn.jacobian_moments(net, q0=init.q0)
+    assert (found.mean, found.relative_variance) == pytest.approx((1.0, 0.3), rel=1e-6)
+
+
+# -- sampled networks ---------------------------------------------------------------------------------------------
+
+
+def test_singular_values_of_a_sampled_network():
+    net = mfdnn.mlp([5, 7, 6, 4], "tanh", 1.5, 0.1)
+    one, x = mfdnn.sample(net, rng=0), np.random.default_rng(1).standard_normal(5)
+    step = 1e-6 * np.eye(5)
+    jacobian = np.array([(one(x + e) - one(x - e))[0] for e in step[:, None]]).reshape(5, 4).T / 2e-6
+    expected = np.linalg.svd(jacobian, compute_uv=False)
+    np.testing.assert_allclose(mfdnn.sampled.jacobian_singular_values(one, x), expected, rtol=1e-7)
+
+
+BAD = {
+    "no network": (lambda: mfdnn.jacobian_moments("relu"), "`net` must be a Network"),
+    "negative q0": (lambda: mfdnn.jacobian_spectrum(NETS["tanh"], q0=-1.0), "`q0` is a variance"),
+    "a grid with zero": (lambda: mfdnn.jacobian_spectrum(NETS["tanh"], [0.0, 1.0]), "`grid` must be an array"),
+    "residual": (lambda: mfdnn.jacobian_moments(mfdnn.resnet([9, 9, 9], 1, "relu")), "theory of fully connected"),
+    "a jump": (lambda: mfdnn.jacobian_moments(square(2, mfdnn.Activation("sign", np.sign), 1.0)), "jumps"),
+    "no slope": (lambda: mfdnn.jacobian_moments(square(2, "relu", 0.0)), "the Jacobian is zero"),
+    "no variance": (lambda: mfdnn.isometric_init("tanh", 5, 0.0), "`variance` must be > 0"),
+    "another one": (lambda: mfdnn.sampled.jacobian_singular_values(3, [1.0]), "`one` must be a SampledNetwork"),
+    "two inputs": (
+        lambda: mfdnn.sampled.jacobian_singular_values(mfdnn.sample(NETS["one layer"], rng=0), np.ones((2, 100))),
+        "`x` must be one input of 100 numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_in_a_sentence(name):
+    call, words = BAD[name]
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
