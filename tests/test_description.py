@@ -94,13 +94,13 @@ def test_layers_of_ones_own_are_written_and_not_read():
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ([], 'described by "input_shape" and "layers"'),
-        ({"layers": []}, 'described by "input_shape" and "layers"'),
+        ([], 'a dictionary with "input_shape" and "layers"'),
+        ({"layers": []}, 'a dictionary with "input_shape" and "layers"'),
         ({"input_shape": [4], "layers": {}}, "`layers` must be a list"),
         ({"input_shape": [4], "layers": [3]}, "`layers` must hold objects"),
         ({"input_shape": [4], "layers": [{"layer": "Dense"}]}, "`Dense` was described by .*units"),
         ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 0}]}, "`units`"),
-        ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 10**400}]}, r"`units` must be below 2\*\*62"),
+        ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 10**400}]}, r"`units` must be at most 2\*\*62 - 1"),
         (
             {"input_shape": [4], "layers": [{"layer": "Dense", "units": 2, "bias": "no"}]},
             "`bias` must be True or False",
@@ -137,4 +137,4 @@ def test_the_command_line_reads_them(tmp_path, capsys):
         assert words in capsys.readouterr().err
     path.write_text('{"input_shape": [4]}')
     assert cli.main(["fisher", "--arch", str(path)]) == 2
-    assert 'described by "input_shape"' in capsys.readouterr().err
+    assert 'a dictionary with "input_shape"' in capsys.readouterr().err

@@ -607,7 +607,7 @@ def test_mistakes_of_a_law_are_named(around):
 def test_mistakes_of_a_network_are_named():
     with pytest.raises(TypeError, match=r"`output_shape` of Mistaken.* must return a tuple.*got 7 for \(5,\)"):
         mfdnn.Network(5, [Dense(5), Mistaken(shape=7), Dense(2)])
-    with pytest.raises(TypeError, match="`layers` must be a list of layers"):
+    with pytest.raises(TypeError, match="`layers` must be a sequence"):
         mfdnn.Network(5, Dense(2))
     with pytest.raises(TypeError, match=r"pass mfdnn\.fisher_statistics of the network"):
         mfdnn.softmax_statistics(mfdnn.MeanField(mfdnn.Network(5, [Dense(2)])))

@@ -89,8 +89,8 @@ def nngp(net: Network | MeanField, inputs: Any = None, others: Any = None, *, ex
     >>> import mfdnn, numpy as np
     >>> net = mfdnn.mlp([2, 1000, 1000, 1], "relu", sigma_w2=2.0)
     >>> mfdnn.nngp(net, np.sqrt(2) * np.eye(2)).round(6)
-    array([[2.      , 0.977338],
-           [0.977338, 2.      ]])
+    array([[2.      , 0.987462],
+           [0.987462, 2.      ]])
     """
     check_executor(executor)
     wide = _recursion(net, inputs, others)
