@@ -185,6 +185,15 @@ def test_places_outside_are_zeros():
     np.testing.assert_array_equal(found.cdf([-1.0, 1e3, 1e300]), [0.0, 1.0, 1.0])
 
 
+def test_there_is_nothing_in_front_of_an_isometric_spectrum():
+    init = mfdnn.isometric_init("tanh", 100, 0.05)
+    net = square(100, "tanh", init.sigma_w2, init.sigma_b2, **ORTHOGONAL)
+    found = mfdnn.jacobian_spectrum(net, q0=init.q0)
+    below = found.cdf(np.geomspace(1e-12, 0.4, 25))
+    assert below.max() < 1e-6
+    assert found.grid[0] > 0.1
+
+
 def test_compressed_laws_are_as_good(monkeypatch):
     net = square(7, "gelu", 1.3, 0.05)
     few = mfdnn.jacobian_spectrum(net)

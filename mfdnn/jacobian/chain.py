@@ -66,7 +66,7 @@ class JacobianChain(NamedTuple):
             elif factor.units > factor.fan_in:  # orthonormal columns: some outputs are functions of others
                 powers[r] += 1
                 powers[self.n_outputs / factor.units] -= 1
-        return FreeProduct(log_scale, power, dict(powers), slopes.values())
+        return FreeProduct(log_scale, power, dict(powers), slopes.values(), self.rank)
 
     @property
     def rank(self) -> float:

@@ -25,6 +25,7 @@ SMALLEST = 1e-5
 LEAP = 0.8  # most that a logarithm may move in one step
 ITERATIONS = 12
 SETTLED = 1e-9  # step in the logarithms behind which convergence is quadratic
+TAIL = 1e-2  # relative distance of M from its value in front of all that is not 0
 ROUNDING = 1e-9  # of an argument: on the real line
 FAR = 1e4  # where it begins, over the scale of the spectrum
 
@@ -55,10 +56,13 @@ class Solution(NamedTuple):
         M(lambda).
     x : ndarray of complex, shape (K, n)
         Places of the factors' own moment functions.
+    settled : ndarray of bool, shape (n,)
+        False at an edge, and so far out in a tail that nothing is there.
     """
 
     y: np.ndarray
     x: np.ndarray
+    settled: np.ndarray
 
 
 class FreeProduct:
@@ -73,10 +77,14 @@ class FreeProduct:
     powers : dict of float to int
         c_k by the ratios r_k.
     factors : iterable of Factor
+    rank : float
+        The share of it that is not 0.
     """
 
-    def __init__(self, log_scale: float, power: int, powers: dict[float, int], factors: Iterable[Factor]):
-        self.power = power
+    def __init__(
+        self, log_scale: float, power: int, powers: dict[float, int], factors: Iterable[Factor], rank: float = 1.0
+    ):
+        self.power, self.rank = power, rank
         self.powers = {ratio: c for ratio, c in powers.items() if c}
         self.factors = list(factors)
         self.log_constant = log_scale + sum(f.layers * np.log(f.ratio) for f in self.factors)
@@ -100,13 +108,13 @@ class FreeProduct:
         log_place = np.asarray(log_place, dtype=np.float64)
         n = log_place.size
         if n == 0:
-            return Solution(np.empty(0, complex), np.empty((len(self.factors), 0), complex))
+            return Solution(np.empty(0, complex), np.empty((len(self.factors), 0), complex), np.empty(0, bool))
         start = self.log_mean + np.log(FAR * max(self.ratio, 1.0)) + 3.0j
         step = log_place - start
         log_y = np.full(n, self.log_mean - start)
         log_x = np.array([np.log(f.law.moment(1) / f.ratio) - log_y for f in self.factors], dtype=complex)
         log_x = log_x.reshape(-1, n)
-        done = np.zeros(n)
+        done, settled = np.zeros(n), np.ones(n, dtype=bool)
         length = np.full(n, STEP)
         log_y, log_x, _ = self._newton(np.full(n, start), log_y, log_x)
         while np.any(rest := done < 1.0):
@@ -119,9 +127,11 @@ class FreeProduct:
             moved = at[good]
             log_y[moved], log_x[:, moved], done[moved] = found_y[good], found_x[:, good], goal[good]
             length[at] = np.where(good, np.minimum(1.5 * length[at], STEP), length[at] / 3)
-            # At an edge, where two roots meet, or where nothing is but the tail of a law: what was found is as good.
-            done[length < SMALLEST] = 1.0
-        return Solution(np.exp(log_y), np.exp(log_x))
+            # At an edge, where two roots meet, or where nothing is but the tail of a law.
+            lost = length < SMALLEST
+            settled &= ~lost
+            done[lost] = 1.0
+        return Solution(np.exp(log_y), np.exp(log_x), settled)
 
     def _newton(
         self, target: np.ndarray, log_y: np.ndarray, log_x: np.ndarray
@@ -176,7 +186,8 @@ class FreeProduct:
 
     def density(self, log_place: np.ndarray, found: Solution) -> np.ndarray:
         """Density of the continuous part at exp(`log_place`)."""
-        return np.maximum(-found.y.imag / np.pi, 0.0) / np.exp(log_place)
+        density = np.maximum(-found.y.imag / np.pi, 0.0) / np.exp(log_place)
+        return np.where(self._in_tail(found), 0.0, density)
 
     def below(self, log_place: np.ndarray, found: Solution) -> np.ndarray:
         r"""Probability of what is at most exp(`log_place`).
@@ -190,7 +201,11 @@ class FreeProduct:
             total = total + c * (found.y.imag + np.abs(np.angle(1 + r * found.y)) / r)
         for f, x in zip(self.factors, found.x, strict=True):
             total = total + f.layers * f.law.angle(x) / f.ratio
-        return np.clip(1.0 - total / np.pi, 0.0, 1.0)
+        return np.where(self._in_tail(found), 1.0 - self.rank, np.clip(1.0 - total / np.pi, 0.0, 1.0))
+
+    def _in_tail(self, found: Solution) -> np.ndarray:
+        """Where all but what is 0 lies above: M is minus the rank."""
+        return ~found.settled & (np.abs(found.y / self.rank + 1) < TAIL)
 
     # -- on the real line outside the support -----------------------------------------------------------------
 
