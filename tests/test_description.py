@@ -100,7 +100,10 @@ def test_layers_of_ones_own_are_written_and_not_read():
         ({"input_shape": [4], "layers": [3]}, "`layers` must hold objects"),
         ({"input_shape": [4], "layers": [{"layer": "Dense"}]}, "`Dense` was described by .*units"),
         ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 0}]}, "`units`"),
-        ({"input_shape": [4], "layers": [{"layer": "Dense", "units": 10**400}]}, r"`units` must be at most 2\*\*62 - 1"),
+        (
+            {"input_shape": [4], "layers": [{"layer": "Dense", "units": 10**400}]},
+            r"`units` must be at most 2\*\*62 - 1",
+        ),
         (
             {"input_shape": [4], "layers": [{"layer": "Dense", "units": 2, "bias": "no"}]},
             "`bias` must be True or False",
