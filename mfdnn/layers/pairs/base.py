@@ -40,7 +40,8 @@ class Pairs(ABC):
     r"""A symmetric matrix over (input, site).
 
     It holds products of a unit's values or derivatives, their mean or sum over units. `Exchangeable` has one block of
-    sites for an input with itself and one for two different inputs, `Given` one for every pair of T inputs. Whoever
+    sites for an input with itself and one for two different inputs, `Given` one for every pair of T inputs, `Between`
+    one for every pair of an input and another, so that a large kernel is computed in parts. Whoever
     computes with them need not know which: numbers are added and multiplied entry by entry, ``pairs.over_sites(f)``
     maps every block, ``pairs.outer(a)`` are the products of one number an input and site, and `centred` subtracts the
     mean over inputs. A fully connected signal has one site.
