@@ -195,11 +195,11 @@ def test_there_is_nothing_in_front_of_an_isometric_spectrum():
 
 
 def test_compressed_laws_are_as_good(monkeypatch):
-    net = square(7, "gelu", 1.3, 0.05)
+    net = square(6, "tanh", 1.3, 0.05, **ORTHOGONAL)  # the tails of whose slopes matter most
     few = mfdnn.jacobian_spectrum(net)
     monkeypatch.setattr(chain, "MANY", 100)
     places = np.geomspace(1e-4, 1, 20) * few.edges[1]
-    np.testing.assert_allclose(few.cdf(places), mfdnn.jacobian_spectrum(net).cdf(places), atol=1e-10)
+    np.testing.assert_allclose(few.cdf(places), mfdnn.jacobian_spectrum(net).cdf(places), atol=1e-9)
 
 
 # -- isometry -----------------------------------------------------------------------------------------------------

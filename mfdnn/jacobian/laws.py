@@ -16,7 +16,7 @@ CONSTANT = 1e-10  # relative size of what bends a slope on a panel where it is c
 DIGITS = 10  # of constant slopes that are the same
 NOTHING = 1e-22  # probability of a node that is left out
 LEAST = 1e-9  # mass of an atom that is one
-FEW = 64  # nodes of a compressed law
+FEW = 128  # nodes of a compressed law
 EXHAUSTED = 1e-14
 
 
