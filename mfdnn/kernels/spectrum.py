@@ -226,7 +226,9 @@ def _of_random_inputs(wide: MeanField, k: int | None, kernel: str, parameterisat
     else:
         one, two = (float(a) for a in wide.outputs.averages())
         common, others, caution = one + (n - 1) * two, one - two, ""
-    values = np.sort(np.append(np.full(n - 1, others), common))[::-1]
+    require_memory(16.0 * n, f"the eigenvalues of {n} inputs", "take fewer `n_samples`")
+    values = np.full(n, others, dtype=float)
+    values[0 if common >= others else -1] = common
     option = {"kernel": kernel, "parameterisation": parameterisation}
     return _result(values, _at_most(k, n), (), wide.network, option, caution)
 

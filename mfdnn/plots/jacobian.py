@@ -34,11 +34,12 @@ def jacobian_spectrum(found: Any, ax: Axes | None = None, singular_values: Any =
     ax = make_axes(ax)
     drawn = found.grid * found.density
     if singular_values is not None:
-        squares = finite_array("singular_values", singular_values).ravel() ** 2
-        within = squares[squares >= found.grid[0] / 2]
-        heights, edges = np.histogram(np.log(within), bins=60)
+        values = np.abs(finite_array("singular_values", singular_values).ravel())
+        lowest, highest = np.sqrt(found.grid[0] / 2), np.sqrt(2 * max([found.grid[-1], *found.edges]))
+        within = 2 * np.log(values[(values >= lowest) & (values <= highest)])
+        heights, edges = np.histogram(within, bins=60)
         ax.stairs(
-            heights / squares.size / np.diff(edges), np.exp(edges), color=COLOURS["sky"], fill=True, label="networks"
+            heights / values.size / np.diff(edges), np.exp(edges), color=COLOURS["sky"], fill=True, label="networks"
         )
     ax.plot(found.grid, drawn, color=COLOURS["blue"], label="theory")
     for place, mass in found.atoms:
