@@ -109,8 +109,8 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     Notes
     -----
     Newton's method in logarithms with continuation from the upper half-plane; the distribution is right to 1e-9, and
-    the density loses digits beside its edges. Any activation; layers may differ in width, activation and kind of weights.
-    About a second for layers that are alike, up to ten for 64 different ones.
+    the density loses digits beside its edges. Any activation; layers may differ in width, activation and kind of
+    weights. About a second for layers that are alike, up to ten for 64 different ones.
 
     References
     ----------
