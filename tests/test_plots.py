@@ -61,10 +61,17 @@ def trained():
     return mfdnn.learning_rate_map(network(20, 2), [20, 40], [0.1, 1.0], 5, n_samples=10, n_trials=2, rng=0)
 
 
+@cache
+def jacobian():
+    """With an atom at 0, one at the top, and what is between."""
+    return mfdnn.jacobian_spectrum(mfdnn.mlp([20] * 5, "hard_tanh", 1.05, 0.02, weights="orthogonal"), q0=0.2)
+
+
 # -- every function ------------------------------------------------------------------------------------------
 
 
 EVERY = {
+    "jacobian_spectrum": lambda ax: plots.jacobian_spectrum(jacobian(), ax=ax, singular_values=np.linspace(0, 1.3, 20)),
     "phase_diagram": lambda ax: plots.phase_diagram(diagram_of("tanh"), ax=ax),
     "map_curve": lambda ax: phase.variance_curve("tanh", 2.0, 0.1).plot(ax=ax),
     "depth_scales": lambda ax: phase.depth_scales("tanh", SIGMA_W2, 0.1).plot(ax=ax),
@@ -108,6 +115,20 @@ def test_the_legend_is_not_over_the_data(name, ax):
     render(ax)
     if ax.get_legend() is not None:
         assert legend_is_above(ax)
+
+
+# -- spectra of the Jacobian ----------------------------------------------------------------------------------
+
+
+def test_the_density_of_the_logarithm_and_both_atoms_are_drawn(ax):
+    found = jacobian()
+    plots.jacobian_spectrum(found, ax=ax)
+    x, y = ax.lines[0].get_data()
+    np.testing.assert_array_equal(x, found.grid)
+    np.testing.assert_array_equal(y, found.grid * found.density)
+    (_, zero), (place, top) = found.atoms
+    assert legend_texts(ax) == ["theory", f"{zero:.3g} of all at 0", f"{top:.3g} of all at {place:.4g}"]
+    assert np.all(ax.lines[2].get_xdata() == place)
 
 
 # -- phase diagrams ------------------------------------------------------------------------------------------
