@@ -6,6 +6,7 @@ kernels and spectra and can be trained.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Products:
         return self._factor * self._linear.vjp(u)
 
 
-class _Made:
+class _Made(ABC):
     """What all functions made of another have in common."""
 
     def __init__(self, origin: Any, vector: np.ndarray):
@@ -52,9 +53,9 @@ class _Made:
         """Outputs (T, C)."""
         return self.linearise(X).outputs
 
+    @abstractmethod
     def linearise(self, X: Any) -> Products:
         """Outputs and Jacobian products at X."""
-        raise NotImplementedError
 
 
 class LinearisedNetwork(_Made):
