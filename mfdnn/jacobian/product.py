@@ -16,15 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .continuation import follow
 from .laws import SlopeLaw
 
 __all__ = ["Factor", "FreeProduct", "Solution"]
 
-STEP = 0.04  # of the way from far away to a real place
-SMALLEST = 1e-5
-LEAP = 0.8  # most that a logarithm may move in one step
-ITERATIONS = 12
-SETTLED = 1e-9  # step in the logarithms behind which convergence is quadratic
 TAIL = 1e-2  # relative distance of M from its value in front of all that is not 0
 ROUNDING = 1e-9  # of an argument: on the real line
 FAR = 1e4  # where it begins, over the scale of the spectrum
@@ -110,57 +106,19 @@ class FreeProduct:
         if n == 0:
             return Solution(np.empty(0, complex), np.empty((len(self.factors), 0), complex), np.empty(0, bool))
         start = self.log_mean + np.log(FAR * max(self.ratio, 1.0)) + 3.0j
-        step = log_place - start
-        log_y = np.full(n, self.log_mean - start)
-        log_x = np.array([np.log(f.law.moment(1) / f.ratio) - log_y for f in self.factors], dtype=complex)
-        log_x = log_x.reshape(-1, n)
-        done, settled = np.zeros(n), np.ones(n, dtype=bool)
-        length = np.full(n, STEP)
-        log_y, log_x, _ = self._newton(np.full(n, start), log_y, log_x)
-        while np.any(rest := done < 1.0):
-            at = np.flatnonzero(rest)
-            goal = np.minimum(done[at] + length[at], 1.0)
-            found_y, found_x, good = self._newton(start + goal * step[at], log_y[at], log_x[:, at])
-            # Another root is not nearby.
-            leap = np.abs(found_x - log_x[:, at]).max(axis=0, initial=0.0)
-            good &= np.maximum(leap, np.abs(found_y - log_y[at])) < LEAP
-            moved = at[good]
-            log_y[moved], log_x[:, moved], done[moved] = found_y[good], found_x[:, good], goal[good]
-            length[at] = np.where(good, np.minimum(1.5 * length[at], STEP), length[at] / 3)
-            # At an edge, where two roots meet, or where nothing is but the tail of a law.
-            lost = length < SMALLEST
-            settled &= ~lost
-            done[lost] = 1.0
-        return Solution(np.exp(log_y), np.exp(log_x), settled)
+        log_y = self.log_mean - start
+        log_x = [np.log(f.law.moment(1) / f.ratio) - log_y for f in self.factors]
+        unknown, settled = follow(self, start, np.repeat([[log_y], *([x] for x in log_x)], n, axis=1), log_place)
+        return Solution(np.exp(unknown[0]), np.exp(unknown[1:]), settled)
 
-    def _newton(
-        self, target: np.ndarray, log_y: np.ndarray, log_x: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Solutions at `target`, log lambda, and whether they are ones.
+    def inside(self, unknown: np.ndarray) -> np.ndarray:
+        """Whether M is in the lower half-plane, and the places in the upper one."""
+        sines = np.sin(unknown.imag)
+        return (sines[0] < ROUNDING) & np.all(sines[1:] > -ROUNDING, axis=0)
 
-        In the right half-planes.
-        """
-        log_y, log_x = log_y.copy(), log_x.copy()
-        good = np.zeros(target.size, dtype=bool)
-        at = np.arange(target.size)  # of those that are not found yet
-        for _ in range(ITERATIONS):
-            change, moves, worst = self._step(target[at], log_y[at], log_x[:, at])
-            log_y[at] += change
-            log_x[:, at] += moves
-            found = worst < SETTLED
-            good[at[found]] = True
-            at = at[~found]
-            if at.size == 0:
-                break
-        inside = np.sin(log_y.imag) < ROUNDING
-        for log_x_l in log_x:
-            inside &= np.sin(log_x_l.imag) > -ROUNDING
-        return log_y, log_x, good & inside
-
-    def _step(
-        self, target: np.ndarray, log_y: np.ndarray, log_x: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A step of Newton's method: changes of both logarithms, and the largest of them."""
+    def step(self, target: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+        """A step of Newton's method: changes of the logarithms of M and of the places."""
+        log_y, log_x = unknown[0], unknown[1:]
         y = np.exp(log_y)
         value = self.log_constant + self.power * log_y
         slope = np.full(y.shape, complex(self.power))
@@ -181,8 +139,7 @@ class FreeProduct:
         change = miss / slope
         change = change / np.maximum(1.0, 2.0 * np.abs(change))
         moves = (change - gaps) / rates
-        moves = moves / np.maximum(1.0, 2.0 * np.abs(moves))
-        return change, moves, np.maximum(np.abs(change), np.abs(moves).max(axis=0, initial=0.0))
+        return np.concatenate([change[None], moves / np.maximum(1.0, 2.0 * np.abs(moves))])
 
     def density(self, log_place: np.ndarray, found: Solution) -> np.ndarray:
         """Density of the continuous part at exp(`log_place`)."""
