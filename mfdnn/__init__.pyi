@@ -60,6 +60,9 @@ from . import (
     plots as plots,
 )
 from . import (
+    pytorch as pytorch,
+)
+from . import (
     reporting as reporting,
 )
 from . import (

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -113,15 +114,21 @@ def drawn():
     return Drawn()
 
 
+WITHOUT_TORCH = "left out of `make test`, which does not install PyTorch; run by `make test-torch`"
+
+
 @pytest.fixture(scope="session")
 def torch():
     """PyTorch, for tests with the marker of that name."""
-    return pytest.importorskip(
-        "torch", reason="left out of `make test`, which does not install PyTorch; run by `make test-torch`"
-    )
+    return pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.path.parent.name == "pytorch":  # examples of the room
+            item.add_marker("torch")
+            item.add_marker(pytest.mark.filterwarnings(r"ignore:.*torch\.jit:DeprecationWarning"))
+            item.add_marker(pytest.mark.skipif(find_spec("torch") is None, reason=WITHOUT_TORCH))
     if numba.config.DISABLE_JIT:
 
         def left_out(item):

@@ -11,7 +11,7 @@ PACKAGE = Path(mfdnn.__file__).parent
 ROOMS = """
     _version _support _compiled datasets jobs losses activations gaussian plots phase layers network initialisation
     architectures mean_field kernels jacobian fisher finite_width learning_rate sampled training ensembles comparison
-    sweeps reporting papers cli
+    sweeps reporting pytorch papers cli
 """.split()
 THEORY = {"mean_field", "kernels", "jacobian", "fisher", "finite_width", "learning_rate"}
 FINITE = {"sampled", "training"}
