@@ -192,6 +192,12 @@ class ModuleOperator:
         """
         return ModuleLinear(self.graph(X), X, self)
 
+    def values(self, X: Any) -> Any:
+        """The outputs at X as a tensor of any shape, without a graph."""
+        inputs = self._inputs(X)
+        with self.prepared(), torch.no_grad():
+            return self._outputs(inputs, any_shape=True)
+
     def graph(self, X: Any, outputs_of_any_shape: bool = False) -> Graph:
         """The retained graph of the outputs at X, in tensors.
 
