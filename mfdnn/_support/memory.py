@@ -39,12 +39,13 @@ def _taken_in_container() -> float:
     return taken - sum(float(line.split()[1]) for line in lines if line.startswith("inactive_file "))
 
 
-def require_memory(n_bytes: float, what: str, advice: str) -> None:
+def require_memory(n_bytes: float, what: str, advice: str, available: float | None = None) -> None:
     """Raise a MemoryError if `what` needs more memory than is free.
 
-    It says how much `what` would take, how much there is, and `advice`, what to change.
+    It says how much `what` would take, how much there is, and `advice`, what to change. `available`: on a device of its
+    own, in bytes.
     """
-    available = available_memory()
+    available = available_memory() if available is None else available
     if n_bytes > available:
         raise MemoryError(
             f"{what} would take {_size(n_bytes)}, but only {_size(available)} are free; {advice}."

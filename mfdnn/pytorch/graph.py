@@ -1,8 +1,9 @@
-"""One forward pass of a module, its graph retained for any number of Jacobian products."""
+"""One forward pass of a module, its graph kept for any number of products."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ._torch import torch
@@ -14,7 +15,8 @@ class Graph:
     r"""The outputs of a module and the products with their Jacobian J, as tensors.
 
     :math:`J^T u` is ``autograd.grad(outputs, parameters, u)``. It is linear in u, so that its own derivative by u is J:
-    :math:`J v` is ``autograd.grad(J^T u, u, v)``. Both graphs are built once, and nothing is passed forward again.
+    :math:`J v` is ``autograd.grad(J^T u, u, v)``. Both graphs are built once, the second when it is first needed, and
+    nothing is passed forward again.
 
     Parameters
     ----------
@@ -33,21 +35,9 @@ class Graph:
     def __init__(self, outputs: Any, parameters: Sequence[Any]):
         self.outputs, self.parameters = outputs.detach(), list(parameters)
         self._outputs = outputs
-        self._u = torch.zeros_like(outputs, requires_grad=True)
-        self._used: list[int] = []
-        self._pulled: list[Any] = []
-        if outputs.requires_grad:
-            with torch.enable_grad():
-                pulled = torch.autograd.grad(
-                    outputs, self.parameters, self._u, create_graph=True, allow_unused=True
-                )
-            self._used = [i for i, g in enumerate(pulled) if g is not None and g.requires_grad]
-            self._pulled = [pulled[i] for i in self._used]
-
-    @property
-    def used(self) -> list[int]:
-        """Which parameters the outputs depend on."""
-        return list(self._used)
+        self._u: Any = None  # where J^T u is taken, which is linear: anywhere
+        self._pulled: list[tuple[int, Any]] = []  # its parts, with the parameters they belong to
+        self._batches = True
 
     def vjp(self, u: Any, batched: bool = False) -> list[Any]:
         """J^T u, a tensor for each parameter.
@@ -58,11 +48,11 @@ class Graph:
             Of the shape of the outputs; `batched`: several of them, along a first axis that every tensor returned has
             too.
         """
-        found = self._grad(self._outputs, [self.parameters[i] for i in self._used], [u], batched)
-        known = dict(zip(self._used, found, strict=True))
+        found = self._grad([self._outputs], self.parameters, [u], batched)
         shape = (len(u),) if batched else ()
         return [
-            known[i] if i in known else p.new_zeros(shape + p.shape) for i, p in enumerate(self.parameters)
+            p.new_zeros(shape + p.shape) if g is None else g
+            for g, p in zip(found, self.parameters, strict=True)
         ]
 
     def jvp(self, v: Sequence[Any], batched: bool = False) -> Any:
@@ -71,24 +61,69 @@ class Graph:
         Parameters
         ----------
         v : sequence of Tensor
-            One of the shape of each parameter; `batched`: with several along a first axis.
+            One of the shape of each parameter; `batched`: several along a first axis.
         """
-        along = [v[i] for i in self._used]
-        if not along:
-            shape = (len(v[0]),) if batched else ()
-            return self.outputs.new_zeros(shape + self.outputs.shape)
-        return self._grad(self._pulled, [self._u], along, batched)[0]
+        self.build()
+        found = None
+        if self._pulled:
+            along = [v[i] for i, _ in self._pulled]
+            (found,) = self._grad([g for _, g in self._pulled], [self._u], along, batched)
+        if found is None:
+            return self.outputs.new_zeros(((len(v[0]),) if batched else ()) + self.outputs.shape)
+        return found
 
     def product(self, u: Any, batched: bool = False) -> Any:
         """J J^T u, of the shape of u."""
         return self.jvp(self.vjp(u, batched), batched)
 
-    def _grad(self, of: Any, by: Sequence[Any], along: Sequence[Any], batched: bool) -> list[Any]:
-        if not by:
-            return []
-        of = of if isinstance(of, list) else [of]
-        found = torch.autograd.grad(
-            of, by, along, retain_graph=True, allow_unused=True, is_grads_batched=batched
-        )
-        shape = (len(along[0]),) if batched else ()
-        return [p.new_zeros(shape + p.shape) if g is None else g for g, p in zip(found, by, strict=True)]
+    def build(self) -> None:
+        """The second graph, of J^T u; for `jvp`."""
+        if self._u is not None:
+            return
+        self._u = torch.zeros_like(self.outputs, requires_grad=True)
+        with torch.inference_mode(False), torch.enable_grad(), _in_words():
+            pulled = torch.autograd.grad(
+                self._outputs, self.parameters, self._u, create_graph=True, allow_unused=True
+            )
+        self._pulled = [(i, g) for i, g in enumerate(pulled) if g is not None and g.requires_grad]
+
+    def _grad(self, of: list[Any], by: Sequence[Any], along: list[Any], batched: bool) -> Sequence[Any]:
+        def grad(along: list[Any], at_once: bool) -> Sequence[Any]:
+            return torch.autograd.grad(
+                of, by, along, retain_graph=True, allow_unused=True, is_grads_batched=at_once
+            )
+
+        with _in_words():
+            if not batched:
+                return grad(along, False)
+            if self._batches and len(along[0]) > 1:
+                try:
+                    return grad(along, True)
+                except (RuntimeError, NotImplementedError):  # an operation that `torch.vmap` does not know
+                    self._batches = False
+            each = [grad([a[i] for a in along], False) for i in range(len(along[0]))]
+        return [None if parts[0] is None else torch.stack(parts) for parts in zip(*each, strict=True)]
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What autograd cannot do, in a sentence."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0].strip(" .")
+        if "out of memory" in why or "allocate" in why:
+            raise MemoryError(
+                f"Products with the Jacobian do not fit ({why:.200}); pass fewer samples."
+            ) from error
+        if (
+            "inplace operation" in why
+            or "backward through" in why
+            or "derivative" in why
+            or "ifferentiable" in why
+        ):
+            raise ValueError(
+                f"`module` has an operation that cannot be differentiated as products with its Jacobian need it "
+                f"({why:.200}); write that one with others."
+            ) from error
+        raise

@@ -9,13 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import real_array
+from .._support.memory import require_memory
+from .._support.validation import positive_integer, real_array
 from ._torch import torch
 from .graph import Graph
+from .linear import BatchedLinear, ModuleLinear, flat, numpy_of
+from .memory import Kept, free_memory, kept, rows, several, taken
 from .reading import SELECT, cautions, of_the_batch, require_usable, selector, unwrapped, why_it_draws
 from .restoration import drawn_since, exact_derivatives, named, random_states, untouched
 
-__all__ = ["ModuleLinear", "ModuleOperator", "operator"]
+__all__ = ["ModuleOperator", "operator"]
+
+PEAK = 4.0  # bytes at the peak of a product, over what a graph keeps and the parameters take (measured: 1.5 to 3.7)
+GRAPHS = (
+    2**30
+)  # bytes up to which the graphs of all batches are kept; a fixed number, for the same bits every time
 
 
 def operator(module: Any, *, select: Any = None) -> ModuleOperator:
@@ -108,6 +116,8 @@ class ModuleOperator:
                 + "; set requires_grad of those that are trained."
             )
         self._vector: np.ndarray | None = None
+        self._kept: dict[Any, Kept | None] = {}
+        self._batch_size: int | None = None
 
     def __repr__(self) -> str:
         frozen = f", {len(self.frozen)} frozen" if self.frozen else ""
@@ -143,7 +153,7 @@ class ModuleOperator:
     @property
     def vector(self) -> np.ndarray:
         """The trainable parameters as one vector (P,), a copy."""
-        return _flat(self.tensors, self.dtype) if self._vector is None else self._vector.copy()
+        return flat(self.tensors, self.dtype) if self._vector is None else self._vector.copy()
 
     def at(self, vector: np.ndarray) -> ModuleOperator:
         """The same function with other parameters (P,); the module keeps its own.
@@ -168,9 +178,9 @@ class ModuleOperator:
         with self.prepared() as tensors:
             del tensors
             with torch.no_grad():
-                return _numpy(self._outputs(self._inputs(X)), self.dtype)
+                return numpy_of(self._outputs(self._inputs(X)), self.dtype)
 
-    def linearise(self, X: Any) -> ModuleLinear:
+    def linearise(self, X: Any) -> ModuleLinear | BatchedLinear:
         """Pass forward over X once, and keep the graph for Jacobian products.
 
         Parameters
@@ -189,8 +199,56 @@ class ModuleOperator:
         ValueError
             Inputs on another device, in another dtype or not finite; outputs that are no (T, C) tensor; one sample
             with batch norm; a forward pass that draws random numbers.
+        MemoryError
+            The graph does not fit, and samples are coupled, so that they cannot be passed forward some at a time.
         """
+        device, n_bytes, n_samples = self.tensors[0].device, self.bytes_at(X), rows(X)
+        if self._batch_size is not None:
+            return self._in_batches(X, self._batch_size)
+        if n_bytes is not None and n_samples is not None and n_bytes > (free := free_memory(device)):
+            if self.couples_samples:
+                require_memory(
+                    n_bytes,
+                    f"Products with the Jacobian of {self.n_parameters} parameters at {n_samples} samples",
+                    "pass fewer samples, or `batch_size`: the mean over batches of that size",
+                    free,
+                )
+            few = next((n for n in _halves(n_samples) if (self.bytes_at(X, n) or 0.0) < free / 2), 1)
+            self._require_uncoupled(X, n_samples)
+            return self._in_batches(X, few, any_last=True)
         return ModuleLinear(self.graph(X), X, self)
+
+    def in_batches(self, batch_size: int | None) -> ModuleOperator:
+        """The same function of batches of that size, each passed forward by itself."""
+        other = copy.copy(self)
+        other._batch_size = None if batch_size is None else positive_integer("batch_size", batch_size)
+        return other
+
+    def _in_batches(self, X: Any, size: int, any_last: bool = False) -> ModuleLinear | BatchedLinear:
+        n_samples = rows(X)
+        if n_samples is None:
+            raise ValueError("`batch_size` needs tensors with a row for every sample; drop it.")
+        if n_samples % size and not any_last:
+            raise ValueError(
+                f"`batch_size` must divide the {n_samples} samples of `X`, got {size}; drop some."
+            )
+        batches = [taken(X, slice(i, i + size)) for i in range(0, n_samples, size)]
+        if len(batches) == 1:
+            return ModuleLinear(self.graph(X), X, self)
+        known = self.kept(X)
+        keep = not any_last and known is not None and PEAK * known.at(n_samples) <= GRAPHS
+        return BatchedLinear(batches, X, self, keep)
+
+    def _require_uncoupled(self, X: Any, n_samples: int) -> None:
+        """Raise a MemoryError where samples beside others have other outputs."""
+        few = taken(X, slice(min(4, n_samples)))
+        together, apart = self(few), [self(taken(few, slice(i, i + 1))) for i in range(min(4, n_samples))]
+        eps = np.sqrt(np.finfo(self.dtype).eps)
+        if np.abs(together - np.concatenate(apart)).max() > eps * np.abs(together).max():
+            raise MemoryError(
+                f"Products with the Jacobian at {n_samples} samples do not fit at once, and outputs depend on which "
+                "samples are passed together; pass fewer samples, or `batch_size`: the mean over batches of that size."
+            )
 
     def values(self, X: Any) -> Any:
         """The outputs at X as a tensor of any shape, without a graph."""
@@ -231,18 +289,38 @@ class ModuleOperator:
                 tensors = own
             yield tensors
 
-    def flatten(self, tensors: Sequence[Any]) -> np.ndarray:
-        """One vector (P,) of tensors shaped as `tensors`."""
-        return _flat(tensors, self.dtype)
+    def flatten(self, tensors: Sequence[Any], n: int | None = None) -> np.ndarray:
+        """One vector (P,) of tensors shaped as `tensors`.
+
+        With `n` several of them (n, P), of tensors with a first axis of length n.
+        """
+        return flat(tensors, self.dtype, n)
 
     def unflatten(self, vector: np.ndarray) -> list[Any]:
-        """Tensors like `tensors`, copies, of a vector (P,)."""
+        """Tensors like `tensors`, copies, of a vector (P,), or of several (n, P)."""
         found, start = [], 0
         for p in self.tensors:
-            part = torch.from_numpy(np.array(vector[start : start + p.numel()]))
-            found.append(part.to(device=p.device, dtype=p.dtype).reshape(p.shape))
+            part = torch.from_numpy(np.array(vector[..., start : start + p.numel()]))
+            found.append(part.to(device=p.device, dtype=p.dtype).reshape(vector.shape[:-1] + p.shape))
             start += p.numel()
         return found
+
+    def kept(self, X: Any) -> Kept | None:
+        """What a graph at such inputs keeps; None where that is not known."""
+        key = tuple((tuple(value.shape[1:]), str(value.dtype)) for value in several(X))
+        if key not in self._kept:
+            self._kept[key] = kept(self, X)
+        return self._kept[key]
+
+    def bytes_at(self, X: Any, n_samples: int | None = None) -> float | None:
+        """Bytes that graph and products take, for so many samples like X.
+
+        At their peak; None where that is not known.
+        """
+        known = self.kept(X)
+        if known is None:
+            return None
+        return PEAK * (known.at(n_samples or rows(X) or 1) + self.dtype.itemsize * self.n_parameters)
 
     def _inputs(self, X: Any) -> Any:
         device, dtype = next((p.device, p.dtype) for p in self.module.parameters())
@@ -300,7 +378,14 @@ class ModuleOperator:
                 f"The outputs of `module` must be of float32 or float64, got {outputs.dtype}; leave autocast, or "
                 "convert with module.float()."
             )
-        if not any_shape and (outputs.ndim != 2 or outputs.numel() == 0):
+        if not any_shape:
+            self.require_matrix(outputs)
+        return outputs
+
+    @staticmethod
+    def require_matrix(outputs: Any) -> None:
+        """Raise a ValueError for outputs that are no (T, C)."""
+        if outputs.ndim != 2 or outputs.numel() == 0:
             hint = {
                 1: "lambda out: out[:, None] for one output",
                 3: "lambda out: out[:, -1] for the last place, lambda out: out.flatten(0, 1) for a row a place",
@@ -308,41 +393,8 @@ class ModuleOperator:
             raise ValueError(
                 f"`module` must return outputs of shape (T, C), got {tuple(outputs.shape)}; pass select={hint}."
             )
-        return outputs
 
 
-class ModuleLinear:
-    """A module at a batch, to first order; a `mfdnn.sampled.Linear`.
-
-    Attributes
-    ----------
-    inputs : object
-        The batch as it came.
-    outputs : ndarray, shape (T, C)
-    graph : Graph
-        The same in tensors.
-    """
-
-    def __init__(self, graph: Graph, inputs: Any, one: ModuleOperator):
-        self.graph, self.inputs, self._one = graph, inputs, one
-        self.outputs = _numpy(graph.outputs, one.dtype)
-
-    def jvp(self, v: np.ndarray) -> np.ndarray:
-        """J v (T, C) for v (P,)."""
-        return _numpy(self.graph.jvp(self._one.unflatten(v)), self._one.dtype)
-
-    def vjp(self, u: np.ndarray) -> np.ndarray:
-        """J^T u (P,) for u (T, C)."""
-        return self._one.flatten(self.graph.vjp(self._tensor(u)))
-
-    def _tensor(self, u: np.ndarray) -> Any:
-        outputs = self.graph.outputs
-        return torch.from_numpy(np.array(u)).to(device=outputs.device, dtype=outputs.dtype)
-
-
-def _numpy(tensor: Any, dtype: np.dtype) -> np.ndarray:
-    return np.asarray(tensor.detach().cpu().numpy(), dtype)
-
-
-def _flat(tensors: Sequence[Any], dtype: np.dtype) -> np.ndarray:
-    return np.concatenate([_numpy(t, dtype).ravel() for t in tensors])
+def _halves(n: int) -> Iterator[int]:
+    while (n := n // 2) > 1:
+        yield n

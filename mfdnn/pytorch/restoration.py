@@ -170,6 +170,9 @@ def exact_derivatives(module: Any) -> Iterator[None]:
                     enable_flash=False, enable_mem_efficient=False, enable_math=True
                 )
             )
+        if hasattr(torch.backends, "mha"):  # of attention in evaluation mode
+            stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
         parts = list(module.modules())
         if any(isinstance(part, torch.nn.RNNBase) for part in parts):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice
 from math import prod
 from typing import Any
 
@@ -20,11 +20,12 @@ from ..network import Network
 from .linearisation import Linearisation
 from .network import SampledNetwork
 from .parameters import Parameters, flatten, unflatten
-from .protocol import Linear
+from .protocol import Served
 
 __all__ = ["PARAMETERISATIONS", "Coordinates", "Plain", "coordinates_of"]
 
 PARAMETERISATIONS = ("standard", "ntk")
+MOST, BLOCK = 64, 2**26  # vectors at a time, and bytes that they take
 
 
 def coordinates_of(one: Any, parameterisation: str = "standard", layer: Any = None) -> Coordinates | Plain:
@@ -48,17 +49,27 @@ class Plain:
     def __init__(self, n_parameters: int):
         self.n_parameters = n_parameters
 
-    def pull(self, linear: Linear, u: np.ndarray) -> np.ndarray:
-        """J^T u (P,) for u (T, C)."""
-        return linear.vjp(u)
+    def pull_each(self, linear: Served, us: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """J^T u (P,) of each u (T, C)."""
+        for some in self._blocks(us, self.n_parameters):
+            yield from linear.vjps(some)
 
-    def push(self, linear: Linear, v: np.ndarray) -> np.ndarray:
-        """J v (T, C) for v (P,)."""
-        return linear.jvp(v)
+    def push_each(self, linear: Served, vs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """J v (T, C) of each v (P,)."""
+        for some in self._blocks(vs, self.n_parameters):
+            yield from linear.jvps(some)
 
-    def pull_and_push(self, linear: Linear, u: np.ndarray) -> np.ndarray:
-        """J J^T u (T, C)."""
-        return linear.jvp(linear.vjp(u))
+    def pull_and_push_each(self, linear: Served, us: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """J J^T u (T, C) of each u (T, C)."""
+        for some in self._blocks(us, 0):
+            yield from linear.products(some)
+
+    @staticmethod
+    def _blocks(vectors: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+        """Some of them at a time, so few that as many vectors of `size` are small."""
+        n, vectors = max(1, min(MOST, BLOCK // (8 * size + 1))), iter(vectors)
+        while some := list(islice(vectors, n)):
+            yield np.stack(some)
 
 
 class Coordinates:
@@ -139,6 +150,18 @@ class Coordinates:
     def pull_and_push(self, linear: Linearisation, u: np.ndarray) -> np.ndarray:
         """J S^2 J^T u (T, C)."""
         return linear.push(self.scaled(linear.gradients(u), 2))
+
+    def pull_each(self, linear: Linearisation, us: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`pull` of each u."""
+        return (self.pull(linear, u) for u in us)
+
+    def push_each(self, linear: Linearisation, vs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`push` of each v."""
+        return (self.push(linear, v) for v in vs)
+
+    def pull_and_push_each(self, linear: Linearisation, us: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`pull_and_push` of each u."""
+        return (self.pull_and_push(linear, u) for u in us)
 
     def scaled(self, pairs: Sequence[Sequence[np.ndarray | None]], power: int = 1) -> Parameters:
         """S, or S^2, times parameters."""

@@ -14,7 +14,7 @@ import numpy as np
 from .._support.validation import boolean, positive_number, real_array
 from .checks import require_served
 from .ntk import empirical_ntk
-from .protocol import Linear, Operator
+from .protocol import Linear, Operator, Served
 
 __all__ = ["LinearisedNetwork", "RescaledNetwork", "checked_scale", "linearised", "rescaled"]
 
@@ -25,9 +25,9 @@ LARGEST = 1e10  # output scale, at which differences of outputs have six digits 
 class Products:
     """A `Linear` with the Jacobian of another, times a factor, and outputs of its own."""
 
-    def __init__(self, linear: Linear, outputs: np.ndarray, factor: float = 1.0):
+    def __init__(self, linear: Linear, outputs: np.ndarray, of: Any, factor: float = 1.0):
         self.inputs, self.outputs = linear.inputs, outputs
-        self._linear, self._factor = linear, factor
+        self._linear, self._factor, self._several = linear, factor, Served(linear, of)
 
     def jvp(self, v: np.ndarray) -> np.ndarray:
         """J v (T, C)."""
@@ -36,6 +36,18 @@ class Products:
     def vjp(self, u: np.ndarray) -> np.ndarray:
         """J^T u (P,)."""
         return self._factor * self._linear.vjp(u)
+
+    def jvps(self, V: np.ndarray) -> np.ndarray:
+        """J v (b, T, C) of each v of (b, P)."""
+        return self._factor * self._several.jvps(V)
+
+    def vjps(self, U: np.ndarray) -> np.ndarray:
+        """J^T u (b, P) of each u of (b, T, C)."""
+        return self._factor * self._several.vjps(U)
+
+    def products(self, U: np.ndarray) -> np.ndarray:
+        """J J^T u (b, T, C) of each u."""
+        return self._factor**2 * self._several.products(U)
 
 
 class _Made(ABC):
@@ -96,7 +108,7 @@ class LinearisedNetwork(_Made):
             Its products are those of `origin`, wherever the parameters are.
         """
         linear = self.origin.linearise(X)
-        return Products(linear, linear.outputs + linear.jvp(self.vector - self._start))
+        return Products(linear, linear.outputs + linear.jvp(self.vector - self._start), self.origin)
 
     def gram(self, X: Any) -> np.ndarray:
         """The tangent kernel J J^T (T C, T C), which training does not change."""
@@ -132,7 +144,7 @@ class RescaledNetwork(_Made):
         """Outputs and Jacobian products at X, as those of f."""
         linear = self.origin.linearise(X)
         outputs = linear.outputs if self._start is None else linear.outputs - self._start(X)
-        return Products(linear, self.alpha * outputs, self.alpha)
+        return Products(linear, self.alpha * outputs, self.origin, self.alpha)
 
 
 def linearised(one: Operator) -> LinearisedNetwork:

@@ -64,18 +64,18 @@ class Jacobian:
     def pull(self, U: np.ndarray) -> np.ndarray:
         """S J^T R^T U (P, b): a backward pass for each column of U (TC, b)."""
         V = np.empty((U.shape[1], self.n_parameters), self.dtype)
-        for v, u in zip(V, self._errors(U), strict=True):
-            v[:] = self.coordinates.pull(self.linear, u)
+        for v, found in zip(V, self.coordinates.pull_each(self.linear, self._errors(U)), strict=True):
+            v[:] = found
         return V.T
 
     def push(self, V: np.ndarray) -> np.ndarray:
         """R J S V (TC, b) in float64: a forward pass for each column of V (P, b)."""
         along = (v for v in V.T.astype(self.dtype))
-        return self._images(V.shape[1], (self.coordinates.push(self.linear, v) for v in along))
+        return self._images(V.shape[1], self.coordinates.push_each(self.linear, along))
 
     def pull_and_push(self, U: np.ndarray) -> np.ndarray:
         """R J S^2 J^T R^T U (TC, b) in float64, two passes for each column."""
-        images = (self.coordinates.pull_and_push(self.linear, u) for u in self._errors(U))
+        images = self.coordinates.pull_and_push_each(self.linear, self._errors(U))
         return self._images(U.shape[1], images)
 
     def unit(self, k: int) -> np.ndarray:
@@ -88,8 +88,8 @@ class Jacobian:
         """Sum of squares of all entries, by a pass for each output and sample."""
         total = 0.0
         for k in range(self.n_outputs):
-            for u in self._errors(self.unit(k)):
-                total += float(np.sum(np.square(self.coordinates.pull(self.linear, u), dtype=np.float64)))
+            for v in self.coordinates.pull_each(self.linear, self._errors(self.unit(k))):
+                total += float(np.sum(np.square(v, dtype=np.float64)))
         return total
 
     def row(self, k: int) -> np.ndarray:

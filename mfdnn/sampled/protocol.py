@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+
+from ..jobs.watch import stop_if_asked
 
 __all__ = ["Linear", "Operator", "Served", "serves"]
 
 
 class Linear(Protocol):
     """A function of P parameters at T inputs, to first order in the parameters.
+
+    More members are optional, for several products at a time where that is cheaper: ``jvps(V)``, (b, P) to (b, T, C);
+    ``vjps(U)``, (b, T, C) to (b, P); and ``products(U)``, J J^T of each, (b, T, C) to (b, T, C).
 
     Attributes
     ----------
@@ -140,6 +146,32 @@ class Served:
         return self._of_shape(
             "vjp", self.linear.vjp(u), None if self.one is None else (self.one.n_parameters,)
         )
+
+    def jvps(self, V: np.ndarray) -> np.ndarray:
+        """J v of each v of (b, P): (b, T, C)."""
+        return self._each("jvps", V, self.jvp, self.outputs.shape)
+
+    def vjps(self, U: np.ndarray) -> np.ndarray:
+        """J^T u of each u of (b, T, C): (b, P)."""
+        return self._each("vjps", U, self.vjp, () if self.one is None else (self.one.n_parameters,))
+
+    def products(self, U: np.ndarray) -> np.ndarray:
+        """J J^T u of each u of (b, T, C): (b, T, C)."""
+        return self._each("products", U, lambda u: self.jvp(self.vjp(u)), self.outputs.shape)
+
+    def _each(self, name: str, given: np.ndarray, one: Callable, shape: tuple[int, ...]) -> np.ndarray:
+        """By the method of that name, if there is one, or one after the other."""
+        method = getattr(self.linear, name, None)
+        if callable(method):
+            stop_if_asked()
+            return self._of_shape(name, method(given), (len(given), *shape) if shape else None)
+        found: np.ndarray | None = None
+        for i, vector in enumerate(given):
+            stop_if_asked()
+            row = one(vector)
+            found = np.empty((len(given), *row.shape), row.dtype) if found is None else found
+            found[i] = row
+        return np.empty((0, *shape), self.dtype) if found is None else found
 
     @property
     def has_gram(self) -> bool:
