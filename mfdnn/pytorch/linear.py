@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from ..jobs.watch import stop_if_asked
 from ._torch import torch
 from .graph import Graph
 from .memory import rows
-
-if TYPE_CHECKING:
-    from .operator import ModuleOperator
 
 __all__ = ["BatchedLinear", "ModuleLinear", "flat", "numpy_of"]
 
@@ -34,7 +31,7 @@ class ModuleLinear:
         The same in tensors.
     """
 
-    def __init__(self, graph: Graph, inputs: Any, one: ModuleOperator):
+    def __init__(self, graph: Graph, inputs: Any, one: Any):
         self.graph, self.inputs, self._one = graph, inputs, one
         self.outputs = numpy_of(graph.outputs, one.dtype)
         self._width: int | None = None
@@ -88,12 +85,12 @@ class BatchedLinear:
         Inputs.
     inputs : object
         All of them in one.
-    one : ModuleOperator
+    one : ModuleOperator, which made this
     keep : bool
         Whether the graphs are kept; else each is built again for every product, and one is there at a time.
     """
 
-    def __init__(self, batches: Sequence[Any], inputs: Any, one: ModuleOperator, keep: bool):
+    def __init__(self, batches: Sequence[Any], inputs: Any, one: Any, keep: bool):
         self.inputs, self._one, self._batches = inputs, one, batches
         self._graphs = [one.graph(X) for X in batches] if keep else None
         found = (
@@ -154,7 +151,7 @@ class BatchedLinear:
         )
 
 
-def _width(one: ModuleOperator, X: Any) -> int:
+def _width(one: Any, X: Any) -> int:
     """How many products of a graph at X are worth passing at once.
 
     Many where each is small, one where it fills the cache of a processor.
