@@ -129,7 +129,7 @@ def test_gram_matrices_and_spectra_are_those_of_the_jacobian(name, monkeypatch):
         values = np.linalg.eigvalsh(block @ block.T / T)[::-1][: len(of_block)]
         np.testing.assert_allclose(of_block, values, atol=rounding)
 
-    monkeypatch.setattr("mfdnn.sampled.spectrum.SMALL", 0)
+    monkeypatch.setattr("mfdnn.sampled.eigenpairs.SMALL", 0)
     top = mfdnn.fisher_spectrum(one, X, k=2, tol=1e-9)
     np.testing.assert_allclose(top.eigenvalues, expected[:2], rtol=1e-8)
     assert top.second_moment * one.n_parameters == pytest.approx(expected @ expected, rel=1e-10)

@@ -13,14 +13,14 @@ from mfdnn.architectures import mlp
 from mfdnn.layers import BatchNorm, Dense, Layer, LayerNorm, Pointwise
 from mfdnn.losses.probabilities import SoftmaxRoot
 from mfdnn.network import Network
-from mfdnn.sampled import SampledNetwork, dual, feature_spectrum, fisher_spectrum, spectrum, vectors
+from mfdnn.sampled import SampledNetwork, dual, eigenpairs, feature_spectrum, fisher_spectrum, vectors
 from mfdnn.sampled.coordinates import Coordinates
 
 
 @pytest.fixture
 def iterate(monkeypatch):
     """Small problems take the iterative path too."""
-    monkeypatch.setattr(spectrum, "SMALL", 0)
+    monkeypatch.setattr(eigenpairs, "SMALL", 0)
 
 
 # -- eigenvectors ------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_jacobian_products_and_spectra_are_those_of_differences(net, monkeypatch
     np.testing.assert_allclose(one.vjp(X, u), J.T @ u.T.ravel(), atol=1e-8)
     expected = np.linalg.eigvalsh(J @ J.T / 4)[::-1]
     np.testing.assert_allclose(mfdnn.fisher_spectrum(one, X).eigenvalues, expected, atol=1e-7)
-    monkeypatch.setattr("mfdnn.sampled.spectrum.SMALL", 0)
+    monkeypatch.setattr("mfdnn.sampled.eigenpairs.SMALL", 0)
     top = mfdnn.fisher_spectrum(one, X, k=3)
     np.testing.assert_allclose(top.eigenvalues, expected[:3], rtol=1e-5)  # the default `tol`
     assert top.mean * net.n_parameters == pytest.approx(expected.sum(), rel=1e-7)

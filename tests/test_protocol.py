@@ -87,7 +87,7 @@ def test_softmax_spectrum(kind, X):
 
 
 def test_iterations_eigenvectors_and_curvature(X, monkeypatch):
-    monkeypatch.setattr("mfdnn.sampled.spectrum.SMALL", 0)
+    monkeypatch.setattr("mfdnn.sampled.eigenpairs.SMALL", 0)
     monkeypatch.setattr("mfdnn.training.curvature.SMALL", 0)
     one, rows = Bare(), rows_of(Bare().linearise(X))
     F = rows.T @ rows / T

@@ -13,7 +13,7 @@ from mfdnn._support import lanczos as lanczos
 from mfdnn.architectures import mlp, resnet
 from mfdnn.layers import BatchNorm, Dense, Layer, Pointwise, Residual
 from mfdnn.network import Network
-from mfdnn.sampled import SampledNetwork, dual, fisher_spectrum, sample, spectrum
+from mfdnn.sampled import SampledNetwork, dual, eigenpairs, fisher_spectrum, sample
 from mfdnn.sampled.jacobian import Jacobian
 
 BLOCK = [Dense(6, 1.5, 0.1), Pointwise("tanh"), Dense(6, 1.5)]
@@ -55,7 +55,7 @@ def dense_eigenvalues(one, X):
 @pytest.fixture
 def iterate(monkeypatch):
     """Small problems take the iterative path too."""
-    monkeypatch.setattr(spectrum, "SMALL", 0)
+    monkeypatch.setattr(eigenpairs, "SMALL", 0)
 
 
 # -- drawing -----------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_spectra_and_kernel(case, monkeypatch):
     of_samples = J.reshape(C, T, -1).swapaxes(0, 1)
     cross = naive.eigenvalues(naive.softmax_fisher_matrix(of_samples, one(X)))[: len(softmax.eigenvalues)]
     assert np.abs(softmax.eigenvalues - cross).max() < 1e-7 * cross[0]
-    monkeypatch.setattr("mfdnn.sampled.spectrum.SMALL", 0)
+    monkeypatch.setattr("mfdnn.sampled.eigenpairs.SMALL", 0)
     monkeypatch.setattr("mfdnn.training.curvature.SMALL", 0)
     top = mfdnn.fisher_spectrum(one, X, k=2, eigenvectors=True, tol=1e-9)
     np.testing.assert_allclose(top.eigenvalues, expected[:2], rtol=1e-7)

@@ -3,25 +3,21 @@ r"""Eigenvalues of the Fisher information of a sampled network."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from .._support.lanczos import largest_eigenpairs
 from .._support.results import Result
 from .._support.validation import boolean, positive_integer, positive_number
-from ..jobs.threads import aside
 from ..jobs.watch import told_if_long
 from .checks import OUTPUTS, linearised, softmax_root
 from .coordinates import coordinates_of
-from .dual import dual_of
-from .eigenpairs import SMALL, all_pairs, starting_block, worth_all
+from .eigenpairs import eigenpairs, told
 from .jacobian import Jacobian
 from .network import SampledNetwork
 from .protocol import Operator
-from .vectors import angles_to_mean_gradients, orthonormal, require_above_zero, require_vectors
+from .vectors import angles_to_mean_gradients, require_above_zero, require_vectors
 
 __all__ = ["OUTPUTS", "FisherSpectrum", "fisher_spectrum"]
 
@@ -315,54 +311,31 @@ def fisher_spectrum(
     if eigenvectors:
         n_decomposed = 0 if k is not None else min(jacobian.size, n_parameters)
         require_vectors(jacobian, n_wanted, n_angles, n_decomposed)
-    eps = float(np.finfo(jacobian.dtype).eps)
-    trace: Any
-    norms: Any
-    with told_if_long(lambda: _told(jacobian, k)):
-        if k is None or worth_all(jacobian, k, SMALL):
-            values, vectors, norms = aside(all_pairs, jacobian, eigenvectors)
-            trace = float(values.sum())
-            # Backward error of the solver, and of the scalar products that fill the matrix.
-            residuals = np.full(n_wanted, eps * (jacobian.size + _longest_sum(one)) * max(values[0], 0.0))
-            values = values[:n_wanted]
-        else:
-            dual = aside(dual_of, jacobian, k)
-            # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
-            start = starting_block(jacobian, min(k, rank))
-            values, residuals, U = aside(
-                partial(largest_eigenpairs, rounding=10 * eps), dual.product, start, k, tol, max_products
-            )
-            vectors = partial(orthonormal, jacobian, values, U)
-            trace, norms = dual.trace() if dual.quick else dual.trace, dual.squared_norms
-        V = angles = None
+    settings: dict[str, Any] = {"eigenvectors": eigenvectors, "tol": tol, "max_products": max_products}
+    with told_if_long(lambda: told(jacobian, k)):
+        found = eigenpairs(jacobian, k, rank, longest_sum=_longest_sum(one), **settings)
+        trace, V, angles = found.trace, None, None
         if eigenvectors:
-            require_above_zero(values, residuals)
-            V = vectors(n_wanted)
+            require_above_zero(found.values, found.residuals)
+            V = found.vectors(n_wanted)
             if n_angles:
                 trace = trace() if callable(trace) else trace
                 angles = angles_to_mean_gradients(jacobian, V[:, :n_angles], trace)
     return FisherSpectrum(
-        eigenvalues=values,
-        residuals=residuals,
+        eigenvalues=found.values,
+        residuals=found.residuals,
         n_parameters=n_parameters,
         n_samples=n_samples,
         n_outputs=n_outputs,
         output=output,
         _trace=trace,
-        _norms=norms,
+        _norms=found.norms,
         _common=common,
         layer=jacobian.coordinates.layer,
         parameterisation=parameterisation,
         eigenvectors=V,
         principal_angles=angles,
     )
-
-
-def _told(jacobian: Jacobian, k: int | None) -> str:
-    """What takes long, and what would take less."""
-    wanted = "all eigenvalues" if k is None else f"the {k} largest eigenvalues"
-    advice = "; `k` asks for the largest alone" if k is None else ""
-    return f"{wanted} at T = {jacobian.n_samples}, C = {jacobian.n_outputs} take long{advice}"
 
 
 def _longest_sum(one: Operator) -> int:
