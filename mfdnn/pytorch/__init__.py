@@ -1,5 +1,7 @@
 """PyTorch modules as they are: exact spectra of a module at a batch."""
 
+from .learning_rate import learning_rate
 from .operator import operator
+from .spectrum import fisher_spectrum
 
-__all__ = ["operator"]
+__all__ = ["fisher_spectrum", "learning_rate", "operator"]
