@@ -22,12 +22,17 @@ MANY = 4  # laws from which on they are compressed
 
 
 class Weights(NamedTuple):
-    """A weight layer: variance times the fan-in, widths, and whether it is orthogonal."""
+    """A weight layer: variance times the fan-in, widths, and whether it is orthogonal.
+
+    `seen` is the mean square of its inputs, and `bias` whether it has parameters of that name.
+    """
 
     sigma_w2: float
     fan_in: int
     units: int
     orthogonal: bool
+    seen: float
+    bias: bool
 
 
 class Slopes(NamedTuple):
@@ -99,11 +104,15 @@ class JacobianChain(NamedTuple):
         return found
 
 
-def read(net: Any, q0: Any) -> JacobianChain:
-    """The Jacobian of a network at an input of mean square `q0`."""
+def read(net: Any, q0: Any, q_hat: Any = None) -> JacobianChain:
+    """The Jacobian of a network at an input of mean square `q0`.
+
+    Or where the weight layers see inputs of the mean squares `q_hat`, (L,).
+    """
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
     second = variance("q0", 1.0 if q0 is None else q0)
+    given = None if q_hat is None else iter(q_hat)
     factors: list[Weights | Slopes] = []
     laws: list[tuple[Activation, float, SlopeLaw]] = []
     shape, gaussian = net.input_shape, False
@@ -111,8 +120,10 @@ def read(net: Any, q0: Any) -> JacobianChain:
     for layer in net.layers:
         behind = layer.output_shape(shape)
         if layer.fully_connected:
-            second = layer.sigma_w2 * second + layer.sigma_b2
-            factors.append(Weights(layer.sigma_w2, shape[0], behind[0], layer.weights == "orthogonal"))
+            seen = second if given is None else float(next(given))
+            second = layer.sigma_w2 * seen + layer.sigma_b2
+            orthogonal = layer.weights == "orthogonal"
+            factors.append(Weights(layer.sigma_w2, shape[0], behind[0], orthogonal, seen, layer.bias))
             gaussian = True
         elif layer.activation is not None and gaussian:
             act = layer.activation

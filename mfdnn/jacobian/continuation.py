@@ -6,21 +6,42 @@ values on the real line are found on the way from there: of all roots they are t
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 __all__ = ["Equation", "follow"]
 
-STEP = 0.04  # of the way from far away to a real place
-SMALLEST = 1e-5
+class Pace(NamedTuple):
+    """How to go.
+
+    Attributes
+    ----------
+    longest, shortest : float
+        Steps, in shares of the way: at most, and where it is given up.
+    tolerance : float
+        Step of Newton's method with which a place on the way is found.
+    """
+
+    longest: float
+    shortest: float
+    tolerance: float
+
+
+SETTLED = 1e-9  # step of Newton's method behind which convergence is quadratic
+HASTE, CARE = Pace(0.2, 1e-2, 1e-3), Pace(0.04, 1e-5, SETTLED)
+FIRST = 0.04
 LEAP = 0.8  # most that a logarithm may move in one step
+ASTRAY, STRAIGHT = 0.4, 0.2  # from where it was expected: too far, and near enough for longer steps
 ITERATIONS = 12
-SETTLED = 1e-9  # step in the logarithms behind which convergence is quadratic
 
 
 class Equation(Protocol):
     """Equations for k unknown logarithms at each of n places, log lambda."""
+
+    @property
+    def rough(self) -> Equation | None:
+        """About the same equations that cost less; None if these cost little."""
 
     def step(self, target: np.ndarray, unknown: np.ndarray) -> np.ndarray:
         """A step of Newton's method, changes (k, n) of the unknowns (k, n)."""
@@ -34,12 +55,15 @@ def follow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Solutions at real places.
 
+    First in haste, with the rough equation where there is one, and corrected. What is lost on that way, or is not
+    corrected in one leap as the equations are not alike there, is followed once more with care.
+
     Parameters
     ----------
     equation : Equation
     start : complex
         log lambda far away, with a positive imaginary part.
-    unknown : ndarray of complex, shape (k, n)
+    unknown : ndarray of complex, shape (k, 1)
         About the solution there.
     log_place : ndarray, shape (n,)
 
@@ -50,34 +74,64 @@ def follow(
         in a tail that nothing is there.
     """
     n = log_place.size
-    step = log_place - start
-    done, settled, length = np.zeros(n), np.ones(n, dtype=bool), np.full(n, STEP)
+    found, settled = np.repeat(unknown, n, axis=1), np.zeros(n, dtype=bool)
     with np.errstate(all="ignore"):  # a step that went astray is taken back
-        unknown, _ = _newton(equation, np.full(n, start), unknown)
-        while np.any(rest := done < 1.0):
-            at = np.flatnonzero(rest)
-            goal = np.minimum(done[at] + length[at], 1.0)
-            found, good = _newton(equation, start + goal * step[at], unknown[:, at])
-            # Another root is not nearby.
-            good &= np.abs(found - unknown[:, at]).max(axis=0) < LEAP
-            moved = at[good]
-            unknown[:, moved], done[moved] = found[:, good], goal[good]
-            length[at] = np.where(good, np.minimum(1.5 * length[at], STEP), length[at] / 3)
-            lost = length < SMALLEST
-            settled &= ~lost
-            done[lost] = 1.0
+        rough = equation.rough or equation
+        near, settled = _path(rough, start, unknown, log_place, HASTE)
+        at = np.flatnonzero(settled)
+        if rough is equation:
+            found[:, at] = near[:, at]
+        else:
+            found[:, at], good = _newton(equation, log_place[at].astype(complex), near[:, at], SETTLED)
+            settled[at] = good & (np.abs(found[:, at] - near[:, at]).max(axis=0) < LEAP)
+        rest = np.flatnonzero(~settled)
+        found[:, rest], settled[rest] = _path(equation, start, unknown, log_place[rest], CARE)
+    return found, settled
+
+
+def _path(
+    equation: Equation, start: complex, unknown: np.ndarray, log_place: np.ndarray, pace: Pace
+) -> tuple[np.ndarray, np.ndarray]:
+    """`follow` step by step, each from where the last two point to."""
+    n = log_place.size
+    way = log_place - start
+    unknown, _ = _newton(equation, np.array([start]), unknown, SETTLED)
+    unknown = np.repeat(unknown, n, axis=1)
+    slope = np.zeros_like(unknown)  # change of the unknowns by the share of the way
+    done, settled, length = np.zeros(n), np.ones(n, dtype=bool), np.full(n, FIRST)
+    while np.any(rest := done < 1.0):
+        at = np.flatnonzero(rest)
+        goal = np.minimum(done[at] + length[at], 1.0)
+        last, step = unknown[:, at], goal - done[at]
+        expected = last + slope[:, at] * step
+        tolerance = np.where(goal < 1.0, pace.tolerance, SETTLED)
+        found, good = _newton(equation, start + goal * way[at], expected, tolerance)
+        # Another root is not nearby.
+        good &= np.abs(found - last).max(axis=0) < LEAP
+        off = np.abs(found - expected).max(axis=0)
+        good &= off < ASTRAY
+        moved = at[good]
+        unknown[:, moved], done[moved] = found[:, good], goal[good]
+        slope[:, moved] = (found - last)[:, good] / step[good]
+        length[at] = np.where(good, np.minimum(np.where(off < STRAIGHT, 1.5, 1.0) * step, pace.longest), step / 3)
+        lost = (length < pace.shortest) & (done < 1.0)
+        settled &= ~lost
+        done[lost] = 1.0
     return unknown, settled
 
 
-def _newton(equation: Equation, target: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _newton(
+    equation: Equation, target: np.ndarray, unknown: np.ndarray, tolerance: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Solutions at `target`, and whether they are ones."""
     unknown = unknown.copy()
     good = np.zeros(target.size, dtype=bool)
+    tolerance = np.broadcast_to(tolerance, target.shape)
     at = np.arange(target.size)  # of those that are not found yet
     for _ in range(ITERATIONS):
         change = equation.step(target[at], unknown[:, at])
         unknown[:, at] += change
-        found = np.abs(change).max(axis=0) < SETTLED
+        found = np.abs(change).max(axis=0) < tolerance[at]
         good[at[found]] = True
         at = at[~found]
         if at.size == 0:

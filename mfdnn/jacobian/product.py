@@ -12,12 +12,14 @@ with d the squared slopes of layer l, :math:`r_l = M_L/M_l`, and integers p and 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from .continuation import follow
-from .laws import SlopeLaw
+from .laws import ROUGH, Laws, SlopeLaw
 
 __all__ = ["Factor", "FreeProduct", "Solution"]
 
@@ -83,6 +85,8 @@ class FreeProduct:
         self.power, self.rank = power, rank
         self.powers = {ratio: c for ratio, c in powers.items() if c}
         self.factors = list(factors)
+        self._ratios = np.array([f.ratio for f in self.factors])
+        self._layers = np.array([float(f.layers) for f in self.factors])
         self.log_constant = log_scale + sum(f.layers * np.log(f.ratio) for f in self.factors)
 
     @property
@@ -108,8 +112,22 @@ class FreeProduct:
         start = self.log_mean + np.log(FAR * max(self.ratio, 1.0)) + 3.0j
         log_y = self.log_mean - start
         log_x = [np.log(f.law.moment(1) / f.ratio) - log_y for f in self.factors]
-        unknown, settled = follow(self, start, np.repeat([[log_y], *([x] for x in log_x)], n, axis=1), log_place)
+        unknown, settled = follow(self, start, np.array([log_y, *log_x])[:, None], log_place)
         return Solution(np.exp(unknown[0]), np.exp(unknown[1:]), settled)
+
+    @cached_property
+    def _laws(self) -> Laws:
+        return Laws([f.law for f in self.factors])
+
+    @cached_property
+    def rough(self) -> FreeProduct | None:
+        """The product with laws of few nodes; None if these have few."""
+        if self._laws.size <= 2 * ROUGH:
+            return None
+        factors = [f._replace(law=f.law.compressed(ROUGH)) for f in self.factors]
+        other = copy(self)
+        other.factors, other._laws, other.rough = factors, Laws([f.law for f in factors]), None
+        return other
 
     def inside(self, unknown: np.ndarray) -> np.ndarray:
         """Whether M is in the lower half-plane, and the places in the upper one."""
@@ -125,15 +143,13 @@ class FreeProduct:
         for r, c in self.powers.items():
             value = value + c * np.log1p(r * y)
             slope = slope + c * r * y / (1 + r * y)
-        gaps, rates = np.empty_like(log_x), np.empty_like(log_x)
-        for l, f in enumerate(self.factors):
-            x = np.exp(log_x[l])
-            m, dm = f.law.transform(x)
-            gaps[l] = np.log(m / (f.ratio * y))
-            rates[l] = x * dm / m  # d log m / d log x
-            # Where the equation of this factor will hold.
-            value = value + f.layers * (log_x[l] - gaps[l] / rates[l])
-            slope = slope + f.layers / rates[l]
+        x = np.exp(log_x)
+        m, dm = self._laws.transform(x)
+        gaps = np.log(m / (self._ratios[:, None] * y))
+        rates = x * dm / m  # d log m / d log x
+        # Where the equations of the factors will hold.
+        value = value + self._layers @ (log_x - gaps / rates)
+        slope = slope + self._layers @ (1 / rates)
         miss = target - value
         miss = miss - 2j * np.pi * np.round(miss.imag / (2 * np.pi))
         change = miss / slope

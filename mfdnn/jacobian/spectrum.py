@@ -23,6 +23,7 @@ RARE = 1e-5  # probability of what the default grid leaves out below
 MISSING = 1e-11  # probability that is none
 FLAT = 1e-12  # of the largest squared slope: slopes that come so close to 0 have no lower edge
 SECTION = 40
+PLACES, ROUNDS = 120, 6  # where an extremum is looked for, and how often again, 20 times as near
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -167,7 +168,7 @@ def _least(product: FreeProduct, high: float, zero: float) -> float:
 
 def _edges(product: FreeProduct, rank: float, top: float) -> tuple[float, float]:
     """Ends of the continuous part."""
-    y = np.logspace(-8, 8, 400)
+    y = np.logspace(-8, 8, PLACES)
     # Below an atom at the top M comes from minus infinity.
     high = _extremum(product, -1 - y[y > 1e-4], 1, "under") if top else _extremum(product, y, 1, "above")
     below = _gap(product, rank)
@@ -191,7 +192,7 @@ def _gap(product: FreeProduct, rank: float) -> np.ndarray:
     if at_rank != 1:
         return np.empty(0)
     end = min((1 / r for r, n in zeros.items() if n > 0 and r * rank < 1 - 1e-12), default=np.inf)
-    y = rank + np.logspace(-8, 8, 400)
+    y = rank + np.logspace(-8, 8, PLACES)
     return -y[y < end]
 
 
@@ -200,7 +201,7 @@ def _extremum(product: FreeProduct, y: np.ndarray, sign: int, where: str) -> flo
 
     Refined around where it is on a grid.
     """
-    for _ in range(6):
+    for _ in range(ROUNDS):
         value = sign * product.log_place(y, where)
         at = int(np.clip(np.argmin(value), 1, y.size - 2))
         y = np.linspace(y[at - 1], y[at + 1], 41)
