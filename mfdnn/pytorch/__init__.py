@@ -1,7 +1,8 @@
 """PyTorch modules as they are: exact spectra of a module at a batch."""
 
+from .hessian import hessian_spectrum
 from .learning_rate import learning_rate
 from .operator import operator
 from .spectrum import fisher_spectrum
 
-__all__ = ["fisher_spectrum", "learning_rate", "operator"]
+__all__ = ["fisher_spectrum", "hessian_spectrum", "learning_rate", "operator"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._torch import torch
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "in_words"]
 
 
 class Graph:
@@ -38,6 +38,11 @@ class Graph:
         self._u: Any = None  # where J^T u is taken, which is linear: anywhere
         self._pulled: list[tuple[int, Any]] = []  # its parts, with the parameters they belong to
         self._batches = True
+
+    @property
+    def with_history(self) -> Any:
+        """The outputs with their graph."""
+        return self._outputs
 
     def vjp(self, u: Any, batched: bool = False) -> list[Any]:
         """J^T u, a tensor for each parameter.
@@ -81,7 +86,7 @@ class Graph:
         if self._u is not None:
             return
         self._u = torch.zeros_like(self.outputs, requires_grad=True)
-        with torch.inference_mode(False), torch.enable_grad(), _in_words():
+        with torch.inference_mode(False), torch.enable_grad(), in_words():
             pulled = torch.autograd.grad(
                 self._outputs, self.parameters, self._u, create_graph=True, allow_unused=True
             )
@@ -93,7 +98,7 @@ class Graph:
                 of, by, along, retain_graph=True, allow_unused=True, is_grads_batched=at_once
             )
 
-        with _in_words():
+        with in_words():
             if not batched:
                 return grad(along, False)
             if self._batches and len(along[0]) > 1:
@@ -106,7 +111,7 @@ class Graph:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """What autograd cannot do, in a sentence."""
     try:
         yield

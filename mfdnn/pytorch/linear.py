@@ -11,6 +11,7 @@ import numpy as np
 from ..jobs.watch import stop_if_asked
 from ._torch import torch
 from .graph import Graph
+from .inputs import require_matrix
 from .memory import rows
 
 __all__ = ["BatchedLinear", "ModuleLinear", "flat", "numpy_of"]
@@ -97,7 +98,7 @@ class BatchedLinear:
             [graph.outputs for graph in self._graphs] if self._graphs else [one.values(X) for X in batches]
         )
         for outputs in found:
-            one.require_matrix(outputs)
+            require_matrix(outputs)
         self.outputs = numpy_of(torch.cat(found), one.dtype)
         lengths = np.cumsum([0, *map(len, found)])
         self._parts = [slice(a, b) for a, b in pairwise(lengths)]

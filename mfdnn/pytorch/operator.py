@@ -12,7 +12,9 @@ import numpy as np
 from .._support.memory import require_memory
 from .._support.validation import positive_integer, real_array
 from ._torch import torch
+from .features import ModuleFeatures
 from .graph import Graph
+from .inputs import converted, require_matrix
 from .linear import BatchedLinear, ModuleLinear, flat, numpy_of
 from .memory import Kept, free_memory, kept, rows, several, taken
 from .reading import SELECT, cautions, of_the_batch, require_usable, selector, unwrapped, why_it_draws
@@ -72,6 +74,8 @@ def operator(module: Any, *, select: Any = None) -> ModuleOperator:
     >>> linear.outputs.shape, linear.vjp(linear.outputs).shape
     ((5, 2), (66,))
     """
+    if isinstance(module, ModuleOperator) and select is None:
+        return module
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             f"`module` must be a torch.nn.Module, got {type(module).__name__}; pass the network itself."
@@ -178,7 +182,7 @@ class ModuleOperator:
         with self.prepared() as tensors:
             del tensors
             with torch.no_grad():
-                return numpy_of(self._outputs(self._inputs(X)), self.dtype)
+                return numpy_of(self.outputs_at(converted(self.module, X)), self.dtype)
 
     def linearise(self, X: Any) -> ModuleLinear | BatchedLinear:
         """Pass forward over X once, and keep the graph for Jacobian products.
@@ -250,20 +254,24 @@ class ModuleOperator:
                 "samples are passed together; pass fewer samples, or `batch_size`: the mean over batches of that size."
             )
 
+    def features(self, X: Any) -> ModuleFeatures:
+        """Outputs and derivatives by what enters weight layers, as `ModuleFeatures`."""
+        return ModuleFeatures(self, X)
+
     def values(self, X: Any) -> Any:
         """The outputs at X as a tensor of any shape, without a graph."""
-        inputs = self._inputs(X)
+        inputs = converted(self.module, X)
         with self.prepared(), torch.no_grad():
-            return self._outputs(inputs, any_shape=True)
+            return self.outputs_at(inputs, any_shape=True)
 
     def graph(self, X: Any, outputs_of_any_shape: bool = False) -> Graph:
         """The retained graph of the outputs at X, in tensors.
 
         With `outputs_of_any_shape` the outputs may have any.
         """
-        inputs = self._inputs(X)
+        inputs = converted(self.module, X)
         with self.prepared() as tensors:
-            outputs = self._outputs(inputs, outputs_of_any_shape)
+            outputs = self.outputs_at(inputs, outputs_of_any_shape)
             if not outputs.requires_grad:
                 raise ValueError(
                     "The outputs of `module` depend on no trainable parameter through autograd; look for `detach`, "
@@ -322,38 +330,7 @@ class ModuleOperator:
             return None
         return PEAK * (known.at(n_samples or rows(X) or 1) + self.dtype.itemsize * self.n_parameters)
 
-    def _inputs(self, X: Any) -> Any:
-        device, dtype = next((p.device, p.dtype) for p in self.module.parameters())
-        several = len({(p.device, p.dtype) for p in self.module.parameters()}) > 1
-
-        def converted(name: str, value: Any) -> Any:
-            if isinstance(value, np.ndarray | list | float | int):
-                value = torch.as_tensor(np.asarray(value)).to(device)
-                value = value.to(dtype) if value.is_floating_point() else value
-            if not isinstance(value, torch.Tensor):
-                return value
-            if value.device != device and not several:
-                raise ValueError(
-                    f"`{name}` is on {value.device}, and `module` on {device}; pass {name}.to('{device}')."
-                )
-            if value.is_floating_point():
-                if value.dtype != dtype and not several:
-                    raise ValueError(
-                        f"`{name}` is of {value.dtype}, and `module` of {dtype}; pass {name}.to({dtype})."
-                    )
-                if not bool(torch.isfinite(value).all()):
-                    raise ValueError(
-                        f"`{name}` must be finite, got nan or inf; drop the samples that have some."
-                    )
-            return value.detach()
-
-        if isinstance(X, Mapping):
-            return {key: converted(f"X[{key!r}]", value) for key, value in X.items()}
-        if isinstance(X, tuple):
-            return tuple(converted(f"X[{i}]", value) for i, value in enumerate(X))
-        return (converted("X", X),)
-
-    def _outputs(self, inputs: Any, any_shape: bool = False) -> Any:
+    def outputs_at(self, inputs: Any, any_shape: bool = False) -> Any:
         """Outputs with their graph; to be called where `prepared`."""
         module, before = self.module, random_states(self.module)
         try:
@@ -379,20 +356,8 @@ class ModuleOperator:
                 "convert with module.float()."
             )
         if not any_shape:
-            self.require_matrix(outputs)
+            require_matrix(outputs)
         return outputs
-
-    @staticmethod
-    def require_matrix(outputs: Any) -> None:
-        """Raise a ValueError for outputs that are no (T, C)."""
-        if outputs.ndim != 2 or outputs.numel() == 0:
-            hint = {
-                1: "lambda out: out[:, None] for one output",
-                3: "lambda out: out[:, -1] for the last place, lambda out: out.flatten(0, 1) for a row a place",
-            }.get(outputs.ndim, "lambda out: out.flatten(1) for a row a sample")
-            raise ValueError(
-                f"`module` must return outputs of shape (T, C), got {tuple(outputs.shape)}; pass select={hint}."
-            )
 
 
 def _halves(n: int) -> Iterator[int]:

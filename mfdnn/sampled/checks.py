@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 
 from .._support.errors import OutOfRange
-from .._support.validation import one_of
+from .._support.validation import finite_array, one_of
 from ..losses.probabilities import SoftmaxRoot
 from .linearisation import Linearisation
+from .network import SampledNetwork
 from .protocol import Served, serves
 
-__all__ = ["OUTPUTS", "linearised", "require_finite_gradients", "require_served", "softmax_root"]
+__all__ = [
+    "OUTPUTS",
+    "linearised",
+    "require_finite_gradients",
+    "require_finite_outputs",
+    "require_served",
+    "softmax_root",
+]
 
 OUTPUTS = ("linear", "softmax")
 
@@ -36,13 +44,18 @@ def linearised(one: Any, X: Any) -> Linearisation | Served:
         linear = one.linearise(X)
         if not isinstance(linear, Linearisation):
             linear = Served(linear, one, X)
+    require_finite_outputs(linear)
+    return linear
+
+
+def require_finite_outputs(linear: Linearisation | Served) -> None:
+    """Raise OutOfRange where outputs are infinite or nan."""
     if not np.all(np.isfinite(linear.outputs)):
         raise OutOfRange(
             f"The outputs of `one` overflow {linear.dtype} at these inputs",
             "standardise the inputs, or take smaller weights or fewer layers"
             + (", or `dtype` float64" if linear.dtype == np.float32 else ""),
         )
-    return linear
 
 
 def softmax_root(output: Any, linear: Linearisation | Served) -> SoftmaxRoot | None:
@@ -61,3 +74,21 @@ def require_finite_gradients(values: Any) -> None:
     if not np.all(np.isfinite(values)):
         advice = "standardise the inputs, or take smaller weights or fewer layers"
         raise OutOfRange("The gradients of `one` overflow", advice)
+
+
+def one_input(one: Any, x: Any) -> np.ndarray:
+    """One input (1, *input_shape) of a sampled network that treats samples one by one."""
+    if not isinstance(one, SampledNetwork):
+        raise TypeError(f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample.")
+    net = one.network
+    if net.couples_samples:
+        raise ValueError(
+            "`one` couples samples, so that an input has no Jacobian of its own, got a network with batch norm or its "
+            "like; leave that out."
+        )
+    array = finite_array("x", x, "an input")
+    if array.size != net.n_inputs:
+        raise ValueError(
+            f"`x` must be one input of {net.n_inputs} numbers, got shape {array.shape}; pass a single one."
+        )
+    return array.reshape(1, *net.input_shape).astype(one.dtype)

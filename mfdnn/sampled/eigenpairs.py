@@ -24,7 +24,7 @@ SHARE = 8  # of P < T C, this many for each eigenvalue wanted: all of them cost 
 
 
 class Eigenpairs(NamedTuple):
-    """The largest eigenvalues of R J S S J^T R^T / T, and what else came of the search.
+    """The largest eigenvalues of a dual, and what else came of the search.
 
     Attributes
     ----------

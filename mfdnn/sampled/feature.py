@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,11 @@ from .._support.memory import require_memory
 from .._support.results import Result
 from ..jobs.threads import aside
 from ..jobs.watch import told_if_long
-from .checks import linearised, require_finite_gradients, softmax_root
+from .checks import linearised, require_finite_gradients, require_finite_outputs, softmax_root
 from .jacobian import Jacobian
 from .linearisation import Linearisation
 from .network import SampledNetwork
+from .protocol import Served
 
 __all__ = ["FeatureSpectrum", "feature_spectrum"]
 
@@ -70,7 +72,7 @@ class FeatureSpectrum(Result):
         )
 
 
-def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linear") -> FeatureSpectrum:
+def feature_spectrum(one: Any, X: Any, *, output: str = "linear") -> FeatureSpectrum:
     r"""Eigenvalues of the feature-space metric of a sampled network.
 
     It is made of the derivatives of the outputs by the features. The features :math:`h = (h^0, \dots, h^{L-1})` are
@@ -79,7 +81,9 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
 
     Parameters
     ----------
-    one : SampledNetwork
+    one : SampledNetwork, or what has ``features(X)``
+        One's own, as a PyTorch module by `mfdnn.pytorch.operator`: its features at X have ``outputs`` (T, C), the
+        number of them ``n_features`` (H), and ``gradient(u)`` (T, H) of ``sum(u * outputs)``, u (T, C).
     X : array (T, M_0), or (T, *input_shape)
     output : {"linear", "softmax"}
         What the loss makes of the outputs.
@@ -91,7 +95,7 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
     Raises
     ------
     TypeError, ValueError
-        `one` is not a sampled network, or couples samples (batch norm, mean subtraction), where an output depends on
+        `one` has no features, or couples samples (batch norm, mean subtraction), where an output depends on
         the features of all of them; X is not a finite (T, M_0) matrix; a softmax of one output.
     MemoryError
         The smaller of the H x H matrix and its TC x TC dual does not fit.
@@ -116,20 +120,26 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
     >>> bool(abs(spec.outlier_mean / theory.largest - 1) < 0.1)
     True
     """
-    linear = linearised(one, X)
-    if not isinstance(linear, Linearisation):
+    known: Any
+    if isinstance(one, SampledNetwork):
+        known = _Features(linearised(one, X))  # type: ignore[arg-type]  # of a network, a Linearisation
+    elif callable(features := getattr(one, "features", None)):
+        known = features(X)
+    else:
         raise TypeError(
             f"`one` must be a SampledNetwork, whose weight layers have features, got {type(one).__name__}; draw one "
             "with mfdnn.sample(net)."
         )
-    if one.network.couples_samples:
+    if one.couples_samples:
         raise ValueError(
             "`one` must treat samples one by one, but has layers that couple them (batch norm, mean subtraction): its "
             "outputs depend on the features of all samples; take a network without them."
         )
+    linear = Served(known, one)
+    require_finite_outputs(linear)
     jacobian = Jacobian(linear, softmax_root(output, linear))
     n_samples, n_outputs = linear.outputs.shape
-    n_features = sum(prod(shape) for _, shape in one.network.weight_layers)
+    n_features = known.n_features
     rows, small = n_samples * n_outputs, min(n_samples * n_outputs, n_features)
     by_features = n_features <= rows
     stored = n_samples if by_features else rows
@@ -138,8 +148,10 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
         f"the feature metric of {n_features} features and {rows} outputs",
         "pass fewer samples or sample with dtype='float32'",
     )
-    with told_if_long(lambda: f"the metric of {n_features} features at T = {n_samples}, C = {n_outputs} takes long"):
-        gradients = (_gradients(jacobian, k) for k in range(n_outputs))
+    with told_if_long(
+        lambda: f"the metric of {n_features} features at T = {n_samples}, C = {n_outputs} takes long"
+    ):
+        gradients = (known.gradient(jacobian.row(k)) for k in range(n_outputs))
         if by_features:
             matrix = np.zeros((n_features, n_features))
             for g in gradients:
@@ -162,17 +174,20 @@ def feature_spectrum(one: SampledNetwork, X: np.ndarray, *, output: str = "linea
     )
 
 
-def _gradients(jacobian: Jacobian, k: int) -> np.ndarray:
-    """Derivatives (T, H) of output k, or of row k of R f, by its own features.
+class _Features:
+    """Those of a sampled network: outputs, and derivatives by the features."""
 
-    At a sample, by the features of that sample.
-    """
-    linear = jacobian.linear
-    errors = linear.pull(jacobian.row(k))
-    found = zip(linear.network.parameter_layers, linear.parameters, errors, strict=True)
-    below = [
-        layer.errors_below(h, delta, group)
-        for (layer, _), group, (h, delta) in found
-        if layer.n_weight_layers
-    ]
-    return np.hstack([own.reshape(len(own), -1) for own in below])
+    def __init__(self, linear: Linearisation):
+        self._linear, self.inputs, self.outputs = linear, linear.inputs, linear.outputs
+        self.n_features = sum(prod(shape) for _, shape in linear.network.weight_layers)
+
+    def gradient(self, u: np.ndarray) -> np.ndarray:
+        """Derivatives (T, H) of ``sum(u * outputs)`` by each sample's own features."""
+        linear = self._linear
+        found = zip(linear.network.parameter_layers, linear.parameters, linear.pull(u), strict=True)
+        below = [
+            layer.errors_below(h, delta, group)
+            for (layer, _), group, (h, delta) in found
+            if layer.n_weight_layers
+        ]
+        return np.hstack([own.reshape(len(own), -1) for own in below])

@@ -21,7 +21,7 @@ def squared_fisher_rao_norm(one: Operator, X: Any, *, output: str = "linear") ->
     Parameters
     ----------
     one : SampledNetwork, or whatever serves `mfdnn.sampled.Operator`
-        With the parameters :math:`\theta`; those of one's own as ``one.parameters``, a vector (P,).
+        With the parameters :math:`\theta`; those of one's own as ``one.parameters`` or ``one.vector``, a vector (P,).
     X : array (T, M_0), or (T, *input_shape)
     output : {"linear", "softmax"}
         Whose Fisher information: of outputs with Gaussian noise, or of class probabilities,
@@ -62,7 +62,7 @@ def squared_fisher_rao_norm(one: Operator, X: Any, *, output: str = "linear") ->
     root = softmax_root(output, linear)
     if isinstance(linear, Linearisation):
         along = linear.push(linear.parameters).astype(np.float64)
-    elif np.shape(theta := getattr(one, "parameters", ())) == (one.n_parameters,):
+    elif np.shape(theta := getattr(one, "parameters", getattr(one, "vector", ()))) == (one.n_parameters,):
         along = linear.jvp(np.asarray(theta, linear.dtype)).astype(np.float64)
     else:
         raise TypeError(
