@@ -55,6 +55,17 @@ def setting():
     return SimpleNamespace(**locals())
 
 
+def _module_rate():
+    """What `mfdnn.pytorch.learning_rate` returns, without PyTorch."""
+    from mfdnn.pytorch.answer import ModuleLearningRate
+
+    along = {"rate": np.array([0.0, 0.1, 0.2]), "loss": np.array([1.0, 0.9, 1.0])}
+    rates = {"rate": 0.2, "factor": 2.0, "current": 0.1, "groups": (0.1,), "directional": 0.2, "critical": 0.2}
+    rest = {"response": 0.1, "by_layer": {"0": 0.4, "1": 0.6}, "crossings": (0.2,), "stable": None, "no_stable": "so"}
+    names = {"loss": "MSELoss", "optimizer": "SGD", "first_loss": 1.0, "slope": 2.0, "n_samples": 3, "n_outputs": 1}
+    return ModuleLearningRate(**rates, **rest, **names, along=along, any_softmax=None, passes=9, caution="")
+
+
 def _saved(result, name):
     result.save(FOLDER / name)
     return FOLDER / name
@@ -231,11 +242,13 @@ CALLS = {
         plots.jacobian_spectrum,
         {"found": mfdnn.jacobian_spectrum(s.net), "singular_values": [0.5, 1.0]},
     ),
+    "plots.layer_shares": lambda s: (plots.layer_shares, {"answer": _module_rate(), "most": 3}),
     "plots.learning_rate_boundary": lambda s: (
         plots.learning_rate_boundary,
         {"widths": [5, 6], "predicted": [1.0, 2.0], "measured": [1.0, 2.0], "measured_error": [0.1, 0.1]},
     ),
     "plots.learning_rate_map": lambda s: (plots.learning_rate_map, {"found": s.rate_map}),
+    "plots.loss_along_step": lambda s: (plots.loss_along_step, {"answer": _module_rate()}),
     "plots.map_curve": lambda s: (plots.map_curve, {"curve": phase.variance_curve("tanh", 1.5, 0.1)}),
     "plots.order_parameters": lambda s: (plots.order_parameters, {"op": s.op}),
     "plots.outlier_law": lambda s: (plots.outlier_law, {"law": s.law, "values": [1.0, 2.0]}),

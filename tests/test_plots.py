@@ -11,6 +11,7 @@ from slow import slow
 import mfdnn
 from mfdnn import phase, plots
 from mfdnn.finite_width import spread_map
+from mfdnn.pytorch.answer import ModuleLearningRate
 
 FIELDS = ("q", "c", "chi_1", "chi_c", "xi_q", "xi_c", "xi_grad", "phase")
 SIGMA_W2, SIGMA_B2 = np.linspace(0.1, 4, 30), np.linspace(0, 0.5, 20)
@@ -67,6 +68,20 @@ def jacobian():
     return mfdnn.jacobian_spectrum(mfdnn.mlp([20] * 5, "hard_tanh", 1.05, 0.02, weights="orthogonal"), q0=0.2)
 
 
+def answer(**changed):
+    """Rates of a module, with a parabola that is half as wide as the loss."""
+    rate = np.geomspace(0.01, 0.32, 16)
+    given = {
+        "rate": 0.1, "factor": 100.0, "current": 0.001, "groups": (0.001,), "response": 0.03,
+        "by_layer": {"conv1": 0.3, "bn1": -0.01, "head": 0.71}, "directional": 0.1, "critical": 0.2,
+        "crossings": (0.2,), "stable": 0.15, "any_softmax": 0.05, "no_stable": "", "passes": 17,
+        "loss": "CrossEntropyLoss", "optimizer": "SGD", "first_loss": 2.3, "slope": 4.0, "n_samples": 32,
+        "n_outputs": 10, "caution": "",
+        "along": {"rate": np.append(0.0, rate), "loss": np.append(2.3, 2.3 - 4.0 * rate * (1 - rate / 0.2))},
+    }  # fmt: skip
+    return ModuleLearningRate(**given | changed)
+
+
 # -- every function ------------------------------------------------------------------------------------------
 
 
@@ -84,6 +99,8 @@ EVERY = {
     ),
     "learning_rate_map": lambda ax: plots.learning_rate_map(trained(), ax=ax),
     "spread_map": lambda ax: plots.spread_map(spread(), ax=ax, constant=[0.2, 0.4]),
+    "loss_along_step": lambda ax: answer().plot(ax=ax),
+    "layer_shares": lambda ax: plots.layer_shares(answer(), ax=ax),
 }
 
 
@@ -115,6 +132,49 @@ def test_the_legend_is_not_over_the_data(name, ax):
     render(ax)
     if ax.get_legend() is not None:
         assert legend_is_above(ax)
+
+
+# -- learning rates of a module -------------------------------------------------------------------------------
+
+
+def test_answers_are_marked_on_the_loss(ax):
+    found = answer()
+    plots.loss_along_step(found, ax=ax)
+    np.testing.assert_array_equal(ax.lines[0].get_data(), (found.along["rate"][1:], found.along["loss"][1:]))
+    x, y = ax.lines[1].get_data()
+    np.testing.assert_allclose(y, 2.3 - 4.0 * x * (1 - x / 0.1))  # 2 e.D/D.QD = 0.1
+    marked = [line.get_xdata()[0] for line in ax.lines[3:]]
+    assert marked == [0.001, 0.2, 0.1, 0.15, 0.05]
+    assert legend_texts(ax)[1:] == [
+        "present rate: 0.001", "critical: 0.2", "Gauss-Newton parabola: 0.1", "stable: 0.15", "any softmax: 0.05",
+    ]  # fmt: skip
+    low, high = ax.get_xlim()
+    assert low < 0.001 and high > 0.2
+
+
+def test_answers_that_are_not_there_are_not_marked(ax):
+    along = {"rate": np.array([0.0, 0.1, 0.2]), "loss": np.array([1.0, 0.5, np.inf])}
+    plots.loss_along_step(
+        answer(stable=None, any_softmax=None, directional=None, critical=np.inf, crossings=(), along=along), ax=ax
+    )
+    render(ax)
+    assert legend_texts(ax) == ["loss after one step", "present rate: 0.001"]
+    with pytest.raises(ValueError, match="`answer` has no loss along the step"):
+        plots.loss_along_step(answer(along=None))
+
+
+def test_shares_of_layers_are_bars_and_small_ones_share_one(ax):
+    plots.layer_shares(answer(), ax=ax)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["conv1", "bn1", "head"]
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], [30, -1, 71])
+    assert ax.patches[0].get_facecolor() != ax.patches[1].get_facecolor()  # one that climbs
+    many = {f"layer{i}": i / 190 for i in range(20)}
+    other = pyplot.subplots()[1]
+    plots.layer_shares(answer(by_layer=many), ax=other, most=4)
+    assert [text.get_text() for text in other.get_yticklabels()] == ["layer17", "layer18", "layer19", "17 others"]
+    assert sum(bar.get_width() for bar in other.patches) == pytest.approx(100)
+    with pytest.raises(ValueError, match="`answer` has no shares of layers"):
+        plots.layer_shares(answer(by_layer=None))
 
 
 # -- spectra of the Jacobian ----------------------------------------------------------------------------------

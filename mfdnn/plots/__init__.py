@@ -11,6 +11,7 @@ from .finite_width import outlier_law, spread_map
 from .fisher import eigenvalue_scaling, fisher_spectrum, learning_rate_boundary
 from .jacobian import jacobian_spectrum
 from .maps import map_curve
+from .module import layer_shares, loss_along_step
 from .phases import depth_scales, phase_diagram
 from .training import learning_rate_map
 
@@ -20,8 +21,10 @@ __all__ = [
     "eigenvalue_scaling",
     "fisher_spectrum",
     "jacobian_spectrum",
+    "layer_shares",
     "learning_rate_boundary",
     "learning_rate_map",
+    "loss_along_step",
     "map_curve",
     "order_parameters",
     "outlier_law",

@@ -114,6 +114,23 @@ class ModuleLearningRate(Result):
         rate = "no rate" if self.rate is None else f"{self.rate:.4g}, {self.factor:.3g} times the present rate"
         return f"ModuleLearningRate({rate}, {self.optimizer}, {self.loss}, T={self.n_samples})"
 
+    def parabola(self, rate: Any) -> Any:
+        """The Gauss-Newton parabola of the loss after one step of that rate.
+
+        None where the loss has no such matrix, or the critical part was not asked for.
+        """
+        if self.directional is None or self.slope is None:
+            return None
+        rate = np.asarray(rate, float)
+        bent = rate / self.directional if self.directional else np.inf
+        return self.first_loss - self.slope * rate * (1 - bent)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss along the step: `mfdnn.plots.loss_along_step`."""
+        from .. import plots
+
+        return plots.loss_along_step(self, ax=ax)
+
     @property
     def rates(self) -> tuple[float, ...] | None:
         """`rate` for every group: `factor` times the present ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from .operator import ModuleOperator, operator
 from .optimisers import FrozenRule, checked_optimizer, frozen_rule, next_step, present_rates
 from .stability import largest
 
-__all__ = ["PARTS", "learning_rate"]
+__all__ = ["PARTS", "answered", "learning_rate"]
 
 PARTS = ("first_step", "critical", "stable")
 
@@ -97,6 +98,13 @@ def learning_rate(
     >>> answer.any_softmax < answer.stable
     True
     """
+    return answered(module, batch, loss, optimizer, select, parts)
+
+
+def answered(
+    module: Any, batch: Any, loss: Any, optimizer: Any, select: Any, parts: Any, places: int = 0
+) -> ModuleLearningRate:
+    """What `learning_rate` returns, with the loss at so many more places on the line."""
     wanted = _checked_parts(parts)
     X, Y = _checked_batch(batch)
     one = operator(module, select=select)
@@ -122,7 +130,7 @@ def learning_rate(
     critical = directional = None
     if "critical" in wanted:
         directional = run.directional()
-        line = run.search(directional)
+        line = run.search(directional, places)
         critical = line.crossings[0] if line.crossings else (0.0 if run.slope <= 0 else np.inf)
         cautions += run.rounding(critical)
     of_factor = [x for x in (critical, stable) if x is not None]
@@ -281,8 +289,11 @@ class _Run:
             return None
         return max(2 * self.slope / curvature, 0.0)
 
-    def search(self, directional: float | None) -> LineSearch:
-        """Crossings of the loss along the step, as multiples of it."""
+    def search(self, directional: float | None, places: int) -> LineSearch:
+        """Crossings of the loss along the step, as multiples of it.
+
+        And `places` more about them, for a picture.
+        """
         self.graph = None  # the memory of its products
         if self.slope <= 0:
             return LineSearch((), 0.0, np.zeros(1), np.array([self.at.value]))
@@ -306,7 +317,15 @@ class _Run:
 
         # Without a parabola: where a straight line would have lost all of the loss.
         guess = directional or abs(self.at.value) / self.slope or 1.0
-        return line_search(loss, self.at.value, guess)
+        found = line_search(loss, self.at.value, guess)
+        if not places:
+            return found
+        first = found.crossings[0] if found.crossings else guess
+        more = np.concatenate([np.geomspace(1.0, first / 16, 6)[:-1], np.geomspace(first / 16, 4 * first, places)])
+        x = np.concatenate([found.places, more])
+        values = np.concatenate([found.losses, [loss(place) for place in more]])
+        order = np.argsort(x)
+        return replace(found, places=x[order], losses=values[order])
 
     def stable(self, rule: FrozenRule) -> tuple[float, float | None]:
         """Largest stable multiple of the present rates, at this softmax and at any."""
