@@ -21,6 +21,7 @@ from .arguments import (
     parse_range,
     parse_subsets,
 )
+from .module import add_module, run_module
 from .output import PICTURES
 from .sweep import add_sweep, run_sweep
 from .width import add_width, run_width
@@ -184,6 +185,14 @@ VERBS = (
         "mfdnn width --data digits --normalise --samples 60 --trials 10 -o widths.json",
         TABLES,
         (add_width,),
+    ),
+    Verb(
+        "torch",
+        run_module,
+        "learning rates of a PyTorch module, its loss and its optimiser",
+        "mfdnn torch models:make --input 64x3x32x32 --loss cross_entropy --optimizer adamw -o report.html",
+        (*DATA_FILES, ".html"),
+        (add_module,),
     ),
     Verb(
         "compare",

@@ -33,6 +33,13 @@ NAMES = {name: f"`--{name.replace('_', '-')}`" for name in SAME} | {
     "one": "the drawn network",
     "spec": "`SPEC`",
 }
+# Of a module of PyTorch, whose inputs are no file.
+MODULE = {name: f"`--{name}`" for name in ("loss", "optimizer", "select", "parts", "momentum")} | {
+    "X": "`--input`",
+    "batch": "the batch",
+    "module": "the module",
+    "weight_decay": "`--weight-decay`",
+}
 
 
 def in_options(message: str, args: argparse.Namespace) -> str:
@@ -40,6 +47,8 @@ def in_options(message: str, args: argparse.Namespace) -> str:
 
     What a file describes, a network or a sweep, keeps the names that it has there.
     """
+    if args.verb == "torch":
+        return re.sub(r"`(\w+)`", lambda found: MODULE.get(found[1], found[0]), message)
     of_file = NETWORK if getattr(args, "arch", None) else ()
     said = {"spec", "checkpoint"} if args.verb == "sweep" else NAMES.keys() - of_file
     message = message.replace("`output` = softmax", "`--softmax`").replace("`decimal=','`", "`--decimal ,`")

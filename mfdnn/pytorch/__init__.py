@@ -1,8 +1,9 @@
-"""PyTorch modules as they are: exact spectra of a module at a batch."""
+"""PyTorch modules as they are: spectra and learning rates of a module at a batch."""
 
 from .hessian import hessian_spectrum
 from .learning_rate import learning_rate
 from .operator import operator
+from .report import report
 from .spectrum import fisher_spectrum
 
-__all__ = ["fisher_spectrum", "hessian_spectrum", "learning_rate", "operator"]
+__all__ = ["fisher_spectrum", "hessian_spectrum", "learning_rate", "operator", "report"]

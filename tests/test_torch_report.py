@@ -1,0 +1,188 @@
+"""Report of a module, and the verb `mfdnn torch`."""
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+import torch_networks
+from matplotlib import pyplot
+
+import mfdnn.pytorch as mp
+from mfdnn import cli
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings(r"ignore:.*torch\.jit:DeprecationWarning")]
+
+FACTORIES = """
+import torch
+
+def make():
+    nn = torch.nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+
+def with_batch():
+    return make(), (torch.randn(10, 3, 4, 4), torch.arange(10) % 3)
+
+class Words(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = torch.nn.Embedding(7, 4), torch.nn.Linear(4, 7)
+
+    def forward(self, x):
+        return self.head(self.embedding(x)).mT, x
+
+def number():
+    return 3
+
+def fails():
+    raise RuntimeError("no weights here")
+"""
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A file of the user's, in the folder where the command runs."""
+    (tmp_path / "my_models.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    pyplot.close("all")
+
+
+def run(capsys, *argv):
+    code = cli.main(["torch", *argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def problem(torch):
+    torch.manual_seed(0)
+    module = torch_networks.resnet(torch, (4, 6), 1, 3, stem="small")
+    return module, (torch.randn(12, 3, 8, 8), torch.arange(12) % 3)
+
+
+def test_page_and_picture(torch, tmp_path):
+    module, batch = problem(torch)
+    loss, sgd = torch.nn.CrossEntropyLoss(), torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    path = tmp_path / "report.html"
+    page = mp.report(module, batch, loss, sgd, path)
+    html = path.read_text()
+    assert "data:image/png;base64," in html and "any softmax" in html
+    answer = mp.learning_rate(module, batch, loss, sgd)
+    assert page.answer.stable == answer.stable and page.answer.critical == answer.critical
+    assert page.spectrum.largest == pytest.approx(2 * 1.9 / page.answer.stable, rel=1e-3)
+    assert len(page.answer.along["rate"]) > 25 and np.all(np.diff(page.answer.along["rate"]) >= 0)
+    figure = page.figure()
+    figure.canvas.draw()
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        "rate of one step of SGD",
+        "eigenvalue of the Gauss-Newton matrix of the loss",
+        "share of the first fall of the loss, step of SGD (%)",
+    ]
+    pyplot.close(figure)
+    text = str(page)
+    assert text.startswith("module ") and "share of each layer" in text and "4.conv1" in text
+    json.dumps(page.to_dict())
+    page.save(tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 10000
+
+
+def test_class_weights_and_outputs_of_any_shape_have_spectra(torch):
+    module, batch = problem(torch)
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0, 0.2]))
+    sgd = torch.optim.SGD(module.parameters(), lr=0.1)
+    page = mp.report(module, batch, loss, sgd)
+    assert page.spectrum.largest == pytest.approx(2 / page.answer.stable, rel=1e-3)
+    torch.manual_seed(0)
+    words = torch_networks.causal_transformer(torch, 5, 6, 4)
+    batch = torch.randint(5, (6, 4)), torch.randint(5, (6, 4))
+    page = mp.report(words, batch, torch.nn.CrossEntropyLoss(), torch.optim.SGD(words.parameters(), lr=0.1))
+    assert page.spectrum.largest == pytest.approx(2 / page.answer.stable, rel=1e-3)
+
+
+def test_without_a_gauss_newton_matrix_the_report_says_so(torch):
+    module, (X, _) = problem(torch)
+    batch = X, torch.randn(12, 3)
+    page = mp.report(module, batch, torch.nn.L1Loss(), torch.optim.SGD(module.parameters(), lr=0.1))
+    assert page.spectrum is None and "no curvature" in page.no_spectrum and "spectrum     None" in str(page)
+    figure = page.figure()
+    figure.canvas.draw()
+    pyplot.close(figure)
+
+
+def test_suffixes(torch, tmp_path):
+    module, batch = problem(torch)
+    given = module, batch, torch.nn.CrossEntropyLoss(), torch.optim.SGD(module.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"`path` must end in .png, .pdf, .svg, .html"):
+        mp.report(*given, tmp_path / "report.txt")
+    with pytest.raises(TypeError, match="`path` must be a path"):
+        mp.report(*given, 3)
+
+
+def test_help_shows_an_example_that_runs(torch, capsys, models):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["torch", "--help"])
+    assert stop.value.code == 0
+    example = re.search(r"example:\n  mfdnn torch (.*)$", capsys.readouterr().out, re.M)[1]
+    (models / "models.py").write_text(FACTORIES.replace("48", "3072"))
+    code, out, err = run(capsys, *shlex.split(example))
+    assert code == 0, err
+    assert out.startswith("module ") and (models / "report.html").stat().st_size > 10000
+
+
+def test_json_is_what_python_returns(torch, capsys, models):
+    options = ["--optimizer", "sgd", "--lr", "0.2", "--momentum", "0.5", "--json"]
+    code, out, _ = run(capsys, "my_models:with_batch", *options)
+    assert code == 0
+    torch.manual_seed(0)
+    import my_models
+
+    module, batch = my_models.with_batch()
+    sgd = torch.optim.SGD(module.parameters(), lr=0.2, momentum=0.5)
+    answer = mp.learning_rate(module, batch, torch.nn.CrossEntropyLoss(), sgd)
+    data = json.loads(out)
+    assert data["rate"] == float(answer) and data["stable"] == answer.stable and data["passes"] == answer.passes
+
+
+def test_losses_optimisers_tokens_and_tables(torch, capsys, models):
+    code, out, err = run(capsys, "my_models:make", "--input", "8x3x4x4", "--loss", "mse", "--optimizer", "SGD")
+    assert code == 0 and "on MSELoss" in out, err
+    options = ["--input", "6x5", "--tokens", "7", "--select", "0", "-o", "line.csv"]
+    code, out, err = run(capsys, "my_models:Words", *options)
+    assert code == 0 and "AdamW" in out, err
+    assert (models / "line.csv").read_text().startswith("rate,loss\n0.0,")
+    code, out, err = run(capsys, "my_models:make", "--input", "8x3x4x4", "--parts", "critical", "--loss", "HuberLoss")
+    assert code == 0 and "first step" not in out and "HuberLoss" in out, err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["my_models"], "`FACTORY` must be package.module:function, got 'my_models'"),
+        (["my_models:nothing"], "AttributeError: module 'my_models' has no attribute 'nothing'"),
+        (["no_such_file:make"], "ModuleNotFoundError"),
+        (["my_models:fails"], "RuntimeError: no weights here"),
+        (["my_models:number"], "must return a torch.nn.Module, or a module and (X, Y), got a int"),
+        (["my_models:make"], "`--input` must be given"),
+        (["my_models:with_batch", "--input", "2x3"], "`--input` does not go with 'my_models:with_batch'"),
+        (["my_models:make", "--input", "8x3x4x4", "--loss", "cros_entropy"], "did you mean cross_entropy"),
+        (["my_models:make", "--input", "8x3x4x4", "--optimizer", "adamm"], "did you mean adam"),
+        (["my_models:make", "--input", "8x3x4x4", "--momentum", "0.9"], "AdamW does not take --momentum 0.9"),
+        (["my_models:make", "--input", "8x3x4x4", "--lr", "0"], "`--optimizer` has a rate of 0"),
+        (["my_models:make", "--input", "8x3x4x4", "--parts", "critical,al"], "`--parts` must be one of"),
+        (["my_models:make", "--input", "1x3x4x4"], "`--input` must hold at least two samples"),
+        (["my_models:make", "--input", "8x3x4x4", "--parts", "stable", "-o", "a.png"], "`--parts` stable does not go"),
+        (["my_models:Words", "--input", "6x5", "--tokens", "7"], "select"),
+        (["my_models:Words", "--input", "6x5", "--tokens", "0"], "`--tokens` must be >= 1"),
+    ],
+)
+def test_bad_usage_says_what_to_do(torch, argv, words, capsys, models):
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "") and err.startswith("mfdnn torch: ") and err.count("\n") == 1
+    assert words in err
+
+
+def test_shapes_are_told_apart_from_widths(torch, capsys, models):
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "my_models:make", "--input", "8-3")
+    assert stop.value.code == 2 and "samples first, as 64x3x32x32" in capsys.readouterr().err
