@@ -13,7 +13,7 @@ MISSING = (
 
 
 class Missing:
-    """What stands for PyTorch where there is none, so that this room loads all the same."""
+    """Stands for PyTorch where there is none, so that this room loads all the same."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # of Python's machinery, which asks what it may not find
