@@ -85,8 +85,10 @@ def aside(function: Callable[..., Any], *args: Any) -> Any:
     if current_thread() is not main_thread():
         return function(*args)
     pool, stop = Threads(1), Event()
+    future = pool.submit(copy_context().run, in_task(stop)(function), *args)
     try:
-        return pool.submit(copy_context().run, in_task(stop)(function), *args).result()
+        return future.result()
     finally:
         stop.set()
-        pool.shutdown(wait=False)
+        # A thread that ends at the same time as the process may take it down, where C++ has objects in it.
+        pool._end(False, None if future.done() else PATIENCE)

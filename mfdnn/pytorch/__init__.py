@@ -2,7 +2,7 @@
 
 from .hessian import hessian_spectrum
 from .learning_rate import learning_rate
-from .operator import operator
+from .module_operator import operator
 from .report import report
 from .spectrum import fisher_spectrum
 

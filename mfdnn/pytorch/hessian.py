@@ -17,7 +17,7 @@ from ._torch import torch
 from .graph import in_words
 from .losses import loss_at, loss_value
 from .memory import free_memory
-from .operator import ModuleOperator, operator
+from .module_operator import ModuleOperator, operator
 
 __all__ = ["PARTS", "HessianSpectrum", "hessian_spectrum"]
 

@@ -14,7 +14,7 @@ from .answer import ModuleLearningRate
 from .graph import Graph
 from .line import LineSearch, line_search
 from .losses import LossAt, loss_at
-from .operator import ModuleOperator, operator
+from .module_operator import ModuleOperator, operator
 from .optimisers import FrozenRule, checked_optimizer, frozen_rule, next_step, present_rates
 from .stability import largest
 

@@ -17,7 +17,7 @@ from ..sampled.eigenpairs import Eigenpairs, eigenpairs, told
 from ..sampled.jacobian import Jacobian
 from ..sampled.vectors import angles_to_mean_gradients, require_above_zero, require_vectors
 from .loss_root import LossRoot
-from .operator import operator
+from .module_operator import operator
 
 __all__ = ["ModuleSpectrum", "fisher_spectrum"]
 
