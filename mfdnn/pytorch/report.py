@@ -17,7 +17,7 @@ from .._support.results import Result
 from .._support.validation import file_path
 from .answer import ModuleLearningRate
 from .learning_rate import answered
-from .operator import operator
+from .module_operator import operator
 from .reading import selector
 from .spectrum import ModuleSpectrum, fisher_spectrum
 
