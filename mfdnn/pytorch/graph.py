@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ._torch import torch
@@ -24,6 +24,8 @@ class Graph:
         With their graph; any shape.
     parameters : sequence of Tensor
         Those that J has columns for, leaves of the graph.
+    guard : callable, optional
+        What every pass runs in, a context of its own each: of a module that passes forward again in a backward pass.
 
     Attributes
     ----------
@@ -32,7 +34,13 @@ class Graph:
     parameters : list of Tensor
     """
 
-    def __init__(self, outputs: Any, parameters: Sequence[Any]):
+    def __init__(
+        self,
+        outputs: Any,
+        parameters: Sequence[Any],
+        guard: Callable[[], AbstractContextManager] | None = None,
+    ):
+        self._guard: Callable[[], AbstractContextManager] = guard or nullcontext
         self.outputs, self.parameters = outputs.detach(), list(parameters)
         self._outputs = outputs
         self._u: Any = None  # where J^T u is taken, which is linear: anywhere
@@ -86,7 +94,7 @@ class Graph:
         if self._u is not None:
             return
         self._u = torch.zeros_like(self.outputs, requires_grad=True)
-        with torch.inference_mode(False), torch.enable_grad(), in_words():
+        with torch.inference_mode(False), torch.enable_grad(), in_words(), self._guard():
             pulled = torch.autograd.grad(
                 self._outputs, self.parameters, self._u, create_graph=True, allow_unused=True
             )
@@ -98,7 +106,7 @@ class Graph:
                 of, by, along, retain_graph=True, allow_unused=True, is_grads_batched=at_once
             )
 
-        with in_words():
+        with in_words(), self._guard():
             if not batched:
                 return grad(along, False)
             if self._batches and len(along[0]) > 1:

@@ -71,11 +71,10 @@ def _without_targets(loss: Any, outputs: Any) -> LossAt:
                 error = error or failed
                 continue
             found = found or at
-            if not at.why_not:
-                images.append(at.transpose(at.root(z)))
+            images.append(torch.zeros_like(z) if at.why_not else at.transpose(at.root(z)))
         if found is None:
             continue
-        if found.why_not:
+        if not any(bool(image.any()) for image in images):
             raise ValueError(
                 f"`output` = {found.name} has no Gauss-Newton matrix: {found.why_not}; pass another."
             )

@@ -67,6 +67,7 @@ def kept(one: Any, X: Any) -> Kept | None:
 
 def _bytes(one: Any, X: Any) -> float:
     """Bytes of what is saved for both graphs, beside parameters."""
+    one.examine(X)  # whose graphs are not counted
     held: dict[int, Any] = {}
 
     def pack(tensor: Any) -> Any:

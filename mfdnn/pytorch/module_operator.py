@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,13 @@ from .inputs import converted, require_matrix
 from .linear import BatchedLinear, ModuleLinear, flat, numpy_of
 from .memory import Kept, free_memory, kept, rows, several, taken
 from .reading import SELECT, cautions, of_the_batch, require_usable, selector, unwrapped, why_it_draws
-from .restoration import drawn_since, exact_derivatives, named, random_states, untouched
+from .restoration import drawn_since, exact_derivatives, forward_passes, named, random_states, untouched
 
 __all__ = ["ModuleOperator", "operator"]
 
 PEAK = 4.0  # bytes at the peak of a product, over what a graph keeps and the parameters take (measured: 1.5 to 3.7)
-GRAPHS = (
-    2**30
-)  # bytes up to which the graphs of all batches are kept; a fixed number, for the same bits every time
+FEW = 4  # samples at which products are examined
+GRAPHS = 2**30  # bytes up to which the graphs of all batches are kept; fixed, for the same bits every time
 
 
 def operator(module: Any, *, select: Any = None) -> ModuleOperator:
@@ -120,7 +120,9 @@ class ModuleOperator:
                 + "; set requires_grad of those that are trained."
             )
         self._vector: np.ndarray | None = None
+        # Of the module, and not of the numbers of its parameters: copies share them.
         self._kept: dict[Any, Kept | None] = {}
+        self._recomputes: dict[str, bool] = {}
         self._batch_size: int | None = None
 
     def __repr__(self) -> str:
@@ -270,6 +272,7 @@ class ModuleOperator:
         With `outputs_of_any_shape` the outputs may have any.
         """
         inputs = converted(self.module, X)
+        self.examine(X)
         with self.prepared() as tensors:
             outputs = self.outputs_at(inputs, outputs_of_any_shape)
             if not outputs.requires_grad:
@@ -277,19 +280,53 @@ class ModuleOperator:
                     "The outputs of `module` depend on no trainable parameter through autograd; look for `detach`, "
                     "`no_grad` or integers on their way."
                 )
-            return Graph(outputs, tensors)
+            return Graph(
+                outputs, tensors, partial(self.prepared, tensors) if self._recomputes["now"] else None
+            )
+
+    def examine(self, X: Any) -> None:
+        """Look once at products at a few samples: whether they are right, and what they do.
+
+        An operation may have no second derivatives and say nothing, and `torch.utils.checkpoint` runs parts of the
+        module in a backward pass, where they must find it as it was.
+        """
+        if self._recomputes:
+            return
+        self._recomputes["now"] = False  # of the graphs that are built here
+        try:
+            try:
+                graph = self.graph(X if rows(X) is None else taken(X, slice(FEW)), True)
+            except Exception:  # fewer samples may be too few
+                graph = self.graph(X, True)
+            with self.prepared(graph.parameters), forward_passes() as passes:
+                generator = torch.Generator().manual_seed(0)  # any direction tells
+                u = torch.randn(graph.outputs.shape, generator=generator).to(graph.outputs)
+                v = graph.vjp(u)
+                squared, product = sum(float((g * g).sum()) for g in v), float((u * graph.jvp(v)).sum())
+        except BaseException:
+            self._recomputes.clear()
+            raise
+        if abs(product - squared) > 1e-2 * squared:  # rounding is far below
+            self._recomputes.clear()
+            raise ValueError(
+                "`module` has an operation whose derivative has no derivative of its own, as a torch.autograd.Function "
+                f"that is differentiable once: u.J(J^T u) = {product:.3g} for |J^T u|^2 = {squared:.3g}; write its "
+                "backward pass with operations that have."
+            )
+        self._recomputes["now"] = bool(passes)
 
     @contextmanager
-    def prepared(self) -> Iterator[list[Any]]:
+    def prepared(self, own: list[Any] | None = None) -> Iterator[list[Any]]:
         """The module ready for a forward pass that leaves no trace in it.
 
-        Yields the trainable parameters, leaves of the graph.
+        Yields the trainable parameters, leaves of the graph: `own`, or the module's, or those of `vector`.
         """
         module = self.module
         with untouched(module), exact_derivatives(module):
             tensors = self.tensors
-            if self._vector is not None:
+            if own is None and self._vector is not None:
                 own = [torch.nn.Parameter(t) for t in self.unflatten(self._vector)]
+            if own is not None:
                 replaced = {id(p): new for p, new in zip(tensors, own, strict=True)}
                 for part in module.modules():
                     for name, p in part._parameters.items():

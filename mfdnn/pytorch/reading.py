@@ -119,7 +119,7 @@ def cautions(module: Any, frozen: Sequence[str]) -> list[str]:
     if still:
         found.append(
             f"Batch norm is in evaluation mode ({still[0]}): its statistics are those that it remembers, and in "
-            "training eigenvalues can be several times larger."
+            "training eigenvalues can be several times larger, or smaller."
         )
     return found
 

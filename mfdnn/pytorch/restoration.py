@@ -11,7 +11,7 @@ import numpy as np
 
 from ._torch import torch
 
-__all__ = ["drawn_since", "exact_derivatives", "random_states", "untouched"]
+__all__ = ["drawn_since", "exact_derivatives", "forward_passes", "named", "random_states", "untouched"]
 
 CONTAINERS = (list, dict, set)
 
@@ -182,3 +182,15 @@ def exact_derivatives(module: Any) -> Iterator[None]:
             if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag):
                 part.sparse = False
         yield
+
+
+@contextmanager
+def forward_passes() -> Iterator[list[Any]]:
+    """Note the modules that are passed forward in the body, whoever calls them."""
+    passed: list[Any] = []
+    register = torch.nn.modules.module.register_module_forward_pre_hook
+    handle = register(lambda part, arguments: passed.append(type(part)))
+    try:
+        yield passed
+    finally:
+        handle.remove()
