@@ -22,11 +22,17 @@ pytestmark = pytest.mark.filterwarnings(
     r"ignore::DeprecationWarning:(zmq|jupyter_client|jupyter_core|nbclient|tornado|asyncio)(\..*)?"
 )
 SLOW = ("06", "07", "08")  # half a minute each
+OF_TORCH = ("11",)  # run by `make test-torch`
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-each_run = pytest.mark.parametrize(
-    "path",
-    [(slow if path.name[:2] in SLOW else pytest.param)(path, id=path.stem) for path in NOTEBOOKS],
-)
+
+
+def with_marks(path):
+    if path.name[:2] in OF_TORCH:
+        return pytest.param(path, id=path.stem, marks=pytest.mark.torch)
+    return (slow if path.name[:2] in SLOW else pytest.param)(path, id=path.stem)
+
+
+each_run = pytest.mark.parametrize("path", [with_marks(path) for path in NOTEBOOKS])
 
 
 @pytest.fixture
@@ -65,7 +71,9 @@ def test_is_valid_and_stripped(path):
 
 
 @each_run
-def test_runs(path, kernel, tmp_path):
+def test_runs(path, kernel, tmp_path, request):
+    if path.name[:2] in OF_TORCH:
+        request.getfixturevalue("torch")  # or it is skipped
     notebook = nbformat.read(path, as_version=4)
     folder = tmp_path / "work"
     folder.mkdir()

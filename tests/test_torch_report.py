@@ -1,8 +1,10 @@
 """Report of a module, and the verb `mfdnn torch`."""
 
+import doctest
 import json
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +110,21 @@ def test_without_a_gauss_newton_matrix_the_report_says_so(torch):
     figure = page.figure()
     figure.canvas.draw()
     pyplot.close(figure)
+
+
+def test_the_page_of_the_documentation_is_true(torch):
+    page = Path(__file__).parent.parent / "docs" / "pytorch.md"
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    found = doctest.testfile(str(page), module_relative=False, optionflags=options)
+    assert found.attempted > 8 and found.failed == 0
+
+
+def test_the_example_of_the_readme_runs(torch, tmp_path, monkeypatch):
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "mp.report(" in code)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "report.html").stat().st_size > 10000
 
 
 def test_suffixes(torch, tmp_path):

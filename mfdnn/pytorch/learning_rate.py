@@ -21,6 +21,9 @@ from .stability import largest
 __all__ = ["PARTS", "answered", "learning_rate"]
 
 PARTS = ("first_step", "critical", "stable")
+# Logits whose root mean square is below: at 0.09 (an MLP of PyTorch's initialisation on digits) the stable rate of
+# momentum fell from 4.1 to 0.15 in 20 steps, at 0.35 (with batch norm) it never fell.
+_SMALL = 0.2
 
 
 def learning_rate(
@@ -135,6 +138,7 @@ def answered(
         cautions += run.rounding(critical)
     of_factor = [x for x in (critical, stable) if x is not None]
     factor = min(of_factor) if of_factor else None
+    cautions += run.small_logits()
 
     def rate(x: float | None) -> float | None:
         return None if x is None else float(x * unit)
@@ -226,7 +230,8 @@ class _Run:
         self.passes = 2
         if not bool(torch.isfinite(self.graph.outputs).all()):
             raise ValueError("The outputs of `module` are not finite on this batch; look for what overflows there.")
-        self.at: LossAt = loss_at(loss, self.graph.outputs, Y)
+        self.outputs = self.graph.outputs
+        self.at: LossAt = loss_at(loss, self.outputs, Y)
         self.stepped = False
         self.slope = 0.0
 
@@ -339,6 +344,19 @@ class _Run:
 
     def _split(self, vector: np.ndarray) -> list[Any]:
         return self.one.unflatten(vector)
+
+    def small_logits(self) -> list[str]:
+        """Whether a softmax begins so flat that its curvature is about to grow."""
+        if not self.at.classes:
+            return []
+        size = self.at.size(self.outputs)
+        if size >= _SMALL:
+            return []
+        return [
+            f"The logits are small ({size:.2g} root mean square): as they grow curvature does too, twentyfold within "
+            "twenty steps on an MLP of PyTorch's initialisation; take some dozen steps at a tenth of the rate and ask "
+            "again."
+        ]
 
     def rounding(self, critical: float) -> list[str]:
         """Whether the loss moves by more than its rounding on the way."""

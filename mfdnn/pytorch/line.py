@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["LineSearch", "line_search"]
 
 _FAR = 12  # doublings, and halvings, of the first guess after which the search ends
-_RELATIVE = 2e-3  # of a crossing
+_RELATIVE = 4e-3  # of a crossing
 
 
 @dataclass(frozen=True)

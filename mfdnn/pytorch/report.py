@@ -15,6 +15,7 @@ import numpy as np
 from .. import plots
 from .._support.results import Result
 from .._support.validation import file_path
+from ..plots._style import integer_ticks
 from .answer import ModuleLearningRate
 from .learning_rate import answered
 from .module_operator import operator
@@ -102,13 +103,19 @@ class ModuleReport(Result):
         values = self.spectrum.eigenvalues
         whole = len(values) > _LARGEST
         known = values > np.maximum(self.spectrum.residuals, _ROUNDING * values[0])
-        label = f"{known.sum()} eigenvalues above rounding" if whole else f"the {len(values)} largest eigenvalues"
         if not known.any():
             ax.text(0.5, 0.5, "no eigenvalue above rounding", ha="center", va="center", fontsize="small")
             ax.set_axis_off()
             return
-        plots.fisher_spectrum(values[known], ax=ax, label=label, bins=60 if whole else 20)
-        ax.set(xlabel="eigenvalue of the Gauss-Newton matrix of the loss", ylabel="eigenvalues per bin")
+        what = "eigenvalue of the Gauss-Newton matrix of the loss"
+        if whole:
+            plots.fisher_spectrum(values[known], ax=ax, label=f"{known.sum()} eigenvalues above rounding")
+            ax.set(xlabel=what, ylabel="eigenvalues per bin")
+            return
+        numbers = np.arange(1, len(values) + 1)
+        ax.semilogy(numbers[known], values[known], "o", color=plots.COLOURS["blue"])
+        ax.set(xlabel="number", ylabel=what, title=f"the {known.sum()} largest")
+        integer_ticks(ax, numbers)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the picture (png, pdf, svg) or page and picture (html).
