@@ -166,6 +166,9 @@ from .gaussian import (
     expect_product as expect_product,
 )
 from .jacobian import (
+    ConditionalFisher as ConditionalFisher,
+)
+from .jacobian import (
     IsometricInit as IsometricInit,
 )
 from .jacobian import (
@@ -173,6 +176,9 @@ from .jacobian import (
 )
 from .jacobian import (
     JacobianSpectrum as JacobianSpectrum,
+)
+from .jacobian import (
+    conditional_fisher as conditional_fisher,
 )
 from .jacobian import (
     isometric_init as isometric_init,

@@ -18,6 +18,7 @@ FOLDER = Path(_folder.name)
 def setting():
     """Networks, data and results that the calls share."""
     net = mfdnn.mlp([4, 5, 2], "tanh", sigma_w2=1.5, sigma_b2=0.1)
+    square = mfdnn.mlp([4, 4, 4], "tanh", sigma_w2=1.5, sigma_b2=0.1)
     one = mfdnn.sample(net, rng=0)
     X = np.random.default_rng(1).standard_normal((6, 4))
     Y = np.ones((6, 2))
@@ -128,6 +129,11 @@ CALLS = {
     "fisher_statistics": lambda s: (mfdnn.fisher_statistics, s.theory),
     "fixed_point": lambda s: (mfdnn.fixed_point, s.single),
     "isometric_init": lambda s: (mfdnn.isometric_init, {"phi": "tanh", "depth": 3, "variance": 0.1}),
+    "conditional_fisher": lambda s: (
+        mfdnn.conditional_fisher,
+        {"net": s.square, "q_hat": [1.0, 0.5], "grid": [0.5, 1.0]},
+    ),
+    "ConditionalFisher.cdf": lambda s: (mfdnn.conditional_fisher(s.square, grid=[1.0]).cdf, {"x": [0.5, 1.0]}),
     "jacobian_moments": lambda s: (mfdnn.jacobian_moments, {"net": s.net}),
     "jacobian_spectrum": lambda s: (mfdnn.jacobian_spectrum, {"net": s.net, "grid": [0.5, 1.0]}),
     "JacobianSpectrum.cdf": lambda s: (mfdnn.jacobian_spectrum(s.net, [1.0]).cdf, {"x": [0.5, 1.0]}),
@@ -260,6 +266,7 @@ CALLS = {
         {"functions": [np.cos, np.sin], "vector": [1.0, 2.0]},
     ),
     "sampled.RescaledNetwork.at": lambda s: (s.scaled.at, {"vector": s.one.vector}),
+    "sampled.conditional_fisher": lambda s: (mfdnn.sampled.conditional_fisher, {"one": s.one, "x": s.X[0], "k": 1}),
     "sampled.jacobian_singular_values": lambda s: (
         mfdnn.sampled.jacobian_singular_values,
         {"one": s.one, "x": s.X[0]},

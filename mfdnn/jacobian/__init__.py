@@ -2,12 +2,15 @@
 
 from .isometry import IsometricInit, isometric_init
 from .moments import JacobianMoments, jacobian_moments
+from .one_sample import ConditionalFisher, conditional_fisher
 from .spectrum import JacobianSpectrum, jacobian_spectrum
 
 __all__ = [
+    "ConditionalFisher",
     "IsometricInit",
     "JacobianMoments",
     "JacobianSpectrum",
+    "conditional_fisher",
     "isometric_init",
     "jacobian_moments",
     "jacobian_spectrum",

@@ -10,15 +10,17 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Equation", "follow"]
+__all__ = ["Equation", "follow", "step_size"]
 
 class Pace(NamedTuple):
     """How to go.
 
     Attributes
     ----------
-    longest, shortest : float
-        Steps, in shares of the way: at most, and where it is given up.
+    longest : float
+        Step at most, in shares of the way.
+    shortest : float
+        Where it is given up, in shares of what is left of the way.
     tolerance : float
         Step of Newton's method with which a place on the way is found.
     """
@@ -29,10 +31,12 @@ class Pace(NamedTuple):
 
 
 SETTLED = 1e-9  # step of Newton's method behind which convergence is quadratic
-HASTE, CARE = Pace(0.2, 1e-2, 1e-3), Pace(0.04, 1e-5, SETTLED)
-FIRST = 0.04
-LEAP = 0.8  # most that a logarithm may move in one step
-ASTRAY, STRAIGHT = 0.4, 0.2  # from where it was expected: too far, and near enough for longer steps
+HASTE, CARE = Pace(0.2, 1e-3, 1e-3), Pace(0.04, 1e-4, SETTLED)
+NOTHING_LEFT = 1e-9
+GAP = 1e-3  # of a gap that counts as of a step
+FIRST = 0.002
+LEAP = 0.8  # most that a logarithm may move from the rough equation to the other
+ASTRAY, STRAIGHT = 0.4, 0.1  # from where it was expected: too far, and near enough for longer steps
 ITERATIONS = 12
 
 
@@ -43,8 +47,11 @@ class Equation(Protocol):
     def rough(self) -> Equation | None:
         """About the same equations that cost less; None if these cost little."""
 
-    def step(self, target: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-        """A step of Newton's method, changes (k, n) of the unknowns (k, n)."""
+    def step(self, target: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A step of Newton's method.
+
+        Changes (k, n) of the unknowns (k, n), and how far off they were (n,).
+        """
 
     def inside(self, unknown: np.ndarray) -> np.ndarray:
         """Whether the unknowns are in the half-planes that belong to the upper one, (n,)."""
@@ -89,12 +96,19 @@ def follow(
     return found, settled
 
 
+def step_size(changes: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """How far off unknowns were, whose equations left `gaps` (of logarithms).
+
+    Behind a step the squares of gaps are left.
+    """
+    return np.maximum(np.abs(changes).max(axis=0), GAP * np.abs(gaps).max(axis=0, initial=0.0))
+
+
 def _path(
     equation: Equation, start: complex, unknown: np.ndarray, log_place: np.ndarray, pace: Pace
 ) -> tuple[np.ndarray, np.ndarray]:
     """`follow` step by step, each from where the last two point to."""
     n = log_place.size
-    way = log_place - start
     unknown, _ = _newton(equation, np.array([start]), unknown, SETTLED)
     unknown = np.repeat(unknown, n, axis=1)
     slope = np.zeros_like(unknown)  # change of the unknowns by the share of the way
@@ -105,19 +119,25 @@ def _path(
         last, step = unknown[:, at], goal - done[at]
         expected = last + slope[:, at] * step
         tolerance = np.where(goal < 1.0, pace.tolerance, SETTLED)
-        found, good = _newton(equation, start + goal * way[at], expected, tolerance)
-        # Another root is not nearby.
-        good &= np.abs(found - last).max(axis=0) < LEAP
+        found, good = _newton(equation, _on_the_way(start, log_place[at], goal), expected, tolerance)
         off = np.abs(found - expected).max(axis=0)
-        good &= off < ASTRAY
+        good &= off < ASTRAY  # another root is not nearby
         moved = at[good]
         unknown[:, moved], done[moved] = found[:, good], goal[good]
         slope[:, moved] = (found - last)[:, good] / step[good]
-        length[at] = np.where(good, np.minimum(np.where(off < STRAIGHT, 1.5, 1.0) * step, pace.longest), step / 3)
-        lost = (length < pace.shortest) & (done < 1.0)
+        length[at] = np.where(good, np.minimum(np.where(off < STRAIGHT, 2.0, 1.0) * step, pace.longest), step / 3)
+        left = 1.0 - done
+        lost = (length < pace.shortest * left) | (left < NOTHING_LEFT)
+        lost &= done < 1.0
         settled &= ~lost
         done[lost] = 1.0
     return unknown, settled
+
+
+def _on_the_way(start: complex, log_place: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Places of a path that comes down from above: near the real line it is steep."""
+    left = 1.0 - share
+    return log_place + (start.real - log_place) * left**3 + 1j * start.imag * left
 
 
 def _newton(
@@ -129,9 +149,9 @@ def _newton(
     tolerance = np.broadcast_to(tolerance, target.shape)
     at = np.arange(target.size)  # of those that are not found yet
     for _ in range(ITERATIONS):
-        change = equation.step(target[at], unknown[:, at])
+        change, off = equation.step(target[at], unknown[:, at])
         unknown[:, at] += change
-        found = np.abs(change).max(axis=0) < tolerance[at]
+        found = off < tolerance[at]
         good[at[found]] = True
         at = at[~found]
         if at.size == 0:

@@ -11,7 +11,7 @@ import numpy as np
 from ..activations import Activation
 from ..gaussian.quadrature import breaks, nodes, values
 
-__all__ = ["ROUGH", "Laws", "SlopeLaw"]
+__all__ = ["ROUGH", "Distribution", "Laws", "SlopeLaw"]
 
 CONSTANT = 1e-10  # relative size of what bends a slope on a panel where it is constant
 DIGITS = 10  # of constant slopes that are the same
@@ -20,6 +20,8 @@ LEAST = 1e-9  # mass of an atom that is one
 FEW, ROUGH = 128, 24  # nodes of a compressed law, and of one that is good enough off its support
 EXHAUSTED = 1e-14
 CLOSE = 4e-16  # relative step of Newton behind which there is rounding
+REACH, CELLS = 9.0, 20_000  # of standard deviations, and intervals, of the distribution
+BESIDE = 1e-9  # of a kink, in intervals
 AT_ONCE = 2**14  # numbers, what a cache holds
 
 
@@ -28,6 +30,7 @@ class SlopeLaw:
 
     Attributes
     ----------
+    q : float
     values : ndarray, shape (n,)
         Different values d, ascending.
     weights : ndarray, shape (n,)
@@ -37,6 +40,8 @@ class SlopeLaw:
     """
 
     def __init__(self, act: Activation, q: float):
+        self._act: Activation | None = act
+        self.q = q
         z, weight = nodes(breaks(act, q))
         x = np.sqrt(q) * z
         slope = values(act, x, 1)
@@ -87,6 +92,7 @@ class SlopeLaw:
         alpha, beta = self._recurrence
         values, vectors = eigh_tridiagonal(alpha[:n], beta[: n - 1])
         few = copy(self)  # and its recurrence, which begins in the same way
+        few._act = self._act
         few.values, few.weights = np.maximum(values, 0.0), vectors[0] ** 2
         return few
 
@@ -108,6 +114,9 @@ class SlopeLaw:
     def angle(self, x: np.ndarray) -> np.ndarray:
         """Mean argument of 1 - d/x, in [0, pi], for Im x >= 0."""
         return np.abs(np.angle(1 - self.values / x[:, None])) @ self.weights
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_act": None}  # a function of one's own may not pickle
 
     def inverse(self, y: np.ndarray, where: str) -> np.ndarray:
         """The real x with M(x) = y.
@@ -141,6 +150,48 @@ class SlopeLaw:
                 if np.all(near):
                     break
         return x
+
+
+class Distribution:
+    """Of the squared slopes of Gaussian units.
+
+    Between close values of u the squared slope is taken for a straight line: right to 1e-5.
+
+    Parameters
+    ----------
+    law : SlopeLaw
+    scale : float
+        Times which squared slopes are taken.
+    offset : float
+        What is added to them then.
+    """
+
+    def __init__(self, law: SlopeLaw, scale: float = 1.0, offset: float = 0.0):
+        from scipy.special import ndtr
+
+        act = law._act
+        assert act is not None  # the law was not pickled
+        u = np.linspace(-REACH, REACH, CELLS + 1)
+        edges = act.pieces.edges / np.sqrt(law.q)
+        u = np.unique(np.concatenate([u, edges[np.abs(edges) < REACH]]))
+        width, mass = np.diff(u), np.diff(ndtr(u))
+        inside = np.sqrt(law.q) * np.concatenate([u[:-1] + BESIDE * width, u[1:] - BESIDE * width])
+        low, high = np.sort(scale * values(act, inside, 1).reshape(2, -1) ** 2 + offset, axis=0)
+        flat = high - low <= CONSTANT * scale * law.greatest
+        order = np.argsort(low[flat])
+        self._places, self._passed = low[flat][order], np.concatenate([[0.0], np.cumsum(mass[flat][order])])
+        self._low, self._rise, self._mass = low[~flat], (high - low)[~flat], mass[~flat]
+        self.edges = (float(low.min()), float(high.max()))
+
+    def below(self, places: np.ndarray) -> np.ndarray:
+        """Probability of what is at most at the `places` (n,)."""
+        found = self._passed[np.searchsorted(self._places, places * (1 + CONSTANT), side="right")]
+        return found + [self._mass @ np.clip((place - self._low) / self._rise, 0.0, 1.0) for place in places]
+
+    def density(self, places: np.ndarray) -> np.ndarray:
+        """Density of what is no atom at the `places` (n,)."""
+        shares = ((place - self._low) / self._rise for place in places)
+        return np.array([np.sum((self._mass / self._rise)[(share > 0) & (share < 1)]) for share in shares])
 
 
 class Laws:

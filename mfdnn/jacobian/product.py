@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .continuation import follow
-from .laws import ROUGH, Laws, SlopeLaw
+from .continuation import follow, step_size
+from .laws import ROUGH, Distribution, Laws, SlopeLaw
 
 __all__ = ["Factor", "FreeProduct", "Solution"]
 
@@ -134,7 +134,7 @@ class FreeProduct:
         sines = np.sin(unknown.imag)
         return (sines[0] < ROUNDING) & np.all(sines[1:] > -ROUNDING, axis=0)
 
-    def step(self, target: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    def step(self, target: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A step of Newton's method: changes of the logarithms of M and of the places."""
         log_y, log_x = unknown[0], unknown[1:]
         y = np.exp(log_y)
@@ -155,7 +155,16 @@ class FreeProduct:
         change = miss / slope
         change = change / np.maximum(1.0, 2.0 * np.abs(change))
         moves = (change - gaps) / rates
-        return np.concatenate([change[None], moves / np.maximum(1.0, 2.0 * np.abs(moves))])
+        changes = np.concatenate([change[None], moves / np.maximum(1.0, 2.0 * np.abs(moves))])
+        return changes, step_size(changes, gaps)
+
+    @cached_property
+    def alone(self) -> Distribution | None:
+        """The law of a single factor, where the product is nothing else."""
+        # Of the moment function y, log lambda = log x(y) up to a constant.
+        if len(self.factors) != 1 or self.factors[0][1:] != (1.0, 1) or self.power or self.powers:
+            return None
+        return Distribution(self.factors[0].law, float(np.exp(self.log_constant)))
 
     def density(self, log_place: np.ndarray, found: Solution) -> np.ndarray:
         """Density of the continuous part at exp(`log_place`)."""

@@ -73,7 +73,7 @@ class JacobianSpectrum(Result):
             for place, _ in self.atoms:
                 if place > 0:
                     at = np.where(np.abs(at - np.log(place)) < BESIDE, np.log(place) + BESIDE, at)
-            out[inside] = np.maximum(self._product.below(at, self._product.solve(at)), zero)
+            out[inside] = np.maximum(_below(self._product, at), zero)
         return out.reshape(places.shape) if places.ndim else float(out[0])
 
     def plot(self, ax: Any = None) -> Any:
@@ -146,7 +146,7 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     density = np.zeros(points.size)
     if edges:
         inside = (points > edges[0]) & (points < edges[1])
-        density[inside] = product.density(log_place[inside], product.solve(log_place[inside]))
+        density[inside] = _density(product, log_place[inside])
     return JacobianSpectrum(
         grid=points,
         density=density,
@@ -159,15 +159,31 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     )
 
 
+def _below(product: FreeProduct, log_place: np.ndarray) -> np.ndarray:
+    """Probability of what is at most exp(`log_place`)."""
+    if product.alone is not None:
+        return product.alone.below(np.exp(log_place))
+    return product.below(log_place, product.solve(log_place))
+
+
+def _density(product: FreeProduct, log_place: np.ndarray) -> np.ndarray:
+    """Density of the continuous part at exp(`log_place`)."""
+    if product.alone is not None:
+        return product.alone.density(np.exp(log_place))
+    return product.density(log_place, product.solve(log_place))
+
+
 def _least(product: FreeProduct, high: float, zero: float) -> float:
     """A place below which there is next to nothing."""
     at = np.log(high) + np.linspace(np.log(SMALLEST), 0.0, SECTION)
-    there = product.below(at, product.solve(at)) > zero + RARE
+    there = _below(product, at) > zero + RARE
     return float(np.exp(at[max(np.argmax(there) - 1, 0)]))
 
 
 def _edges(product: FreeProduct, rank: float, top: float) -> tuple[float, float]:
     """Ends of the continuous part."""
+    if product.alone is not None:
+        return product.alone.edges
     y = np.logspace(-8, 8, PLACES)
     # Below an atom at the top M comes from minus infinity.
     high = _extremum(product, -1 - y[y > 1e-4], 1, "under") if top else _extremum(product, y, 1, "above")

@@ -7,11 +7,13 @@ from .linearisation import Linearisation
 from .network import LayerActivity, SampledNetwork, sample
 from .norm import squared_fisher_rao_norm
 from .ntk import empirical_ntk, fisher_from_ntk, ntk_from_fisher
+from .one_sample import ConditionalSpectrum, conditional_fisher
 from .protocol import Linear, Operator
 from .random_functions import RandomFunctions
 from .spectrum import FisherSpectrum, fisher_spectrum
 
 __all__ = [
+    "ConditionalSpectrum",
     "FeatureSpectrum",
     "FisherSpectrum",
     "LayerActivity",
@@ -22,6 +24,7 @@ __all__ = [
     "RandomFunctions",
     "RescaledNetwork",
     "SampledNetwork",
+    "conditional_fisher",
     "empirical_ntk",
     "feature_spectrum",
     "fisher_from_ntk",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validation import finite_array
+from .checks import one_input
 from .linearisation import Linearisation
 from .network import SampledNetwork
 
@@ -42,18 +42,6 @@ def jacobian_singular_values(one: SampledNetwork, x: Any) -> np.ndarray:
     >>> mfdnn.sampled.jacobian_singular_values(mfdnn.sample(net, rng=0), np.ones(40))[[0, -1]].round(12)
     array([1., 1.])
     """
-    if not isinstance(one, SampledNetwork):
-        raise TypeError(f"`one` must be a SampledNetwork, got {type(one).__name__}; draw one with mfdnn.sample.")
-    net = one.network
-    if net.couples_samples:
-        raise ValueError(
-            "`one` couples samples, so that an input has no Jacobian of its own, got a network with batch norm or its "
-            "like; leave that out."
-        )
-    array = finite_array("x", x, "an input")
-    if array.size != net.n_inputs:
-        raise ValueError(
-            f"`x` must be one input of {net.n_inputs} numbers, got shape {array.shape}; pass a single one."
-        )
-    copies = np.repeat(array.reshape(1, *net.input_shape).astype(one.dtype), net.n_outputs, axis=0)
+    array, net = one_input(one, x), one.network
+    copies = np.repeat(array, net.n_outputs, axis=0)
     return np.linalg.svd(Linearisation(net, one.parameters, copies).input_jacobian(), compute_uv=False)
