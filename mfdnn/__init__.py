@@ -26,9 +26,12 @@ def __getattr__(name: str) -> object:
 # they are reachable from here all the same, as rooms are.
 _CLASSES = {
     "Activation",
+    "AveragePool",
     "BatchNorm",
+    "Conv",
     "Dense",
     "Flatten",
+    "GlobalAveragePool",
     "Layer",
     "LayerNorm",
     "MeanField",

@@ -220,13 +220,22 @@ from .kernels import (
     two_layer_theory as two_layer_theory,
 )
 from .layers import (
+    AveragePool as AveragePool,
+)
+from .layers import (
     BatchNorm as BatchNorm,
+)
+from .layers import (
+    Conv as Conv,
 )
 from .layers import (
     Dense as Dense,
 )
 from .layers import (
     Flatten as Flatten,
+)
+from .layers import (
+    GlobalAveragePool as GlobalAveragePool,
 )
 from .layers import (
     Layer as Layer,

@@ -12,7 +12,18 @@ import numpy as np
 from user_layers import CircularConv, RMSNorm, SiteMean
 
 import mfdnn
-from mfdnn.layers import BatchNorm, Dense, Flatten, LayerNorm, MeanSubtraction, Pointwise, Residual
+from mfdnn.layers import (
+    AveragePool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAveragePool,
+    LayerNorm,
+    MeanSubtraction,
+    Pointwise,
+    Residual,
+)
 
 SITES = 3
 
@@ -124,6 +135,28 @@ LAYERS = {
         {"sites, merged before activation": "always"},
     ),
     "CircularConv": Entry(conv, WITH_SITES),
+    "Conv": Entry(partial(Conv, sigma_w2=1.5, sigma_b2=0.1), WITH_SITES),
+    "Conv of many options": Entry(
+        partial(Conv, kernel=2, sigma_w2=1.5, stride=2, padding=((2, 1),), mode="reflect", bias=False),
+        ("sites, before activation", "sites, after activation"),
+    ),
+    "Conv circular uniform": Entry(
+        partial(Conv, kernel=3, sigma_w2=1.5, sigma_b2=0.1, mode="circular", weights="uniform"), WITH_SITES
+    ),
+    "Conv orthogonal": Entry(partial(Conv, sigma_w2=1.5, weights="orthogonal"), WITH_SITES),
+    "Conv delta-orthogonal": Entry(
+        partial(Conv, sigma_w2=1.5, sigma_b2=0.1, weights="delta_orthogonal"), WITH_SITES
+    ),
+    "AveragePool": Entry(
+        lambda n: AveragePool(2, 1), ("sites, first", "sites, before activation", "sites, after activation")
+    ),
+    "GlobalAveragePool": Entry(
+        lambda n: GlobalAveragePool(), (*MERGING, "sites, merged outputs")
+    ),
+    "Residual with a projection": Entry(
+        lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),
+        WITH_SITES[:3],
+    ),
     "RMSNorm": Entry(lambda n: RMSNorm(), (*NORMS[:-1], *WITH_SITES)),
     "SiteMean": Entry(lambda n: SiteMean(), (*MERGING, "sites, merged outputs")),
 }

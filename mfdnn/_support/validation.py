@@ -242,9 +242,11 @@ def input_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = finite_array(name, value, "an array of inputs")
     if array.size == 0 or array.shape[1:] not in (shape, (width,)):
         whole = "".join(f", {size}" for size in shape)
+        last = array.shape[1:] == (*shape[1:], shape[0])
+        advice = f"channels come first: pass np.moveaxis({name}, -1, 1)" if last else "reshape it or pass other data"
         raise ValueError(
             f"`{name}` must have shape (T{whole}), or (T, {width}) in C order, as the network takes inputs of "
-            f"{'x'.join(map(str, shape))}, got shape {array.shape}; reshape it or pass other data."
+            f"{'x'.join(map(str, shape))}, got shape {array.shape}; {advice}."
         )
     return array.reshape(-1, *shape)
 

@@ -5,27 +5,33 @@ Mean-field algebra and the arithmetic of sampled networks stand side by side in 
 
 from .base import Factors, Layer
 from .chain import Chain, read_chain
+from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .output_laws import OutputLaw
 from .pairs import Between, Exchangeable, Given, Pairs, Sums
 from .pointwise import Pointwise
+from .pooling import AveragePool, GlobalAveragePool
 from .residual import Residual
 from .state import ONLY_MOMENTS, Keep, State, Tangents, WeightRecord
 
 __all__ = [
+    "CONV_ENSEMBLES",
     "ONLY_MOMENTS",
     "WEIGHT_ENSEMBLES",
+    "AveragePool",
     "BatchNorm",
     "Between",
     "Chain",
+    "Conv",
     "Dense",
     "Exchangeable",
     "Factors",
     "Given",
     "Keep",
     "Flatten",
+    "GlobalAveragePool",
     "Layer",
     "LayerNorm",
     "MeanSubtraction",

@@ -399,13 +399,18 @@ class Layer:
         """
         raise NotImplementedError(f"`{type(self).__name__}` has no `gradient`; write it (docs/layers.md).")
 
-    def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors | None:
+    def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors | list[Factors] | None:
         """The same sample by sample, as outer products; None: no such form is known.
 
         It is asked for where no layer of the network couples samples, of the pair that `backward` collected, `delta`
-        with leading axes, (..., T, units).
+        with leading axes, (..., T, units). A list has one for each array of parameters. An h without columns stands
+        for derivatives that are no outer products: `delta` holds them as they are, and `bias` is 1.
         """
         return None
+
+    def factor_size(self, shape: tuple[int, ...]) -> int:
+        """How many numbers a sample `factors` makes, beside those that it is given."""
+        return 0
 
     @property
     def has_factors(self) -> bool:
@@ -472,12 +477,12 @@ def _told(value: Any) -> str:
     return getattr(value, "__qualname__", None) or repr(value)
 
 
-def checked_layers(layers: Any) -> tuple[Layer, ...]:
+def checked_layers(layers: Any, name: str = "layers") -> tuple[Layer, ...]:
     """The layers of a list of them."""
-    found = tuple(listed("layers", layers, "layers in brackets"))
+    found = tuple(listed(name, layers, "layers in brackets"))
     for layer in found:
         if not isinstance(layer, Layer):
-            raise TypeError(f"`layers` must contain layers of mfdnn, got {short(layer)}; {_instead_of(layer)}.")
+            raise TypeError(f"`{name}` must contain layers of mfdnn, got {short(layer)}; {_instead_of(layer)}.")
     return found
 
 

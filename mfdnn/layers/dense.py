@@ -14,7 +14,7 @@ from .._support.validation import boolean, one_of, positive_integer, variance
 from .base import Factors, Layer, one_site
 from .state import State
 
-__all__ = ["WEIGHT_ENSEMBLES", "Dense"]
+__all__ = ["WEIGHT_ENSEMBLES", "Dense", "haar"]
 
 WEIGHT_ENSEMBLES = ("gaussian", "orthogonal", "uniform")
 
@@ -103,7 +103,7 @@ class Dense(Layer):
         elif self.weights == "uniform":
             weight = (np.sqrt(12) * scale * (rng.random(shape) - 0.5)).astype(dtype)
         else:
-            weight = (np.sqrt(max(shape)) * scale * _haar(rng, shape)).astype(dtype)
+            weight = (np.sqrt(max(shape)) * scale * haar(rng, shape)).astype(dtype)
         if not self.bias:
             return weight, None
         sigma_b = np.sqrt(self.sigma_b2)
@@ -152,7 +152,7 @@ class Dense(Layer):
         return Factors(h, delta, self.bias)
 
 
-def _haar(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def haar(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Haar-distributed matrix with orthonormal rows or columns, whichever are fewer."""
     tall = shape if shape[0] >= shape[1] else shape[::-1]
     q, r = np.linalg.qr(rng.standard_normal(tall))

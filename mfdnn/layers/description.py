@@ -8,16 +8,22 @@ from typing import Any
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
 from .base import Layer
+from .convolution import Conv
 from .dense import Dense
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
+from .pooling import AveragePool, GlobalAveragePool
 from .residual import Residual
 
 __all__ = ["DESCRIBED", "layer_from_dict", "layers_from_list"]
 
 DESCRIBED: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (Dense, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, Flatten)
+    kind.__name__: kind
+    for kind in (
+        *(Dense, Conv, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm),
+        *(AveragePool, GlobalAveragePool, Flatten),
+    )
 }
 
 
@@ -37,6 +43,8 @@ def layer_from_dict(description: Any) -> Layer:
     kind = DESCRIBED[one_of("layer", options.pop("layer"), DESCRIBED)]
     if kind is Residual:
         options["layers"] = layers_from_list(options.get("layers"))
+        if isinstance(options.get("skip"), list | tuple):
+            options["skip"] = layers_from_list(options["skip"])
     if kind is Pointwise:
         phi = options.get("phi")
         if not isinstance(phi, str) or ":" in phi:  # a file runs no code

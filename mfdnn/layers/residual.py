@@ -19,14 +19,24 @@ class Residual(Layer):
 
     Infinite width: the block holds a weight layer drawn independently of x, so the two branches are independent unit
     by unit and the second moments add up, :math:`s^2 v_x + v_B + 2 s\, m_x m_B` (m: means over units, zero after a
-    `Dense` layer). Errors add up too, :math:`(s^2 + \text{block factor})\,\tilde q`.
+    weight layer). Errors add up too, :math:`(s^2 + \text{block factor})\,\tilde q`. A projection, layers in place of
+    s, adds its own moments, and the tangent kernels that passed through it or were met there.
 
     Parameters
     ----------
     layers : sequence of Layer
-        The block; it must contain a weight layer and keep the width.
-    skip : float
-        Factor of the skip connection (1: identity).
+        The block; it must contain a weight layer, and what leaves it must have the shape of the skip connection.
+    skip : float, or sequence of Layer
+        Factor of the skip connection (1: identity), or the layers that it consists of: a projection, where the block
+        changes channels or sites.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> conv = mfdnn.Conv(32, 3, 2.0, stride=2)
+    >>> block = mfdnn.Residual([conv, mfdnn.Pointwise("relu"), mfdnn.Conv(32, 3, 2.0)], [mfdnn.Conv(32, 1, stride=2)])
+    >>> block.output_shape((16, 8, 8))
+    (32, 4, 4)
 
     References
     ----------
@@ -35,68 +45,114 @@ class Residual(Layer):
 
     kind = "residual"
 
-    def __init__(self, layers: Sequence[Layer], skip: float = 1.0):
-        self.children = self.layers = checked_layers(layers)
-        self.skip = finite_number("skip", skip)
-        self.n_weight_layers = sum(layer.n_weight_layers for layer in self.layers)
-        self.couples_samples = any(layer.couples_samples for layer in self.layers)
-        self.batches_errors = all(layer.batches_errors for layer in self.layers)
-        if self.n_weight_layers == 0:
+    def __init__(self, layers: Sequence[Layer], skip: float | Sequence[Layer] = 1.0):
+        self.layers = checked_layers(layers)
+        self.skip: Any
+        self.beside: tuple[Layer, ...] = ()
+        if isinstance(skip, list | tuple):
+            self.skip = self.beside = checked_layers(skip, "skip")
+            if not skip:
+                raise ValueError(
+                    "`skip` must be a number or a list of layers, got an empty one; write skip=1."
+                )
+        else:
+            self.skip = finite_number("skip", skip)
+        self.children = (*self.layers, *self.beside)
+        self.n_weight_layers = sum(layer.n_weight_layers for layer in self.children)
+        self.couples_samples = any(layer.couples_samples for layer in self.children)
+        self.batches_errors = all(layer.batches_errors for layer in self.children)
+        if not any(layer.n_weight_layers for layer in self.layers):
             raise ValueError("`layers` of a Residual block must contain a weight layer; add a `Dense` layer.")
 
     def __repr__(self) -> str:
-        return f"Residual([{', '.join(map(repr, self.layers))}]{'' if self.skip == 1 else f', skip={self.skip:g}'})"
+        extra = f", skip={self.skip:g}" if not self.beside else f", [{', '.join(map(repr, self.beside))}]"
+        return f"Residual([{', '.join(map(repr, self.layers))}]{'' if self.skip == 1 else extra})"
 
     @property
     def homogeneous(self) -> bool:  # type: ignore[override]
-        return all(layer.homogeneous for layer in self.layers)
+        return all(layer.homogeneous for layer in self.children)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"layer": "Residual", "layers": [layer.to_dict() for layer in self.layers], "skip": self.skip}
+        skip = [layer.to_dict() for layer in self.beside] if self.beside else self.skip
+        return {"layer": "Residual", "layers": [layer.to_dict() for layer in self.layers], "skip": skip}
+
+    def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+        yield self, shape
+        for path in (self.layers, self.beside):  # both begin with what enters
+            inside = shape
+            for layer in path:
+                yield from layer.walk(inside)
+                inside = layer.output_shape(inside)
 
     def scaled(self, factor: float) -> Residual:
-        return Residual([layer.scaled(factor) for layer in self.layers], self.skip)
+        skip = [layer.scaled(factor) for layer in self.beside] if self.beside else self.skip
+        return Residual([layer.scaled(factor) for layer in self.layers], skip)
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
-        branch = state
-        for layer in self.layers:
-            branch = propagated(layer, branch)
-        return state.joined(branch, self.skip)
+        branch = _through(self.layers, state)
+        if not self.beside:
+            return state.joined(branch, self.skip)
+        side = _through(self.beside, state.replace(records=branch.records))
+        return side.joined(branch.replace(records=side.records))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        found = shape
+        found, expected = shape, shape
         for layer in self.layers:
             found = layer.output_shape(found)
-        if found != shape:
-            enter, leave = shape_text(shape), shape_text(found)
+        for layer in self.beside:
+            expected = layer.output_shape(expected)
+        if found != expected:
+            enter, leave = shape_text(expected), shape_text(found)
+            if self.beside:
+                raise ValueError(
+                    f"`Residual` must have one shape behind its block and behind its projection: {leave} leave the one "
+                    f"and {enter} the other; choose channels and strides so."
+                )
             raise ValueError(
                 f"`Residual` must keep the width: {enter} units enter and {leave} leave; make the last `Dense` "
                 f"layer of the block {enter} wide."
                 if len(shape) == len(found) == 1
                 else f"`Residual` must keep channels and sites: {enter} enter and {leave} leave; choose the layers of "
-                "the block so."
+                "the block so, or pass a projection: skip=[Conv(channels, 1, stride=...)]."
             )
-        return shape
+        return found
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        branch = x
+        branch, beside = x, x
         for layer in self.layers:
             branch = layer.forward(branch, parameters, trace)
-        return branch + x * x.dtype.type(self.skip)
+        for layer in self.beside:
+            beside = layer.forward(beside, parameters, trace)
+        return branch + (beside if self.beside else x * x.dtype.type(self.skip))
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
-        branch = dx
+        branch, beside = dx, dx
         for layer in self.layers:
             branch = layer.pushforward(branch, parameters, tangents, trace)
+        for layer in self.beside:
+            beside = layer.pushforward(beside, parameters, tangents, trace)
+        if not self.beside and dx is not None:
+            beside = dx * dx.dtype.type(self.skip)
         assert branch is not None  # the block holds a weight layer
-        return branch if dx is None else branch + dx * dx.dtype.type(self.skip)
+        return branch if beside is None else branch + beside
 
-    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
-        branch = delta
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
+        branch, beside = delta, delta
+        for layer in reversed(self.beside):
+            beside = layer.backward(beside, parameters, trace, collected)
         for layer in reversed(self.layers):
             branch = layer.backward(branch, parameters, trace, collected)
-        return branch + delta * delta.dtype.type(self.skip)
+        return branch + (beside if self.beside else delta * delta.dtype.type(self.skip))
+
+
+def _through(layers: Sequence[Layer], state: State) -> State:
+    """The state behind some layers."""
+    for layer in layers:
+        state = propagated(layer, state)
+    return state

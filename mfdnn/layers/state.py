@@ -188,25 +188,35 @@ class Tangents:
 
         return Tangents(self.keep, names, [first.entrywise(joined, *others, *(kernel for _, kernel in known))])
 
-    def joined(self, behind: Tangents, factor: float) -> Tangents:
-        """`factor` times these, plus those `behind` them.
+    def joined(self, other: Tangents, factor: float = 1.0) -> Tangents:
+        """`factor` times these, plus the `other` ones, group by group.
 
-        The latter come out of a block, which knows these and its own.
+        A group that only one of them knows stays as it is there. Of a block and what passes beside it.
         """
-        n = len(self.names)
-        if n == 0:
-            return behind
-        assert behind.names[:n] == self.names
+        if not self.names:
+            return other
+        if not other.names:
+            return self.map(lambda kernel: factor * kernel)
+        new = [name for name in self.names if name not in other.names]
+        at = [other.names.index(name) for name in self.names if name not in new]
+        shared = [name not in new for name in self.names]
+        names = (*other.names, *new)
         if self._apart:
-            both = [factor * one + two for one, two in zip(self.parts, behind.parts, strict=False)]
-            return Tangents(self.keep, behind.names, [*both, *behind.parts[n:]])
+            known, place = list(other.parts), iter(at)
+            for part, there in zip(self.parts, shared, strict=True):
+                if there:
+                    i = next(place)
+                    known[i] = factor * part + known[i]
+                else:
+                    known.append(factor * part)
+            return Tangents(self.keep, names, known)
 
         def added(k: np.ndarray, r: np.ndarray) -> np.ndarray:
-            k = k.copy()
-            k[:n] += factor * r
-            return k
+            whole = np.concatenate([k, factor * r[~np.array(shared)]])
+            whole[at] += factor * r[shared]
+            return whole
 
-        return Tangents(self.keep, behind.names, [behind.parts[0].entrywise(added, self.parts[0])])
+        return Tangents(self.keep, names, [other.parts[0].entrywise(added, self.parts[0])])
 
 
 @dataclass(frozen=True)
@@ -300,6 +310,7 @@ class State:
         sigma_b2: float = 0.0,
         bias: bool = True,
         sees: Callable[[Pairs], Pairs] | None = None,
+        trains: Callable[[Pairs], Pairs] | None = None,
     ) -> State:
         r"""The state behind random weights and biases.
 
@@ -319,9 +330,13 @@ class State:
             Whether there are bias parameters.
         sees : callable, optional
             A, Pairs to Pairs, linear: of a convolution the average over its taps. Default: the moments themselves.
+        trains : callable, optional
+            The same for the weights' own kernel, where more of them are trained than are drawn: those that start at
+            zero. Default: `sees`.
         """
         seen = self.moments if sees is None else sees(self.moments)
         left = sigma_w2 * seen + sigma_b2
+        own = fan_in * (seen if trains is None else trains(self.moments))
         keep, layer = self.tangents.keep, len(self.records)
 
         def passed(kernel: Pairs) -> Pairs:
@@ -330,13 +345,13 @@ class State:
         tangents = self.tangents.map(passed)
         groups: list[tuple[tuple, Pairs]] = []
         if not keep.only:
-            groups += [(("weights",), fan_in * seen), (("ntk",), left)]
+            groups += [(("weights",), own), (("ntk",), left)]
             if bias:
                 groups.append((("biases",), seen.ones()))
         elif keep.only != "none":
-            groups.append((("only",), left if keep.only == "ntk" else fan_in * seen + float(bias)))
+            groups.append((("only",), left if keep.only == "ntk" else own + float(bias)))
         if keep.shares:
-            groups.append((("layer", layer), fan_in * seen + float(bias)))
+            groups.append((("layer", layer), own + float(bias)))
         if keep.errors:
             groups.append((("errors", layer), left.same_sites()))
             if self.moments.n_sites > 1 or seen.n_sites > 1:
@@ -363,10 +378,11 @@ class State:
         name = {"": "others", "standard": "only"}.get(self.tangents.keep.only)
         return self.replace(tangents=self.tangents.add(((name,), kernel))) if name else self
 
-    def joined(self, branch: State, skip: float) -> State:
+    def joined(self, branch: State, skip: float = 1.0) -> State:
         """The state behind a skip connection: `skip` times this one plus a `branch`.
 
-        The branch is a function of this signal with weights that are independent of it.
+        Both are functions of one signal with weights that are independent of each other. The records are those of
+        `branch`, which met all weight layers of this one before its own or had them handed over.
         """
         moments = skip**2 * self.moments + branch.moments
         if np.any(self.mean) and np.any(branch.mean):

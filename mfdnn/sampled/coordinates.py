@@ -176,13 +176,19 @@ class Coordinates:
         """S times parameters, as one vector of those that count."""
         return flatten(self.scaled(pairs))[self._part]
 
-    def of_factors(self, factors: list[Factors]) -> list[Factors]:
+    def of_factors(self, factors: list[Factors | list[Factors]]) -> list[Factors]:
         """Derivatives sample by sample, scaled; of layers that count alone."""
-        if self.trivial:
-            return factors
         scaled = []
-        for units, (h, delta, has_bias) in zip(self.factors, factors, strict=True):
+        for units, found in zip(self.factors, factors, strict=True):
+            if isinstance(found, list):  # one an array of parameters
+                pairs = zip(units, found, strict=False)  # without that of an absent bias
+                scaled += [Factors(h, delta if s == 1 else s * delta, own) for s, (h, delta, own) in pairs if s]
+                continue
+            h, delta, has_bias = found
             weight, bias = units[0], units[-1]
+            if weight == bias == 1:
+                scaled.append(found)
+                continue
             if weight or bias:
                 scaled.append(Factors(h * weight, delta, has_bias * bias**2))
         return scaled

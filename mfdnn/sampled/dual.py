@@ -180,7 +180,7 @@ class HadamardDual(Dual):
 
     def __init__(self, jacobian: Jacobian, k: int | None):
         linear, n_outputs = jacobian.linear, jacobian.n_outputs
-        self.stored = linear.error_bytes <= STORED_ERRORS and (k is None or n_outputs <= WORTH_STORING * k)
+        self.stored = linear.factor_bytes <= STORED_ERRORS and (k is None or n_outputs <= WORTH_STORING * k)
         super().__init__(jacobian, k)
         if self.stored:
             rows = None if jacobian.root is None else np.array([jacobian.row(i) for i in range(n_outputs)])
@@ -190,7 +190,7 @@ class HadamardDual(Dual):
 
     def _beside(self, k: int | None) -> int:
         itemsize, parameters = self.linear.dtype.itemsize, self.linear.parameters
-        errors = self.stored * self.linear.error_bytes
+        errors = self.stored * self.linear.factor_bytes
         if k is None:
             return errors + 32 * self.n_samples * min(ROWS, self.n_samples)
         return errors + self.stored * itemsize * self.n_samples**2 * len(parameters)
@@ -204,6 +204,10 @@ class HadamardDual(Dual):
         mix = V.astype(self.linear.dtype).reshape(self.n_outputs, self.n_samples, b).transpose(1, 2, 0)
         total = np.zeros((self.n_samples, b, self.n_outputs), dtype=mix.dtype)
         for (_, delta, _), gram in zip(self.layers, self.grams, strict=True):
+            if gram is None:  # all samples mix alike
+                along = np.tensordot(mix, delta, ((0, 2), (0, 1)))  # (b, P): J^T V
+                total += np.moveaxis(np.tensordot(along, delta, (1, 2)), 0, 1)
+                continue
             mixed = np.matmul(mix, delta)  # (T, b, fan_out)
             mixed = gram(mixed.reshape(self.n_samples, -1)).reshape(mixed.shape)
             total += np.matmul(mixed, np.swapaxes(delta, 1, 2))
@@ -321,8 +325,10 @@ def _squares(x: np.ndarray) -> np.ndarray:
     return np.einsum("ti,ti->t", x, x, dtype=np.float64)
 
 
-def _gram(h: np.ndarray, bias: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Product with h h^T + bias, the cheaper way round."""
+def _gram(h: np.ndarray, bias: float) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Product with h h^T + bias, the cheaper way round; None where that is 1."""
+    if h.shape[1] == 0 and bias == 1:
+        return None
     bias = h.dtype.type(bias)
     if h.shape[0] <= 2 * h.shape[1]:
         gram = h @ h.T + bias

@@ -137,13 +137,13 @@ class Linearisation:
         layers = self.network.parameter_layers
         return [layer.gradient(*pair) for (layer, _), pair in zip(layers, self.pull(u), strict=True)]
 
-    def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors]:
+    def factors(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Factors | list[Factors]]:
         """Derivatives sample by sample, of what `pull` or `errors` returned.
 
         All layers must know them (`Layer.has_factors`).
         """
         layers = self.network.parameter_layers
-        found = []
+        found: list[Factors | list[Factors]] = []
         for (layer, _), pair in zip(layers, pairs, strict=True):
             factors = layer.factors(*pair)
             if factors is None:
@@ -159,6 +159,12 @@ class Linearisation:
         """Bytes that `errors` would take."""
         units = sum(prod(layer.output_shape(shape)) for layer, shape in self.network.parameter_layers)
         return self.outputs.size * units * self.dtype.itemsize
+
+    @property
+    def factor_bytes(self) -> int:
+        """Bytes that `errors` and their `factors` would take."""
+        own = sum(layer.factor_size(shape) for layer, shape in self.network.parameter_layers)
+        return self.error_bytes + self.outputs.size * own * self.dtype.itemsize
 
     def errors(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """`pull` of every output at once, with delta (C, T, fan_out).

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ...activations import Activation
+from ..windows import Windows
 
 __all__ = ["Pairs", "Sums"]
 
@@ -150,6 +151,18 @@ class Pairs(ABC):
         if self.n_sites == 1:
             return self
         return self.over_sites(lambda k: np.trace(k, axis1=-2, axis2=-1)[..., None, None] / k.shape[-1])
+
+    def mean_over_sites(self: Self) -> Self:
+        """Mean over all pairs of sites, as Pairs of one site."""
+        return self.over_sites(lambda k: k.mean(axis=(-2, -1), keepdims=True))
+
+    def over_windows(self: Self, windows: Windows) -> Self:
+        """Mean over the taps of windows, the same tap at both sites."""
+        return self.over_sites(windows.mean_of_pairs)
+
+    def pooled(self: Self, windows: Windows) -> Self:
+        """Mean over windows: over a tap of either site."""
+        return self.over_sites(windows.mean_of_all_pairs)
 
     # -- one site: what statistics ask of a kernel ------------------------------------------------------------
 

@@ -1,0 +1,173 @@
+"""Pooling by means: of sites in windows, or of all sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from .base import Layer, shape_text
+from .state import State
+from .windows import Along, Windows, sizes
+
+__all__ = ["AveragePool", "GlobalAveragePool"]
+
+
+class AveragePool(Layer):
+    r"""Means of every channel over windows of sites.
+
+    Infinite width: with the mean over windows as a matrix M, :math:`K \to M K M^T`, of moments and of tangent kernels,
+    for which all pairs of sites are needed.
+
+    Parameters
+    ----------
+    size : int or sequence of int
+        Sites of a window along each axis; a number stands for the same along all.
+    stride : int or sequence of int, optional
+        Distance of windows. Default: `size`, windows side by side.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Numbers that are not positive. In a network: no sites, numbers of axes that do not fit, windows that leave some
+        sites out.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> mfdnn.AveragePool(2).output_shape((64, 32, 32))
+    (64, 16, 16)
+    """
+
+    homogeneous = batches_errors = True
+
+    def __init__(self, size: int | Sequence[int], stride: int | Sequence[int] | None = None):
+        self.size = sizes("size", size)
+        self.stride = self.size if stride is None else sizes("stride", stride)
+
+    def __repr__(self) -> str:
+        extra = "" if self.stride == self.size else f", stride={self.stride}"
+        return f"AveragePool({self.size}{extra})"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate(self, state: State) -> State:
+        windows = self.windows(state.shape)
+        return state.mapped(
+            state.moments.pooled(windows),
+            lambda kernel: kernel.pooled(windows),
+            mean=windows.mean_of_sites(state.mean),
+            shape=self.output_shape(state.shape),
+        )
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) < 2:
+            raise ValueError(
+                f"`AveragePool` takes channels with sites, but {shape_text(shape)} enter without; put it before "
+                "`Flatten`, or leave it out."
+            )
+        return (shape[0], *self.windows(shape).out)
+
+    def windows(self, shape: tuple[int, ...]) -> Windows:
+        """The windows over a shape that enters."""
+        return _windows(shape[1:], self.size, self.stride)
+
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        trace.append(x.shape[1:])
+        return self._means(x, x.shape[1:])
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        shape = next(trace)
+        return None if dx is None else self._means(dx, shape)
+
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
+        shape = next(trace)
+        windows = self.windows(shape)
+        lead = delta.shape[: delta.ndim - len(windows.out)]
+        share = delta.reshape(1, -1, 1, prod(windows.out)) / delta.dtype.type(windows.taps)
+        share = np.broadcast_to(share, (*share.shape[:2], windows.taps, share.shape[-1]))
+        return windows.scattered(share).reshape(*lead, *windows.sites)
+
+    def _means(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        windows = self.windows(shape)
+        lead = x.shape[: x.ndim - len(windows.sites)]
+        return windows.mean_of_sites(x.reshape(*lead, -1)).reshape(*lead, *windows.out)
+
+
+class GlobalAveragePool(Layer):
+    r"""The mean of every channel over all its sites: (T, c, \*sites) becomes (T, c).
+
+    Infinite width: means over all pairs of sites, of moments and of tangent kernels.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> mfdnn.GlobalAveragePool().output_shape((64, 8, 8))
+    (64,)
+    """
+
+    homogeneous = batches_errors = True
+
+    def __repr__(self) -> str:
+        return "GlobalAveragePool()"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate(self, state: State) -> State:
+        return state.mapped(
+            state.moments.mean_over_sites(),
+            lambda kernel: kernel.mean_over_sites(),
+            mean=state.mean.mean(axis=-1, keepdims=True),
+            shape=state.shape[:1],
+        )
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[:1]
+
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        trace.append(x.shape[2:])
+        return _mean(x, x.ndim - 2)
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        sites = next(trace)
+        return None if dx is None else _mean(dx, len(sites))
+
+    def backward(
+        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
+    ) -> np.ndarray:
+        sites = next(trace)
+        share = (delta / delta.dtype.type(prod(sites))).reshape(*delta.shape, *[1] * len(sites))
+        return np.broadcast_to(share, (*delta.shape, *sites))
+
+
+def _mean(x: np.ndarray, d: int) -> np.ndarray:
+    """Mean over the last d axes."""
+    return x.mean(axis=tuple(range(x.ndim - d, x.ndim)))
+
+
+@lru_cache(maxsize=1024)
+def _windows(sites: tuple[int, ...], size: int | tuple[int, ...], stride: int | tuple[int, ...]) -> Windows:
+    """The windows over these sites, checked."""
+    d, along = len(sites), []
+    both = [value if isinstance(value, tuple) else (value,) * d for value in (size, stride)]
+    if any(len(values) != d for values in both):
+        raise ValueError(
+            f"`size` and `stride` must be numbers, or one for each of {d} axes of sites, got {size!r} and {stride!r} "
+            f"where {shape_text(sites)} sites enter; pass {d} of them."
+        )
+    for n, window, step in zip(sites, *both, strict=True):
+        if window > n or (n - window) % step:
+            raise ValueError(
+                f"`AveragePool` must cover all sites with whole windows, got windows of {window} at a distance of "
+                f"{step} on {n} sites; choose `size` and `stride` so that (sites - size) is a multiple of stride."
+            )
+        along.append(Along(n, (n - window) // step + 1, window, step, 1, 0, "zeros"))
+    return Windows(along)
