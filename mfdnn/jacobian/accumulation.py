@@ -1,7 +1,8 @@
 r"""A sum that passes through layers, and its spectrum.
 
-:math:`H_1 = c_0`, :math:`H_{l+1} = c_l + s_l W D_l H_l D_l W^T`. Weights, slopes and what has come so far are free of each other, so that in terms of the Cauchy transform g of a layer
-and of its moment function y, at places that belong to each other,
+:math:`H_1 = c_0`, :math:`H_{l+1} = c_l + s_l W D_l H_l D_l W^T`. Weights, slopes and what has come so far are free of
+each other, so that in terms of the Cauchy transform g of a layer and of its moment function y, at places that belong to
+each other,
 
 .. math:: g_1 = y_1/c_0, \qquad g_{l+1} = \frac{g_l\,(1 + y_l)}{s_l\,x_l\,y_l}, \qquad y_{l+1} = y_l + c_l\,g_{l+1},
    \qquad E[d/(x_l - d)] = y_l,

@@ -141,9 +141,9 @@ def conditional_fisher(
     >>> for weights in ("orthogonal", "gaussian"):
     ...     net = mfdnn.mlp([400] * 21, "hard_tanh", init.sigma_w2, init.sigma_b2, weights=weights)
     ...     found = mfdnn.conditional_fisher(net, q0=init.q0)
-    ...     print(f"{weights}: {found.mean:.0f} on average, {found.largest:.0f} at most, {1 - found.cdf(1300):.2f} there")
-    orthogonal: 1201 on average, 1322 at most, 0.81 there
-    gaussian: 1201 on average, 68259 at most, 0.17 there
+    ...     print(f"{weights}: mean {found.mean:.0f}, at most {found.largest:.0f}, over 1300 {1 - found.cdf(1300):.2f}")
+    orthogonal: mean 1201, at most 1322, over 1300 0.81
+    gaussian: mean 1201, at most 68259, over 1300 0.17
     """
     found, q_hats = accumulated(net, q0, q_hat)
     width = float(net.n_inputs)
