@@ -425,3 +425,15 @@ def test_resnet_18_takes_less_than_twenty_passes(torch):
         parts=("first_step", "critical"),
     )  # fmt: skip
     assert answer.passes < 20 and 0 < answer.critical < np.inf
+
+
+def test_memory_is_predicted(torch, monkeypatch):
+    from mfdnn._support import memory
+    from mfdnn.pytorch import memory as of_modules
+
+    module, batch = problem(torch, "BN-ResNet")
+    monkeypatch.setattr(of_modules, "available_memory", lambda: 1e5)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1e5)
+    sgd = torch.optim.SGD(module.parameters(), lr=0.1)
+    with pytest.raises(MemoryError, match=r"at 32 samples would take .* pass fewer samples"):
+        mp.learning_rate(module, batch, torch.nn.CrossEntropyLoss(), sgd)

@@ -1,9 +1,9 @@
 """PyTorch modules as they are: spectra and learning rates of a module at a batch."""
 
 from .hessian import hessian_spectrum
-from .learning_rate import learning_rate
 from .module_operator import operator
-from .report import report
+from .module_report import report
+from .rates import learning_rate
 from .spectrum import fisher_spectrum
 
 __all__ = ["fisher_spectrum", "hessian_spectrum", "learning_rate", "operator", "report"]

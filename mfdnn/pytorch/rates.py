@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from .._support.memory import require_memory
 from .._support.validation import one_of, short
 from ._torch import torch
 from .answer import ModuleLearningRate
 from .graph import Graph
 from .line import LineSearch, line_search
 from .losses import LossAt, loss_at
+from .memory import free_memory, rows
 from .module_operator import ModuleOperator, operator
 from .optimisers import FrozenRule, checked_optimizer, frozen_rule, next_step, present_rates
 from .stability import largest
@@ -70,6 +72,8 @@ def learning_rate(
         What `operator` refuses; ``reduction="none"``; a loss that is not finite, or does not take the outputs; an
         optimiser of other parameters, of rate 0, that maximises, or needs a closure; a scheduler or a gradient scaler
         in its place; a gradient that vanishes.
+    MemoryError
+        The graph of the batch does not fit, as four of its samples tell.
     ArithmeticError
         The largest eigenvalue of "stable" has not converged.
 
@@ -80,7 +84,8 @@ def learning_rate(
     held, and curvature moves in training. Neither says anything about generalisation, late training or other batches.
 
     Passes: two for the graph, one for the gradient, two for D, and one a place of the line search, which takes 8 to 15.
-    "stable" takes three for every product with the matrix, some tens of them.
+    "stable" takes three for every product with the matrix, some tens of them. Passes of a few samples, which tell what
+    memory the batch will take, are not counted.
 
     References
     ----------
@@ -221,11 +226,24 @@ def _membership(one: ModuleOperator, optimizer: Any) -> list[str]:
     return found
 
 
+def _require_room(one: ModuleOperator, X: Any) -> None:
+    """Raise a MemoryError where the graph of the batch does not fit, as a few samples tell."""
+    needed = one.bytes_at(X)
+    if needed is not None:
+        require_memory(
+            needed,
+            f"Products with the Jacobian of {one.n_parameters} parameters at {rows(X)} samples",
+            "pass fewer samples",
+            free_memory(one.tensors[0].device),
+        )
+
+
 class _Run:
     """One module at one batch, and the passes that were made."""
 
     def __init__(self, one: ModuleOperator, X: Any, Y: Any, loss: Any, optimizer: Any):
         self.one, self.X, self.Y, self.loss, self.optimizer = one, X, Y, loss, optimizer
+        _require_room(one, X)
         self.graph: Graph | None = one.graph(X, outputs_of_any_shape=True)
         self.passes = 2
         if not bool(torch.isfinite(self.graph.outputs).all()):

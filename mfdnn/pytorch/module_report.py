@@ -17,8 +17,8 @@ from .._support.results import Result
 from .._support.validation import file_path
 from ..plots._style import integer_ticks
 from .answer import ModuleLearningRate
-from .learning_rate import answered
 from .module_operator import operator
+from .rates import answered
 from .reading import selector
 from .spectrum import ModuleSpectrum, fisher_spectrum
 
