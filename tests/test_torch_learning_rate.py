@@ -325,6 +325,7 @@ BAD = {
     "would broadcast targets": lambda t, m, b, o: (m, (b[0], b[1].double()[:, None]), t.nn.MSELoss(), o),
     "must return one number": lambda t, m, b, o: (m, b, lambda f, y: f.sum(1), o),
     "does not depend on the outputs": lambda t, m, b, o: (m, b, lambda f, y: (f.argmax(1) == y).double().mean(), o),
+    "is nan at these outputs": lambda t, m, b, o: (m, (b[0], 0 * b[1] - 100), t.nn.CrossEntropyLoss(), o),
     "`batch` must be a pair": lambda t, m, b, o: (m, b[0], t.nn.CrossEntropyLoss(), o),
     "`module` must be a torch.nn.Module": lambda t, m, b, o: (3, b, t.nn.CrossEntropyLoss(), o),
     "none of the trainable parameters": lambda t, m, b, o: (
@@ -373,6 +374,18 @@ def test_what_is_allowed_and_said(torch):
     caution = mp.learning_rate(module, batch, loss, part, parts="critical").caution
     assert "2 trainable parameters, as 1.weight, are not in the optimiser" in caution
     assert "1 of the optimiser's parameters are not of this module" in caution
+
+
+def test_arrays_and_contexts_change_nothing(torch):
+    module, (X, Y) = small(torch)
+    loss, sgd = torch.nn.CrossEntropyLoss(), torch.optim.SGD(module.parameters(), lr=0.1)
+    plain = mp.learning_rate(module, (X, Y), loss, sgd)
+    same = [mp.learning_rate(module, (X.numpy(), Y.numpy()), loss, sgd)]
+    with torch.no_grad():
+        same.append(mp.learning_rate(module, (X, Y), loss, sgd))
+    with torch.inference_mode():
+        same.append(mp.learning_rate(module, (X, Y), loss, sgd))
+    assert {(a.critical, a.stable, a.response) for a in same} == {(plain.critical, plain.stable, plain.response)}
 
 
 def test_tuples_and_dictionaries(torch):

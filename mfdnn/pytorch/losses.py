@@ -188,7 +188,8 @@ def loss_value(loss: Any, outputs: Any, targets: Any) -> Any:
         raise ValueError(f"`loss` {_name(loss)} must return one number, got {came}; reduce it, as in training.")
     if not torch.isfinite(value):
         raise ValueError(
-            f"`loss` {_name(loss)} is {float(value)} at these outputs; pass a batch and weights where it is finite."
+            f"`loss` {_name(loss)} is {float(value.detach())} at these outputs; pass a batch and weights where it is "
+            "finite."
         )
     return value.reshape(())
 
@@ -212,8 +213,8 @@ def loss_at(loss: Any, outputs: Any, targets: Any) -> LossAt:
     TypeError, ValueError
         As `loss_value`; squared errors of targets that are broadcast.
     """
-    f = outputs.detach().clone().requires_grad_()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        f = outputs.detach().clone().requires_grad_()
         value = loss_value(loss, f, targets)
         if not value.requires_grad:
             raise ValueError(

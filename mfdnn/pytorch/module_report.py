@@ -16,6 +16,7 @@ from .. import plots
 from .._support.results import Result
 from .._support.validation import file_path
 from ..plots._style import integer_ticks
+from ._torch import torch
 from .answer import ModuleLearningRate
 from .module_operator import operator
 from .rates import answered
@@ -193,7 +194,8 @@ def report(
     rate         ...
     """
     where = None if path is None else _checked_path(path)
-    answer = answered(module, batch, loss, optimizer, select, "all", places=_PLACES)
+    with torch.inference_mode(False):
+        answer = answered(module, batch, loss, optimizer, select, "all", places=_PLACES)
     one = operator(module, select=select)
     spectrum, why_not = None, ""
     try:

@@ -52,7 +52,7 @@ def learning_rate(
         changes: weights, buffers, gradients and random numbers are bitwise the same afterwards.
     batch : tuple (X, Y)
         Inputs as the module takes them (a tuple for several arguments, a dict for keywords), and targets as the loss
-        does. A batch of the size that is trained on.
+        does; arrays are converted. A batch of the size that is trained on.
     loss : torch.nn.Module or callable
         ``loss(outputs, Y)`` is one number; its reduction, class weights, label smoothing and ignored labels count.
     optimizer : torch.optim.Optimizer
@@ -106,7 +106,8 @@ def learning_rate(
     >>> answer.any_softmax < answer.stable
     True
     """
-    return answered(module, batch, loss, optimizer, select, parts)
+    with torch.inference_mode(False):
+        return answered(module, batch, loss, optimizer, select, parts)
 
 
 def answered(
@@ -249,7 +250,10 @@ class _Run:
         if not bool(torch.isfinite(self.graph.outputs).all()):
             raise ValueError("The outputs of `module` are not finite on this batch; look for what overflows there.")
         self.outputs = self.graph.outputs
-        self.at: LossAt = loss_at(loss, self.outputs, Y)
+        if isinstance(Y, np.ndarray | list):
+            self.Y = torch.as_tensor(np.asarray(Y)).to(self.outputs.device)
+            self.Y = self.Y.to(self.outputs.dtype) if self.Y.is_floating_point() else self.Y
+        self.at: LossAt = loss_at(loss, self.outputs, self.Y)
         self.stepped = False
         self.slope = 0.0
 
