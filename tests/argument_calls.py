@@ -152,7 +152,7 @@ CALLS = {
     "LearningRateMap.load": lambda s: (mfdnn.LearningRateMap.load, {"path": _saved(s.rate_map, "rates.npz")}),
     "LearningRateMap.plot": lambda s: (s.rate_map.plot, {}),
     "LearningRateMap.save": lambda s: (s.rate_map.save, {"path": FOLDER / "rates.npz"}),
-    "max_learning_rate": lambda s: (mfdnn.max_learning_rate, {**s.theory, **s.optimiser}),
+    "max_learning_rate": lambda s: (mfdnn.max_learning_rate, {**s.theory, **s.optimiser, "batch_size": None}),
     "LearningRate.zone": lambda s: (mfdnn.max_learning_rate(s.net, 6).zone, {"eta": 0.1}),
     "mlp": lambda s: (mfdnn.mlp, {"widths": [3, 4, 2], "activation": "tanh"}),
     "natural_gradient_rate": lambda s: (mfdnn.natural_gradient_rate, s.theory),

@@ -13,6 +13,7 @@ from mfdnn.finite_width import centred_edge, outlier_distribution, width_for_spr
 from mfdnn.finite_width.band import outlier_band
 from mfdnn.finite_width.traces import fisher_traces
 from mfdnn.fisher import fisher_statistics
+from mfdnn.jacobian import conditional_fisher, isometric_init
 from mfdnn.layers import BatchNorm, Dense, Layer, MeanSubtraction, Pointwise, Residual
 from mfdnn.learning_rate import (
     LOSSES,
@@ -25,6 +26,7 @@ from mfdnn.learning_rate import (
 )
 from mfdnn.mean_field import MeanField
 from mfdnn.network import Network
+from mfdnn.sampled import conditional_fisher as conditional_fisher_sampled
 from mfdnn.sampled import sample
 from mfdnn.training import train
 
@@ -444,6 +446,89 @@ def test_nothing_to_learn():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         max_learning_rate(NET, **arguments)
+
+
+# -- one sample at a time ------------------------------------------------------------------------------------------
+
+
+def isometric(width=100, depth=10):
+    init = isometric_init("hard_tanh", depth, 0.2)
+    return mlp([width] * (depth + 1), "hard_tanh", init.sigma_w2, init.sigma_b2, weights="orthogonal"), init.q0
+
+
+def test_one_sample_at_a_time():
+    net, q0 = isometric()
+    lr, found = max_learning_rate(net, q0=q0, batch_size=1), conditional_fisher(net, q0=q0)
+    assert float(lr) == lr.value == lr.typical == pytest.approx(2 / found.largest, rel=1e-12)
+    assert (lr.notion, lr.optimizer, lr.lambda_max, lr.n_samples, lr.n_outputs) == ("one sample", "sgd", None, 1, 100)
+    assert lr.lambda_max_one == pytest.approx(found.largest, rel=1e-12)
+    # Near isometry 2/(M q_hat L), of losses that are not divided by M.
+    assert lr.value == pytest.approx(2 / (100 * (q0 + 0.01) * 10), rel=0.15)
+    assert list(lr.zones) == ["monotone", "unknown"]
+    assert lr.zone([0.9 * lr.value, 1.1 * lr.value]).tolist() == ["monotone", "unknown"]
+    assert lr.safe is None and "no law" in lr.why_not_safe and lr.caution == ""
+    assert "nothing is promised of other samples" in lr.convention and "not divided by the width" in lr.convention
+    assert lr.table().splitlines()[0].split() == ["loss", "scale", "s", "gradient", "descent"]
+    json.dumps(lr.to_dict())
+    assert max_learning_rate(net, q0=q0, batch_size=1, loss="torch_mse").value == pytest.approx(50 * lr.value)
+    decayed = max_learning_rate(net, q0=q0, batch_size=1, weight_decay=1.0)
+    assert decayed.value == pytest.approx(2 / (found.largest + 1))
+
+
+def test_the_notion_of_the_full_batch():
+    lr = max_learning_rate(mlp([10, 50, 2], "tanh"))
+    assert (lr.notion, lr.optimizer, lr.lambda_max_one) == ("stability", "sgd", None)
+
+
+def test_given_inputs_one_at_a_time():
+    """The largest of the samples decides."""
+    net, q0 = isometric()
+    X = np.random.default_rng(0).standard_normal((5, 100))
+    X *= np.sqrt(q0 * np.linspace(0.5, 1.5, 5) * 100)[:, None] / np.linalg.norm(X, axis=1, keepdims=True)
+    expected = 2 / max(conditional_fisher(net, q0=f * q0).largest for f in (0.5, 1.5))
+    for data in ({"net": net, "inputs": X}, {"net": MeanField(net, inputs=X)}):
+        assert max_learning_rate(**data, batch_size=1).value == pytest.approx(expected, rel=1e-9)
+
+
+def test_few_outputs_one_sample_at_a_time():
+    net = mlp([30, 2000, 2000, 2], "relu", 2.0, 0.1)
+    lr = max_learning_rate(net, batch_size=1)
+    assert lr.value == pytest.approx(2 / fisher_statistics(net, 1).largest, rel=1e-12)
+    assert "equal widths" in lr.caution and "few outputs" in lr.caution
+    x = np.random.default_rng(0).standard_normal(30)
+    x /= np.sqrt(np.mean(x**2))
+    found = [conditional_fisher_sampled(sample(net, rng=rng), x).largest for rng in range(4)]
+    assert np.mean(found) == pytest.approx(lr.lambda_max_one, rel=0.1)
+
+
+@pytest.mark.parametrize("times", [0.9, 1.2])
+def test_a_step_at_a_sample_beyond_the_limit_raises_its_loss(times):
+    """Its output errors along the top eigenvectors, an atom of large mass: they are multiplied by 1 - eta lambda."""
+    net, q0 = isometric(200, 10)
+    one, x = sample(net, rng=0), np.full((1, 200), np.sqrt(q0))
+    measured = conditional_fisher_sampled(one, x)
+    eta = times * 2 / measured.largest
+    linear = one.linearise(x)
+    _, vectors = np.linalg.eigh(measured._steps.matrix)
+    error = 1e-4 * vectors[:, -1][None]  # small, so that the network is linear
+    after = one.at(one.vector - eta * linear.vjp(error))(x) - (linear.outputs - error)
+    assert np.linalg.norm(after) / np.linalg.norm(error) == pytest.approx(abs(1 - 2 * times), rel=1e-3)
+    assert (np.linalg.norm(after) > np.linalg.norm(error)) == (times > 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 2}, "`batch_size` must be 1 or None"),
+        ({"batch_size": 0}, "`batch_size` must be"),
+        ({"batch_size": 1, "momentum": 0.9}, "`momentum` has no theory with `batch_size` = 1"),
+        ({"batch_size": 1, "confidence": 0.9}, "`confidence` has no theory with `batch_size` = 1"),
+        ({"batch_size": 1, "loss": "cross_entropy"}, "two outputs or more"),
+    ],
+)
+def test_bad_arguments_of_one_sample(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        max_learning_rate(mlp([4, 4, 1], "tanh"), **arguments)
 
 
 def test_bad_rate():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._support.validation import finite_number, one_of
+from .._support.validation import finite_number, one_of, positive_integer
 from ..finite_width.outliers import law_of, without_kernels
 from ..fisher import fisher_statistics
 from ..layers import Layer
@@ -12,6 +12,7 @@ from ..losses import LOSSES, loss_scale, stability_limit
 from ..losses.stability import checked_nesterov
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
+from .online import online_rate
 from .result import LearningRate
 
 __all__ = ["max_learning_rate"]
@@ -32,6 +33,7 @@ def max_learning_rate(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     confidence: float | None = None,
+    batch_size: int | None = None,
 ) -> LearningRate:
     r"""Largest learning rate at which full-batch descent is stable, before training.
 
@@ -65,13 +67,19 @@ def max_learning_rate(
         In (0, 1): a rate below the limit of that share of the networks drawn at these widths, from the quantile of
         :math:`\lambda_{max}` by `mfdnn.finite_width.outlier_distribution`. Default: the limit at infinite width,
         which is too large for half of them, and for most with several outputs.
+    batch_size : 1, optional
+        Online training, one sample at a time: the rate below which a step at any sample does not raise that sample's
+        own loss, :math:`2/(s \lambda + w)` with :math:`\lambda` the largest eigenvalue of the Fisher information of
+        one sample (`conditional_fisher`, where q0 alone matters; of given inputs the greater of those of the least and
+        the greatest mean square). About :math:`2/(M \hat q L)` on half_mse near isometry. It is a limit for each step
+        by itself: it promises nothing of the losses of other samples. Default: the full batch.
 
     Returns
     -------
     LearningRate
-        With `value`, the rate that is `safe` for 95 % of the networks drawn, whatever `confidence`, the `convention`,
-        the `zones` beyond the limit, a `table` of other losses and optimisers; for cross-entropy also the limit at the
-        first outputs, `initial`.
+        With `value`, its `notion`, the rate that is `safe` for 95 % of the networks drawn, whatever `confidence`, the
+        `convention`, the `zones` beyond the limit, a `table` of other losses and optimisers; for cross-entropy also the
+        limit at the first outputs, `initial`.
 
     Raises
     ------
@@ -79,7 +87,8 @@ def max_learning_rate(
         Unknown `loss`, cross_entropy of one output, `momentum` outside [0, 1), `nesterov` without momentum,
         negative `weight_decay`,
         `confidence` outside (0, 1) or of a network whose law of :math:`\lambda_{max}` is not known
-        (`outlier_distribution` says which), and what `fisher_statistics` raises.
+        (`outlier_distribution` says which), a `batch_size` that is neither 1 nor None, or 1 with `momentum` or
+        `confidence`, and what `fisher_statistics` raises.
 
     Examples
     --------
@@ -102,19 +111,25 @@ def max_learning_rate(
     LearningRate(0.0241201, loss='torch_mse', heavy-ball momentum 0.9, for 95 % of networks)
     >>> round(lr.safe, 7)
     0.0241201
+    >>> init = mfdnn.isometric_init("hard_tanh", depth=20, variance=0.2)
+    >>> net = mfdnn.mlp([400] * 21, "hard_tanh", init.sigma_w2, init.sigma_b2, weights="orthogonal")
+    >>> mfdnn.max_learning_rate(net, q0=init.q0, batch_size=1)
+    LearningRate(0.00151267, loss='half_mse', gradient descent, one sample at a time)
 
     Notes
     -----
     Without `confidence` the number is that of the infinitely wide network; the largest eigenvalue of one sampled
     network scatters around it by O(1/sqrt(M)). :math:`\lambda_{max}` moves in training, and mini-batches need
-    smaller steps than the full batch. Cost: that of `fisher_statistics`; for cross-entropy that of
-    `softmax_statistics`, 0.3 s for T = 1000 and C = 10 (given inputs: 2 s); with `confidence` 0.1 s more.
+    smaller steps than the full batch; ``batch_size=1`` is of those of one sample. Cost: that of `fisher_statistics`;
+    for cross-entropy that of `softmax_statistics`, 0.3 s for T = 1000 and C = 10 (given inputs: 2 s); with `confidence`
+    0.1 s more.
 
     References
     ----------
     Karakida, Akaho & Amari 2019, "Universal statistics of Fisher information in deep neural networks: mean
     field approach", arXiv:1806.01316. Polyak 1964, "Some methods of speeding up the convergence of iteration
-    methods" (heavy ball).
+    methods" (heavy ball). Hayase & Karakida 2021, arXiv:2006.07814 (one sample; they divide the loss by the width
+    M, so that their rates are M times these).
     """
     one_of("loss", loss, LOSSES)
     b, w = finite_number("momentum", momentum), finite_number("weight_decay", weight_decay)
@@ -125,13 +140,19 @@ def max_learning_rate(
         raise ValueError(f"`weight_decay` must be >= 0, got {w:g}; pass its size, without a sign.")
     if confidence is not None and not 0 < finite_number("confidence", confidence) < 1:
         raise ValueError(f"`confidence` must be a probability in (0, 1), got {confidence:g}; 0.95 is usual.")
+    if batch_size is not None:
+        if positive_integer("batch_size", batch_size) != 1:
+            raise ValueError(f"`batch_size` must be 1 or None for the full batch, got {batch_size}; pass one of them.")
+        if b or confidence is not None:
+            name, value = ("momentum", b) if b else ("confidence", confidence)
+            raise ValueError(f"`{name}` has no theory with `batch_size` = 1, got {value:g}; leave it out.")
     wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
     wide.require_single()
+    if batch_size == 1:
+        _require_outputs(loss, wide.network.n_outputs)
+        return online_rate(wide, loss, w)
     net, fim = wide.network, fisher_statistics(wide)
-    if loss == "cross_entropy" and fim.n_outputs == 1:
-        raise ValueError(
-            "`loss` = cross_entropy needs two outputs or more, got 1: a softmax of one output is constant."
-        )
+    _require_outputs(loss, fim.n_outputs)
     scale = loss_scale(loss, fim.n_outputs, fim.n_samples)
     typical = value = stability_limit(scale * fim.largest + w, b, nesterov)
     cautions, quantile = [fim.largest_caution], None
@@ -162,6 +183,13 @@ def max_learning_rate(
         else None,
         _wide=without_kernels(wide),
     )
+
+
+def _require_outputs(loss: str, n_outputs: int) -> None:
+    if loss == "cross_entropy" and n_outputs == 1:
+        raise ValueError(
+            "`loss` = cross_entropy needs two outputs or more, got 1: a softmax of one output is constant."
+        )
 
 
 def _grows_with_weights(layer: Layer) -> bool:

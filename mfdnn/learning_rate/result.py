@@ -34,8 +34,10 @@ class LearningRate(Result):
     value : float
         Largest step at which full-batch descent does not grow near initialisation (inf if nothing is learnt). For
         cross-entropy a bound that holds for any softmax; with `confidence` that of so many of the networks drawn.
-    lambda_max : float
-        Largest eigenvalue of :math:`F = \frac1T \sum_t \sum_k \nabla f_k \nabla f_k^T` at infinite width.
+        What else it may be `notion` says.
+    lambda_max : float or None
+        Largest eigenvalue of :math:`F = \frac1T \sum_t \sum_k \nabla f_k \nabla f_k^T` at infinite width. None where
+        the value is of another `notion` than stability.
     loss : str
         One of `LOSSES`.
     scale : float
@@ -63,6 +65,13 @@ class LearningRate(Result):
     lambda_max_softmax : float or None
         For cross-entropy the largest eigenvalue of :math:`F_{cross} = \frac1T \sum_t J_t^T Q_t J_t` at
         initialisation, at infinite width. None for other losses, and behind a normalisation of the outputs.
+    notion : {"stability", "first step", "one sample"}
+        What `value` is: the limit of descent on the full batch; of an optimiser's first step; of a step at one sample,
+        which below it does not raise that sample's own loss, while nothing is promised of the other samples.
+    optimizer : str
+        Name of the optimiser in PyTorch's words: "sgd".
+    lambda_max_one : float or None
+        For "one sample" the largest eigenvalue of the Fisher information of one sample, at infinite width.
 
     Notes
     -----
@@ -86,7 +95,7 @@ class LearningRate(Result):
     """
 
     value: float
-    lambda_max: float
+    lambda_max: float | None
     loss: str
     scale: float
     momentum: float
@@ -99,6 +108,9 @@ class LearningRate(Result):
     confidence: float | None = None
     lambda_quantile: float | None = None
     lambda_max_softmax: float | None = None
+    notion: str = "stability"
+    optimizer: str = "sgd"
+    lambda_max_one: float | None = None
     _wide: MeanField | None = None
 
     def __float__(self) -> float:
@@ -106,12 +118,20 @@ class LearningRate(Result):
 
     def __repr__(self) -> str:
         drawn = "" if self.confidence is None else f", for {self._share} of networks"
-        return f"LearningRate({self.value:.6g}, loss={self.loss!r}, {self.optimiser}{drawn})"
+        steps = ", one sample at a time" if self.notion == "one sample" else ""
+        return f"LearningRate({self.value:.6g}, loss={self.loss!r}, {self.optimiser}{steps}{drawn})"
 
     @property
     def typical(self) -> float:
         """The limit at infinite width, which wide networks scatter around."""
-        return self._limit(self.scale * self.lambda_max)
+        return self._limit(self.scale * self._largest)
+
+    @property
+    def _largest(self) -> float:
+        """The eigenvalue that the limits are of."""
+        found = self.lambda_max if self.lambda_max_one is None else self.lambda_max_one
+        assert found is not None  # each notion has its own
+        return found
 
     @property
     def initial(self) -> float | None:
@@ -147,6 +167,8 @@ class LearningRate(Result):
     @cached_property
     def _law(self) -> OutlierDistribution | str:
         """The law of the largest eigenvalue at these widths, or why there is none."""
+        if self.notion == "one sample":
+            return "The largest eigenvalue of one sample's Fisher information has no law over the networks drawn."
         assert self._wide is not None  # a private field: `max_learning_rate` sets it
         try:
             return law_of(self._wide)
@@ -173,6 +195,12 @@ class LearningRate(Result):
         matrix = ("F" if self.scale == 1 else f"{self.scale:g} F") + (
             f" + {self.weight_decay:g} I" if self.weight_decay else ""
         )
+        if self.notion == "one sample":
+            return (
+                f"loss {self.loss} = {LOSSES[self.loss]} at T = 1, one sample a step and not divided by the width; "
+                f"F = sum_k grad f_k grad f_k^T at it; with a step below 2 over the largest eigenvalue of {matrix} its "
+                "own loss does not grow, in a wide network; nothing is promised of other samples."
+            )
         head = f"loss {self.loss} = {LOSSES[self.loss]}; F = (1/T) sum_t sum_k grad f_k grad f_k^T; "
         drawn = ""
         if self.lambda_quantile is not None:
@@ -192,7 +220,7 @@ class LearningRate(Result):
         )
         if self.lambda_max_softmax is None:
             return head + bound
-        growth = self.scale * self.lambda_max / self.lambda_max_softmax if self.lambda_max_softmax else np.inf
+        growth = self.scale * self._largest / self.lambda_max_softmax if self.lambda_max_softmax else np.inf
         return (
             f"{head}{bound} At the first outputs the limit is {self.initial:.4g}, from lambda_max(F_cross) = "
             f"{self.lambda_max_softmax:.4g}. It holds in their neighbourhood only: they move, and with F fixed "
@@ -251,9 +279,9 @@ class LearningRate(Result):
         With `confidence` each loss has a second row, for that share of the networks drawn. If the loss is
         cross-entropy the last row is that of the first outputs, its scale `lambda_max_softmax` / `lambda_max`.
         """
-        rows = [["loss", "scale s", *OPTIMISERS]]
+        rows = [["loss", "scale s", *self._optimisers]]
         for loss, drawn, scale, curvature in self._curvatures():
-            limits = [stability_limit(curvature, *optimiser) for optimiser in OPTIMISERS.values()]
+            limits = [stability_limit(curvature, *optimiser) for optimiser in self._optimisers.values()]
             label, shown = (f"  {drawn}" if drawn else loss), ("" if drawn == self._drawn else f"{scale:.4g}")
             rows.append([label, shown, *(f"{limit:.4g}" for limit in limits)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -277,9 +305,14 @@ class LearningRate(Result):
             rows.append((*own, self._drawn, self.value))
         rows.append((*own, "infinite width", self.typical))
         for loss, drawn, _, curvature in self._curvatures():
-            for name, optimiser in OPTIMISERS.items():
+            for name, optimiser in self._optimisers.items():
                 rows.append((loss, name, drawn or "infinite width", stability_limit(curvature, *optimiser)))
         return dict(zip(("loss", "optimiser", "networks", "rate"), map(np.array, zip(*rows, strict=True)), strict=True))
+
+    @property
+    def _optimisers(self) -> dict[str, tuple[float, bool]]:
+        """Those with limits of this notion: steps at single samples have none with momentum."""
+        return dict(list(OPTIMISERS.items())[:1]) if self.notion == "one sample" else OPTIMISERS
 
     @property
     def _drawn(self) -> str:
@@ -295,11 +328,11 @@ class LearningRate(Result):
             if loss == "cross_entropy" and self.n_outputs == 1:
                 continue
             scale = loss_scale(loss, self.n_outputs, self.n_samples)
-            yield loss, "", scale, scale * self.lambda_max + w
+            yield loss, "", scale, scale * self._largest + w
             if self.lambda_quantile is not None:
                 yield loss, self._drawn, scale, scale * self.lambda_quantile + w
         if self.lambda_max_softmax is not None:
-            ratio = self.lambda_max_softmax / self.lambda_max if self.lambda_max else 0.0
+            ratio = self.lambda_max_softmax / self._largest if self._largest else 0.0
             yield "cross_entropy", "at first outputs", ratio, self.lambda_max_softmax + w
 
     def to_dict(self) -> dict[str, Any]:
