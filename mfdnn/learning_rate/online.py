@@ -49,7 +49,7 @@ def _of_one(net: Network, q0: float) -> float:
 
 
 def _mean_squares(wide: MeanField) -> list[float]:
-    """Mean squares of the inputs that matter: of given ones the least and the greatest."""
+    """Mean squares of inputs that matter: of given ones the least and the greatest."""
     if wide.inputs is None:
         return [float(np.ravel(1.0 if wide.q0 is None else wide.q0)[0])]
     each = np.mean(np.square(wide.inputs.reshape(len(wide.inputs), -1)), axis=1)

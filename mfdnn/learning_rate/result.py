@@ -311,7 +311,7 @@ class LearningRate(Result):
 
     @property
     def _optimisers(self) -> dict[str, tuple[float, bool]]:
-        """Those with limits of this notion: steps at single samples have none with momentum."""
+        """Those with limits of this notion: steps at single samples have no momentum."""
         return dict(list(OPTIMISERS.items())[:1]) if self.notion == "one sample" else OPTIMISERS
 
     @property
