@@ -245,3 +245,52 @@ def test_matrices_of_sines_are_closed_forms():
             exact = np.exp(-np.add.outer(variance, variance) / 2) * function(covariance)
             # Exponents are good to an ulp of the variance, the diagonal is read off a table to 2e-14.
             np.testing.assert_allclose(found, exact, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("rate", "place", "q", "c", "derivative"),
+    [
+        (6.37, -36.68, 30.7, 0.5, 1),  # where the bumps of u and v meet, circles are narrow in their radius
+        (1.18, 243.04, 644.0, 0.99, 0),  # zero up to nine deviations
+        (12.16, -31.89, 10.6, 1 - 1e-14, 1),
+    ],
+)
+def test_bump_so_far_out_that_the_rest_is_zero(rate, place, q, c, derivative):
+    bump = Shape(
+        "bump",
+        lambda x: np.exp(-((rate * x) ** 2)),
+        lambda x: -2 * rate**2 * x * np.exp(-((rate * x) ** 2)),
+        {},
+        ((0.0, 1 / rate),),
+    ).inside(1.0, -place)
+    for slope in (None, bump.slope):  # which is zero, or all but, in a tail that phi is resolved against
+        act = mfdnn.Activation("bump", bump.value, slope, (), bump.features)
+        assert not act.kinks and not np.any(act.pieces.jumps)
+        value, error = mfdnn.expect_product(act, q, c, derivative=derivative, return_error=True)
+        reference = honesty.pair(bump, q, q, c, derivative)
+        assert abs(value - reference.value) <= error + reference.error
+        assert error <= 1e-4 * mfdnn.expect_product(act, q, derivative=derivative)
+
+
+def test_step_six_deviations_out():
+    """Between two copies: 1e-11 of its square is beyond nine deviations in the plane."""
+    step = Shape(
+        "step", lambda x: np.tanh(4.63 * x), lambda x: 4.63 * honesty.sech2(4.63 * x), {}, ((0.0, 0.13), (0.0, 0.65))
+    )
+    shape = step.inside(1.0, 45.23).times(-3.822)
+    act = mfdnn.Activation("step", shape.value, shape.slope, (), shape.features)
+    for c in (1 - 1e-14, 1 - 1e-9, 0.9):
+        value, error = mfdnn.expect_product(act, 58.2, c, derivative=1, return_error=True)
+        reference = honesty.pair(shape, 58.2, 58.2, c, 1)
+        assert abs(value - reference.value) <= error + reference.error <= 1e-10 * 1.1e-7
+
+
+@pytest.mark.parametrize("sigma_w2", [3.0, pytest.param(20.0, marks=pytest.mark.slow)])
+def test_slope_at_the_fixed_point_with_a_narrow_bump(sigma_w2):
+    """Tables of E[phi'(u) phi'(v)] and integrals of single pairs agree: chi_c was off by 4e-7 and 3e-9."""
+    act = mfdnn.Activation("bump on tanh", lambda x: np.tanh(x) + 0.3 * np.exp(-400 * (x + 1.92) ** 2))
+    point = mfdnn.fixed_point(act, sigma_w2, 0.05)
+    again = mfdnn.correlation_map(act, point.c, sigma_w2, 0.05, q=point.q)
+    slope, error = mfdnn.expect_product(act, point.q, point.c, derivative=1, return_error=True)
+    assert abs(again - point.c) <= 1e-13  # of 1: rounding of tables
+    assert abs(sigma_w2 * slope - point.chi_c) <= sigma_w2 * error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import _compiled
-from .panels import MAX_UNRESOLVED, NARROW, NOISE, is_narrow
+from .panels import MAX_UNRESOLVED, NARROW, NOISE, SHELL, UNDERFLOW, is_narrow
 from .pieces import DEGREE, DIFFERENTIATE, chebyshev_fit, sample
 
 __all__ = ["ORDERS", "breaks_beside", "overlooked_edges", "unreadable"]
@@ -129,6 +129,10 @@ def unreadable(edges: np.ndarray, all_orders: np.ndarray, jumps: np.ndarray) -> 
     size[:, inner] = np.maximum.accumulate(np.maximum(largest[:, 1:], largest[:, :-1])[:, inner], axis=1)
     near = np.abs(edges[1:-1]) <= 0.5
     size = np.maximum(size, size[:, near].max(axis=1, keepdims=True))
+    # What is zero beside the largest of a shell, as the tail of a far bump, was resolved no further than that.
+    distance = np.abs(edges[1:-1])[inner]
+    shell = np.searchsorted(distance, np.maximum(SHELL, 2 * distance), side="right") - 1
+    size[:, inner] = np.maximum(size[:, inner], UNDERFLOW * size[:, inner[shell]])
     width = np.minimum(np.diff(edges)[1:], np.diff(edges)[:-1])
     noise = np.array([
         ROUNDING_JUMP * size[0]

@@ -8,7 +8,19 @@ import numpy as np
 
 from .pieces import DEGREE, NODES, chebyshev_fit, sample
 
-__all__ = ["CLUSTER", "MAX_BREAKS", "MAX_SHELLS", "MAX_UNRESOLVED", "NARROW", "NOISE", "SHELL", "is_narrow", "shells"]
+__all__ = [
+    "CLUSTER",
+    "MAX_BREAKS",
+    "MAX_SHELLS",
+    "MAX_UNRESOLVED",
+    "NARROW",
+    "NOISE",
+    "RESOLVED",
+    "SHELL",
+    "UNDERFLOW",
+    "is_narrow",
+    "shells",
+]
 
 # A panel is compared with phi also close to its ends, where a feature can hide between the outermost nodes.
 _PROBES = np.concatenate([-1 + 4.0 ** -np.arange(4, 13), 1 - 4.0 ** -np.arange(4, 13)])

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from .breaks import LAST, breaks_beside, overlooked_edges, unreadable
-from .panels import MAX_BREAKS, NARROW, SHELL, shells
+from .panels import MAX_BREAKS, NARROW, RESOLVED, SHELL, UNDERFLOW, shells
 from .pieces import DEGREE, DIFFERENTIATE, Pieces, chebyshev_fit, derive, sample
 
 __all__ = ["resolve"]
@@ -123,7 +123,13 @@ def _check_derivative(name: str, pieces: Pieces) -> None:
     found = values @ DIFFERENTIATE.T / half
     # Differentiation magnifies rounding by up to 1e3 / half; narrow panels cannot tell.
     near = np.abs(pieces.edges[1:]) <= SHELL
-    tolerance = 1e-6 * (np.abs(given[near]).max() + np.abs(values / half).sum(axis=1))
+    size = np.abs(values).sum(axis=1, keepdims=True)
+    tolerance = 1e-6 * (np.abs(given[near]).max() + size / half)
+    # Phi is resolved against its largest value nearer to zero, and a tail on the near side of all against underflow.
+    order = np.argsort(np.maximum(np.abs(pieces.edges[:-1]), np.abs(pieces.edges[1:])))
+    nearer = np.empty_like(size)
+    nearer[order] = np.maximum.accumulate(size[order])
+    tolerance = (tolerance + 1e4 * RESOLVED * np.maximum(nearer, UNDERFLOW * size.max()) / half)[:, 0]
     wrong = (half[:, 0] > 1e-3) & (np.abs(found - given).max(axis=1) > tolerance)
     if np.any(wrong):
         panel = np.flatnonzero(wrong)[np.argmin(np.abs(pieces.edges[:-1][wrong]))]

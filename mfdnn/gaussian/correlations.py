@@ -24,7 +24,15 @@ from .._compiled import Correlations
 from ..activations import Activation
 from ..activations.pieces import DEGREE, NODES, Pieces, chebyshev_fit
 from .kinks import kink_part
-from .quadrature import GAUSS_W, GAUSS_X, REACH, circle_coefficients, second_moment, unsettled, values
+from .quadrature import (
+    GAUSS_W,
+    GAUSS_X,
+    circle_coefficients,
+    narrow_places,
+    radius_of_all,
+    second_moment,
+    unsettled,
+)
 
 __all__ = ["Row", "correlation_rows", "correlation_table"]
 
@@ -164,7 +172,7 @@ def _slope_products(act: Activation, low: float, high: float) -> Products:
     """For variances from `low` to `high`, by the cheapest rule that is right."""
     if act.pieces.piecewise_linear:
         return _closed_form(act, high)
-    if act.pieces.smooth:
+    if act.pieces.smooth and narrow_places(act.pieces, high).size == 0:
         return _by_series(act, low, high)
     return _by_arcs(act, low, high)
 
@@ -219,11 +227,12 @@ def _by_arcs(act: Activation, low: float, high: float) -> Products:
     radii = _radii(np.append(edges[::2], pieces.breaks), low, edges[-1])  # refined where that is too coarse
     near = np.abs(pieces.breaks) < radii[-1]
     at, masses = pieces.breaks[near], np.ascontiguousarray(pieces.jumps[near, 0])
+    meeting = np.union1d(at, narrow_places(pieces, high))
     power = _power(act)
     tolerance = RADIAL * min(second_moment(act, q, 1) for q in (low, high))
 
     def products(q: np.ndarray, theta: np.ndarray) -> np.ndarray:
-        total = _compiled.circle_products(edges, slopes, at, radii, q, theta, tolerance, GAUSS_X, GAUSS_W)
+        total = _compiled.circle_products(edges, slopes, meeting, radii, q, theta, tolerance, GAUSS_X, GAUSS_W)
         if power:
             total += _compiled.mass_products(edges, slopes, at, masses, q, theta, GAUSS_X, GAUSS_W)
         return total * theta**power
@@ -233,14 +242,7 @@ def _by_arcs(act: Activation, low: float, high: float) -> Products:
 
 def _end(act: Activation, q: float) -> float:
     """Radius at variance q beyond which nothing is left of E[phi'^2]."""
-    radius, size = RADIUS, second_moment(act, q, 1)
-
-    def left() -> float:
-        ends = radius * np.sqrt(q) * np.array([-1.0, 1.0])
-        return float(np.max(values(act, ends, 1) ** 2)) * np.exp(-0.5 * radius**2)
-
-    while radius < REACH and left() > 4e-15 * size:
-        radius += 0.5
+    radius = radius_of_all(act, q, q, 1, least=RADIUS, negligible=4e-15 * second_moment(act, q, 1))
     return float(radius * np.sqrt(q))
 
 

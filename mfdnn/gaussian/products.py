@@ -6,7 +6,6 @@ The Hermite series where its own bound is small enough; else an integral over th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -20,8 +19,10 @@ from .quadrature import (
     at_zero,
     breaks,
     circle_coefficients,
+    narrow_places,
     nodes,
     noise,
+    radius_of_all,
     second_moment,
     unsettled,
     values,
@@ -35,7 +36,7 @@ ROUNDING = 2e-13  # relative error of sums over nodes, as measured in the tests
 UNRESOLVED = 1e5  # how much larger it is where phi has singularities that are no jumps
 TARGET = 1e-12  # relative error of the series above which a pair is integrated directly
 LOCATED = 1e-10  # relative accuracy of a kink that was found and not named
-CIRCLES = 9.0  # radius in the plane, in standard deviations, beyond which nothing is left (3e-18 of the mass)
+CIRCLES = 9.0  # radius in the plane, in standard deviations, beyond which 3e-18 of the mass are left
 BLOCK = 64  # outer panels between which an interrupt is heard: at most a second
 PATIENCE, HOURS = 10.0, 3e4  # seconds of integration after which it is announced, and refused
 EVALUATION = 6e-8  # seconds for the value of a piecewise polynomial
@@ -239,13 +240,14 @@ def _mass_bounds(act: Activation, order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _round(pieces: Pieces, q: float) -> bool:
-    """Whether circles are cheaper than panels.
+    """Whether circles are cheaper than panels, and see everything.
 
     All around they need samples as close as the narrowest panel.
     """
     near = np.abs(pieces.edges) <= CIRCLES * np.sqrt(q)
     narrowest = np.diff(pieces.edges)[near[:-1] | near[1:]].min()
-    return bool(CIRCLES * np.sqrt(q) / narrowest <= 30 * (near.sum() + 24))
+    cheaper = CIRCLES * np.sqrt(q) / narrowest <= 30 * (near.sum() + 24)
+    return bool(cheaper) and narrow_places(pieces, q).size == 0
 
 
 def _panels(act: Activation, q1: float, q2: float, c: float, order: int, rule: tuple) -> float:
@@ -311,10 +313,8 @@ def _circles(act: Activation, q1: float, q2: float, c: float, order: int, rule: 
     r1, r2 = np.sqrt(q1), np.sqrt(q2)
     edges = np.abs(act.pieces.edges)
     scale = np.sqrt(second_moment(act, q1, order) * second_moment(act, q2, order))
-    end = CIRCLES
-    # Further out where phi grows like an exponential.
-    while end < REACH and _outermost(function, r1, r2, end) > 1e-16 * scale:
-        end += 1.5
+    # Further out where phi grows like an exponential, or is all but zero near zero.
+    end = radius_of_all(act, q1, q2, order, least=CIRCLES, negligible=1e-16 * scale)
     edges = np.concatenate([np.arange(0.0, end, 1.5), edges / r1, edges / r2, [end]])
     theta = np.arctan2(np.sqrt((1 - c) * (1 + c)), c)
     # Of the sum of squares; no finer than phi^(d) is known.
@@ -334,12 +334,6 @@ def _circles(act: Activation, q1: float, q2: float, c: float, order: int, rule: 
         circle = (first[:, m] * second[:, m]) @ np.where(m == 0, 1.0, 0.5 * np.cos(m * theta))
         total += float((high - low) / 2 * rule[1] @ (r * np.exp(-0.5 * r**2) * circle))
     return total
-
-
-def _outermost(function: Callable, r1: float, r2: float, radius: float) -> float:
-    """Size of the integrand at that radius of the plane, in standard deviations."""
-    first, second = (np.abs(function(np.array([-radius, radius]) * r)).max() for r in (r1, r2))
-    return float(first * second * radius * np.exp(-0.5 * radius**2))
 
 
 def _aligned(act: Activation, q1: float, q2: float, sign: float, order: int) -> tuple[float, float]:

@@ -20,8 +20,10 @@ __all__ = [
     "breaks",
     "circle_coefficients",
     "largest_variance",
+    "narrow_places",
     "nodes",
     "noise",
+    "radius_of_all",
     "second_moment",
     "unsettled",
     "values",
@@ -30,6 +32,8 @@ __all__ = [
 REACH = 12.0  # standard deviations beyond which a Gaussian weight is dropped (1e-31 of the mass)
 NARROW = 1e-6  # (relative) width of panels that close in on a break
 MAX_ANGLES = 2**16  # most samples on half a circle
+NARROW_RING = 0.1  # width of a narrow panel, in deviations
+FAR, APART = 16, 8  # in its width: its distance from zero, and how wide others are
 GAUSS_X, GAUSS_W = np.polynomial.legendre.leggauss(16)
 UNIT_PANELS = np.arange(-REACH, REACH + 0.5)
 
@@ -66,6 +70,50 @@ def at_zero(act: Activation, order: int) -> np.ndarray:
 def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
     """The function phi, phi' or phi'' at x in float64, without point masses."""
     return (act, act.slope, act.curvature)[order](x)
+
+
+def narrow_places(pieces: Pieces, q: float) -> np.ndarray:
+    """Where panels are narrow, far from zero and by themselves: ends of each run of them, and of its narrowest.
+
+    Where two such places meet, one in u and one in v, the mean of phi(u) phi(v) over a circle of the plane is narrow in
+    its radius, too, and that radius is no edge of phi. It is larger than both, and no matter where edges of phi are as
+    close there, as those of a wave.
+    """
+    end = min(REACH * np.sqrt(q), pieces.reach)
+    radii = np.unique(np.abs(np.append(pieces.edges, [0.0, end])))
+    radii = radii[radii <= end]
+    beyond = np.append(np.maximum.accumulate(np.diff(radii)[::-1])[::-1], 0.0)  # the widest from each radius on
+    width, place = np.diff(pieces.edges), np.minimum(np.abs(pieces.edges[:-1]), np.abs(pieces.edges[1:]))
+    alone = APART * width < beyond[np.searchsorted(radii, place, side="right") - 1]
+    narrow = np.flatnonzero((width < NARROW_RING * np.sqrt(q)) & (place > FAR * width) & (place < end) & alone)
+    found: set[int] = set()
+    for run in np.split(narrow, np.flatnonzero(np.diff(narrow) > 1) + 1):
+        if run.size:
+            narrowest = run[np.argmin(width[run])]
+            found |= {run[0], narrowest, narrowest + 1, run[-1] + 1}
+    return pieces.edges[sorted(found)]
+
+
+def radius_of_all(
+    act: Activation, q1: float, q2: float, order: int, *, least: float, negligible: float
+) -> float:
+    """Radius of the plane, in standard deviations, beyond which phi^(d)(u) phi^(d)(v) is negligible.
+
+    It is no less than `least` and no more than `REACH`; point masses do not count.
+    """
+    radii = np.append(np.arange(least, REACH, 0.5), REACH)
+    bound = np.exp(-0.5 * radii[:-1] ** 2)  # of each ring
+    for q in (q1, q2):
+        bound *= [_largest(act, radius * np.sqrt(q), order) for radius in radii[1:]]
+    matters = np.flatnonzero(bound > negligible)
+    return float(radii[matters[-1] + 1] if matters.size else least)
+
+
+def _largest(act: Activation, radius: float, order: int) -> float:
+    """A bound on |phi^(d)(x)| for |x| up to the radius, without point masses."""
+    edges = act.pieces.edges
+    met = (edges[:-1] <= radius) & (edges[1:] >= -radius)
+    return float(np.abs(act.pieces.coefficients[order][met]).sum(axis=1).max())
 
 
 def second_moment(act: Activation, q: float, order: int) -> float:
