@@ -120,9 +120,14 @@ def max_learning_rate(
     -----
     Without `confidence` the number is that of the infinitely wide network; the largest eigenvalue of one sampled
     network scatters around it by O(1/sqrt(M)). :math:`\lambda_{max}` moves in training, and mini-batches need
-    smaller steps than the full batch; ``batch_size=1`` is of those of one sample. Cost: that of `fisher_statistics`;
-    for cross-entropy that of `softmax_statistics`, 0.3 s for T = 1000 and C = 10 (given inputs: 2 s); with `confidence`
-    0.1 s more.
+    smaller steps than the full batch; ``batch_size=1`` is of those of one sample. Curvature here is the Gauss-Newton
+    part of the Hessian. What it leaves out at initialisation, errors times second derivatives of the outputs, falls
+    like :math:`M^{-1/2}` beside it: of three weight layers (T = 64, C = 4, random labels) its largest eigenvalue is
+    0.18 of that of F at M = 32 and 0.06 at 512 for relu, 0.37 and 0.10 for tanh; for cross-entropy 0.17 and 0.04,
+    0.67 and 0.21 (``mfdnn figure hessian-residual``).
+
+    Cost: that of `fisher_statistics`; for cross-entropy that of `softmax_statistics`, 0.3 s for T = 1000 and C = 10
+    (given inputs: 2 s); with `confidence` 0.1 s more.
 
     References
     ----------

@@ -111,6 +111,9 @@ FIGURES: dict[str, PaperFigure] = {
         "figure",
         "spread of the largest Fisher eigenvalue over depth and width, and the width a spread needs",
     ),
+    "hessian-residual": PaperFigure(
+        "hessian_residual", "figure", "what the Fisher information leaves out of the Hessian, against width"
+    ),
     "karakida2019-normalization-rates": PaperFigure(
         "normalization_training",
         "figure",
