@@ -152,7 +152,7 @@ def answered(
     return ModuleLearningRate(
         rate=rate(factor),
         factor=None if factor is None else float(factor),
-        current=current[0],
+        current=unit,
         groups=current,
         response=found.get("response"),
         by_layer=found.get("by_layer"),
@@ -239,13 +239,27 @@ def _require_room(one: ModuleOperator, X: Any) -> None:
         )
 
 
+def _graph(one: ModuleOperator, X: Any) -> Graph:
+    """The graph of the batch, or in a sentence why the module has none."""
+    try:
+        return one.graph(X, outputs_of_any_shape=True)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        if "`" in str(error):  # a sentence already
+            raise
+        why = str(error).partition("\n")[0].strip(" .") or type(error).__name__
+        raise ValueError(
+            f"`module` does not take the inputs of `batch`, or `select` not what it returns ({why:.200}); pass X as "
+            "the module is called in training: a tensor, a tuple of arguments or a dict of keywords."
+        ) from error
+
+
 class _Run:
     """One module at one batch, and the passes that were made."""
 
     def __init__(self, one: ModuleOperator, X: Any, Y: Any, loss: Any, optimizer: Any):
         self.one, self.X, self.Y, self.loss, self.optimizer = one, X, Y, loss, optimizer
         _require_room(one, X)
-        self.graph: Graph | None = one.graph(X, outputs_of_any_shape=True)
+        self.graph: Graph | None = _graph(one, X)
         self.passes = 2
         if not bool(torch.isfinite(self.graph.outputs).all()):
             raise ValueError("The outputs of `module` are not finite on this batch; look for what overflows there.")

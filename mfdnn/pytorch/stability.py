@@ -16,7 +16,7 @@ __all__ = ["largest"]
 
 _RESIDUAL = 1e-4  # of the largest eigenvalue, which an eigenvalue is then right to
 _PRODUCTS = 600
-_CLOSE = 1e-3  # of two bounds, below which the upper one will do
+_CLOSE = 2e-4  # of two bounds, below which the upper one will do
 
 
 def largest(
