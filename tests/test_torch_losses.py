@@ -144,3 +144,19 @@ def test_size_of_a_change(torch):
     logits = loss_at(torch.nn.CrossEntropyLoss(), f, torch.arange(T) % C)
     assert logits.size(change) == pytest.approx(logits.size(change + torch.arange(T).double()[:, None]))
     assert logits.size(change) < squared.size(change)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_there_is_no_float64_all_is_in_float32(torch, name, monkeypatch):
+    """As on Apple's devices."""
+    from mfdnn.pytorch import losses
+
+    loss, f, y = cases(torch)[name]
+    exact, change = losses.loss_at(loss, f, y), outputs(torch, *f.shape).flip(0)
+    expected = exact.curvature(change), exact.size(change)
+    monkeypatch.setattr(losses, "wide", lambda tensor: tensor.to(torch.float32))
+    loss = loss.float() if isinstance(loss, torch.nn.Module) else loss
+    at = losses.loss_at(loss, f.float(), y.float() if y.is_floating_point() else y)
+    root = at.root(change.float())
+    assert root.dtype == at.transpose(root).dtype == torch.float32
+    np.testing.assert_allclose((at.curvature(change.float()), at.size(change.float())), expected, rtol=2e-4)

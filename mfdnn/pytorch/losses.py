@@ -14,10 +14,15 @@ from typing import Any
 from .._support.validation import short
 from ._torch import torch
 
-__all__ = ["LossAt", "loss_at", "loss_value"]
+__all__ = ["LossAt", "loss_at", "loss_value", "wide"]
 
 _WHOLE = 2000  # outputs of the batch up to which a Hessian that couples samples is formed
 _COLUMNS = 2048  # outputs of a sample up to which its block of the Hessian is formed
+
+
+def wide(tensor: Any) -> Any:
+    """In float64, which not every device has."""
+    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
 class LossAt:
@@ -51,7 +56,7 @@ class LossAt:
     def curvature(self, change: Any) -> float:
         """D.H D for a change D of the outputs, in float64."""
         assert not isinstance(self._hessian, str)
-        half = self._hessian.root(change.to(torch.float64))
+        half = self._hessian.root(wide(change))
         return float((half * half).sum())
 
     def size(self, change: Any) -> float:
@@ -59,7 +64,7 @@ class LossAt:
 
         Of logits without what all classes of a sample share, which changes no probability.
         """
-        change = change.to(torch.float64)
+        change = wide(change)
         if self.classes:
             change = change - change.mean(dim=_class_axis(change), keepdim=True)
         return float(change.square().mean().sqrt())
@@ -113,20 +118,20 @@ class _Softmax(_Hessian):
     def __init__(self, logits: Any, weights: Any):
         self.weights = weights
         self._axis = _class_axis(logits)
-        self.p = logits.to(torch.float64).softmax(dim=self._axis)
+        self.p = wide(logits).softmax(dim=self._axis)
         self._sqrt = self.p.sqrt()
         shape = self.p.select(self._axis, 0).shape
-        self._m = weights.to(torch.float64).sqrt().reshape(shape).unsqueeze(self._axis)
+        self._m = wide(weights).sqrt().reshape(shape).unsqueeze(self._axis)
         self._top = self.p.argmax(dim=self._axis, keepdim=True)
 
     def root(self, change: Any) -> Any:
-        v = change.to(torch.float64)
+        v = wide(change)
         v = v - v.gather(self._axis, self._top)  # R 1 = 0; no cancellation where one p is nearly 1
         found = self._m * self._sqrt * (v - (self.p * v).sum(dim=self._axis, keepdim=True))
         return found.to(change.dtype)
 
     def transpose(self, u: Any) -> Any:
-        w = self._m * self._sqrt * u.to(torch.float64)
+        w = self._m * self._sqrt * wide(u)
         found = w - self.p * w.sum(dim=self._axis, keepdim=True)
         found = found.scatter(self._axis, self._top, 0.0)
         # 1^T R^T = 0, again without cancellation
@@ -251,7 +256,7 @@ def _known(loss: Any, f: Any, targets: Any) -> _Hessian | None:
         return _Softmax(f, _cross_entropy_weights(loss, f, targets))
     if _is(loss, torch.nn.NLLLoss):
         # Of outputs that are log-probabilities it is the cross-entropy of them as logits.
-        total = f.to(torch.float64).logsumexp(dim=_class_axis(f))
+        total = wide(f).logsumexp(dim=_class_axis(f))
         if float(total.abs().max()) < 1e-4:
             return _Softmax(f, _cross_entropy_weights(loss, f, targets))
     return None
@@ -262,10 +267,10 @@ def _cross_entropy_weights(loss: Any, f: Any, targets: Any) -> Any:
     n_classes = f.shape[_class_axis(f)]
     smoothing = float(getattr(loss, "label_smoothing", 0.0))
     w = loss.weight if loss.weight is not None else torch.ones(n_classes, device=f.device)
-    w = w.to(torch.float64)
+    w = wide(w)
     if targets.is_floating_point():
         axis = _class_axis(f)
-        smooth = targets.to(torch.float64).movedim(axis, -1) * (1 - smoothing) + smoothing / n_classes
+        smooth = wide(targets).movedim(axis, -1) * (1 - smoothing) + smoothing / n_classes
         m = (smooth * w).sum(-1).reshape(-1)
         return m if loss.reduction == "sum" else m / m.numel()
     labels = targets.reshape(-1)
@@ -294,7 +299,7 @@ def _by_derivatives(slope: Any, f: Any) -> _Hessian | str:
     tolerance = 100 * torch.finfo(f.dtype).eps * float(Hz.abs().max())
     diagonal = product(torch.ones_like(f))
     if float((diagonal * z - Hz).abs().max()) <= tolerance:
-        return _concave() if float(diagonal.min()) < -tolerance else _Multiple(diagonal.clamp(min=0).double())
+        return _concave() if float(diagonal.min()) < -tolerance else _Multiple(wide(diagonal.clamp(min=0)))
     n_samples, n_each = f.shape[0], f[0].numel()
     if n_each <= _COLUMNS and f.ndim > 1:
         blocks = _columns(product, f, n_samples, n_each)
@@ -315,7 +320,7 @@ def _columns(
         unit = torch.zeros(n_blocks, size, dtype=f.dtype, device=f.device)
         unit[:, k] = 1.0
         columns.append(product(unit.reshape(f.shape)).reshape(n_blocks, size))
-    return torch.stack(columns, dim=-1).double()
+    return wide(torch.stack(columns, dim=-1))
 
 
 def _concave() -> str:

@@ -14,7 +14,7 @@ from ._torch import torch
 from .answer import ModuleLearningRate
 from .graph import Graph
 from .line import LineSearch, line_search
-from .losses import LossAt, loss_at
+from .losses import LossAt, loss_at, wide
 from .memory import free_memory, rows
 from .module_operator import ModuleOperator, operator
 from .optimisers import FrozenRule, checked_optimizer, frozen_rule, next_step, present_rates
@@ -287,7 +287,7 @@ class _Run:
         double = next_step(self.optimizer, gradients, factor=2.0)
         self.moves = [step.get(p) for p in parameters]
         self.falls = [
-            0.0 if move is None else -float((g.double() * move.double()).sum())
+            0.0 if move is None else -float((wide(g) * wide(move)).sum())
             for g, move in zip(pulled, self.moves, strict=True)
         ]
         self.slope = float(np.sum(self.falls))
@@ -299,16 +299,18 @@ class _Run:
 
     def _proportional(self, step: dict[Any, Any], double: dict[Any, Any]) -> list[str]:
         """Whether the step is a multiple of its rate."""
-        size = sum(float(move.double().square().sum()) for move in step.values()) ** 0.5
+        def norm(moves: list[Any]) -> float:
+            return float(sum(float(wide(move).square().sum()) for move in moves) ** 0.5)
+
+        size = norm(list(step.values()))
         name = type(self.optimizer).__name__
         if size == 0 or not np.isfinite(size):
             raise ValueError(
                 f"`optimizer` {name} makes a step of size {size:g} on this batch; look at its rate and its state."
             )
-        off = sum(float((double[p] - 2 * step[p]).double().square().sum()) for p in step) ** 0.5
-        if off <= 1e-2 * size:
+        if norm([double[p] - 2 * step[p] for p in step]) <= 1e-2 * size:
             return []
-        if sum(float((double[p] - step[p]).double().square().sum()) for p in step) ** 0.5 <= 1e-2 * size:
+        if norm([double[p] - step[p] for p in step]) <= 1e-2 * size:
             return [f"The next step of {name} does not depend on its rate: the rates are multiples of that step."]
         return [f"The step of {name} is not proportional to its rate: the rates are multiples of its present step."]
 
@@ -342,7 +344,7 @@ class _Run:
         parameters = self.one.tensors
         zeros = [np.zeros(p.numel()) for p in parameters]
         move = np.concatenate(
-            [zero if m is None else m.double().cpu().numpy().ravel() for zero, m in zip(zeros, self.moves, strict=True)]
+            [zero if m is None else m.cpu().double().numpy().ravel() for zero, m in zip(zeros, self.moves, strict=True)]
         )
 
         def loss(x: float) -> float:

@@ -79,7 +79,7 @@ def _largest_of(graph: Graph, scales: list[Any], root: Callable[[Any], Any], tra
         for column in block.T:
             u = torch.from_numpy(np.ascontiguousarray(column)).to(outputs).reshape(outputs.shape)
             pulled = [s * g for s, g in zip(scales, graph.vjp(transpose(u)), strict=True)]
-            columns.append(root(graph.jvp(pulled)).detach().reshape(-1).double().cpu().numpy())
+            columns.append(root(graph.jvp(pulled)).detach().reshape(-1).cpu().double().numpy())
         return np.stack(columns, axis=1)
 
     n = outputs.numel()
