@@ -189,6 +189,7 @@ def test_losses_optimisers_tokens_and_tables(torch, capsys, models):
         (["my_models:make", "--input", "8x3x4x4", "--parts", "critical,al"], "`--parts` must be one of"),
         (["my_models:make", "--input", "1x3x4x4"], "`--input` must hold at least two samples"),
         (["my_models:make", "--input", "8x3x4x4", "--parts", "stable", "-o", "a.png"], "`--parts` stable does not go"),
+        (["my_models:make", "--input", "8x3x4x4", "--parts", "stable", "-o", "a.csv"], "add critical"),
         (["my_models:Words", "--input", "6x5", "--tokens", "7"], "select"),
         (["my_models:Words", "--input", "6x5", "--tokens", "0"], "`--tokens` must be >= 1"),
     ],

@@ -83,7 +83,10 @@ def run_module(args: argparse.Namespace) -> Output:
         raise ValueError(f"`--input` does not go with {args.factory!r}, which returns a batch of its own; drop it.")
     loss, optimizer = _loss(args.loss, torch), _optimizer(args, torch, module)
     parts: Any = args.parts if args.parts == "all" else tuple(args.parts.split(","))
-    if Path(args.output or "").suffix.lower() in (*PICTURES, ".html"):
+    suffix = Path(args.output or "").suffix.lower()
+    if suffix in (".csv", ".npz") and parts != "all" and "critical" not in parts:
+        raise ValueError(f"`--parts` {args.parts} has no loss along the step for {args.output}; add critical.")
+    if suffix in (*PICTURES, ".html"):
         if parts != "all":
             raise ValueError(f"`--parts` {args.parts} does not go with a picture, which shows all; drop it.")
         page = report(module, batch, loss, optimizer, select=select)
