@@ -202,6 +202,99 @@ def test_compressed_laws_are_as_good(monkeypatch):
     np.testing.assert_allclose(few.cdf(places), mfdnn.jacobian_spectrum(net).cdf(places), atol=1e-9)
 
 
+# -- residual blocks ----------------------------------------------------------------------------------------------
+
+
+def residual(n_blocks, phi="relu", skip=1.0, inner=1.5, outer=1.0, width=100, stem=True, **options):
+    """A stem, and blocks of two layers with an activation between them."""
+    block = [mfdnn.Dense(width, inner, 0.1, **options), mfdnn.Pointwise(phi), mfdnn.Dense(width, outer, **options)]
+    first = [mfdnn.Dense(width, 1.0, **options)] if stem else []
+    return mfdnn.Network(width, [*first, *(mfdnn.Residual(block, skip) for _ in range(n_blocks))])
+
+
+def test_one_plus_a_rotation_has_the_arcsine_law():
+    net = mfdnn.Network(50, [mfdnn.Residual([mfdnn.Dense(50, 1.0, weights="orthogonal")])])
+    x = np.array([0.01, 0.3, 1.0, 2.0, 3.9])
+    found = mfdnn.jacobian_spectrum(net, x)
+    np.testing.assert_allclose(found.density, 1 / (np.pi * np.sqrt(x * (4 - x))), rtol=1e-9)
+    np.testing.assert_allclose(found.cdf(x), 2 / np.pi * np.arcsin(np.sqrt(x) / 2), atol=1e-11)
+    assert (found.mean, found.relative_variance) == pytest.approx((2.0, 0.5), rel=1e-12)
+    assert found.edges[1] == pytest.approx(4.0, rel=1e-5)  # where the density diverges
+    assert found.cdf(4.0 * (1 + 1e-5)) == 1.0
+
+
+def test_moments_of_blocks_from_words():
+    """s^4 + 4 s^2 b_1 + b_2 by counting the words of (s + B)(s + B)^T that do not vanish; and for unequal widths."""
+    net = residual(1, "relu", 0.7, stem=False, **ORTHOGONAL)
+    b_1, b_2 = 1.5 * 0.5, 1.5**2 * 0.5
+    found = mfdnn.jacobian_moments(net)
+    assert found.mean == pytest.approx(0.49 + b_1, rel=1e-12)
+    assert found.second_moment == pytest.approx(0.49**2 + 4 * 0.49 * b_1 + b_2, rel=1e-12)
+    wider = mfdnn.Network(60, [mfdnn.Dense(100, 1.0), *net.layers, mfdnn.Dense(50, 1.0)])
+    excess = found.second_moment / found.mean**2 - 1
+    expected = 50 / 60 + 50 / 100 * excess + 50 / 100  # Gaussian, block, Gaussian
+    assert mfdnn.jacobian_moments(wider).relative_variance == pytest.approx(expected, rel=1e-12)
+
+
+def test_blocks_without_a_bypass_are_layers():
+    inner = [mfdnn.Dense(40, 1.5, 0.1), mfdnn.Pointwise("tanh"), mfdnn.Dense(40, 1.2, 0.1)]
+    chained = mfdnn.Network(40, [mfdnn.Dense(40), *inner, mfdnn.Pointwise("tanh")])
+    bypassed = mfdnn.Network(40, [mfdnn.Dense(40), mfdnn.Residual(inner, skip=0.0), mfdnn.Pointwise("tanh")])
+    x = [0.1, 1.0, 3.0]
+    assert mfdnn.jacobian_spectrum(bypassed).cdf(x) == pytest.approx(mfdnn.jacobian_spectrum(chained).cdf(x), abs=1e-12)
+
+
+def test_a_faint_block_is_none():
+    plain = mfdnn.jacobian_spectrum(square(2, "tanh", 1.3, 0.1))
+    layers = square(2, "tanh", 1.3, 0.1).layers
+    faint = mfdnn.Residual([mfdnn.Dense(100, 1e-6), mfdnn.Dense(100, 1e-6)])
+    found = mfdnn.jacobian_spectrum(mfdnn.Network(100, [*layers, faint]))
+    x = np.geomspace(0.01, 3, 7)
+    np.testing.assert_allclose(found.cdf(x), plain.cdf(x), atol=1e-6)
+
+
+BLOCKS = {
+    "relu": residual(4),
+    "relu orthogonal": residual(4, **ORTHOGONAL),
+    "tanh, skip 0.7": residual(3, "tanh", 0.7, **ORTHOGONAL),
+    "small branches": residual(8, "hard_tanh", outer=0.2),
+    "linear": mfdnn.Network(100, [mfdnn.Residual([mfdnn.Dense(100, 1.0, **ORTHOGONAL)])] * 3),
+    "gelu": residual(1, "gelu"),
+    "an activation behind": mfdnn.Network(100, [*residual(2, "tanh").layers, mfdnn.Pointwise("tanh")]),
+    "other widths": mfdnn.Network(60, [mfdnn.Dense(100), *residual(2, stem=False).layers, mfdnn.Dense(40)]),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_residual_networks_against_sampled_ones(name):
+    """Scaled to 400 units; means scatter from draw to draw as the signal does."""
+    net = BLOCKS[name]
+    wide = mfdnn.Network(4 * net.n_inputs, [layer.scaled(4) for layer in net.layers])
+    theory, spectrum = mfdnn.jacobian_moments(net), mfdnn.jacobian_spectrum(net)
+    draws = []
+    for rng in range(3):
+        x = np.random.default_rng(rng).standard_normal(wide.n_inputs)
+        x /= np.sqrt(np.mean(x**2))
+        draws.append(mfdnn.sampled.jacobian_singular_values(mfdnn.sample(wide, rng=rng), x) ** 2)
+    draws = np.array(draws)
+    assert draws.mean() == pytest.approx(theory.mean, rel=0.08)
+    ratio = np.mean(draws**2) / draws.mean() ** 2
+    assert ratio - 1 == pytest.approx(theory.relative_variance, rel=0.08)
+    places = np.quantile(draws, np.linspace(0.05, 0.95, 10)) * theory.mean / draws.mean()
+    np.testing.assert_allclose(spectrum.cdf(places), np.linspace(0.05, 0.95, 10), atol=0.025)
+    assert spectrum.cdf(spectrum.edges[1] * (1 + 1e-6)) == pytest.approx(1.0, abs=1e-6)
+    assert draws.max() < 1.15 * spectrum.edges[1]
+
+
+@pytest.mark.parametrize("name", ["relu orthogonal", "linear", "gelu"])
+def test_the_distribution_of_residual_networks_is_the_integral_of_the_density(name):
+    found = mfdnn.jacobian_spectrum(BLOCKS[name])
+    x = np.geomspace(max(found.edges[0], 1e-3 * found.edges[1]), found.edges[1], 7)[1:-1]
+    h = 1e-5 * x
+    slopes = (found.cdf(x + h) - found.cdf(x - h)) / (2 * h)
+    np.testing.assert_allclose(mfdnn.jacobian_spectrum(BLOCKS[name], x).density, slopes, rtol=1e-5)
+
+
 # -- isometry -----------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +334,24 @@ BAD = {
     "no network": (lambda: mfdnn.jacobian_moments("relu"), "`net` must be a Network"),
     "negative q0": (lambda: mfdnn.jacobian_spectrum(NETS["tanh"], q0=-1.0), "`q0` is a variance"),
     "a grid with zero": (lambda: mfdnn.jacobian_spectrum(NETS["tanh"], [0.0, 1.0]), "`grid` must be an array"),
-    "residual": (lambda: mfdnn.jacobian_moments(mfdnn.resnet([9, 9, 9], 1, "relu")), "theory of fully connected"),
+    "slopes at an end of a block": (
+        lambda: mfdnn.jacobian_moments(mfdnn.Network(9, [mfdnn.Residual([mfdnn.Pointwise("relu"), mfdnn.Dense(9)])])),
+        "residual blocks that begin and end",
+    ),
+    "a block in a block": (
+        lambda: mfdnn.jacobian_moments(
+            mfdnn.Network(9, [mfdnn.Residual([mfdnn.Dense(9), *residual(1, width=9).layers, mfdnn.Dense(9)])])
+        ),
+        "no blocks inside",
+    ),
+    "an activation between blocks": (
+        lambda: mfdnn.jacobian_spectrum(mfdnn.Network(9, [mfdnn.Dense(9), *2 * [mfdnn.Pointwise("relu")]])),
+        "activations behind a fully connected layer",
+    ),
+    "a normalisation": (
+        lambda: mfdnn.jacobian_moments(mfdnn.Network(9, [mfdnn.Dense(9), mfdnn.LayerNorm()])),
+        "theory of fully connected",
+    ),
     "a jump": (lambda: mfdnn.jacobian_moments(square(2, mfdnn.Activation("sign", np.sign), 1.0)), "jumps"),
     "no slope": (lambda: mfdnn.jacobian_moments(square(2, "relu", 0.0)), "the Jacobian is zero"),
     "no variance": (lambda: mfdnn.isometric_init("tanh", 5, 0.0), "`variance` must be > 0"),

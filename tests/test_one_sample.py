@@ -229,7 +229,7 @@ BAD = {
         lambda: mfdnn.conditional_fisher(mfdnn.Network(5, [mfdnn.Dense(5), mfdnn.Pointwise("relu")])),
         "outputs that are linear",
     ),
-    "residual": (lambda: mfdnn.conditional_fisher(mfdnn.resnet([9, 9, 9], 1, "relu")), "NoTheory|theory of"),
+    "residual": (lambda: mfdnn.conditional_fisher(mfdnn.resnet([9, 9, 9], 1, "relu")), "got residual blocks"),
     "a jump": (lambda: mfdnn.conditional_fisher(mfdnn.mlp([4, 4, 4], np.sign, 1.0)), "jumps"),
     "mean squares": (lambda: mfdnn.conditional_fisher(SAMPLED["tanh"], q_hat=[1.0]), "`q_hat` must be 3 positive"),
     "a grid": (lambda: mfdnn.conditional_fisher(SAMPLED["tanh"], grid=[0.0]), "`grid` must be an array"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,9 @@ from ..activations import Activation
 from ..gaussian.matrices import moments
 from ..network import Network
 from .laws import SlopeLaw
-from .product import Factor, FreeProduct
+from .product import Block, Factor, FreeProduct
 
-__all__ = ["JacobianChain", "Slopes", "Weights", "read"]
+__all__ = ["JacobianChain", "Shortcut", "Slopes", "Weights", "read"]
 
 SAME = 1e-12  # relative difference of variances that are one
 MANY = 4  # laws from which on they are compressed
@@ -42,23 +43,49 @@ class Slopes(NamedTuple):
     units: int
 
 
+class Shortcut(NamedTuple):
+    """A residual block: factors inside, the square of its skip, and its width."""
+
+    inner: JacobianChain
+    skip2: float
+    units: int
+
+
 class JacobianChain(NamedTuple):
     """The factors of J, from the inputs on, and the number of outputs."""
 
-    factors: list[Weights | Slopes]
+    factors: list[Weights | Slopes | Shortcut]
     n_outputs: int
 
     @property
     def product(self) -> FreeProduct:
         """The spectrum of J J^T, in the terms of `FreeProduct`."""
-        log_scale, power = 0.0, -1
-        laws = {id(f.law): f.law for f in self.factors if isinstance(f, Slopes)}
-        if len(laws) > MANY:
+        laws = {id(law): law for law in self.laws()}
+        if len(laws) > MANY or any(isinstance(f, Shortcut) for f in self.factors):
             laws = {name: law.compressed() for name, law in laws.items()}
+        return self._product(laws)
+
+    def laws(self) -> Iterator[SlopeLaw]:
+        """Of all slopes, those inside blocks too."""
+        for factor in self.factors:
+            if isinstance(factor, Slopes):
+                yield factor.law
+            elif isinstance(factor, Shortcut):
+                yield from factor.inner.laws()
+
+    def _product(self, laws: dict[int, SlopeLaw]) -> FreeProduct:
+        """The product, with the laws by their names."""
+        log_scale, power = 0.0, -1
+        blocks = []
         powers = Counter({1.0: 1})
         slopes: dict[tuple[int, float], Factor] = {}
         for factor in self.factors:
             r = self.n_outputs / (factor.fan_in if isinstance(factor, Weights) else factor.units)
+            if isinstance(factor, Shortcut):
+                power += 1
+                powers[r] += 1
+                blocks.append(Block(factor.inner._product(laws), factor.skip2, r))
+                continue
             if isinstance(factor, Slopes):
                 power += 1
                 powers[r] -= 1
@@ -71,7 +98,7 @@ class JacobianChain(NamedTuple):
             elif factor.units > factor.fan_in:  # orthonormal columns: some outputs are functions of others
                 powers[r] += 1
                 powers[self.n_outputs / factor.units] -= 1
-        return FreeProduct(log_scale, power, dict(powers), slopes.values(), self.rank)
+        return FreeProduct(log_scale, power, dict(powers), slopes.values(), self.rank, blocks)
 
     @property
     def rank(self) -> float:
@@ -80,6 +107,8 @@ class JacobianChain(NamedTuple):
         for factor in self.factors:
             if isinstance(factor, Weights):
                 shares += [factor.fan_in / self.n_outputs, factor.units / self.n_outputs]
+            elif isinstance(factor, Shortcut):
+                shares.append(factor.units / self.n_outputs)
             else:
                 shares.append(factor.law.rank * factor.units / self.n_outputs)
         return min(shares)
@@ -95,6 +124,11 @@ class JacobianChain(NamedTuple):
                 if factor.units != self.n_outputs:
                     return {}
                 law = {d: mass for d, mass in factor.law.atoms.items() if d > 0}
+            elif isinstance(factor, Shortcut):
+                if factor.units != self.n_outputs:
+                    return {}
+                # What the block maps to 0 with a share above 1/2 passes by.
+                law = {factor.skip2: 1 - 2 * factor.inner.rank} if factor.inner.rank < 0.5 - 1e-9 else {}
             elif factor.orthogonal and factor.units == factor.fan_in == self.n_outputs:
                 law = {factor.sigma_w2: 1.0}
             else:
@@ -112,39 +146,89 @@ def read(net: Any, q0: Any, q_hat: Any = None) -> JacobianChain:
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
     second = variance("q0", 1.0 if q0 is None else q0)
-    given = None if q_hat is None else iter(q_hat)
-    factors: list[Weights | Slopes] = []
-    laws: list[tuple[Activation, float, SlopeLaw]] = []
-    shape, gaussian = net.input_shape, False
-    layer: Any
-    for layer in net.layers:
-        behind = layer.output_shape(shape)
-        if layer.fully_connected:
-            seen = second if given is None else float(next(given))
-            second = layer.sigma_w2 * seen + layer.sigma_b2
-            orthogonal = layer.weights == "orthogonal"
-            factors.append(Weights(layer.sigma_w2, shape[0], behind[0], orthogonal, seen, layer.bias))
-            gaussian = True
-        elif layer.activation is not None and gaussian:
-            act = layer.activation
-            if np.any(act.pieces.jumps[:, 0]):
-                raise NoTheory(f"activation {act.label!r} jumps, so that its slope has no second moment; use another.")
-            law = next((law for a, q, law in laws if a is act and abs(q - second) <= SAME * second), None)
-            if law is None:
-                law = SlopeLaw(act, second)
-                laws.append((act, second, law))
-            factors.append(Slopes(law, behind[0]))
-            second, gaussian = float(moments(act, second)[1]), False
-        elif not layer.relabels:
-            raise NoTheory(
-                "the spectrum of the Jacobian has a theory of fully connected layers with an activation or none "
-                f"between them, got {layer!r}; take `mfdnn.sampled.jacobian_singular_values` of a sampled network."
-            )
-        if not np.isfinite(second):
-            raise OutOfRange("the variance of the signal is infinite", "lower `sigma_w2` or the depth")
-        shape = behind
-    if any(isinstance(f, Weights) and f.sigma_w2 == 0 for f in factors) or not all(
-        f.law.moment(1) > 0 for f in factors if isinstance(f, Slopes)
-    ):
-        raise NoTheory("the Jacobian is zero, as weights or slopes of a layer are; take others.")
+    reading = _Reading(None if q_hat is None else iter(q_hat))
+    factors, shape, _, _ = reading.chain(net.layers, net.input_shape, second, False)
     return JacobianChain(factors, shape[0])
+
+
+class _Reading:
+    """A pass over layers, and the laws of slopes met so far."""
+
+    def __init__(self, given: Iterator[float] | None):
+        self.given = given
+        self.laws: list[tuple[Activation, float, SlopeLaw]] = []
+
+    def chain(
+        self, layers: Sequence[Any], shape: tuple[int, ...], second: float, gaussian: bool
+    ) -> tuple[list[Weights | Slopes | Shortcut], tuple[int, ...], float, bool]:
+        """Factors of `layers`, and what is behind them.
+
+        Their shape, mean square, and whether the units are Gaussian.
+        """
+        factors: list[Weights | Slopes | Shortcut] = []
+        for layer in layers:
+            behind = layer.output_shape(shape)
+            if layer.fully_connected:
+                seen = second if self.given is None else float(next(self.given))
+                second = layer.sigma_w2 * seen + layer.sigma_b2
+                orthogonal = layer.weights == "orthogonal"
+                factors.append(Weights(layer.sigma_w2, shape[0], behind[0], orthogonal, seen, layer.bias))
+                gaussian = True
+            elif layer.activation is not None and gaussian:
+                law = self.law(layer.activation, second)
+                factors.append(Slopes(law, behind[0]))
+                second, gaussian = float(moments(layer.activation, second)[1]), False
+            elif layer.bypass is not None and _apart(layer):
+                inner, _, added, _ = self.chain(layer.children, shape, second, gaussian)
+                if layer.bypass:
+                    factors.append(Shortcut(JacobianChain(inner, shape[0]), layer.bypass**2, shape[0]))
+                else:
+                    factors += inner
+                    gaussian = True
+                second = layer.bypass**2 * second + added
+            elif not layer.relabels:
+                raise NoTheory(_why_not(layer))
+            if not np.isfinite(second):
+                raise OutOfRange("the variance of the signal is infinite", "lower `sigma_w2` or the depth")
+            shape = behind
+        if any(isinstance(f, Weights) and f.sigma_w2 == 0 for f in factors) or not all(
+            f.law.moment(1) > 0 for f in factors if isinstance(f, Slopes)
+        ):
+            raise NoTheory("the Jacobian is zero, as weights or slopes of a layer are; take others.")
+        return factors, shape, second, gaussian
+
+    def law(self, act: Activation, second: float) -> SlopeLaw:
+        """The law of slopes at units of that variance."""
+        if np.any(act.pieces.jumps[:, 0]):
+            raise NoTheory(f"activation {act.label!r} jumps, so that its slope has no second moment; use another.")
+        found = next((law for a, q, law in self.laws if a is act and abs(q - second) <= SAME * second), None)
+        if found is None:
+            found = SlopeLaw(act, second)
+            self.laws.append((act, second, found))
+        return found
+
+
+def _apart(layer: Any) -> bool:
+    """Whether a block begins and ends with weights, without blocks inside."""
+    ends = layer.children[:1] + layer.children[-1:]
+    return all(end.fully_connected for end in ends) and all(inner.bypass is None for inner in layer.children)
+
+
+def _why_not(layer: Any) -> str:
+    """Why there is no theory of a layer."""
+    instead = "take `mfdnn.sampled.jacobian_singular_values` of a sampled network."
+    if layer.bypass is not None:
+        return (
+            "the spectrum of the Jacobian has a theory of residual blocks that begin and end with a fully connected "
+            "layer and have no blocks inside, as slopes at an end are not free of those of other blocks, got "
+            f"{layer!r}; {instead}"
+        )
+    if layer.activation is not None:
+        return (
+            "the spectrum of the Jacobian has a theory of activations behind a fully connected layer, with residual "
+            f"blocks between them or nothing, got {layer!r} elsewhere; {instead}"
+        )
+    return (
+        "the spectrum of the Jacobian has a theory of fully connected layers with an activation or none "
+        f"between them, and of residual blocks of these, got {layer!r}; {instead}"
+    )

@@ -111,9 +111,10 @@ class SlopeLaw:
         """P(d > 0)."""
         return float(self.weights[self.values > 0].sum())
 
-    def angle(self, x: np.ndarray) -> np.ndarray:
-        """Mean argument of 1 - d/x, in [0, pi], for Im x >= 0."""
-        return np.abs(np.angle(1 - self.values / x[:, None])) @ self.weights
+    def angle(self, x: np.ndarray, signed: bool = False) -> np.ndarray:
+        """Mean argument of 1 - d/x, in [0, pi] for Im x >= 0, or `signed` for any x."""
+        angles = np.angle(1 - self.values / x[:, None])
+        return (angles if signed else np.abs(angles)) @ self.weights
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_act": None}  # a function of one's own may not pickle

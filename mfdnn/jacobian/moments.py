@@ -9,7 +9,8 @@ import numpy as np
 
 from .._support.results import Result
 from ..network import Network
-from .chain import JacobianChain, Weights, read
+from .chain import JacobianChain, Shortcut, Weights, read
+from .product import Block
 
 __all__ = ["JacobianMoments", "jacobian_moments"]
 
@@ -25,7 +26,7 @@ class JacobianMoments(Result):
     relative_variance : float
         :math:`\sigma^2_{JJ^T} = m_2/m_1^2 - 1`.
     by_layer : ndarray
-        What every factor of J adds to it, from the inputs on: weights, slopes, weights, ...
+        What every factor of J adds to it, from the inputs on: weights, slopes or a residual block, weights, ...
     """
 
     mean: float
@@ -45,12 +46,14 @@ def jacobian_moments(net: Network, q0: float | None = None) -> JacobianMoments:
        + \sum_l \frac{M_L}{M_{l-1}} \quad(\text{Gaussian weights}),
 
     with :math:`\mu_k = E[\phi'(u)^{2k}]`. Square orthogonal weights add nothing, those with more inputs than outputs
-    neither, others :math:`M_L/M_{l-1} - M_L/M_l`.
+    neither, others :math:`M_L/M_{l-1} - M_L/M_l`. A residual block s + B has the mean :math:`s^2 + b_1`, the second
+    moment :math:`s^4 + 4 s^2 b_1 + b_2` with those of B, and adds as much as slopes with these would.
 
     Parameters
     ----------
     net : Network
-        Fully connected layers, and an activation or none between two of them.
+        Fully connected layers, an activation or none between two of them, and residual blocks that begin and end with
+        such a layer.
     q0 : float, optional
         Mean square of the input. Default: 1.
 
@@ -95,5 +98,8 @@ def _excess(chain: JacobianChain, factor: Any) -> float:
     if isinstance(factor, Weights):
         read_, left = chain.n_outputs / factor.fan_in, chain.n_outputs / factor.units
         return max(read_ - left, 0.0) if factor.orthogonal else read_
+    if isinstance(factor, Shortcut):
+        inner = factor.inner.product
+        return chain.n_outputs / factor.units * (Block(inner, factor.skip2, 1.0).moment_ratio - 1)
     law = factor.law
     return chain.n_outputs / factor.units * (law.moment(2) / law.moment(1) ** 2 - 1)

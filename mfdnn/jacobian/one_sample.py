@@ -13,7 +13,7 @@ from .._support.validation import finite_array, nonnegative_array
 from ..activations import activation
 from ..network import Network
 from .accumulation import Accumulation, Passage
-from .chain import Slopes, Weights, read
+from .chain import Shortcut, Slopes, Weights, read
 from .laws import SlopeLaw
 
 __all__ = ["ConditionalFisher", "accumulated", "conditional_fisher"]
@@ -175,6 +175,11 @@ def conditional_fisher(
 def accumulated(net: Any, q0: Any, q_hat: Any = None) -> tuple[Accumulation, np.ndarray]:
     """H_L of a network, and what its weight layers see."""
     chain = read(net, q0, _checked(net, q_hat))
+    if any(isinstance(f, Shortcut) for f in chain.factors):
+        raise NoTheory(
+            "the Fisher information of one sample has a theory of fully connected layers and activations, got residual "
+            "blocks; mfdnn.fisher_spectrum takes them in sampled networks."
+        )
     width = float(net.n_inputs)
     sizes = {size for f in chain.factors for size in ([f.fan_in, f.units] if isinstance(f, Weights) else [f.units])}
     if len(sizes) > 1:

@@ -40,7 +40,7 @@ class Factors(NamedTuple):
 
 # What a layer computes, and what follows from it.
 _ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
-_DERIVED = ("propagate", "factors", "collect", "errors_below", "fully_connected")
+_DERIVED = ("propagate", "factors", "collect", "errors_below", "fully_connected", "bypass")
 
 
 class Layer:
@@ -176,6 +176,14 @@ class Layer:
         Layers without a width of their own return themselves.
         """
         return self
+
+    @property
+    def bypass(self) -> float | None:
+        """Factor s of a layer that adds s times its input to what its `children` make.
+
+        One child is behind the other. None: the layer does something else.
+        """
+        return None
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:

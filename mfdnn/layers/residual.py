@@ -72,6 +72,10 @@ class Residual(Layer):
     def homogeneous(self) -> bool:  # type: ignore[override]
         return all(layer.homogeneous for layer in self.children)
 
+    @property
+    def bypass(self) -> float | None:
+        return self.skip
+
     def to_dict(self) -> dict[str, Any]:
         skip = [layer.to_dict() for layer in self.beside] if self.beside else self.skip
         return {"layer": "Residual", "layers": [layer.to_dict() for layer in self.layers], "skip": skip}
