@@ -59,7 +59,7 @@ def residual_norm(one: SampledNetwork, X: np.ndarray, Y: np.ndarray, loss: str) 
 
 
 def both_parts(phi: str, loss: str, width: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Largest eigenvalues of the Gauss-Newton matrix and, in absolute value, of the residual."""
+    """Largest eigenvalue of the Gauss-Newton matrix, and `residual_norm`."""
     one, X, Y = drawn(phi, width, rng)
     output = "softmax" if loss == "cross_entropy" else "linear"
     return fisher_spectrum(one, X, k=1, output=output).largest, residual_norm(one, X, Y, loss)

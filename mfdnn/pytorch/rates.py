@@ -228,7 +228,7 @@ def _membership(one: ModuleOperator, optimizer: Any) -> list[str]:
 
 
 def _require_room(one: ModuleOperator, X: Any) -> None:
-    """Raise a MemoryError where the graph of the batch does not fit, as a few samples tell."""
+    """Raise a MemoryError where a few samples tell that the graph does not fit."""
     needed = one.bytes_at(X)
     if needed is not None:
         require_memory(
