@@ -212,7 +212,7 @@ def _spectrum(one: Any, batch: Any, loss: Any, select: Any) -> ModuleSpectrum:
     X, Y = batch
     outputs = one.values(X)
     small = outputs.numel() <= _WHOLE[0] and one.n_parameters <= _WHOLE[1]
-    k = None if small else min(_LARGEST, one.n_parameters)
+    options: dict[str, Any] = {} if small else {"k": min(_LARGEST, one.n_parameters), "tol": 1e-3}
     choose, shape = selector(select), outputs.shape[1:]
 
     def at_targets(rows: Any, _: Any) -> Any:
@@ -224,11 +224,11 @@ def _spectrum(one: Any, batch: Any, loss: Any, select: Any) -> ModuleSpectrum:
 
     if len(shape) == 1:
         try:
-            return fisher_spectrum(one.module, X, k, output=loss, select=select)
+            return fisher_spectrum(one.module, X, output=loss, select=select, **options)
         except ValueError as error:
             if "target" not in str(error):  # whose Hessian depends on them, or which takes none that are made up
                 raise
-    return fisher_spectrum(one.module, X, k, output=at_targets, select=rows)
+    return fisher_spectrum(one.module, X, output=at_targets, select=rows, **options)
 
 
 def _checked_path(path: Any) -> str:
