@@ -53,8 +53,11 @@ def told_if_long(tell: Callable[[], str]) -> Iterator[None]:
         yield
         return
 
+    telling = [tell]  # taken away below: what it knows must not live and die with the thread of the timer
+
     def say() -> None:
-        warnings.warn_explicit(f"{tell()} (Ctrl-C stops it)", RuntimeWarning, "mfdnn", 0)
+        if telling:
+            warnings.warn_explicit(f"{telling[0]()} (Ctrl-C stops it)", RuntimeWarning, "mfdnn", 0)
 
     timer = threading.Timer(LONG, say)
     timer.daemon = True
@@ -63,3 +66,4 @@ def told_if_long(tell: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        telling.clear()
