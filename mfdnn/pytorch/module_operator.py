@@ -285,7 +285,7 @@ class ModuleOperator:
             )
 
     def examine(self, X: Any) -> None:
-        """Look once at products at a few samples: whether they are right, and what they do.
+        """Look once at products at a few samples: whether they are right.
 
         An operation may have no second derivatives and say nothing, and `torch.utils.checkpoint` runs parts of the
         module in a backward pass, where they must find it as it was.
