@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -732,6 +733,21 @@ def test_recomputed_activations_leave_the_module_as_it_is(torch):
     slope = (one.at(one.vector * (1.1 + h))(X) - one.at(one.vector * (1.1 - h))(X)) / (2 * h)
     np.testing.assert_allclose(moved.linearise(X).jvp(v), slope, atol=1e-6)
     assert state(torch, module) == before
+
+
+def test_the_example_of_the_readme_runs(torch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    examples = [block for block in blocks if "mp." in block and ">>>" not in block]
+    assert len(examples) >= 2
+    names = {"mfdnn": mfdnn}
+    for example in examples:
+        lines = [
+            line for line in example.splitlines() if not line.startswith("mp.report")
+        ]  # test_torch_report.py
+        exec(compile("\n".join(lines), "README.md", "exec"), names)
+    assert names["spectrum"].largest > 0
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "residual block"])

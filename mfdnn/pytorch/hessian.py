@@ -11,7 +11,6 @@ import numpy as np
 from .._support.memory import require_memory
 from .._support.results import Result
 from .._support.validation import one_of, positive_integer, positive_number, short
-from ..jobs.threads import aside
 from ..jobs.watch import stop_if_asked, told_if_long
 from ._torch import torch
 from .graph import in_words
@@ -171,7 +170,7 @@ def hessian_spectrum(
     )
     product, outputs, name, value = _products(one, X, batch[1], loss, part)
     with told_if_long(lambda: f"the ends of a spectrum of {n} parameters take long"):
-        top, bottom = aside(_ends, product, n, k, tol, max_products, one)
+        top, bottom = _ends(product, n, k, tol, max_products, one)
     return HessianSpectrum(
         top=top[0],
         bottom=bottom[0],

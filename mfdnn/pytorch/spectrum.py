@@ -2,6 +2,7 @@ r"""Eigenvalues of the Fisher information of a module, at a batch, exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -227,7 +228,9 @@ def fisher_spectrum(
         require_vectors(jacobian, n_wanted, n_angles, n_decomposed)
     settings: dict[str, Any] = {"eigenvectors": eigenvectors, "tol": tol, "max_products": max_products}
     with told_if_long(lambda: told(jacobian, k)):
-        found = eigenpairs(jacobian, k, rank, longest_sum=max(p.numel() for p in one.tensors), **settings)
+        # In this thread, as PyTorch has settings and memory for each; Ctrl-C comes between products.
+        longest = max(p.numel() for p in one.tensors)
+        found = eigenpairs(jacobian, k, rank, longest_sum=longest, run=_here, **settings)
         trace, V, angles = found.trace, None, None
         if eigenvectors:
             require_above_zero(found.values, found.residuals)
@@ -251,6 +254,10 @@ def fisher_spectrum(
         caution=one.caution,
         _estimated=Estimate(jacobian, found) if estimated else None,
     )
+
+
+def _here(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def _checked_output(output: Any) -> Any:

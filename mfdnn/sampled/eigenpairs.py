@@ -55,6 +55,7 @@ def eigenpairs(
     tol: float,
     max_products: int,
     longest_sum: int,
+    run: Callable[..., Any] = aside,
 ) -> Eigenpairs:
     """The k largest, or all that can be non-zero.
 
@@ -68,19 +69,21 @@ def eigenpairs(
         As of `fisher_spectrum`.
     longest_sum : int
         How many products the scalar product of two gradients adds up, at most.
+    run : callable
+        ``run(function, *arguments)``: where Ctrl-C finds it. Default: in a thread of its own.
     """
     eps = float(np.finfo(jacobian.dtype).eps)
     if k is None or worth_all(jacobian, k, SMALL):
-        values, vectors, norms = aside(all_pairs, jacobian, eigenvectors)
+        values, vectors, norms = run(all_pairs, jacobian, eigenvectors)
         n = min(jacobian.n_samples * rank, jacobian.n_parameters) if k is None else k
         # Backward error of the solver, and of the scalar products that fill the matrix.
         residuals = np.full(n, eps * (jacobian.size + longest_sum) * max(values[0], 0.0))
         return Eigenpairs(values[:n], residuals, vectors, None, float(values.sum()), norms)
-    dual = aside(dual_of, jacobian, k)
+    dual = run(dual_of, jacobian, k)
     # A product in float32 moves eigenvalues by less than 1 eps (measured for widths 30 to 2000).
     start = starting_block(jacobian, min(k, rank))
     search = partial(largest_eigenpairs, rounding=10 * eps)
-    values, residuals, U = aside(search, dual.product, start, k, tol, max_products)
+    values, residuals, U = run(search, dual.product, start, k, tol, max_products)
     trace = dual.trace() if dual.quick else dual.trace
     return Eigenpairs(
         values, residuals, partial(orthonormal, jacobian, values, U), U, trace, dual.squared_norms
