@@ -250,3 +250,14 @@ def test_bad_input_is_refused_in_a_sentence(name):
     call, words = BAD[name]
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+@pytest.mark.parametrize("depth", [20, 32, 96])
+def test_end_of_deep_gaussian_networks(depth):
+    """It grows like a power of depth, and no mass is beyond: at 32 layers it was found a thousand million times too far."""
+    init = mfdnn.isometric_init("hard_tanh", depth=depth, variance=0.2)
+    net = mfdnn.mlp([400] * (depth + 1), "hard_tanh", init.sigma_w2, init.sigma_b2)
+    found = mfdnn.conditional_fisher(net, q0=init.q0, grid=[1.0])
+    assert found.cdf(0.95 * found.largest) < 1 - 1e-9
+    assert found.cdf(found.largest * (1 + 1e-9)) == 1
+    assert found.largest < 6 * depth * found.mean  # e L^2/2 of linear layers, and less than that many times the mean

@@ -73,7 +73,9 @@ def values(act: Activation, x: np.ndarray, order: int) -> np.ndarray:
 
 
 def narrow_places(pieces: Pieces, q: float) -> np.ndarray:
-    """Where panels are narrow, far from zero and by themselves: ends of each run of them, and of its narrowest.
+    """Where panels are narrow, far from zero and by themselves.
+
+    They are the ends of each run of such panels, and of its narrowest.
 
     Where two such places meet, one in u and one in v, the mean of phi(u) phi(v) over a circle of the plane is narrow in
     its radius, too, and that radius is no edge of phi. It is larger than both, and no matter where edges of phi are as
@@ -97,7 +99,7 @@ def narrow_places(pieces: Pieces, q: float) -> np.ndarray:
 def radius_of_all(
     act: Activation, q1: float, q2: float, order: int, *, least: float, negligible: float
 ) -> float:
-    """Radius of the plane, in standard deviations, beyond which phi^(d)(u) phi^(d)(v) is negligible.
+    """Radius beyond which phi^(d)(u) phi^(d)(v) is negligible, in deviations.
 
     It is no less than `least` and no more than `REACH`; point masses do not count.
     """

@@ -130,7 +130,8 @@ class Accumulation:
             return high  # of one law of slopes alone
         if self.atoms and (top := max(self.atoms)) >= high * (1 - LEAST):
             return top
-        log_g = np.linspace(-20.0, 20.0, SECTION) - np.log(high)
+        # That bound may be larger by 4^L, Gaussian: g_1 is somewhere between one over it and one over the mean.
+        log_g = np.linspace(-np.log(high) - 20.0, -np.log(self.moments[0]) + 20.0, SECTION)
         for _ in range(6):
             value = self._place(log_g)
             at = int(np.clip(np.argmin(value), 1, log_g.size - 2))

@@ -149,6 +149,24 @@ FIGURES: dict[str, PaperFigure] = {
     "required-widths": PaperFigure(
         "required_widths", "figure", "widths that theorems on two-layer networks demand, and widths that are needed"
     ),
+    "pennington2017-densities": PaperFigure(
+        "pennington2017", "densities", "singular values of the Jacobian over depth, without and with isometry"
+    ),
+    "pennington2017-largest": PaperFigure(
+        "pennington2017", "largest", "largest singular value of the Jacobian, and the variance, against depth"
+    ),
+    "pennington2018-universality": PaperFigure(
+        "pennington2018", "universality", "spectra of deep isometric networks, and the limits of their class"
+    ),
+    "hayase2021-spectra": PaperFigure(
+        "hayase2021", "spectra", "Fisher information of one sample over depth, orthogonal and Gaussian weights"
+    ),
+    "hayase2021-online": PaperFigure(
+        "hayase2021", "online", "loss of online training over depth and learning rate, with the limit of one sample"
+    ),
+    "isometric-training": PaperFigure(
+        "isometric_training", "figure", "training of deep networks on digits, with and without dynamical isometry"
+    ),
     "lewkowycz2020-catapult": PaperFigure(
         "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
