@@ -30,6 +30,9 @@ from . import (
     initialisation as initialisation,
 )
 from . import (
+    jacobian as jacobian,
+)
+from . import (
     jobs as jobs,
 )
 from . import (

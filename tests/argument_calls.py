@@ -270,6 +270,7 @@ CALLS = {
     ),
     "sampled.RescaledNetwork.at": lambda s: (s.scaled.at, {"vector": s.one.vector}),
     "sampled.conditional_fisher": lambda s: (mfdnn.sampled.conditional_fisher, {"one": s.one, "x": s.X[0], "k": 1}),
+    "sampled.jacobian_depth": lambda s: (mfdnn.sampled.jacobian_depth, {"one": s.one, "x": s.X[0]}),
     "sampled.jacobian_singular_values": lambda s: (
         mfdnn.sampled.jacobian_singular_values,
         {"one": s.one, "x": s.X[0]},

@@ -15,6 +15,7 @@ from mfdnn.datasets import gaussian_inputs
 from mfdnn.ensembles import ensemble
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics, softmax_statistics
+from mfdnn.jacobian import jacobian_depth, jacobian_moments
 from mfdnn.layers import BatchNorm, Dense, LayerNorm, MeanSubtraction
 from mfdnn.network import Network
 
@@ -411,3 +412,34 @@ def test_sums_of_squares_without_a_mean_are_no_claim():
     row = six.row("q_tilde[2]")
     assert row.predicted == pytest.approx(4 / 3 * row.theory)  # (C - 2)/(C - 3)
     assert "the largest eigenvalue, not how the others" in six.row("outlier_mean").note
+
+
+# -- singular values of the Jacobian ------------------------------------------------------------------------------
+
+
+def test_rows_of_the_jacobian():
+    net = mlp([60, 60, 60, 60], "tanh", 1.3, 0.1, weights="orthogonal")
+    table = compare(net, 8, 12, rng=0, jacobian=True)
+    theory = jacobian_depth(net)
+    for l in range(3):
+        mean, largest = table.row(f"jacobian_mean[{l + 1}]"), table.row(f"jacobian_largest[{l + 1}]")
+        assert mean.theory == pytest.approx(theory.mean[l], rel=1e-12)
+        assert mean.agrees
+        assert largest.theory == pytest.approx(theory.largest[l], rel=1e-12)
+        assert largest.simulation == pytest.approx(largest.theory, rel=0.2)
+        assert largest.agrees is None and "no claim" in largest.note
+    assert table.row("jacobian_inverse_condition[1]").simulation == pytest.approx(1.0, rel=1e-9)
+    assert table.row("jacobian_smallest[3]").theory == 0.0
+
+
+def test_rows_of_the_jacobian_at_given_inputs():
+    net = mlp([30, 50, 40], "relu", 2.0)
+    X = 2 * np.random.default_rng(0).standard_normal((5, 30))
+    row = compare(net, n_networks=10, inputs=X, rng=0, jacobian=True).row("jacobian_mean[2]")
+    assert row.theory == pytest.approx(jacobian_moments(net).mean, rel=1e-9)  # homogeneous
+    assert row.agrees
+
+
+def test_jacobians_of_other_layers_are_refused():
+    with pytest.raises(ValueError, match="`jacobian` needs fully connected layers"):
+        compare(resnet([5, 6, 2], 1), 4, 2, jacobian=True)

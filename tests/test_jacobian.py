@@ -110,6 +110,44 @@ def test_linear_gaussian_networks_have_the_fuss_catalan_law(depth):
         assert moment == pytest.approx(expected, rel=1e-7)  # what the places leave out below
 
 
+def test_few_outputs_have_a_lower_edge():
+    """Behind units that may be dead too."""
+    net = mfdnn.mlp([400, 400, 300, 30], "relu", 2.0)
+    low, high = mfdnn.jacobian_spectrum(net).edges
+    x = np.ones(400)
+    draws = [mfdnn.sampled.jacobian_singular_values(mfdnn.sample(net, rng=r), x) ** 2 for r in range(6)]
+    assert (np.mean([d[-1] for d in draws]), np.mean([d[0] for d in draws])) == pytest.approx((low, high), rel=0.15)
+
+
+DEPTHS = {
+    "tanh": mfdnn.mlp([300] * 6, "tanh", 1.3, 0.1, weights="orthogonal"),
+    "relu": mfdnn.mlp([300] * 4, "relu", 2.0, 0.1),
+    "hard tanh": mfdnn.mlp([300] * 5, "hard_tanh", 1.05, 0.01, weights="orthogonal"),
+    "other widths": mfdnn.mlp([100, 300, 200, 50], "gelu", 2.0, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_singular_values_against_depth(name):
+    net = DEPTHS[name]
+    theory = mfdnn.jacobian.jacobian_depth(net, q0=0.5)
+    whole = mfdnn.jacobian_moments(net, q0=0.5)
+    assert theory.mean[-1] == pytest.approx(whole.mean, rel=1e-12)
+    assert theory.relative_variance[-1] == pytest.approx(whole.relative_variance, rel=1e-9)
+    x = np.full(net.n_inputs, math.sqrt(0.5))
+    draws = [mfdnn.sampled.jacobian_depth(mfdnn.sample(net, rng=rng), x) for rng in range(5)]
+    measured = {key: np.mean([draw[key] for draw in draws], axis=0) for key in draws[0]}
+    np.testing.assert_allclose(measured["mean"], theory.mean, rtol=0.2)
+    np.testing.assert_allclose(measured["largest"], theory.largest, rtol=0.2)
+    some = theory.smallest > 1e-3 * theory.largest
+    np.testing.assert_allclose(measured["smallest"][some], theory.smallest[some], rtol=0.25)
+    assert np.all(measured["smallest"][~some] < 0.01 * measured["largest"][~some])
+    one = mfdnn.sample(net, rng=0)
+    last = mfdnn.sampled.jacobian_singular_values(one, x)
+    assert draws[0]["largest"][-1] == pytest.approx(last[0] ** 2, rel=1e-10)
+    assert np.all(np.isinf(theory.condition) == (theory.smallest == 0))
+
+
 def test_marchenko_and_pastur():
     found = mfdnn.jacobian_spectrum(mfdnn.Network(300, [mfdnn.Dense(100, 1.0)]))
     ratio = 100 / 300
@@ -368,3 +406,63 @@ def test_bad_input_is_refused_in_a_sentence(name):
     call, words = BAD[name]
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+# -- bins of log lambda -------------------------------------------------------------------------------------------
+
+OWN = mfdnn.Activation("own", lambda x: x / np.sqrt(1 + x * x) + 0.3 * x)
+ANY = ["relu", "hard_tanh", "tanh", "erf", "gelu", OWN]
+NOWHERE = 1e-12  # of the top, below which one bin is
+
+
+def typical(phi, depth, width, weights):
+    """Near chi_1 = 1, and the mean square of inputs whose signal is the same in all layers, or nearly."""
+    act = mfdnn.activation(phi)
+    if phi == "relu":
+        return square(depth, phi, 2.0, 0.0, width, ends=True, weights=weights), 1.0
+    q = 0.5
+    w2 = 1 / SlopeLaw(act, q).moment(1)
+    seen = mfdnn.expect(lambda x: act(x) ** 2, q)
+    return square(depth, act, w2, q - w2 * seen, width, ends=True, weights=weights), seen
+
+
+def total_variation(phi, depth, width, weights, n_networks, n_bins=12):
+    """Of shares of bins of log lambda, one below 1e-12 of the top, the others as likely as each other."""
+    net, q0 = typical(phi, depth, width, weights)
+    found = mfdnn.jacobian_spectrum(net, q0=q0)
+    top = max([*found.edges, *(place for place, _ in found.atoms)])
+    fine = np.geomspace(NOWHERE, 1.0, 600) * top
+    below = np.maximum.accumulate(found.cdf(fine))
+    shares = np.linspace(below[0], 1.0, n_bins + 1)[1:-1]
+    edges = np.unique(fine[np.searchsorted(below, shares)]) * (1 + 1e-8)  # atoms lie in the lower bin
+    edges = edges[edges < top]
+    expected = np.diff([0.0, below[0], *found.cdf(edges), 1.0])
+    counts = []
+    for rng in range(n_networks):
+        one = mfdnn.sample(net, rng=rng)
+        x = np.random.default_rng(rng).standard_normal(width)
+        x *= math.sqrt(q0 * width) / np.linalg.norm(x)
+        values = mfdnn.sampled.jacobian_singular_values(one, x) ** 2
+        counts.append([(values <= place).mean() for place in (fine[0], *edges)])
+    measured = np.diff([0.0, *np.mean(counts, axis=0), 1.0])
+    return 0.5 * np.abs(measured - expected).sum()
+
+
+@pytest.mark.parametrize("phi", ANY, ids=str)
+@pytest.mark.parametrize(("depth", "weights"), [(1, "orthogonal"), (8, "orthogonal"), (4, "gaussian")])
+def test_bins_of_log_lambda(phi, depth, weights):
+    # Of 200 units: shares of dead ones scatter by up to (depth/(4 x 3 x 200))^(1/2), and all that of a single layer of
+    # slopes do by chance.
+    expected = 0.05 if depth == 1 else 0.03
+    assert total_variation(phi, depth, 200, weights, 3) < expected + 0.5 * math.sqrt(depth / 2400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phi", ANY, ids=str)
+@pytest.mark.parametrize(
+    ("depth", "weights"),
+    [(1, "orthogonal"), (8, "orthogonal"), (32, "orthogonal"), (128, "orthogonal"), (1, "gaussian"), (16, "gaussian")],
+)
+def test_bins_of_log_lambda_of_wide_networks(phi, depth, weights):
+    # With one activation and orthogonal weights the eigenvalues are independent, in eleven bins.
+    assert total_variation(phi, depth, 1000, weights, 20 if (depth, weights) == (1, "orthogonal") else 4) < 0.02

@@ -337,3 +337,18 @@ def test_flattening_the_inputs_changes_no_phase():
     assert repr(hidden_layer(images)) == repr(hidden_layer(plain)) != "None"
     pages = [mfdnn.report(net, n_samples=5, n_networks=2, rng=0) for net in (images, plain)]
     assert pages[0].fixed_point.to_dict() == pages[1].fixed_point.to_dict()
+
+
+def test_the_page_has_the_singular_values_of_the_jacobian(page):
+    text = str(page)
+    start = text.index("Squared singular values of the Jacobian by layer")
+    head, *rows = text[start:].splitlines()[1:5]
+    names = ("layer", "mean", "sampled", "largest", "sampled", "smallest", "sampled", "condition", "sampled")
+    assert tuple(head.split()) == names
+    for l, row in enumerate(rows):
+        cells = row.split()
+        assert cells[0] == str(l + 1) and float(cells[1]) == pytest.approx(page.jacobian.mean[l], rel=1e-3)
+        assert float(cells[2]) == pytest.approx(page.ensemble.mean["jacobian_mean"][l], rel=1e-3)
+    assert page.comparison.row("jacobian_mean[3]").theory == pytest.approx(page.jacobian.mean[2])
+    deep = mfdnn.report(mfdnn.resnet([10, 10, 1], 1, "tanh"), n_samples=5, n_networks=2, rng=0)
+    assert deep.jacobian is None and "Jacobian" not in str(deep)

@@ -300,7 +300,7 @@ PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(
         (
             *("affine", "bias", "colorbar", "drawn", "eigenvalues", "fast", "geometry", "labels", "nesterov"),
-            *("progress", "return_error", "standardise"),
+            *("jacobian", "progress", "return_error", "standardise"),
         ),
         boolean,
     ),

@@ -18,6 +18,7 @@ from ..network import Network
 from ..sampled.checks import OUTPUTS
 from .claims import Claim, layer_claims, scales, spectrum_claims
 from .geometry import geometry_claims
+from .jacobian import jacobian_claims
 from .softmax import softmax_claims
 from .table import Comparison, Row, normal_deviation, three_sigma, three_sigma_of_law
 
@@ -41,13 +42,14 @@ def compare(
     progress: bool = False,
     dtype: Any = "float64",
     geometry: bool = False,
+    jacobian: bool = False,
     ensemble: Ensemble | None = None,
 ) -> Comparison:
     r"""Compare the theory of a network with sampled networks of its own width.
 
     Parameters
     ----------
-    net, n_samples, n_networks, q0, c0, inputs, output, rng, executor, checkpoint, progress, dtype, geometry
+    net, n_samples, n_networks, q0, c0, inputs, output, rng, executor, checkpoint, progress, dtype, geometry, jacobian
         As in `mfdnn.ensemble`; at least two networks. For `net` and its data also a `mfdnn.MeanField`.
     ensemble : Ensemble, optional
         Compare with these networks and draw none. It knows its inputs and outputs: `n_samples`, `q0`, `c0`, `inputs`
@@ -111,6 +113,10 @@ def compare(
     of the outliers, with :math:`\kappa_1/\kappa_2` and b their own, for the kernel :math:`T B'/s` more with its own B;
     twice that and (C + 1) b of the second moment s. The squared Fisher-Rao norm: (3/2) L/M.
 
+    With ``jacobian=True`` the singular values of the Jacobian behind every weight layer l, squared: (3/4)(l - 1)/M of
+    the mean; of the largest, the smallest and the inverse condition number theory has the ends of the spectrum at
+    infinite width, and makes no claim.
+
     Chance overlaps of two inputs in layer l, of relative size :math:`M_l^{-1/2}`, are felt by all later
     layers: :math:`B = \sum_{l<L} B_l^2/M_l`, :math:`B_l = \sum_{j>l} M_{j-1} \hat q^{j-1} \tilde q_{st}^j`,
     and :math:`B' = B\,[1 + 3(C + 1)(L - 1)/(2M)]`. The gradients of two outputs overlap with relative variance
@@ -160,7 +166,7 @@ def compare(
     """
     if ensemble is None:
         n_networks = positive_integer("n_networks", n_networks, minimum=2)
-        checked(rng=rng, checkpoint=checkpoint, progress=progress, geometry=geometry)
+        checked(rng=rng, checkpoint=checkpoint, progress=progress, geometry=geometry, jacobian=jacobian)
         output = "linear" if output is None else one_of("output", output, OUTPUTS)
         check_executor(executor)
         wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
@@ -179,6 +185,7 @@ def compare(
             progress=progress,
             dtype=dtype,
             geometry=geometry,
+            jacobian=jacobian,
         )
     elif isinstance(net, MeanField):
         wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
@@ -198,9 +205,10 @@ def compare(
     else:
         spectrum = spectrum_claims(wide, fim, sizes, rounding)
     metrics = geometry_claims(wide, fim, ensemble, sizes) if "feature_mean" in ensemble.mean else ()
+    singular = jacobian_claims(wide, sizes, rounding) if "jacobian_mean" in ensemble.mean else ()
     rows = [
         _row(ensemble, claim, rounding)
-        for claim in (*spectrum, *metrics, *layer_claims(wide, fim, sizes, rounding))
+        for claim in (*spectrum, *metrics, *singular, *layer_claims(wide, fim, sizes, rounding))
         if claim.quantity.split("[")[0] in ensemble.mean  # products at two inputs need two inputs
     ]
     return Comparison(tuple(rows), wide.network, ensemble.n_samples, ensemble.n_networks, ensemble.output)

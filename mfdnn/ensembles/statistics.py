@@ -27,12 +27,14 @@ from ..datasets import gaussian_inputs
 from ..jobs.run import Checkpoint, n_cores, stack
 from ..jobs.settings import describe_arrays, describe_network, describe_stream
 from ..jobs.streams import streams
+from ..layers import Layer
 from ..network import Network, require_network
 from ..sampled import (
     LayerActivity,
     SampledNetwork,
     feature_spectrum,
     fisher_spectrum,
+    jacobian_depth,
     sample,
     squared_fisher_rao_norm,
 )
@@ -47,6 +49,7 @@ GEOMETRY = (  # names of what is measured where it is asked for
     *("feature_mean", "feature_second_moment", "feature_outlier_mean"),
     *("ntk_mean", "ntk_second_moment", "ntk_outlier_mean", "squared_fisher_rao_norm"),
 )
+JACOBIAN = ("jacobian_mean", "jacobian_largest", "jacobian_smallest", "jacobian_inverse_condition")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -67,6 +70,9 @@ class Ensemble(Result):
                             features (`mfdnn.feature_spectrum`)
     ntk_mean, ...           the same of the tangent kernel (TC x TC) in NTK parameterisation (`mfdnn.empirical_ntk`)
     squared_fisher_rao_norm  of the parameters (`mfdnn.squared_fisher_rao_norm`)
+    jacobian_mean, ...      with ``jacobian=True``: mean, largest, smallest of the squared singular values of the
+                            Jacobian by the first input and inverse_condition, L numbers each
+                            (`mfdnn.sampled.jacobian_depth`)
     ======================  ==================================================================================
 
     The names with ``_st`` are absent for a single input. With `output` "softmax" the first three rows, and
@@ -134,6 +140,7 @@ def ensemble(
     dtype: Any = "float64",
     eigenvalues: bool = False,
     geometry: bool = False,
+    jacobian: bool = False,
 ) -> Ensemble:
     """Draw networks and measure their order parameters and Fisher spectra.
 
@@ -169,6 +176,9 @@ def ensemble(
     geometry : bool
         Also measure the metric of the features, the tangent kernel in NTK parameterisation and the Fisher-Rao norm:
         of linear outputs, and layers that treat samples one by one.
+    jacobian : bool
+        Also measure the singular values of the Jacobian of every weight layer's units by the first input: of fully
+        connected layers and activations.
 
     Returns
     -------
@@ -207,7 +217,7 @@ def ensemble(
     """
     require_network("net", net)
     rng, checkpoint, progress = checked(rng=rng, checkpoint=checkpoint, progress=progress)
-    eigenvalues, geometry = checked(eigenvalues=eigenvalues, geometry=geometry)
+    eigenvalues, geometry, jacobian = checked(eigenvalues=eigenvalues, geometry=geometry, jacobian=jacobian)
     refuse_both("inputs", inputs, q0=q0, c0=c0)
     if inputs is not None:
         inputs = input_array("inputs", inputs, net.input_shape)
@@ -226,6 +236,8 @@ def ensemble(
             "`geometry` needs linear outputs and layers that treat samples one by one, got "
             f"{net} and {output} outputs; drop it."
         )
+    if jacobian and not all(_passes(layer) for layer in net.layers):
+        raise ValueError(f"`jacobian` needs fully connected layers and activations, got {net}; drop it.")
     kind = float_dtype(dtype)
     seeds = streams(rng, n_networks)
     measure = partial(
@@ -239,6 +251,7 @@ def ensemble(
         dtype=kind.name,
         eigenvalues=eigenvalues,
         geometry=geometry,
+        jacobian=jacobian,
     )
     kept = None
     if checkpoint is not None:
@@ -250,7 +263,7 @@ def ensemble(
         seeds,
         executor=executor,
         workers=_workers(net, n_samples, kind, eigenvalues),
-        shapes=_shapes(net, n_samples, output, eigenvalues, geometry),
+        shapes=_shapes(net, n_samples, output, eigenvalues, geometry, jacobian),
         checkpoint=kept,
         progress=progress,
     )
@@ -285,6 +298,7 @@ def _measure(
     dtype: str,
     eigenvalues: bool,
     geometry: bool,
+    jacobian: bool,
 ) -> dict[str, np.ndarray]:
     """One network: the numbers of `Ensemble`."""
     # `fisher_spectrum` reports an overflow, in one sentence.
@@ -302,11 +316,15 @@ def _measure(
             numbers["eigenvalues"] = spectrum.eigenvalues
         if geometry:
             numbers |= _geometry(one, X)
+        if jacobian:
+            found = jacobian_depth(one, X[:1])
+            found["inverse_condition"] = 1 / found.pop("condition")
+            numbers |= {f"jacobian_{name}": values for name, values in found.items()}
     return {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
 
 
 def _shapes(
-    net: Network, n_samples: int, output: str, eigenvalues: bool, geometry: bool
+    net: Network, n_samples: int, output: str, eigenvalues: bool, geometry: bool, jacobian: bool
 ) -> dict[str, tuple[int, ...]]:
     """Names and shapes of what `_measure` returns."""
     layered = [f"{name}{pair}" for name in ("q", "q_hat", "q_tilde") for pair in ("", "_st")[: min(n_samples, 2)]]
@@ -316,7 +334,13 @@ def _shapes(
         **dict.fromkeys(layered, (net.n_weight_layers,)),
         **({"eigenvalues": (n_eigenvalues,)} if eigenvalues else {}),
         **(dict.fromkeys(GEOMETRY, ()) if geometry else {}),
+        **(dict.fromkeys(JACOBIAN, (net.n_weight_layers,)) if jacobian else {}),
     }
+
+
+def _passes(layer: Layer) -> bool:
+    """Whether `jacobian_depth` takes it."""
+    return layer.fully_connected or layer.activation is not None or layer.relabels
 
 
 def _geometry(one: SampledNetwork, X: np.ndarray) -> dict[str, float]:
@@ -399,4 +423,5 @@ def _settings(keywords: dict[str, Any], seed: np.random.SeedSequence) -> dict[st
         # A line of its own, so that what was made before there was a choice is still read.
         **({"output": keywords["output"]} if keywords["output"] != "linear" else {}),
         **({"geometry": "True"} if keywords["geometry"] else {}),
+        **({"jacobian": "True"} if keywords["jacobian"] else {}),
     }

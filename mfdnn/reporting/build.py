@@ -10,6 +10,7 @@ import numpy as np
 
 from .._support.validation import checked, positive_integer
 from ..comparison import compare
+from ..comparison.jacobian import depth_theory
 from ..ensembles import Ensemble, ensemble
 from ..fisher import fisher_statistics
 from ..learning_rate import SAFE_SHARE, max_learning_rate
@@ -23,6 +24,7 @@ from .result import HiddenLayer, Report
 
 __all__ = ["report"]
 
+QUICK = 5e10  # operations, of singular values of all networks: some seconds
 WHOLE_SPECTRA = 3000  # T C up to which all eigenvalues are computed for the histogram (2 s a network)
 
 
@@ -106,7 +108,8 @@ def report(
     whole = fim.n_samples * fim.n_outputs <= WHOLE_SPECTRA
     seed: Any = children[0].bit_generator.seed_seq
     same = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
-    ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, **data, **run)
+    measured = depth_theory(wide) is not None and n_networks * _decompositions(net) <= QUICK
+    ens = ensemble(net, n_networks=n_networks, rng=children[0], eigenvalues=whole, jacobian=measured, **data, **run)
     table = compare(wide, ensemble=ens)
     classes = None
     if lr.lambda_max_softmax is not None:  # of the same networks
@@ -126,6 +129,7 @@ def report(
         comparison=table,
         softmax=classes,
         ensemble=ens,
+        jacobian=depth_theory(wide),
         boundary=boundary(wide, lr, children[1:], ens, run),
         warnings=tuple(cautions(net, fp, op, fim, lr, table, ens)),
         inputs=_describe_inputs(ens),
@@ -148,6 +152,12 @@ def hidden_layer(net: Network) -> HiddenLayer | None:
         return None
     common = Counter(pairs).most_common(1)[0][0]
     return HiddenLayer(*common, uniform=len(set(pairs)) == 1)
+
+
+def _decompositions(net: Network) -> float:
+    """Operations of the singular values of every weight layer's Jacobian."""
+    shapes = [layer.output_shape(shape)[0] for layer, shape in net.weight_layers]
+    return sum(20.0 * units * net.n_inputs * min(units, net.n_inputs) for units in shapes)
 
 
 def _describe_inputs(ens: Ensemble) -> str:

@@ -67,6 +67,8 @@ def page(r: Any) -> list[str]:
         *wrap(few_networks(n_networks), 100, initial_indent="  ", subsequent_indent="    "),
         "",         *_fisher_table("Fisher information", r.comparison, fim.n_outliers),
     ]
+    if r.jacobian is not None:
+        lines += ["", *_jacobian_table(r)]
     if r.softmax is not None:
         lines += ["", *_fisher_table("That of class probabilities, F_cross", r.softmax, fim.n_outputs - 1)]
     lines += ["", *_rates(r), ""]
@@ -156,15 +158,9 @@ def _layer_table(r: Any) -> list[str]:
         name for name in ("q", "q_st", "q_tilde", "q_tilde_st") if name in ens.mean
     ]  # one input has no pairs
     rows = [["layer", *(cell for name in names for cell in (name, "sampled", ""))]]
-    depth = r.network.n_weight_layers
-    shown = (
-        range(depth)
-        if depth <= 12
-        else [*range(4), *np.unique(np.linspace(4, depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
-    )
     theory = {name: op.averaged(name) for name in names}
     deviations = {row.quantity: row.deviation for row in r.comparison.rows}
-    for layer in shown:
+    for layer in _shown(r.network.n_weight_layers):
         cells = [str(layer + 1)]
         for name in names:
             mean, error = ens.mean[name][layer], ens.standard_error[name][layer]
@@ -173,6 +169,36 @@ def _layer_table(r: Any) -> list[str]:
             cells += [f"{theory[name][layer]:.4g}", f"{mean:.4g}", f"({error:.1g}){deviation}"]
         rows.append(cells)
     return _indented(rows)
+
+
+def _shown(depth: int) -> list[int]:
+    """The layers of a table: all, or the first, the last and some between."""
+    if depth <= 12:
+        return list(range(depth))
+    return [*range(4), *np.unique(np.linspace(4, depth - 4, 5, dtype=int)), *range(depth - 3, depth)]
+
+
+def _jacobian_table(r: Any) -> list[str]:
+    """Singular values of the Jacobian by the inputs, layer by layer."""
+    names, ens = ("mean", "largest", "smallest"), r.ensemble
+    sampled = "jacobian_mean" in ens.mean
+    theory = {name: getattr(r.jacobian, name) for name in names}
+    head = "theory | simulation (standard error)" if sampled else "theory"
+    rows = [["layer", *(cell for name in names for cell in (name, *["sampled", ""] * sampled)), "condition"]]
+    rows[0] += ["sampled"] * sampled
+    for layer in _shown(r.network.n_weight_layers):
+        cells = [str(layer + 1)]
+        for name in names:
+            cells.append(f"{theory[name][layer]:.4g}")
+            if sampled:
+                mean, error = (where[f"jacobian_{name}"][layer] for where in (ens.mean, ens.standard_error))
+                cells += [f"{mean:.4g}", f"({error if error > ROUNDING * abs(mean) else 0.0:.1g})"]
+        cells.append(f"{r.jacobian.condition[layer]:.4g}")
+        if sampled:
+            inverse = ens.mean["jacobian_inverse_condition"][layer]
+            cells.append(f"{1 / inverse:.4g}" if inverse else "inf")
+        rows.append(cells)
+    return [f"Squared singular values of the Jacobian by layer, and its condition number: {head}", *_indented(rows)]
 
 
 def _indented(rows: list[list[str]]) -> list[str]:

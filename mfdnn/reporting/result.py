@@ -14,6 +14,7 @@ from ..activations import Activation
 from ..comparison import Comparison
 from ..ensembles import Ensemble
 from ..fisher import FisherStatistics
+from ..jacobian import JacobianDepth
 from ..learning_rate import SAFE_SHARE, LearningRate
 from ..mean_field.moments import OrderParameters
 from ..network import Network
@@ -68,7 +69,10 @@ class Report(Result):
         For cross-entropy that of F_cross, for the same networks; None for other losses, and behind a normalisation
         of the outputs, of which there is no theory.
     ensemble : Ensemble
-        Those networks, with all eigenvalues where the dual matrix is small enough.
+        Those networks, with all eigenvalues where the dual matrix is small enough, and with the singular values of
+        their Jacobians where these take seconds.
+    jacobian : JacobianDepth or None
+        Singular values of the Jacobian against depth, at infinite width; None where there is no theory.
     boundary : Boundary
         2/lambda_max, in the loss and optimiser of `learning_rate`, against width.
     warnings : tuple of str
@@ -88,6 +92,7 @@ class Report(Result):
     comparison: Comparison
     softmax: Comparison | None
     ensemble: Ensemble
+    jacobian: JacobianDepth | None
     boundary: Boundary
     warnings: tuple[str, ...]
     inputs: str

@@ -2,7 +2,7 @@
 
 from .expansion import LinearisedNetwork, RescaledNetwork, linearised, rescaled
 from .feature import FeatureSpectrum, feature_spectrum
-from .input_jacobian import jacobian_singular_values
+from .input_jacobian import jacobian_depth, jacobian_singular_values
 from .linearisation import Linearisation
 from .network import LayerActivity, SampledNetwork, sample
 from .norm import squared_fisher_rao_norm
@@ -29,6 +29,7 @@ __all__ = [
     "feature_spectrum",
     "fisher_from_ntk",
     "fisher_spectrum",
+    "jacobian_depth",
     "jacobian_singular_values",
     "linearised",
     "ntk_from_fisher",

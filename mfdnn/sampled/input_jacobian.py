@@ -10,7 +10,7 @@ from .checks import one_input
 from .linearisation import Linearisation
 from .network import SampledNetwork
 
-__all__ = ["jacobian_singular_values"]
+__all__ = ["jacobian_depth", "jacobian_singular_values"]
 
 
 def jacobian_singular_values(one: SampledNetwork, x: Any) -> np.ndarray:
@@ -45,3 +45,56 @@ def jacobian_singular_values(one: SampledNetwork, x: Any) -> np.ndarray:
     array, net = one_input(one, x), one.network
     copies = np.repeat(array, net.n_outputs, axis=0)
     return np.linalg.svd(Linearisation(net, one.parameters, copies).input_jacobian(), compute_uv=False)
+
+
+def jacobian_depth(one: SampledNetwork, x: Any) -> dict[str, np.ndarray]:
+    r"""Squared singular values of the Jacobians of all weight layers by one input.
+
+    Parameters
+    ----------
+    one : SampledNetwork
+        Of fully connected layers and activations.
+    x : array_like, shape (M_0,), or with one sample in front
+
+    Returns
+    -------
+    dict of ndarray, shape (L,)
+        "mean" of all :math:`M_l` eigenvalues of :math:`J^l (J^l)^T`, "largest" and "smallest" of the first
+        :math:`\min(M_l, M_0)`, and "condition", the root of their ratio: as in `mfdnn.jacobian.jacobian_depth`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `jacobian_singular_values`, and other layers.
+
+    Notes
+    -----
+    A product of matrices and a singular value decomposition for each layer.
+
+    Examples
+    --------
+    >>> import mfdnn, numpy as np
+    >>> net = mfdnn.mlp([40, 40, 40], "linear", sigma_w2=1.0, weights="orthogonal")
+    >>> mfdnn.sampled.jacobian_depth(mfdnn.sample(net, rng=0), np.ones(40))["condition"].round(9)
+    array([1., 1.])
+    """
+    h = one_input(one, x).ravel()  # sites in the order of `Flatten`
+    own, jacobian, found = iter(one.parameters), np.eye(h.size, dtype=h.dtype), []
+    for layer in one.network.layers:
+        if layer.fully_connected:
+            weight, bias = next(own)
+            h, jacobian = weight @ h + (0.0 if bias is None else bias), weight @ jacobian
+            squares = np.linalg.svd(jacobian, compute_uv=False) ** 2
+            squares[squares <= squares[0] * (max(jacobian.shape) * np.finfo(h.dtype).eps) ** 2] = 0.0  # rounding
+            found.append((squares.sum() / h.size, squares[0], squares[-1]))
+        elif layer.activation is not None:
+            jacobian = layer.activation.slope(h)[:, None] * jacobian
+            h = layer.activation(h)
+        elif not layer.relabels:
+            raise ValueError(
+                f"`one` must be a network of fully connected layers and activations, got {layer!r}; "
+                "jacobian_singular_values takes others."
+            )
+    mean, largest, smallest = np.array(found, dtype=np.float64).T
+    with np.errstate(divide="ignore"):
+        return {"mean": mean, "largest": largest, "smallest": smallest, "condition": np.sqrt(largest / smallest)}

@@ -174,7 +174,7 @@ def conditional_fisher(one: SampledNetwork, x: Any, k: int | None = None) -> Con
     >>> round(found.largest / theory.largest, 9)
     1.0
     """
-    h = one_input(one, x)[0].astype(np.float64)
+    h = one_input(one, x).ravel().astype(np.float64)  # sites in the order of `Flatten`
     steps = _Steps(one, h)
     n = steps.n_outputs
     if k is not None and positive_integer("k", k) > n:
