@@ -32,6 +32,7 @@ _CLASSES = {
     "Dense",
     "Flatten",
     "GlobalAveragePool",
+    "GroupNorm",
     "Layer",
     "LayerNorm",
     "MeanField",
@@ -39,6 +40,7 @@ _CLASSES = {
     "Network",
     "NoTheory",
     "Pointwise",
+    "RMSNorm",
     "Residual",
     "SampledNetwork",
 }

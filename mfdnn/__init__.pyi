@@ -91,6 +91,9 @@ from .activations import (
     activation_names as activation_names,
 )
 from .architectures import (
+    cnn as cnn,
+)
+from .architectures import (
     mlp as mlp,
 )
 from .architectures import (
@@ -241,6 +244,9 @@ from .layers import (
     GlobalAveragePool as GlobalAveragePool,
 )
 from .layers import (
+    GroupNorm as GroupNorm,
+)
+from .layers import (
     Layer as Layer,
 )
 from .layers import (
@@ -254,6 +260,9 @@ from .layers import (
 )
 from .layers import (
     Residual as Residual,
+)
+from .layers import (
+    RMSNorm as RMSNorm,
 )
 from .learning_rate import (
     LearningRate as LearningRate,

@@ -1,18 +1,32 @@
-"""Builders of common networks: fully connected and residual ones."""
+"""Builders of common networks: fully connected, residual and convolutional ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
-from ._support.validation import listed, positive_integer, variance
+from ._support.validation import listed, one_of, positive_integer, variance
 from .activations import Activation
 from .activations.definition import as_activation
 from .initialisation import per_layer, variances_of
-from .layers import Dense, Layer, Pointwise, Residual
+from .layers import (
+    AveragePool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAveragePool,
+    GroupNorm,
+    Layer,
+    Pointwise,
+    Residual,
+    RMSNorm,
+)
+from .layers.base import checked_layers
+from .layers.windows import sizes as sizes_of_axes
 from .network import Network
 
-__all__ = ["mlp", "resnet"]
+__all__ = ["cnn", "mlp", "resnet"]
 
 MOST_BLOCKS = 10**5  # a layer is an object of Python: more take minutes
 
@@ -72,7 +86,7 @@ def mlp(
     n_layers = len(sizes) - 1
     acts = per_layer("activation", activation, n_layers - 1)
     acts = [as_activation("activation", act) for act in acts]
-    variances = variances_of(sizes, acts, sigma_w2, sigma_b2, init, q)
+    variances = variances_of(list(pairwise(sizes)), acts, sigma_w2, sigma_b2, init, q)
     usual = "uniform" if init == "pytorch" else "gaussian"
     ensemble = usual if weights is None else weights
     layers: list[Layer] = []
@@ -143,6 +157,109 @@ def resnet(
         layers.append(Residual(block, skip=skip))
     layers.append(Dense(n_outputs, sigma_w2, sigma_b2))
     return Network(n_inputs, layers)
+
+
+def cnn(
+    input_shape: Sequence[int],
+    channels: Sequence[int],
+    n_outputs: int,
+    activation: str | Callable | Activation | Sequence[Any] = "relu",
+    *,
+    kernel: int | Sequence[int] = 3,
+    sigma_w2: float | Sequence[float] | None = None,
+    sigma_b2: float | Sequence[float] | None = None,
+    init: str | None = None,
+    norm: str | Layer | None = None,
+    pool: int | Sequence[int | None] | None = None,
+    readout: str = "flatten",
+    **conv: Any,
+) -> Network:
+    r"""Convolutional network: convolutions, their activations, a linear read-out.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        (channels, \*sites) of an input: (3, 32, 32) for colour images.
+    channels : sequence of int
+        Channels that leave each convolution. At least one.
+    n_outputs : int
+        C, of the linear read-out.
+    activation : str, callable, Activation, or a sequence of them
+        The nonlinearity after each convolution.
+    kernel : int or sequence of int
+        Taps along each axis of sites.
+    sigma_w2, sigma_b2 : float or sequence of floats
+        Variances of all weight layers, the read-out last, as in `mlp`; fan_in counts taps.
+    init : {"he", "lecun", "glorot", "pytorch", "critical"}
+        Instead of `sigma_w2`, as in `mlp`; glorot counts the taps of fan_out too. Default "he".
+    norm : {"group_norm", "rms_norm"} or Layer
+        A normalisation in front of every activation: group norm with one group, or a layer of yours.
+    pool : int or sequence of int or None
+        Sizes of windows that are averaged behind each activation; None for none.
+    readout : {"flatten", "average"}
+        Sites side by side, or their mean.
+    **conv
+        Further arguments of every `Conv`: stride, padding, mode, dilation, groups, weights, bias.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TypeError, ValueError
+        Shapes without sites, lists of the wrong length, unknown names, what `Conv` refuses, pooling windows that leave
+        sites out.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> mfdnn.cnn((3, 32, 32), [64, 64, 128], 10, pool=[2, None, 2], readout="average")
+    Network(3x32x32: 27-576-576-128-10, relu, L=4, P=113866)
+    """
+    shape = tuple(positive_integer("input_shape", n) for n in listed("input_shape", input_shape, "(channels, *sites)"))
+    if len(shape) < 2:
+        raise ValueError(
+            f"`input_shape` must be (channels, *sites), got {shape}; pass for example (1, 28, 28), or take mlp."
+        )
+    hidden = [positive_integer("channels", n) for n in listed("channels", channels, "for example [64, 64]")]
+    if not hidden:
+        raise ValueError("`channels` must have an entry for each convolution, got none; pass for example [64, 64].")
+    n_outputs = positive_integer("n_outputs", n_outputs)
+    acts = [as_activation("activation", act) for act in per_layer("activation", activation, len(hidden))]
+    each = per_layer("pool", pool, len(hidden))
+    pools = [None if size is None else AveragePool(sizes_of_axes("pool", size)) for size in each]
+    last = {"flatten": Flatten, "average": GlobalAveragePool}[one_of("readout", readout, ("flatten", "average"))]()
+    norms = _norm(norm)
+    if isinstance(init, str) and init == "pytorch":
+        conv = {"weights": "uniform", **conv}
+    known = ("stride", "padding", "mode", "dilation", "groups", "weights", "bias")
+    for name in conv:
+        one_of("argument of Conv", name, known)
+    behind, fans = [], []  # of each convolution: the layers behind it, fan_in and fan_out
+    for n_channels, act, pooled in zip(hidden, acts, pools, strict=True):
+        own = Conv(n_channels, kernel, **conv)
+        fans.append((own.fan_in(shape), own.windows(shape).taps * n_channels // own.groups))
+        behind.append([*norms, Pointwise(act), *([] if pooled is None else [pooled])])
+        for layer in (own, *behind[-1]):
+            shape = layer.output_shape(shape)
+    (units,) = last.output_shape(shape)
+    *scheme, of_outputs = variances_of([*fans, (units, n_outputs)], acts, sigma_w2, sigma_b2, init, None)
+    layers: list[Layer] = []
+    for n_channels, variances, others in zip(hidden, scheme, behind, strict=True):
+        layers += [Conv(n_channels, kernel, *variances, **conv), *others]
+    weights = "uniform" if conv.get("weights") == "uniform" else "gaussian"
+    dense = Dense(n_outputs, *of_outputs, weights=weights, bias=conv.get("bias", True))
+    return Network(input_shape, [*layers, last, dense])
+
+
+def _norm(norm: Any) -> tuple[Layer, ...]:
+    """The normalisation of a name, or a layer."""
+    if norm is None:
+        return ()
+    if isinstance(norm, str):
+        return ({"group_norm": GroupNorm(1), "rms_norm": RMSNorm()}[one_of("norm", norm, ("group_norm", "rms_norm"))],)
+    return checked_layers([norm], "norm")
 
 
 def _check_widths(widths: Sequence[int]) -> list[int]:

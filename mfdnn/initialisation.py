@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,18 @@ INITIALISATIONS = ("he", "lecun", "glorot", "pytorch", "critical")
 
 
 def variances_of(
-    sizes: list[int], acts: list[Activation], sigma_w2: Any, sigma_b2: Any, init: str | None, q: float | None
+    fans: Sequence[tuple[int, int]],
+    acts: list[Activation],
+    sigma_w2: Any,
+    sigma_b2: Any,
+    init: str | None,
+    q: float | None,
 ) -> list[tuple[float, float]]:
     """(sigma_w^2, sigma_b^2) of every weight layer: given numbers, or a scheme.
 
-    Arguments are those of `mfdnn.mlp`, `sizes` its widths and `acts` its activations.
+    Arguments are those of `mfdnn.mlp`, `fans` (fan_in, fan_out) of its layers and `acts` its activations.
     """
-    n = len(sizes) - 1
+    n = len(fans)
     if init is not None:
         one_of("init", init, INITIALISATIONS)
     if q is not None and init != "critical":
@@ -42,12 +47,11 @@ def variances_of(
     if sigma_w2 is not None:
         scheme = [(variance("sigma_w2", v), 0.0) for v in per_layer("sigma_w2", sigma_w2, n)]
     else:
-        pairs = list(pairwise(sizes))
         scheme = {
             "he": [(2.0, 0.0)] * n,
             "lecun": [(1.0, 0.0)] * n,
-            "glorot": [(2.0 * fan_in / (fan_in + fan_out), 0.0) for fan_in, fan_out in pairs],
-            "pytorch": [(1.0 / 3.0, 1.0 / (3.0 * fan_in)) for fan_in, _ in pairs],
+            "glorot": [(2.0 * fan_in / (fan_in + fan_out), 0.0) for fan_in, fan_out in fans],
+            "pytorch": [(1.0 / 3.0, 1.0 / (3.0 * fan_in)) for fan_in, _ in fans],
         }[init or "he"]
     if sigma_b2 is None:
         return scheme

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from user_layers import CircularConv, RMSNorm, SiteMean
+from user_layers import CircularConv, SiteMean
+from user_layers import RMSNorm as OwnRMSNorm
 
 import mfdnn
 from mfdnn.layers import (
@@ -19,10 +20,12 @@ from mfdnn.layers import (
     Dense,
     Flatten,
     GlobalAveragePool,
+    GroupNorm,
     LayerNorm,
     MeanSubtraction,
     Pointwise,
     Residual,
+    RMSNorm,
 )
 
 SITES = 3
@@ -157,7 +160,14 @@ LAYERS = {
         lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),
         WITH_SITES[:3],
     ),
-    "RMSNorm": Entry(lambda n: RMSNorm(), (*NORMS[:-1], *WITH_SITES)),
+    "RMSNorm": Entry(lambda n: RMSNorm(1.2, eps=0.1), (*NORMS[:-1], *WITH_SITES)),
+    "RMSNorm not affine": Entry(lambda n: RMSNorm(affine=False), ("before activation", "sites, before activation")),
+    "RMSNorm of one's own": Entry(lambda n: OwnRMSNorm(), (*NORMS[:-1], *WITH_SITES)),
+    "GroupNorm": Entry(lambda n: GroupNorm(1), (*NORMS[:-1], *WITH_SITES)),
+    "GroupNorm with gain": Entry(lambda n: GroupNorm(1, 1.2, 0.3, eps=0.1), ("before activation", *WITH_SITES)),
+    "GroupNorm not affine": Entry(
+        lambda n: GroupNorm(1, affine=False), ("after activation", "sites, before activation")
+    ),
     "SiteMean": Entry(lambda n: SiteMean(), (*MERGING, "sites, merged outputs")),
 }
 

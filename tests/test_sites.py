@@ -10,7 +10,10 @@ import pytest
 from test_windows import loops
 
 import mfdnn
-from mfdnn.layers import AveragePool, Conv, Dense, Flatten, GlobalAveragePool, Pointwise
+from mfdnn.layers import AveragePool, Conv, Dense, Flatten, GlobalAveragePool, Keep, Pointwise
+from mfdnn.layers.pairs import ALL, OFFSETS
+from mfdnn.mean_field import tiles
+from mfdnn.mean_field.inputs import pairs_of_sites
 
 VALUES = json.loads((Path(__file__).parent / "convolution_values.json").read_text())
 READOUTS = {"flatten": Flatten, "gap": GlobalAveragePool}
@@ -271,3 +274,140 @@ def test_a_theory_that_is_off_fails():
         )
         assert bool(errors < 4 and np.all(q_errors < 4)) is agrees
         assert agrees or (errors > 8 and q_errors[1] > 8)
+
+
+# -- the fewest pairs of sites ----------------------------------------------------------------------------------
+
+FEWER = {
+    "side by side": (
+        [Conv(4, 3, 1.7, 0.2, mode="reflect"), Pointwise(swish), Conv(5, 2, 1.5, stride=2), Flatten()],
+        "same",
+        "same",
+    ),
+    "with a projection": (
+        [
+            Conv(4, 3, 1.7, 0.2),
+            mfdnn.Residual([Pointwise("relu"), Conv(5, 3, 1.5, 0.1, stride=2)], [Conv(5, 1, 1.0, stride=2)]),
+            Pointwise("erf"),
+            Flatten(),
+        ],
+        "same",
+        "same",
+    ),
+    "pooled ring": (
+        [
+            Conv(4, 3, 1.7, 0.2, mode="circular"),
+            Pointwise("tanh"),
+            AveragePool(2),
+            Conv(5, (3, 2), 1.5, 0.3, mode="circular", dilation=2, padding="same"),
+            Pointwise("relu"),
+            GlobalAveragePool(),
+        ],
+        "all",
+        "offsets",
+    ),
+    "delta-orthogonal ring": (
+        [
+            Conv(4, 3, 1.7, 0.2, mode="circular", weights="delta_orthogonal", stride=2),
+            mfdnn.Residual([Pointwise("tanh"), Conv(4, 3, 1.5, mode="circular")], 0.7),
+            Pointwise("tanh"),
+            GlobalAveragePool(),
+        ],
+        "all",
+        "offsets",
+    ),
+    "pooled with borders": ([Conv(4, 3, 1.7, 0.2), Pointwise("relu"), GlobalAveragePool()], "all", "all"),
+    "pooled and side by side": ([Conv(4, 3), Pointwise("relu"), AveragePool(2), Flatten()], "all", "all"),
+}
+
+
+def assert_same_theory(net, data, others):
+    """All that theory makes of a network, beside what it makes with all pairs of sites."""
+    one, two = mfdnn.MeanField(net, **data), others
+    for name in ("q", "q_st", "q_hat", "q_hat_st", "q_tilde", "q_tilde_st"):
+        found, expected = (getattr(of.order_parameters, name) for of in (one, two))
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12, err_msg=name)
+    for found, expected in zip(one.order_parameters.q_sites, two.order_parameters.q_sites, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11)
+    assert one.tangents.names == two.tangents.names
+    for name in one.tangents.names:
+        for at in ("at_one", "at_two"):
+            found, expected = (getattr(of.tangents[name], at) for of in (one, two))
+            np.testing.assert_allclose(
+                found, expected, rtol=1e-10, atol=1e-12 * np.max(expected), err_msg=str(name)
+            )
+    np.testing.assert_allclose(*(mfdnn.fisher_statistics(of).largest for of in (one, two)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("name", FEWER)
+def test_fewer_pairs_of_sites_tell_the_same(name, given, monkeypatch):
+    layers, of_given, of_random = FEWER[name]
+    net = mfdnn.Network((3, 4, 4), [*layers, Dense(2, 1.5, 0.1)])
+    X = np.random.default_rng(0).standard_normal((5, 3, 4, 4))
+    data = {"inputs": X} if given else {"n_samples": 5, "q0": [1.0, 0.4], "c0": 0.3}
+    assert pairs_of_sites(net, given).name == (of_given if given else of_random)
+    with monkeypatch.context() as patched:
+        patched.setattr("mfdnn.mean_field.inputs.pairs_of_sites", lambda net, given: ALL)
+        everything = mfdnn.MeanField(net, **data)
+        assert everything.order_parameters.q.shape[0] == net.n_weight_layers
+    assert_same_theory(net, data, everything)
+    if given:
+        np.testing.assert_allclose(mfdnn.ntk(net, X[:2], X), mfdnn.ntk(net, X)[:2], rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", FEWER)
+@pytest.mark.parametrize("width", [1, 2])
+def test_blocks_of_inputs_are_the_whole(name, width, monkeypatch):
+    net = mfdnn.Network((3, 4, 4), [*FEWER[name][0], Dense(2, 1.5, 0.1)])
+    data = {"inputs": np.random.default_rng(0).standard_normal((5, 3, 4, 4))}
+    everything = mfdnn.MeanField(net, **data)
+    assert not tiles.goes_in_tiles(net, 5, Keep())
+    assert everything.order_parameters.q.shape == (net.n_weight_layers, 5)
+    monkeypatch.setattr(tiles, "WHOLE", 3.1 * tiles.bytes_of_recursion(net, width, Keep()))
+    assert tiles.tiled_width(net, Keep()) == width
+    assert tiles.goes_in_tiles(net, 5, Keep())
+    assert_same_theory(net, data, everything)
+    rates = [mfdnn.max_learning_rate(net, **data).value, mfdnn.max_learning_rate(everything).value]
+    assert rates[0] == pytest.approx(rates[1], rel=1e-10)
+
+
+def test_a_law_of_one_s_own_gets_all_pairs_of_sites():
+    class Shifted(Conv):
+        """With another law than its parent."""
+
+        def propagate(self, state):
+            return super().propagate(state)
+
+    ring = [Conv(4, 3, mode="circular"), Pointwise("relu"), GlobalAveragePool(), Dense(1)]
+    own = [Shifted(4, 3, mode="circular"), *ring[1:]]
+    assert pairs_of_sites(mfdnn.Network((2, 4), ring), given=False) is OFFSETS
+    assert pairs_of_sites(mfdnn.Network((2, 4), own), given=False) is ALL
+    found, expected = (mfdnn.ntk_statistics(mfdnn.Network((2, 4), layers), 5).mean for layers in (own, ring))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_sites_that_do_not_fit_into_memory(monkeypatch):
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 2.0**30)
+    net = mfdnn.Network((3, 64, 64), [Conv(4, 3), Pointwise("relu"), GlobalAveragePool(), Dense(1)])
+    with pytest.raises(
+        MemoryError, match=r"would take .* or `Flatten` in place of pooling, which needs the pairs of"
+    ):
+        mfdnn.order_parameters(net)
+    with pytest.raises(
+        MemoryError, match=r"by blocks of 1 with all sites would take .* or `Flatten` in"
+    ):
+        mfdnn.order_parameters(net, inputs=np.ones((2, 3, 64, 64)))
+
+
+def test_variances_of_sites():
+    net = mfdnn.Network((2, 3, 4), [Conv(4, 3, 1.5, 0.2), Pointwise("relu"), Flatten(), Dense(1)])
+    op = mfdnn.order_parameters(net, [1.0, 2.0])
+    assert [q.shape for q in op.q_sites] == [(2, 3, 4), (2,)]
+    np.testing.assert_allclose(
+        op.q_sites[0][1, 0, 0], 1.5 * 2.0 * 4 / 9 + 0.2, rtol=1e-14
+    )  # four of nine taps inside
+    np.testing.assert_allclose(op.q_sites[0].mean(axis=(1, 2)), op.q[0], rtol=1e-14)
+    given = mfdnn.order_parameters(net, inputs=np.ones((5, 2, 3, 4)))
+    assert [q.shape for q in given.q_sites] == [(5, 3, 4), (5,)]
+    assert isinstance(op.to_dict()["q_sites"][0], list)

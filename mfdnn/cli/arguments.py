@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .words import FILES, number, seed, whole_number
 DEFAULT_ACTIVATION = "relu"
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784
+CNN = "cnn:"
 NORMS = ("mean_subtraction", "batch_norm", "layer_norm")
 NORM_PLACES = ("hidden", "after", "last")
 DEEPEST, MOST_POINTS = 10_000, 1_000_000  # of one repeated width, of one axis
@@ -43,6 +45,13 @@ def parse_widths(text: str) -> list[int]:
             )
         sizes += [units] * repeats
     return sizes
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """3x32x32: channels and sites."""
+    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})+", text):
+        raise argparse.ArgumentTypeError(f"must be channels and sites such as 3x32x32 or 1x28x28, got {text!r}")
+    return tuple(int(size) for size in text.split("x"))
 
 
 def parse_range(text: str) -> np.ndarray:
@@ -95,8 +104,18 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--arch",
-        metavar="FILE",
-        help="the network of a file, Network.to_dict() as json, in place of WIDTHS and of all that describes it here",
+        metavar="ARCH",
+        help="in place of WIDTHS: cnn:64-64-10, convolutions with 64 channels each and 10 outputs, of inputs of the "
+        "shape --input; or the network of a file, Network.to_dict() as json, in place of all that describes it here",
+    )
+    group.add_argument(
+        "--input",
+        type=parse_shape,
+        metavar="SHAPE",
+        help="channels x sites of an input of --arch cnn: 3x32x32 for colour images",
+    )
+    group.add_argument(
+        "--readout", metavar="KIND", help="of --arch cnn: flatten (default), sites side by side, or average, their mean"
     )
     add_activation(group, DEFAULT_ACTIVATION)
     group.set_defaults(activation=None)  # so that it is seen beside --arch
@@ -228,6 +247,11 @@ def add_softmax(parser: argparse.ArgumentParser) -> None:
 def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
     from ..architectures import mlp, resnet
 
+    if args.arch is not None and args.arch.startswith(CNN):
+        return _cnn(args)
+    for name in ("input", "readout"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"`--{name}` goes with --arch cnn:CHANNELS-OUTPUTS, got it without; drop it.")
     if args.arch is not None:
         return _network_of_file(args)
     act = parse_activation(DEFAULT_ACTIVATION if args.activation is None else args.activation)
@@ -246,6 +270,32 @@ def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
     return resnet(
         widths, args.blocks, act, 1.0 if args.sigma_w2 is None else args.sigma_w2, args.sigma_b2 or 0.0
     )
+
+
+def _cnn(args: argparse.Namespace) -> Any:
+    """The convolutional network that --arch cnn:64-64-10 describes."""
+    from ..architectures import cnn
+
+    for name in ("widths", "blocks", "norm", "norm_at"):
+        if getattr(args, name) is not None:
+            said = "WIDTHS" if name == "widths" else f"--{name.replace('_', '-')}"
+            raise ValueError(f"{said} does not go with `--arch` {args.arch}; drop it.")
+    if args.input is None:
+        raise ValueError(f"`--arch` {args.arch} needs the shape of an input; give --input, such as --input 3x32x32.")
+    try:
+        *channels, n_outputs = parse_widths(args.arch.removeprefix(CNN))
+    except argparse.ArgumentTypeError:
+        channels = []
+    if not channels:
+        raise ValueError(
+            f"`--arch` cnn: must be followed by channels and outputs, such as cnn:64-64-10, got {args.arch!r}."
+        )
+    act = parse_activation(DEFAULT_ACTIVATION if args.activation is None else args.activation)
+    options = {"sigma_w2": args.sigma_w2, "sigma_b2": args.sigma_b2, "init": args.init}
+    options["readout"] = args.readout or "flatten"
+    if args.weights is not None:
+        options["weights"] = args.weights
+    return cnn(args.input, channels, n_outputs, act, **options)
 
 
 def _network_of_file(args: argparse.Namespace) -> Any:
@@ -307,7 +357,8 @@ def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
             raise ValueError(
                 f"`--{name}` describes Gaussian inputs and does not go with --data {args.data}; drop it."
             )
-    X = read_rows(args, args.widths[0] if args.widths else None)
+    n_features = prod(args.input) if args.input else None
+    X = read_rows(args, args.widths[0] if args.widths else n_features)
     return _network(args, X.shape[1]), {"inputs": X}
 
 

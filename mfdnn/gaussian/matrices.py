@@ -30,6 +30,7 @@ NEAREST = 1 - 16 * np.finfo(float).eps
 WEAK = 1e-15  # variance below which an activation with a kink at zero is two straight lines to more digits than it has
 BLOCK = 32  # rows of a matrix that a thread takes at a time
 FEW_PAIRS = 2**17  # up to so many threads are not worth their start
+STACKED = 2**14  # inputs, of several matrices, whose coefficients are held at once
 STEEPNESS = {"erf": 1.0, "erf_unit": np.pi / 4}  # a^2 of erf(a x)
 
 
@@ -59,14 +60,32 @@ def covariances(
 
     One of three: `variance` and `covariance` have one shape (exchangeable inputs: both members of a pair have that
     variance); `variance` is (T,) and `covariance` (T, T) (given inputs; the diagonal holds the variances); there are
-    `others`, variances (T',) of the columns of a `covariance` (T, T').
+    `others`, variances (T',) of the columns of a `covariance` (T, T'). Of the latter two there may be many at once,
+    (n, T) and (n, T, T'): what is tabulated serves all.
     """
     variance = np.asarray(variance, dtype=np.float64)
     covariance = np.asarray(covariance, dtype=np.float64)
     if covariance.ndim == variance.ndim:
         return _equal_pairs(act, variance, covariance)
-    every = variance if others is None else np.concatenate([variance, others])
-    pairs = _Pairs(every, covariance, 0 if others is None else variance.size)
+    every = variance if others is None else np.concatenate([variance, others], axis=-1)
+    columns = 0 if others is None else variance.shape[-1]
+    if covariance.ndim == 2:
+        return _of_stack(act, [_Pairs(every, covariance, columns)])[0]
+    value, slope = np.empty_like(covariance, order="C"), np.empty_like(covariance, order="C")
+    step = max(1, STACKED // every.shape[1])
+    for start in range(0, len(every), step):
+        part = slice(start, start + step)
+        both = zip(every[part], covariance[part], strict=True)
+        stack = [_Pairs(v, np.ascontiguousarray(k), columns) for v, k in both]
+        for i, found in enumerate(_of_stack(act, stack), start):
+            value[i], slope[i] = found
+    return value, slope
+
+
+def _of_stack(act: Activation, stack: list[_Pairs]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Both matrices of every member of a stack of the same shapes."""
+    every = np.concatenate([pairs.variance for pairs in stack])
+    matrices: Callable | None
     if act.homogeneous:
         matrices = _homogeneous_matrices
     else:
@@ -75,13 +94,14 @@ def covariances(
             matrices = _sine_matrices
         else:
             by_arcs = act.built_in and act.name in STEEPNESS and every.max(initial=0.0) <= LARGE
-            matrices = _erf_matrices if by_arcs else _series_matrices
-    value, slope = matrices(act, pairs)
-    if pairs.symmetric:
-        _, second, slope2 = moments(act, variance)
-        np.fill_diagonal(value, second)
-        np.fill_diagonal(slope, slope2)
-    return value, slope
+            matrices = _erf_matrices if by_arcs else None
+    found = _series_matrices(act, stack) if matrices is None else [matrices(act, pairs) for pairs in stack]
+    if stack[0].symmetric:
+        _, second, slope2 = (of.reshape(len(stack), -1) for of in moments(act, every))
+        for i, (value, slope) in enumerate(found):
+            np.fill_diagonal(value, second[i])
+            np.fill_diagonal(slope, slope2[i])
+    return found
 
 
 class _Pairs(NamedTuple):
@@ -210,9 +230,9 @@ def _erf_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarra
 # -- all others: the Hermite series, as many terms as the correlations need ----------------------------------
 
 
-def _series_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.ndarray]:
-    low = np.exp(LOG_Q_MIN)
-    variance, covariance = pairs.variance, pairs.covariance
+def _series_matrices(act: Activation, stack: list[_Pairs]) -> list[tuple[np.ndarray, np.ndarray]]:
+    low, n = np.exp(LOG_Q_MIN), stack[0].variance.size
+    variance = np.concatenate([pairs.variance for pairs in stack])  # of all inputs, matrix by matrix
     table = tables(act).hermite
     mean, second, slope2 = moments(act, variance)
     q = np.maximum(variance, low)
@@ -221,31 +241,53 @@ def _series_matrices(act: Activation, pairs: _Pairs) -> tuple[np.ndarray, np.nda
     slope_size = np.where(np.isfinite(slope2), slope2, second / q)
     first, step, terms, limits = _truncation(table, vectors, second, q * slope_size)
     root = np.sqrt(q)
-    value, slope = np.empty_like(covariance), np.empty_like(covariance)
-    a = np.ascontiguousarray(vectors[0].T[first::step])
+    found, doubted = [], []
+    for start, pairs in zip(range(0, variance.size, n), stack, strict=True):
+        own, covariance = slice(start, start + n), pairs.covariance
+        value, slope = np.empty_like(covariance), np.empty_like(covariance)
+        found.append((value, slope))
+        a, inverse = np.ascontiguousarray(vectors[0][own].T[first::step]), 1 / root[own]
 
-    def fill(start: int, stop: int) -> int:
-        return _compiled.series_matrices(
-            a, first, step, terms, limits, 1 / root, pairs.columns, covariance, value, slope, start, stop
-        )
+        def fill(begin: int, end: int, a: Any = a, inverse: Any = inverse, pairs: Any = pairs) -> int:
+            return _compiled.series_matrices(
+                a, first, step, terms, limits, inverse, pairs.columns, pairs.covariance, *found[-1], begin, end
+            )
 
-    beyond = sum(_in_blocks(fill, *covariance.shape))
-    tiny, zero = pairs.split(variance < low), pairs.split(variance == 0)
-    if beyond or np.any(tiny[0]) or np.any(tiny[1]):
-        chosen = np.abs(covariance) > limits[-1] * pairs.outer(root)
-        chosen[tiny[0]] = chosen[:, tiny[1]] = True
-        chosen[zero[0]] = chosen[:, zero[1]] = False
-        at = np.nonzero(np.tril(chosen, -1) if pairs.symmetric else chosen)
-        _correct(act, pairs, value, slope, vectors, (second, slope_size), *map(np.ascontiguousarray, at))
-    if np.any(zero[0]) or np.any(zero[1]):
-        mean_slope = np.array([expectation(act, q, 1) for q in variance])
-        for target, means in ((value, mean), (slope, mean_slope)):
+        beyond = sum(_in_blocks(fill, *covariance.shape))
+        tiny, zero = pairs.split(variance[own] < low), pairs.split(variance[own] == 0)
+        at = np.zeros((2, 0), int)
+        if beyond or np.any(tiny[0]) or np.any(tiny[1]):
+            chosen = np.abs(covariance) > limits[-1] * pairs.outer(root[own])
+            chosen[tiny[0]] = chosen[:, tiny[1]] = True
+            chosen[zero[0]] = chosen[:, zero[1]] = False
+            at = np.stack(np.nonzero(np.tril(chosen, -1) if pairs.symmetric else chosen))
+        doubted.append(at)
+    if any(at.size for at in doubted):
+        starts = np.repeat(np.arange(0, variance.size, n), [at.shape[1] for at in doubted])
+        rows, columns = np.concatenate(doubted, axis=1)
+        shared = np.concatenate([pairs.covariance[tuple(at)] for pairs, at in zip(stack, doubted, strict=True)])
+        both = starts + rows, starts + columns + stack[0].columns
+        right = _corrected(act, variance, shared, vectors, (second, slope_size), *both, MAX_DIRECT * len(stack))
+        ends = np.cumsum([at.shape[1] for at in doubted])[:-1]
+        for pairs, targets, at, parts in zip(stack, found, doubted, np.split(right, ends, axis=1), strict=True):
+            for target, of in zip(targets, parts, strict=True):
+                target[tuple(at)] = of
+                if pairs.symmetric:
+                    target[tuple(at[::-1])] = of
+    for start, pairs, targets in zip(range(0, variance.size, n), stack, found, strict=True):
+        own = slice(start, start + n)
+        zero = pairs.split(variance[own] == 0)
+        if not (np.any(zero[0]) or np.any(zero[1])):
+            continue
+        mean_slope = np.array([expectation(act, q, 1) for q in variance[own]])
+        for target, means in zip(targets, (mean[own], mean_slope), strict=True):
             product = pairs.outer(means)
             target[zero[0]], target[:, zero[1]] = product[zero[0]], product[:, zero[1]]
         # Two zero signals are the same signal: correlation 1, as for exchangeable inputs.
-        one = np.flatnonzero(variance == 0)[0]
-        value[np.ix_(*zero)], slope[np.ix_(*zero)] = second[one], slope2[one]
-    return value, slope
+        one = start + np.flatnonzero(variance[own] == 0)[0]
+        for target, same in zip(targets, (second[one], slope2[one]), strict=True):
+            target[np.ix_(*zero)] = same
+    return found
 
 
 def _truncation(
@@ -281,30 +323,32 @@ def _truncation(
     return first, step, terms, limits.min(axis=0)
 
 
-def _correct(
+def _corrected(
     act: Activation,
-    pairs: _Pairs,
-    value: np.ndarray,
-    slope: np.ndarray,
+    variance: np.ndarray,
+    covariance: np.ndarray,
     vectors: tuple,
     sizes: tuple[np.ndarray, np.ndarray],
     rows: np.ndarray,
-    columns: np.ndarray,
-) -> None:
-    """Correct, in place, pairs that a short series does not resolve.
+    others: np.ndarray,
+    most: int,
+) -> np.ndarray:
+    """Both products (2, n) of pairs that a short series does not resolve.
+
+    Of the inputs of numbers `rows` and `others`, and their `covariance`.
 
     With its kink part in closed form the whole series resolves all but inputs that are almost copies of
     each other. What it leaves out of those is, to second order in the logarithm of the ratio of the
     variances, what it leaves out of two inputs of their geometric mean, and for these the integral is
     tabulated. What is still in doubt, as pairs of large and different variances are, is read off a table of the
     smoothed activation; a few pairs, and those that are all but parallel, are integrated one by one, worst first,
-    at most `MAX_DIRECT` of them.
+    at most `most` of them.
     """
-    tab, low, variance = tables(act), np.exp(LOG_Q_MIN), pairs.variance
-    others = pairs.columns + columns  # numbers of the inputs
+    tab, low = tables(act), np.exp(LOG_Q_MIN)
+    rows, others = np.ascontiguousarray(rows), np.ascontiguousarray(others)
     first, second = variance[rows], variance[others]
     q = np.sqrt(first) * np.sqrt(second)
-    c = np.clip(pairs.covariance[rows, columns] / np.maximum(q, 1e-300), -1.0, 1.0)
+    c = np.clip(covariance / np.maximum(q, 1e-300), -1.0, 1.0)
     c[c > NEAREST] = 1.0
     found = np.empty((4, rows.size))
 
@@ -343,14 +387,10 @@ def _correct(
         found[:2, these], error[these] = tab.smoothed.products(first[these], second[these], c[these])
         doubtful = doubtful[~apart[doubtful]]
     doubtful = doubtful[np.argsort(-error[doubtful])]
-    for i in doubtful[:MAX_DIRECT]:
+    for i in doubtful[:most]:
         for order in (0, 1):
             found[order, i] = direct(act, first[i], second[i], c[i], order)[0]
         error[i] = 0.0
-    for target, products_ in zip((value, slope), found, strict=False):
-        target[rows, columns] = products_
-        if pairs.symmetric:
-            target[columns, rows] = products_
     if np.any(error > MATRIX_WARNING):
         warnings.warn(
             f"{np.sum(error > MATRIX_WARNING)} pairs of inputs are too similar, or too weak, for the series of "
@@ -359,6 +399,7 @@ def _correct(
             RuntimeWarning,
             stacklevel=2,
         )
+    return found[:2]
 
 
 def _weak_products(

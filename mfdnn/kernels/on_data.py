@@ -18,8 +18,9 @@ from .._support.memory import require_memory
 from .._support.validation import one_of
 from ..jobs.run import check_executor, finished
 from ..layers import ONLY_MOMENTS, Keep, Pairs
+from ..layers.pairs import ALL
 from ..mean_field import MeanField, refuse_data
-from ..mean_field.inputs import advice, check_network, checked_inputs
+from ..mean_field.inputs import advice, check_network, checked_inputs, pairs_of_sites
 from ..mean_field.tiles import pairs_are_apart, tile_outputs
 from ..network import Network
 from .parts import kernel_of
@@ -29,6 +30,7 @@ __all__ = ["PARAMETERISATIONS", "Tile", "nngp", "ntk", "tangent_kernel", "tiles"
 PARAMETERISATIONS = ("standard", "ntk")
 TILE = 256  # inputs and others of a tile: its matrices fit the second-level cache
 MATRICES = 12  # of a tile, at the peak
+OF_SITES = 2**21  # pairs of a tile where inputs have sites, which are gone through one by one: fewer take longer
 
 
 class Tile(NamedTuple):
@@ -200,7 +202,7 @@ def tiles(
         Which kernel: `ONLY_MOMENTS`, or only the tangents of one parameterisation.
     executor : optional
     """
-    size = max(1, TILE // _most_sites(net))
+    size = _tile_width(net)
     rows = [slice(start, min(start + size, len(inputs))) for start in range(0, len(inputs), size)]
     if others is None:
         parts = [(row, column) for row, column in product(rows, rows) if row.start >= column.start]
@@ -234,8 +236,9 @@ def _assembled(net: Network, inputs: Any, others: Any, keep: Keep, executor: Any
     others = None if others is None else checked_inputs("others", others, net)
     shape = len(inputs), len(inputs if others is None else others)
     # Tiles wait for each other.
+    tile = max(TILE**2, _tile_width(net) ** 2 * pairs_of_sites(net, given=True).entries(_most_sites(net)))
     require_memory(
-        8.0 * (2 * prod(shape) + MATRICES * TILE**2 * 4), f"the kernel of {shape[0]} x {shape[1]} inputs", "take fewer"
+        8.0 * (2 * prod(shape) + MATRICES * tile * 4), f"the kernel of {shape[0]} x {shape[1]} inputs", "take fewer"
     )
     out = np.empty(shape)
     for rows, columns, kernel in tiles(net, inputs, others, keep, executor):
@@ -298,6 +301,14 @@ def _finite(kernel: Pairs, what: str, told: str) -> Pairs:
     if not kernel.finite:
         raise OutOfRange(f"the {what} is infinite", told)
     return kernel
+
+
+def _tile_width(net: Network) -> int:
+    """How many inputs a tile has."""
+    n = _most_sites(net)
+    if pairs_of_sites(net, given=True) is ALL:
+        return max(1, TILE // n)
+    return min(TILE, max(1, int((OF_SITES / n) ** 0.5)))
 
 
 def _most_sites(net: Network) -> int:

@@ -5,6 +5,7 @@ Mean-field algebra and the arithmetic of sampled networks stand side by side in 
 
 from .base import Factors, Layer
 from .chain import Chain, read_chain
+from .channel_norm import GroupNorm, RMSNorm
 from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .flatten import Flatten
@@ -32,12 +33,14 @@ __all__ = [
     "Keep",
     "Flatten",
     "GlobalAveragePool",
+    "GroupNorm",
     "Layer",
     "LayerNorm",
     "MeanSubtraction",
     "OutputLaw",
     "Pairs",
     "Pointwise",
+    "RMSNorm",
     "Residual",
     "State",
     "Sums",

@@ -14,7 +14,7 @@ import numpy as np
 from .._support.errors import NoTheory
 from .._support.validation import listed, short
 from ..activations import Activation
-from .pairs import Pairs
+from .pairs import Pairs, SitePairs
 from .state import State
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Factors(NamedTuple):
 
 # What a layer computes, and what follows from it.
 _ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
-_DERIVED = ("propagate", "factors", "collect", "errors_below", "fully_connected", "bypass")
+_DERIVED = ("propagate", "factors", "collect", "errors_below", "fully_connected", "bypass", "closes")
 
 
 class Layer:
@@ -111,10 +111,12 @@ class Layer:
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         # What is derived from another arithmetic than its own no longer holds: a Dense with another `forward` is none.
-        if any(name in cls.__dict__ for name in _ARITHMETIC):
-            for name in _DERIVED:
-                if name not in cls.__dict__:
-                    setattr(cls, name, getattr(Layer, name))
+        lost = _DERIVED if any(name in cls.__dict__ for name in _ARITHMETIC) else ()
+        if "propagate" in cls.__dict__:  # another law may need other pairs of sites
+            lost = (*lost, "closes")
+        for name in lost:
+            if name not in cls.__dict__:
+                setattr(cls, name, getattr(Layer, name))
 
     @property
     def mixes_samples(self) -> bool:
@@ -211,6 +213,20 @@ class Layer:
             self.no_theory
             or f"`{self!r}` has no law of infinite width (`propagate`); sample such networks (`mfdnn.ensemble`)."
         )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        """Whether the law of what leaves, at these pairs of sites, needs no others.
+
+        Of pairs of the same site (`pairs.SAME`), or of offsets on a ring (`pairs.OFFSETS`): then n numbers take the
+        place of n^2. By default a law is asked with all pairs of sites.
+
+        Parameters
+        ----------
+        sites : SitePairs
+        shape : tuple of int
+            Of what enters the layer.
+        """
+        return False
 
     def unit(self, g: np.ndarray) -> np.ndarray:
         r"""Values of S units with the fields g, arrays (S, T, \*sites).

@@ -14,6 +14,7 @@ from .._support.errors import NoTheory
 from .._support.validation import boolean, listed, one_of, positive_integer, short, variance
 from .base import Factors, Layer, shape_text
 from .dense import haar
+from .pairs import SAME, SitePairs
 from .state import State
 from .windows import MODES, Along, Windows, sizes
 
@@ -165,6 +166,9 @@ class Conv(Layer):
             sees=lambda pairs: pairs.over_windows(drawn),
             trains=None if drawn is windows else lambda pairs: pairs.over_windows(windows),
         )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return sites is SAME or self.windows(shape).ring
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

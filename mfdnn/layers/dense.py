@@ -12,6 +12,7 @@ import numpy as np
 
 from .._support.validation import boolean, one_of, positive_integer, variance
 from .base import Factors, Layer, one_site
+from .pairs import SitePairs
 from .state import State
 
 __all__ = ["WEIGHT_ENSEMBLES", "Dense", "haar"]
@@ -81,6 +82,9 @@ class Dense(Layer):
         return state.weighted(
             (self.units,), fan_in=state.shape[0], sigma_w2=self.sigma_w2, sigma_b2=self.sigma_b2, bias=self.bias
         )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return True
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
 from .base import Layer
+from .channel_norm import GroupNorm, RMSNorm
 from .convolution import Conv
 from .dense import Dense
 from .flatten import Flatten
@@ -21,7 +22,7 @@ __all__ = ["DESCRIBED", "layer_from_dict", "layers_from_list"]
 DESCRIBED: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
-        *(Dense, Conv, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm),
+        *(Dense, Conv, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, RMSNorm, GroupNorm),
         *(AveragePool, GlobalAveragePool, Flatten),
     )
 }

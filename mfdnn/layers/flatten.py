@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from .base import Layer
+from .pairs import SitePairs
 from .state import State
 
 __all__ = ["Flatten"]
@@ -41,6 +42,9 @@ class Flatten(Layer):
             shape=self.output_shape(state.shape),
             gaussian=state.gaussian and one_site,  # else a mixture of the laws at several sites
         )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return True
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

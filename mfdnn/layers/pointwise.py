@@ -12,7 +12,7 @@ from .._support.errors import NoTheory
 from ..activations import Activation, activation
 from ..gaussian import expect
 from .base import Layer
-from .pairs import Pairs
+from .pairs import Pairs, SitePairs
 from .state import State
 
 __all__ = ["Pointwise"]
@@ -74,6 +74,9 @@ class Pointwise(Layer):
         if np.any(zero):
             slopes = _with_slopes_at_zero(slopes, act, moments, zero)
         return state.mapped(values, lambda kernel: kernel * slopes, mean=mean, gaussian=False)
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return True
 
     def _offset(self, state: State) -> float:
         """Mean of the units, of a normalisation's offset: the same for all inputs."""

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from .base import Layer, shape_text
+from .pairs import OFFSETS, SitePairs
 from .state import State
 from .windows import Along, Windows, sizes
 
@@ -60,6 +61,9 @@ class AveragePool(Layer):
             mean=windows.mean_of_sites(state.mean),
             shape=self.output_shape(state.shape),
         )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return sites is OFFSETS and self.windows(shape).ring
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -125,6 +129,9 @@ class GlobalAveragePool(Layer):
             mean=state.mean.mean(axis=-1, keepdims=True),
             shape=state.shape[:1],
         )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return sites is OFFSETS
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._support.validation import finite_number
 from .base import Layer, checked_layers, propagated, shape_text
+from .pairs import SitePairs
 from .state import State
 
 __all__ = ["Residual"]
@@ -74,7 +75,7 @@ class Residual(Layer):
 
     @property
     def bypass(self) -> float | None:
-        return self.skip
+        return None if self.beside else self.skip
 
     def to_dict(self) -> dict[str, Any]:
         skip = [layer.to_dict() for layer in self.beside] if self.beside else self.skip
@@ -99,6 +100,9 @@ class Residual(Layer):
             return state.joined(branch, self.skip)
         side = _through(self.beside, state.replace(records=branch.records))
         return side.joined(branch.replace(records=side.records))
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .pairs import Between, Given, Pairs
+from .pairs import ALL, SAME, Between, Given, Pairs, SitePairs
 
 __all__ = ["ONLY_MOMENTS", "Keep", "State", "Tangents", "WeightRecord"]
 
@@ -46,7 +46,7 @@ ONLY_MOMENTS = Keep(shares=False, errors=False, signal=False, only="none")
 
 @dataclass
 class WeightRecord:
-    """One weight layer of an infinitely wide network.
+    r"""One weight layer of an infinitely wide network.
 
     Attributes
     ----------
@@ -60,6 +60,10 @@ class WeightRecord:
         Variance of a weight times `fan_in`.
     bias : bool
         Whether there are bias parameters.
+    variance : ndarray or None
+        q at every site, shape (\*S, n) or (T, n); None where moments are not kept.
+    sites : tuple of int
+        How the n sites lie; () for one.
     """
 
     seen: Pairs | None
@@ -68,6 +72,8 @@ class WeightRecord:
     fan_out: int
     sigma_w2: float
     bias: bool
+    variance: np.ndarray | None = None
+    sites: tuple[int, ...] = ()
 
 
 class Tangents:
@@ -358,8 +364,9 @@ class State:
                 groups.append((("features", layer), passed(self.moments.same_sites())))
         tangents = tangents.add(*groups)
         kept_seen, kept_left = (seen, left) if keep.signal else (None, None)
-        record = WeightRecord(kept_seen, kept_left, fan_in, shape[0], sigma_w2, bias)
         variance = left.variance
+        at_sites = variance if keep.signal else None
+        record = WeightRecord(kept_seen, kept_left, fan_in, shape[0], sigma_w2, bias, at_sites, shape[1:])
         return self.replace(
             moments=left,
             mean=np.zeros_like(variance),
@@ -395,11 +402,19 @@ class State:
         )
 
 
-def given_moments(inputs: np.ndarray, others: np.ndarray | None = None) -> Pairs:
+def given_moments(inputs: np.ndarray, others: np.ndarray | None = None, sites: SitePairs = ALL) -> Pairs:
     """Moments of given inputs (T, channels, *sites): means over their channels.
 
-    Of pairs of them, or of pairs of an input and one of `others`.
+    Of pairs of them, or of pairs of an input and one of `others`; at all pairs of sites, or at the same.
     """
+    if sites is SAME:
+        # One product of matrices for every site.
+        x, y = (np.moveaxis(_of_sites(inputs if of is None else of), 2, 0) for of in (None, others))
+        gram = np.moveaxis(x @ y.swapaxes(1, 2), 0, -1) / inputs.shape[1]
+        if others is None:
+            return Given(gram, SAME)
+        rows, columns = (np.mean(_of_sites(of) ** 2, axis=1) for of in (inputs, others))
+        return Between(rows, columns, gram, SAME)
     if others is not None:
         rows, columns = (np.einsum("tcx,tcy->txy", of, of) / of.shape[1] for of in map(_of_sites, (inputs, others)))
         return Between(rows, columns, _gram(inputs, others))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -58,20 +59,33 @@ class Along(NamedTuple):
             return k  # the identity
         axes = tuple(axis % k.ndim for axis in axes)
         shape = tuple(self.n_out if axis in axes else n for axis, n in enumerate(k.shape))
-        total = np.zeros(shape, k.dtype)
+        # As k lies in memory: sites may come first there.
+        total = np.zeros_like(k, shape=shape)
         for b in range(self.kernel):
-            source = self.tap(b)
-            inside = np.flatnonzero(source >= 0)
-            if not inside.size:
-                continue
-            first, last = inside[0], inside[-1]  # without a gap, as sites have none
-            target, at = [slice(None)] * k.ndim, k
-            for axis in axes:
-                target[axis] = slice(first, last + 1)
-                at = np.take(at, source[first : last + 1], axis=axis)
-            total[tuple(target)] += at
+            for runs in product(self.runs(b), repeat=len(axes)):
+                target: list[Any] = [slice(None)] * k.ndim
+                source = list(target)
+                for axis, (there, here) in zip(axes, runs, strict=True):
+                    target[axis], source[axis] = there, here
+                total[tuple(target)] += k[tuple(source)]
         total /= self.kernel
         return total
+
+    def runs(self, b: int) -> list[tuple[slice, slice]]:
+        """Windows, and the sites that their tap b reads, in runs of one step."""
+        found, source = [], self.tap(b)
+        p = 0
+        while p < len(source):
+            end = p + 1
+            if source[p] >= 0:
+                step = source[end] - source[p] if end < len(source) and source[end] >= 0 else 1
+                while end < len(source) and source[end] >= 0 and source[end] - source[end - 1] == step != 0:
+                    end += 1
+                step = step if end > p + 1 else 1
+                last = source[end - 1] + (1 if step > 0 else -1)
+                found.append((slice(p, end), slice(source[p], last if last >= 0 else None, step)))
+            p = end
+        return found
 
 
 class Windows:
@@ -128,6 +142,36 @@ class Windows:
         for i, axis in enumerate(self.along):
             a = axis.mean(a, i - self.d)
         return a.reshape(*lead, prod(self.out))
+
+    @property
+    def ring(self) -> bool:
+        """Whether a signal that is the same everywhere on a ring stays so."""
+        return all(
+            axis.n_out * axis.stride == axis.size
+            and (axis.mode == "circular" or max(axis.low, axis.high) <= 0)
+            for axis in self.along
+        )
+
+    def mean_of_offsets(self, k: np.ndarray) -> np.ndarray:
+        """`mean_of_pairs` on a ring, of numbers of every offset: (..., n) to (..., m).
+
+        All taps of two windows have the offset of their first ones.
+        """
+        k = k.reshape(*k.shape[:-1], *self.sites)
+        for i, axis in enumerate(self.along):
+            k = np.take(k, np.arange(axis.n_out) * axis.stride, axis=i - self.d)
+        return k.reshape(*k.shape[: -self.d], -1)
+
+    def mean_of_all_offsets(self, k: np.ndarray) -> np.ndarray:
+        """`mean_of_all_pairs` on a ring, of numbers of every offset: (..., n) to (..., m)."""
+        k = k.reshape(*k.shape[:-1], *self.sites)
+        for i, axis in enumerate(self.along):
+            first, total = np.arange(axis.n_out) * axis.stride, np.zeros(())
+            for shift in range(1 - axis.kernel, axis.kernel):  # a - b, as often as it comes
+                source = (first + shift * axis.dilation) % axis.size
+                total = total + (axis.kernel - abs(shift)) * np.take(k, source, axis=i - self.d)
+            k = total / axis.kernel**2
+        return k.reshape(*k.shape[: -self.d], -1)
 
     # -- finite width -----------------------------------------------------------------------------------------
 

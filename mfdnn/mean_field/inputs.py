@@ -13,11 +13,13 @@ from .._support.memory import require_memory
 from .._support.validation import finite_array, input_array, nonnegative_array
 from ..datasets import lowest_correlation
 from ..layers import Exchangeable, Keep, Layer, State, Tangents
+from ..layers.pairs import ALL, OFFSETS, SAME, SitePairs
 from ..layers.state import given_moments
 from ..network import Network
 
 __all__ = [
     "advice",
+    "bytes_of_recursion",
     "check_correlation",
     "check_network",
     "checked_inputs",
@@ -121,17 +123,18 @@ def entering(
     if inputs is not None:
         return given_state(net, inputs, None, keep)
     shape = _shape_behind(net, n_relabelling(net))
-    n_sites = prod(shape[1:])
-    most = max(prod(layer.output_shape(at)[1:]) for layer, at in _plain_layers(net))
+    n_sites, sites = prod(shape[1:]), pairs_of_sites(net, given=False)
+    most = max(n_sites, *(prod(layer.output_shape(at)[1:]) for layer, at in _plain_layers(net)))
     require_memory(
-        8.0 * q0.size * max(n_sites, most) ** 2 * (20 + 2 * net.n_weight_layers),
-        f"the order parameters of inputs with {max(n_sites, most)} sites",
-        "take smaller inputs",
+        8.0 * q0.size * sites.entries(most) * (20 + 2 * net.n_weight_layers),
+        f"the order parameters of inputs with {most} sites",
+        "take smaller inputs" + cheaper(sites),
     )
-    sites = np.eye(n_sites)
-    one = q0[..., None, None] * sites
-    moments = Exchangeable(one, (q0 * c0)[..., None, None] * sites, n_samples)
-    return State(moments, np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep))
+    same = sites.identity(np.empty((n_sites,) * sites.axes))
+    one, two = (np.multiply.outer(a, same) for a in (q0, q0 * c0))
+    return State(
+        Exchangeable(one, two, n_samples, sites), np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep)
+    )
 
 
 def given_state(net: Network, inputs: np.ndarray, others: np.ndarray | None, keep: Keep) -> State:
@@ -139,22 +142,56 @@ def given_state(net: Network, inputs: np.ndarray, others: np.ndarray | None, kee
     shape = _shape_behind(net, n_relabelling(net))
     x, *more = (of.reshape(len(of), shape[0], -1) for of in (inputs, others) if of is not None)
     mean = np.concatenate([of.mean(axis=1) for of in (x, *more)])
-    return State(given_moments(x, *more), mean, shape, False, Tangents(keep))
+    moments = given_moments(x, more[0] if more else None, pairs_of_sites(net, given=True))
+    return State(moments, mean, shape, False, Tangents(keep))
+
+
+def pairs_of_sites(net: Network, given: bool) -> SitePairs:
+    """The fewest pairs of sites that the laws of a network need.
+
+    Those of the same site where nothing pools before the sites are laid side by side, offsets of random inputs on
+    rings, or all of them.
+    """
+    if len(_shape_behind(net, n_relabelling(net))) > 1:
+        for sites in (SAME,) if given else (SAME, OFFSETS):
+            if all(layer.closes(sites, shape) for layer, shape in _with_sites(net)):
+                return sites
+    return ALL
+
+
+def _with_sites(net: Network) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+    """The layers that sites enter, each with the shape that does."""
+    behind = n_relabelling(net)
+    shape = _shape_behind(net, behind)
+    for layer in net.layers[behind:]:
+        if len(shape) > 1:
+            yield layer, shape
+        shape = layer.output_shape(shape)
+
+
+def cheaper(sites: SitePairs) -> str:
+    """What would need fewer pairs of sites, as an end of a sentence."""
+    return ", or `Flatten` in place of pooling, which needs the pairs of the same site alone" if sites is ALL else ""
 
 
 def require_recursion_memory(net: Network, n: int, keep: Keep) -> None:
     """Raise a MemoryError if the recursion over n given inputs does not fit."""
     require_memory(
-        8.0 * n**2 * matrices_over_inputs(net, keep),
+        bytes_of_recursion(net, n, keep),
         f"the order parameters of {n} inputs in {net.n_weight_layers} weight layers",
-        "take fewer inputs",
+        "take fewer inputs" + (cheaper(pairs_of_sites(net, given=True)) if len(net.input_shape) > 1 else ""),
     )
+
+
+def bytes_of_recursion(net: Network, n: int, keep: Keep) -> float:
+    """Bytes that the recursion takes, run over n given inputs at once."""
+    return 8.0 * n**2 * matrices_over_inputs(net, keep)
 
 
 def matrices_over_inputs(net: Network, keep: Keep) -> float:
     """How many matrices over the inputs the recursion holds at its peak.
 
-    One over n sites counts n^2.
+    One over n sites counts n^2, or n where pairs of the same site are all that is needed.
     """
     # Measured: moments on both sides of every weight layer, where it left them; errors and shares of those met so
     # far, both of them twice while a layer maps them, at the sites of that layer; 14 more are work space of one layer,
@@ -162,14 +199,15 @@ def matrices_over_inputs(net: Network, keep: Keep) -> float:
     space = 14 + 4 * any(layer.children for layer in net.layers)
     kept = peak = 0.0
     n_met = sites = 0
+    entries = pairs_of_sites(net, given=True).entries
     for layer, shape in _plain_layers(net):
         entering_sites, sites = prod(shape[1:]), prod(layer.output_shape(shape)[1:])
         n_met += layer.n_weight_layers
-        kept += 3 * keep.signal * layer.n_weight_layers * sites**2
+        kept += 3 * keep.signal * layer.n_weight_layers * entries(sites)
         tangents = (4 * keep.errors + 2 * keep.shares) * n_met
         if net.layers[-1].normalises and layer is net.layers[-1]:  # those in front of it are kept too
             tangents += 2 * (keep.errors + keep.shares) * n_met
-        peak = max(peak, kept + (tangents + space) * max(entering_sites, sites) ** 2)
+        peak = max(peak, kept + (tangents + space) * entries(max(entering_sites, sites)))
     return peak
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .._support.errors import OutOfRange
 from .._support.results import Result
 from .._support.validation import one_of
-from ..layers import Given, Pairs, State, Tangents
+from ..layers import Given, Pairs, State, Tangents, WeightRecord
 
 __all__ = ["OrderParameters", "gathered"]
 
@@ -42,6 +42,9 @@ class OrderParameters(Result):
         Widths on both sides of each weight layer.
     bias : ndarray of bool, shape (L,)
         Which weight layers have bias parameters.
+    q_sites : tuple of ndarray
+        Of each weight layer :math:`E[u_i^l(t)^2]` at every site, shape (*S, *sites), or (T, *sites) of given inputs.
+        The fields above are means over sites, `q_tilde` sums over them.
     c : ndarray, shape of `q_st`
         Correlation of the pre-activations at two inputs.
     chi : ndarray, shape of `q_tilde`
@@ -59,6 +62,7 @@ class OrderParameters(Result):
     fan_in: np.ndarray
     fan_out: np.ndarray
     bias: np.ndarray
+    q_sites: tuple[np.ndarray, ...] = ()
     _given: bool = False
     _products: bool = False  # whether kernels are products of these fields: one site, samples that pass one by one
     _tangents: Tangents | None = None  # at the outputs, by groups of parameters
@@ -162,11 +166,18 @@ def gathered(state: State, couples_samples: bool) -> OrderParameters:
         fan_in=np.array([record.fan_in for record in records]),
         fan_out=np.array([record.fan_out for record in records]),
         bias=np.array([record.bias for record in records]),
+        q_sites=tuple(_at_sites(record) for record in records),
         _given=state.moments.given,
-        _products=not couples_samples and all(record.left.n_sites == 1 for record in records if record.left),
+        _products=not couples_samples and not any(record.sites for record in records),
         _tangents=tangents,
         _outputs=records[-1].left,
     )
+
+
+def _at_sites(record: WeightRecord) -> np.ndarray:
+    """The variance at every site, as the sites lie."""
+    assert record.variance is not None
+    return record.variance.reshape((*record.variance.shape[:-1], *record.sites))
 
 
 def _rows(

@@ -34,6 +34,7 @@ from .inputs import (
 )
 from .moments import OrderParameters, gathered
 from .outputs import layers_behind, output_normalisation
+from .tiles import goes_in_tiles, tiled_outputs
 
 __all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
 
@@ -151,7 +152,8 @@ class MeanField:
             self.inputs = checked_inputs("inputs", inputs, net)
             self.inputs.setflags(write=False)  # what is kept belongs to them
             n_samples = sample_count(n_samples, self.inputs)
-            require_recursion_memory(net, n_samples, keep)
+            if not goes_in_tiles(net, n_samples, keep):
+                require_recursion_memory(net, n_samples, keep)
         else:
             self.q0, self.c0 = mean_square_and_correlation(1.0 if q0 is None else q0, 0.0 if c0 is None else c0)
             n_samples = None if n_samples is None else positive_integer("n_samples", n_samples)
@@ -224,6 +226,9 @@ class MeanField:
 
     def _propagate(self) -> tuple[State, State]:
         n_behind = len(layers_behind(self.network))
+        if self.inputs is not None and goes_in_tiles(self.network, self.n_samples, self._keep):
+            state = tiled_outputs(self.network, self.inputs, self._keep)
+            return state, state
         try:
             last = self.last
         except NoTheory:  # of their Fisher information; order parameters go by the laws of the layers

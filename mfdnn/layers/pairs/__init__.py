@@ -7,5 +7,18 @@ from .base import Pairs, Sums
 from .between import Between
 from .exchangeable import Exchangeable
 from .given import DENSE_UP_TO, Given, largest_eigenvalue
+from .sites import ALL, OFFSETS, SAME, SitePairs
 
-__all__ = ["DENSE_UP_TO", "Between", "Exchangeable", "Given", "Pairs", "Sums", "largest_eigenvalue"]
+__all__ = [
+    "ALL",
+    "DENSE_UP_TO",
+    "OFFSETS",
+    "SAME",
+    "Between",
+    "Exchangeable",
+    "Given",
+    "Pairs",
+    "SitePairs",
+    "Sums",
+    "largest_eigenvalue",
+]

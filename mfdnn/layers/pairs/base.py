@@ -10,6 +10,7 @@ import numpy as np
 
 from ...activations import Activation
 from ..windows import Windows
+from .sites import ALL, SitePairs
 
 __all__ = ["Pairs", "Sums"]
 
@@ -55,20 +56,23 @@ class Pairs(ABC):
         T; None: infinitely many.
     n_sites : int
         n, how many sites an input has.
+    sites : SitePairs
+        Which pairs of sites a block holds: all of them, unless no layer of a network needs the others.
     """
 
     given: bool
+    sites: SitePairs = ALL
     n_samples: int | None
     __array_ufunc__ = None  # numbers and arrays of NumPy leave products with these to `__rmul__`
 
     @property
     @abstractmethod
     def blocks(self) -> tuple[np.ndarray, ...]:
-        """The arrays (..., n, n) that hold the entries."""
+        """The entries: arrays (..., n, n), or (..., n) of fewer pairs of sites."""
 
     @abstractmethod
-    def _like(self: Self, *blocks: np.ndarray) -> Self:
-        """A matrix of the same kind with these blocks."""
+    def _like(self: Self, *blocks: np.ndarray, sites: SitePairs | None = None) -> Self:
+        """A matrix of the same kind with these blocks; of other pairs of sites."""
 
     @property
     def n_sites(self) -> int:
@@ -90,7 +94,17 @@ class Pairs(ABC):
 
         It takes an array (..., n, n) of any leading axes, and returns one (..., m, m).
         """
+        if self.sites is not ALL and self.n_sites > 1:
+            raise TypeError(f"`over_sites` maps blocks of all pairs of sites, but these are of {self.sites.name} ones.")
+        return self._like(*map(function, self.blocks), sites=ALL)
+
+    def _each(self: Self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """`function` of the entries of every block, of the same pairs of sites."""
         return self._like(*map(function, self.blocks))
+
+    def _one_site(self: Self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """One site, of which `function` of a block gives the entries (...)."""
+        return self._like(*(function(block)[..., None, None] for block in self.blocks), sites=ALL)
 
     def entrywise(self: Self, function: Callable[..., np.ndarray], *others: Pairs) -> Self:
         """`function` of the entries, and of those of `others` of the same kind.
@@ -124,11 +138,11 @@ class Pairs(ABC):
 
     def times(self: Self, factor: Any) -> Self:
         """The same times a number, or numbers of the leading shape S."""
-        factor = np.asarray(factor)[..., None, None]
-        return self.over_sites(lambda k: factor * k)
+        factor = np.reshape(factor, (*np.shape(factor), *[1] * self.sites.axes))
+        return self._each(lambda k: factor * k)
 
     def __add__(self: Self, other: Any) -> Self:
-        return self.entrywise(np.add, other) if isinstance(other, Pairs) else self.over_sites(lambda k: k + other)
+        return self.entrywise(np.add, other) if isinstance(other, Pairs) else self._each(lambda k: k + other)
 
     def __sub__(self: Self, other: Any) -> Self:
         return self + (-1.0) * other
@@ -144,25 +158,25 @@ class Pairs(ABC):
 
     def same_sites(self: Self) -> Self:
         """1 where the sites are the same, 0 elsewhere: the identity over sites."""
-        return self.over_sites(lambda k: np.broadcast_to(np.eye(k.shape[-1]), k.shape).copy())
+        return self._each(self.sites.identity)
 
     def site_mean(self: Self) -> Self:
         """Mean over sites of the products at the same site, as Pairs of one site."""
-        if self.n_sites == 1:
+        if self.n_sites == 1 and self.sites is ALL:
             return self
-        return self.over_sites(lambda k: np.trace(k, axis1=-2, axis2=-1)[..., None, None] / k.shape[-1])
+        return self._one_site(self.sites.same_mean)
 
     def mean_over_sites(self: Self) -> Self:
         """Mean over all pairs of sites, as Pairs of one site."""
-        return self.over_sites(lambda k: k.mean(axis=(-2, -1), keepdims=True))
+        return self._one_site(self.sites.mean)
 
     def over_windows(self: Self, windows: Windows) -> Self:
         """Mean over the taps of windows, the same tap at both sites."""
-        return self.over_sites(windows.mean_of_pairs)
+        return self._each(lambda k: self.sites.over_windows(k, windows))
 
     def pooled(self: Self, windows: Windows) -> Self:
         """Mean over windows: over a tap of either site."""
-        return self.over_sites(windows.mean_of_all_pairs)
+        return self._each(lambda k: self.sites.pooled(k, windows))
 
     # -- one site: what statistics ask of a kernel ------------------------------------------------------------
 

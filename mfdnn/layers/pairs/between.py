@@ -10,6 +10,7 @@ from ..._support.errors import NoTheory
 from ...activations import Activation
 from ...gaussian.matrices import covariances, moments
 from .base import Pairs
+from .sites import ALL, SAME, SitePairs
 
 __all__ = ["Between"]
 
@@ -28,13 +29,15 @@ class Between(Pairs):
         The same of the others.
     matrix : ndarray, shape (T, T', n, n)
         ``matrix[s, t, x, y]`` belongs to input s at site x and other t at site y.
+    sites : SitePairs
+        Which pairs of sites there are: all, or of the same site, whose arrays have one axis of sites.
     """
 
     given = True
     n_samples = None
 
-    def __init__(self, rows: np.ndarray, columns: np.ndarray, matrix: np.ndarray):
-        self.rows, self.columns, self.matrix = rows, columns, matrix
+    def __init__(self, rows: np.ndarray, columns: np.ndarray, matrix: np.ndarray, sites: SitePairs = ALL):
+        self.rows, self.columns, self.matrix, self.sites = rows, columns, matrix, sites
 
     def __repr__(self) -> str:
         return f"Between({self.matrix.shape})"
@@ -43,8 +46,9 @@ class Between(Pairs):
     def blocks(self) -> tuple[np.ndarray, ...]:
         return self.rows, self.columns, self.matrix
 
-    def _like(self, *blocks: np.ndarray) -> Between:
-        return Between(*blocks)
+    def _like(self, *blocks: np.ndarray, sites: SitePairs | None = None) -> Between:
+        rows, columns, matrix = blocks
+        return Between(rows, columns, matrix, self.sites if sites is None else sites)
 
     def _split(self, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of every input: those of the rows, and those of the columns."""
@@ -52,16 +56,16 @@ class Between(Pairs):
 
     @property
     def variance(self) -> np.ndarray:
-        return np.concatenate([np.diagonal(own, axis1=-2, axis2=-1) for own in (self.rows, self.columns)])
+        return np.concatenate([self.sites.diagonal(own) for own in (self.rows, self.columns)])
 
     def outer(self, a: np.ndarray, b: np.ndarray | None = None) -> Between:
         rows, columns = self._split(a)
         other_rows, other_columns = self._split(a if b is None else b)
 
         def product(a: np.ndarray, other_a: np.ndarray, b: np.ndarray, other_b: np.ndarray) -> np.ndarray:
-            return (a[..., :, None] * other_b[..., None, :] + other_a[..., :, None] * b[..., None, :]) / 2
+            return (self.sites.outer(a, other_b) + self.sites.outer(other_a, b)) / 2
 
-        return Between(
+        return self._like(
             product(rows, other_rows, rows, other_rows),
             product(columns, other_columns, columns, other_columns),
             product(rows[:, None], other_rows[:, None], columns, other_columns),
@@ -76,6 +80,8 @@ class Between(Pairs):
     def expect(self, act: Activation) -> tuple[np.ndarray, Between, Between]:
         variance = self.variance
         mean = moments(act, variance)[0]
+        if self.sites is SAME:
+            return self._expect_of_same_sites(act, variance)
         rows, columns = (v.ravel() for v in self._split(variance))
         n, shape = self.n_sites, self.matrix.shape[:2]
         flat = self.matrix.swapaxes(1, 2).reshape(rows.size, columns.size)
@@ -84,6 +90,16 @@ class Between(Pairs):
         ]
         own = [self._expect_own(act, blocks) for blocks in (self.rows, self.columns)]
         value, slope = (Between(own[0][i], own[1][i], between[i]) for i in (0, 1))
+        return mean, value, slope
+
+    def _expect_of_same_sites(self, act: Activation, variance: np.ndarray) -> tuple[np.ndarray, Between, Between]:
+        """One site after the other."""
+        mean, *own = moments(act, variance)
+        rows, columns = self._split(variance)
+        found = covariances(act, rows.T, np.moveaxis(self.matrix, -1, 0), columns.T)
+        value, slope = (
+            self._like(*self._split(same), np.moveaxis(of, 0, -1)) for same, of in zip(own, found, strict=True)
+        )
         return mean, value, slope
 
     def _expect_own(self, act: Activation, blocks: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from ...activations import Activation
 from ...gaussian.matrices import covariances, moments
 from .base import Pairs, Sums
+from .sites import ALL, SAME, SitePairs
 
 __all__ = ["Exchangeable"]
 
@@ -22,12 +23,14 @@ class Exchangeable(Pairs):
         Any leading shape S; n sites.
     n_samples : int, optional
         T. Default: infinitely many.
+    sites : SitePairs
+        Which pairs of sites there are; of fewer than all of them `one` and `two` are (*S, n).
     """
 
     given = False
 
-    def __init__(self, one: np.ndarray, two: np.ndarray, n_samples: int | None = None):
-        self.one, self.two, self.n_samples = one, two, n_samples
+    def __init__(self, one: np.ndarray, two: np.ndarray, n_samples: int | None = None, sites: SitePairs = ALL):
+        self.one, self.two, self.n_samples, self.sites = one, two, n_samples, sites
 
     def __repr__(self) -> str:
         return f"Exchangeable({self.one.shape}, n_samples={self.n_samples})"
@@ -36,21 +39,21 @@ class Exchangeable(Pairs):
     def blocks(self) -> tuple[np.ndarray, ...]:
         return self.one, self.two
 
-    def _like(self, *blocks: np.ndarray) -> Exchangeable:
+    def _like(self, *blocks: np.ndarray, sites: SitePairs | None = None) -> Exchangeable:
         one, two = blocks
-        return Exchangeable(one, two, self.n_samples)
+        return Exchangeable(one, two, self.n_samples, self.sites if sites is None else sites)
 
     @property
     def leading_shape(self) -> tuple[int, ...]:
-        return self.one.shape[:-2]
+        return self.one.shape[: -self.sites.axes]
 
     @property
     def variance(self) -> np.ndarray:
-        return np.diagonal(self.one, axis1=-2, axis2=-1)
+        return self.sites.diagonal(self.one)
 
     def outer(self, a: np.ndarray, b: np.ndarray | None = None) -> Exchangeable:
         b = a if b is None else b
-        product = (a[..., :, None] * b[..., None, :] + b[..., :, None] * a[..., None, :]) / 2
+        product = (self.sites.outer(a, b) + self.sites.outer(b, a)) / 2
         return self._like(product, product)
 
     def centred(self) -> Exchangeable:
@@ -59,6 +62,8 @@ class Exchangeable(Pairs):
         return self._like((1 - share) * difference, -share * difference)
 
     def expect(self, act: Activation) -> tuple[np.ndarray, Exchangeable, Exchangeable]:
+        if self.sites is not ALL:
+            return self._expect_of_entries(act)
         if self.n_sites > 1:
             return self._expect_of_sites(act)
         variance = self.at_one
@@ -66,6 +71,17 @@ class Exchangeable(Pairs):
         value, slope = covariances(act, variance, self.at_two)
         second, value, slope2, slope = (a[..., None, None] for a in (second, value, slope2, slope))
         return mean[..., None], self._like(second, value), self._like(slope2, slope)
+
+    def _expect_of_entries(self, act: Activation) -> tuple[np.ndarray, Exchangeable, Exchangeable]:
+        """Every entry is of two units of one variance."""
+        variance = self.variance
+        mean, second, slope2 = moments(act, variance)
+        value, slope = covariances(act, variance, self.two)
+        if self.sites is not SAME:
+            own = covariances(act, variance, self.one)
+            same = self.sites.identity(self.one) > 0
+            second, slope2 = (np.where(same, a, b) for a, b in zip((second, slope2), own, strict=True))
+        return mean, self._like(second, value), self._like(slope2, slope)
 
     def _expect_of_sites(self, act: Activation) -> tuple[np.ndarray, Exchangeable, Exchangeable]:
         """As two given inputs, for each of the leading shape one after the other."""

@@ -10,6 +10,7 @@ from ..._support.blas import single_blas_thread
 from ...activations import Activation
 from ...gaussian.matrices import covariances, moments
 from .base import Pairs, Sums
+from .sites import ALL, SAME, SitePairs
 
 __all__ = ["DENSE_UP_TO", "Given", "largest_eigenvalue"]
 
@@ -23,12 +24,14 @@ class Given(Pairs):
     ----------
     matrix : ndarray, shape (T, T, n, n)
         n sites; ``matrix[s, t, x, y]`` belongs to input s at site x and input t at site y.
+    sites : SitePairs
+        Which pairs of sites there are: all, or of the same site, of which `matrix` is (T, T, n).
     """
 
     given = True
 
-    def __init__(self, matrix: np.ndarray):
-        self.matrix = matrix
+    def __init__(self, matrix: np.ndarray, sites: SitePairs = ALL):
+        self.matrix, self.sites = matrix, sites
         self.n_samples: int = len(matrix)
 
     def __repr__(self) -> str:
@@ -38,24 +41,27 @@ class Given(Pairs):
     def blocks(self) -> tuple[np.ndarray, ...]:
         return (self.matrix,)
 
-    def _like(self, *blocks: np.ndarray) -> Given:
-        return Given(*blocks)
+    def _like(self, *blocks: np.ndarray, sites: SitePairs | None = None) -> Given:
+        (matrix,) = blocks
+        return Given(matrix, self.sites if sites is None else sites)
 
     @property
     def variance(self) -> np.ndarray:
-        return np.diagonal(np.diagonal(self.matrix), axis1=0, axis2=1).copy()
+        return self.sites.diagonal(np.moveaxis(np.diagonal(self.matrix), -1, 0)).copy()
 
     def outer(self, a: np.ndarray, b: np.ndarray | None = None) -> Given:
-        row, column = (slice(None), None, slice(None), None), (None, slice(None), None, slice(None))
+        product = self.sites.outer
         if b is None:
-            return Given(a[row] * a[column])
-        return Given((a[row] * b[column] + b[row] * a[column]) / 2)
+            return self._like(product(a[:, None], a))
+        return self._like((product(a[:, None], b) + product(b[:, None], a)) / 2)
 
     def centred(self) -> Given:
         less = self.matrix - self.matrix.mean(axis=1, keepdims=True)
-        return Given(less - less.mean(axis=0, keepdims=True))
+        return self._like(less - less.mean(axis=0, keepdims=True))
 
     def expect(self, act: Activation) -> tuple[np.ndarray, Given, Given]:
+        if self.sites is SAME:
+            return self._expect_of_same_sites(act)
         n_samples, n = self.n_samples, self.n_sites
         variance = self.variance.ravel()
         mean = moments(act, variance)[0]
@@ -64,6 +70,13 @@ class Given(Pairs):
             for matrix in covariances(act, variance, self.matrix.swapaxes(1, 2).reshape(2 * (variance.size,)))
         )
         return mean.reshape(n_samples, n), value, slope
+
+    def _expect_of_same_sites(self, act: Activation) -> tuple[np.ndarray, Given, Given]:
+        """One site after the other."""
+        variance = self.variance
+        found = covariances(act, variance.T, np.moveaxis(self.matrix, -1, 0))  # a matrix over inputs for every site
+        value, slope = (self._like(np.moveaxis(of, 0, -1)) for of in found)
+        return moments(act, variance)[0], value, slope
 
     @property
     def at_one(self) -> np.ndarray:
