@@ -241,6 +241,7 @@ CALLS = {
     "losses.softmax": lambda s: (losses.softmax, {"logits": s.Y}),
     "losses.softmax_coefficients": lambda s: (losses.softmax_coefficients, {"logits": s.X}),
     "papers.summary": lambda s: (papers.summary, {"name": "karakida2019-fig1"}),
+    "phase.convolution_modes": lambda s: (phase.convolution_modes, {**s.single, "sites": 4}),
     "phase.correlation_curve": lambda s: (phase.correlation_curve, s.single),
     "phase.depth_scales": lambda s: (phase.depth_scales, {**s.single, "sigma_w2": [1.0, 2.0]}),
     "phase.variance_curve": lambda s: (phase.variance_curve, s.single),

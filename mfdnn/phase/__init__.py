@@ -12,6 +12,7 @@ Sohl-Dickstein 2017, arXiv:1611.01232.
 """
 
 from .batch_norm import BatchNormFixedPoint, batch_norm_fixed_point
+from .convolution import ConvolutionModes, convolution_modes
 from .critical import CriticalLine, critical_line, critical_point, critical_sigma_w2
 from .curves import DepthScales, MapCurve, correlation_curve, depth_scales, variance_curve
 from .decay import CorrelationDecay, correlation_decay
@@ -26,6 +27,7 @@ __all__ = [
     "PHASES",
     "STATUS",
     "BatchNormFixedPoint",
+    "ConvolutionModes",
     "CorrelationDecay",
     "CriticalLine",
     "CurveGeometry",
@@ -37,6 +39,7 @@ __all__ = [
     "UniversalityClass",
     "VarianceFixedPoints",
     "batch_norm_fixed_point",
+    "convolution_modes",
     "correlation_curve",
     "correlation_decay",
     "correlation_map",

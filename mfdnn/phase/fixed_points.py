@@ -24,7 +24,7 @@ from .variances import (
     without_rounding,
 )
 
-__all__ = ["PHASES", "STATUS", "FixedPoint", "asymptotic_slopes", "fixed_point", "solve"]
+__all__ = ["PHASES", "STATUS", "FixedPoint", "asymptotic_slopes", "depth_scale", "fixed_point", "solve"]
 
 PHASES = ("ordered", "critical", "chaotic", "unbounded")
 STATUS = {
@@ -184,7 +184,7 @@ def solve(
         found, _ = _in_chunks(kernel, (correlations(act, at),), columns, mapper, progress and "c*")
         c[below_one] = found[0]
         chi_c[below_one] = gain[below_one] * without_rounding(found[1], slope2[below_one])
-    xi = [_depth_scale(slope) for slope in (slope_q, chi_c, chi_1)]
+    xi = [depth_scale(slope) for slope in (slope_q, chi_c, chi_1)]
     index = np.where(np.abs(chi_1 - 1) <= EDGE, 1, np.where(chi_1 < 1, 0, 2))
     phase = np.array(PHASES)[np.where(unbounded, 3, index)]
     return np.array([q, c, chi_1, chi_c, *xi]), phase, np.array(list(STATUS))[codes]
@@ -248,7 +248,7 @@ def asymptotic_slopes(act: Activation) -> tuple[float, float] | None:
     return low, high
 
 
-def _depth_scale(slope: np.ndarray) -> np.ndarray:
+def depth_scale(slope: np.ndarray) -> np.ndarray:
     """-1 / log|slope|: inf within `EDGE` of 1, 0 at 0 and at inf, negative above 1."""
     size = np.abs(slope)
     with np.errstate(divide="ignore", invalid="ignore"):
