@@ -30,6 +30,7 @@ _CLASSES = {
     "BatchNorm",
     "Conv",
     "Dense",
+    "Dropout",
     "Flatten",
     "GlobalAveragePool",
     "GroupNorm",

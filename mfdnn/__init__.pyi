@@ -238,6 +238,9 @@ from .layers import (
     Dense as Dense,
 )
 from .layers import (
+    Dropout as Dropout,
+)
+from .layers import (
     Flatten as Flatten,
 )
 from .layers import (

@@ -82,6 +82,7 @@ CALLS = {
     "BatchNorm": lambda s: (mfdnn.BatchNorm, {}),
     "Conv": lambda s: (mfdnn.Conv, {"channels": 3}),
     "Dense": lambda s: (mfdnn.Dense, {"units": 3}),
+    "Dropout": lambda s: (mfdnn.Dropout, {"keep_rate": 0.5}),
     "Flatten": lambda s: (mfdnn.Flatten, {}),
     "GlobalAveragePool": lambda s: (mfdnn.GlobalAveragePool, {}),
     "GroupNorm": lambda s: (mfdnn.GroupNorm, {"groups": 2}),

@@ -18,6 +18,7 @@ from mfdnn.layers import (
     BatchNorm,
     Conv,
     Dense,
+    Dropout,
     Flatten,
     GlobalAveragePool,
     GroupNorm,
@@ -153,18 +154,25 @@ LAYERS = {
     "AveragePool": Entry(
         lambda n: AveragePool(2, 1), ("sites, first", "sites, before activation", "sites, after activation")
     ),
-    "GlobalAveragePool": Entry(
-        lambda n: GlobalAveragePool(), (*MERGING, "sites, merged outputs")
-    ),
+    "GlobalAveragePool": Entry(lambda n: GlobalAveragePool(), (*MERGING, "sites, merged outputs")),
     "Residual with a projection": Entry(
         lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),
         WITH_SITES[:3],
     ),
     "RMSNorm": Entry(lambda n: RMSNorm(1.2, eps=0.1), (*NORMS[:-1], *WITH_SITES)),
-    "RMSNorm not affine": Entry(lambda n: RMSNorm(affine=False), ("before activation", "sites, before activation")),
+    "RMSNorm not affine": Entry(
+        lambda n: RMSNorm(affine=False), ("before activation", "sites, before activation")
+    ),
     "RMSNorm of one's own": Entry(lambda n: OwnRMSNorm(), (*NORMS[:-1], *WITH_SITES)),
+    "Dropout": Entry(
+        lambda n: Dropout(0.8),
+        ("before activation", "after activation", "sites, first", "sites, after activation"),
+        {"before activation": "always"},
+    ),
     "GroupNorm": Entry(lambda n: GroupNorm(1), (*NORMS[:-1], *WITH_SITES)),
-    "GroupNorm with gain": Entry(lambda n: GroupNorm(1, 1.2, 0.3, eps=0.1), ("before activation", *WITH_SITES)),
+    "GroupNorm with gain": Entry(
+        lambda n: GroupNorm(1, 1.2, 0.3, eps=0.1), ("before activation", *WITH_SITES)
+    ),
     "GroupNorm not affine": Entry(
         lambda n: GroupNorm(1, affine=False), ("after activation", "sites, before activation")
     ),

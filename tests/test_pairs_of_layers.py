@@ -59,6 +59,7 @@ MAPS = {
     "centred": lambda k: k.centred(),
     "ones": lambda k: k.ones(),
     "same_sites": lambda k: k.same_sites(),
+    "on_itself": lambda k: k.on_itself(1.3),
     "site_mean": lambda k: k.site_mean(),
     "over_sites": lambda k: k.over_sites(
         lambda b: np.roll(b, (1, 1), axis=(-2, -1)) + b.sum((-2, -1), keepdims=True)

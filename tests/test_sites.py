@@ -258,6 +258,40 @@ def test_compare(net, c0, given):
     assert {"lambda_max", "mean", "second_moment"} <= {row.quantity for row in table.rows}
 
 
+def test_compare_on_digits():
+    pytest.importorskip("sklearn")
+    net = mfdnn.cnn((1, 8, 8), [64, 64], 2, "tanh", sigma_w2=1.5, sigma_b2=0.1, pool=[2, None])
+    table = mfdnn.compare(net, n_networks=8, rng=0, inputs=mfdnn.datasets.load_inputs("digits", 12, rng=0))
+    assert not [row for row in table.rows if row.agrees is False]
+
+
+def test_the_law_of_single_networks_is_not_that_of_the_chain():
+    """Of the same fan-ins: theory is the same, but the spread over networks is twice as large."""
+    net = network((3, 8), [(32, {"mode": "circular"})] * 2, "relu", "flatten", 2.0, 0.1)
+    chain = mfdnn.mlp([9, 96, 256, 1], "relu", 2.0, 0.1)
+    with pytest.raises(mfdnn.NoTheory, match="contains Conv, but the law is derived for Dense"):
+        mfdnn.outlier_distribution(net, 50)
+    found = []
+    for of in (net, chain):
+        lambda_max = mfdnn.ensemble(of, 20, 40, rng=0).values["lambda_max"]
+        found.append(lambda_max.std() / mfdnn.fisher_statistics(of, 20).largest)
+    assert found[0] > 1.5 * found[1]
+
+
+def test_few_channels_are_told():
+    many, few = (mfdnn.fisher_statistics(mfdnn.cnn((3, 8), [n, 64], 1), 50).caution for n in (16, 15))
+    assert "Theory is of many channels, and one layer has 15" in few
+    assert "channels" not in many
+
+
+def test_report():
+    net = mfdnn.cnn((1, 4, 4), [16, 16], 2, mode="circular")
+    page = str(mfdnn.report(net, 10, 3, rng=0))
+    assert "1x4x4: 9-144-256-2, relu" in page
+    assert "gaussian weights" in page
+    assert "the law is derived for Dense" in page
+
+
 def test_a_theory_that_is_off_fails():
     """sigma_w2 wrong by ten per cent."""
 

@@ -19,6 +19,7 @@ GOE_TOP = {1: 0.0, 2: np.sqrt(np.pi / 2), 3: 2.072, 4: 2.718, 5: 3.265}
 TRACY_WIDOM_MEAN = -1.2065336  # of the top of real symmetric matrices (beta = 1)
 # Fractions of a number from which what it leaves out is worth a sentence.
 SPLIT, OVERLAPS, SOFTMAX = 0.1, 0.25, 0.05
+FEW_CHANNELS = 16
 
 UNEVEN = (
     "Batch norm of hidden layers at given inputs: normalised units are taken for Gaussian, so that `largest` is too "
@@ -39,6 +40,13 @@ def of_largest(op: OrderParameters, net: Network, n_samples: int) -> str:
             f"The {net.n_outputs} outliers of a network of these widths split: the largest of them lies about "
             f"{np.max(more):.0%} above `largest`, their common value at infinite width "
             "(`mfdnn.finite_width.outlier_distribution` has their law)."
+        )
+    left = [layer.output_shape(shape) for layer, shape in net.weight_layers]
+    channels = [shape[0] for shape in left if len(shape) > 1]
+    if min(channels, default=FEW_CHANNELS) < FEW_CHANNELS:
+        said.append(
+            f"Theory is of many channels, and one layer has {min(channels)}: single networks scatter widely around it, "
+            "and are not centred on it."
         )
     if op.per_input and any(layer.normalises == "samples" for layer, _ in net.walk()):
         said.append(UNEVEN)

@@ -8,6 +8,7 @@ from .chain import Chain, read_chain
 from .channel_norm import GroupNorm, RMSNorm
 from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
+from .dropout import Dropout
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .output_laws import OutputLaw
@@ -27,6 +28,7 @@ __all__ = [
     "Chain",
     "Conv",
     "Dense",
+    "Dropout",
     "Exchangeable",
     "Factors",
     "Given",

@@ -11,6 +11,7 @@ from .base import Layer
 from .channel_norm import GroupNorm, RMSNorm
 from .convolution import Conv
 from .dense import Dense
+from .dropout import Dropout
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
@@ -23,7 +24,7 @@ DESCRIBED: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
         *(Dense, Conv, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, RMSNorm, GroupNorm),
-        *(AveragePool, GlobalAveragePool, Flatten),
+        *(AveragePool, GlobalAveragePool, Flatten, Dropout),
     )
 }
 

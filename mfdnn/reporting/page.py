@@ -31,8 +31,9 @@ _PHASE_MEANING = {
 def page(r: Any) -> list[str]:
     """The lines of the page."""
     net, fim, lr = r.network, r.fisher, r.learning_rate
-    # Other weight layers may not name a law of their weights.
-    ensembles = sorted({layer.weights for layer, _ in net.weight_layers if layer.fully_connected})
+    # Weight layers of one's own may not name a law of their weights.
+    named = (getattr(layer, "weights", None) for layer, _ in net.weight_layers)
+    ensembles = sorted({name.replace("_", "-") for name in named if isinstance(name, str)})
     lines = [
         _entry("Network", f"{repr(net)[8:-1]}; {'/'.join(ensembles)} weights"),
         _entry("Inputs", r.inputs),

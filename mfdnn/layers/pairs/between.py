@@ -71,6 +71,10 @@ class Between(Pairs):
             product(rows[:, None], other_rows[:, None], columns, other_columns),
         )
 
+    def on_itself(self, factor: float) -> Between:
+        rows, columns = (own * (1 + (factor - 1) * self.sites.identity(own)) for own in (self.rows, self.columns))
+        return self._like(rows, columns, self.matrix)
+
     def centred(self) -> NoReturn:
         raise NoTheory(
             "`others` have no kernel with `inputs` in a network that couples samples, as batch norm does; pass all of "

@@ -56,6 +56,9 @@ class Exchangeable(Pairs):
         product = (self.sites.outer(a, b) + self.sites.outer(b, a)) / 2
         return self._like(product, product)
 
+    def on_itself(self, factor: float) -> Exchangeable:
+        return self._like(self.one * (1 + (factor - 1) * self.sites.identity(self.one)), self.two)
+
     def centred(self) -> Exchangeable:
         share = 0.0 if self.n_samples is None else 1 / self.n_samples
         difference = self.one - self.two

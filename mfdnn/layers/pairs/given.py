@@ -55,6 +55,12 @@ class Given(Pairs):
             return self._like(product(a[:, None], a))
         return self._like((product(a[:, None], b) + product(b[:, None], a)) / 2)
 
+    def on_itself(self, factor: float) -> Given:
+        matrix, inputs = self.matrix.copy(), range(self.n_samples)
+        own = matrix[inputs, inputs]
+        matrix[inputs, inputs] = own * (1 + (factor - 1) * self.sites.identity(own))
+        return self._like(matrix)
+
     def centred(self) -> Given:
         less = self.matrix - self.matrix.mean(axis=1, keepdims=True)
         return self._like(less - less.mean(axis=0, keepdims=True))

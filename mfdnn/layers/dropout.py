@@ -1,0 +1,90 @@
+"""Dropout: units left out at random, differently for every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .._support.validation import finite_number, positive_integer
+from .base import Layer
+from .pairs import SitePairs
+from .state import State
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Layer):
+    r"""Units left out with probability :math:`1 - \rho`, the others divided by :math:`\rho`.
+
+    Every sample, unit and site has a mask of its own. Infinite width: what an input at a site shares with itself is
+    divided by :math:`\rho`, :math:`q \to q/\rho`, and all other products stay, of signals and of tangent kernels.
+
+    Parameters
+    ----------
+    keep_rate : float
+        :math:`\rho`, in (0, 1]. ``torch.nn.Dropout(p)`` is ``Dropout(1 - p)``.
+    seed : int
+        Of the masks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A rate outside (0, 1], a seed that is no integer >= 0.
+
+    Notes
+    -----
+    A sampled network is a function, and so its masks are fixed: that of a sample depends on its place in the batch, on
+    the place of the layer and on `seed`, and is the same for all networks, and for all steps of training. In theory
+    `others` have masks of their own.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> layers = [mfdnn.Dense(100, 1.6), mfdnn.Pointwise("relu"), mfdnn.Dropout(0.8), mfdnn.Dense(1, 1.6)]
+    >>> mfdnn.order_parameters(mfdnn.Network(50, layers)).q  # sigma_w^2 of 2 keep_rate keeps the signal of relu
+    array([1.6, 1.6])
+
+    References
+    ----------
+    Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017, "Deep information propagation", arXiv:1611.01232.
+    """
+
+    kind = "dropout"
+    homogeneous = keeps_units = batches_errors = True
+
+    def __init__(self, keep_rate: float, seed: int = 0):
+        self.keep_rate = finite_number("keep_rate", keep_rate)
+        if not 0 < self.keep_rate <= 1:
+            raise ValueError(f"`keep_rate` must be in (0, 1], got {keep_rate:g}; pass the share of units that stay.")
+        self.seed = positive_integer("seed", seed, 0)
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.keep_rate:g}{f', seed={self.seed}' if self.seed else ''})"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def propagate(self, state: State) -> State:
+        more = 1 / self.keep_rate
+        return state.mapped(
+            state.moments.on_itself(more), lambda kernel: kernel.on_itself(more), gaussian=state.gaussian and more == 1
+        )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return True
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, len(trace)])  # sample by sample: a longer batch begins alike
+        kept = rng.random(x.shape, dtype=np.float32) < self.keep_rate
+        mask = kept / x.dtype.type(self.keep_rate)
+        trace.append(mask)
+        return x * mask
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        mask = next(trace)
+        return None if dx is None else dx * mask
+
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+        return delta * next(trace)
