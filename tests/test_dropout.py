@@ -33,8 +33,7 @@ def test_deep_networks_reach_the_fixed_point_of_dropout():
 def test_compare():
     net = mfdnn.Network(
         (3, 6),
-        [Conv(64, 3, 2.0, 0.1), Pointwise("relu"), Dropout(0.8), Conv(64, 3, 2.0), Pointwise("relu")]
-        + [Dropout(0.9), GlobalAveragePool(), Dense(2, 2.0)],
+        [Conv(64, 3, 2.0, 0.1), Pointwise("relu"), Dropout(0.8), Conv(64, 3, 2.0), Pointwise("relu"), Dropout(0.9), GlobalAveragePool(), Dense(2, 2.0)],
     )
     X = np.random.default_rng(0).standard_normal((12, 3, 6))
     table = mfdnn.compare(net, n_networks=10, inputs=X, rng=0)
