@@ -31,10 +31,8 @@ def test_deep_networks_reach_the_fixed_point_of_dropout():
 
 
 def test_compare():
-    net = mfdnn.Network(
-        (3, 6),
-        [Conv(64, 3, 2.0, 0.1), Pointwise("relu"), Dropout(0.8), Conv(64, 3, 2.0), Pointwise("relu"), Dropout(0.9), GlobalAveragePool(), Dense(2, 2.0)],
-    )
+    convs = [Conv(64, 3, 2.0, 0.1), Pointwise("relu"), Dropout(0.8), Conv(64, 3, 2.0), Pointwise("relu"), Dropout(0.9)]
+    net = mfdnn.Network((3, 6), [*convs, GlobalAveragePool(), Dense(2, 2.0)])
     X = np.random.default_rng(0).standard_normal((12, 3, 6))
     table = mfdnn.compare(net, n_networks=10, inputs=X, rng=0)
     assert not [row for row in table.rows if row.agrees is False]
