@@ -15,7 +15,7 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Layer):
-    r"""Units left out with probability :math:`1 - \rho`, the others divided by :math:`\rho`.
+    r"""Units left out with probability :math:`1 - \rho`, the others over :math:`\rho`.
 
     Every sample, unit and site has a mask of its own. Infinite width: what an input at a site shares with itself is
     divided by :math:`\rho`, :math:`q \to q/\rho`, and all other products stay, of signals and of tangent kernels.

@@ -1,4 +1,4 @@
-"""Modes of a deep circular convolution: how far each Fourier mode of a signal goes."""
+"""Modes of a deep circular convolution: how far each Fourier mode goes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def convolution_modes(
     kernel: int | Sequence[int] = 3,
     weights: str = "gaussian",
 ) -> ConvolutionModes:
-    r"""How many layers each Fourier mode of a signal survives in a circular convolution.
+    r"""How many layers each Fourier mode survives in a circular convolution.
 
     A convolution averages products of two inputs, or of two sites, over its taps along the diagonal: a deviation
     :math:`\epsilon(p)` from the fixed point becomes :math:`\chi \frac1k \sum_\beta \epsilon(p + \beta)`, so that mode f
