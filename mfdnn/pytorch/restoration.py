@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -176,7 +177,8 @@ def exact_derivatives(module: Any) -> Iterator[None]:
         parts = list(module.modules())
         if any(isinstance(part, torch.nn.RNNBase) for part in parts):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if hasattr(torch, "compiler") and hasattr(torch.compiler, "set_stance"):
+        # Where nothing has been compiled, the compiler is not loaded, which takes seconds.
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for part in parts:
             if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag):
