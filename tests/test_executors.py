@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 import warnings
+import weakref
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -420,3 +421,17 @@ def test_a_bar_nobody_asked_for_comes_when_a_run_is_long(monkeypatch):
     monkeypatch.setattr(run, "LONG", 1e-9)
     ensemble(NET, 5, 3, rng=0)
     assert "3/3" in terminal.getvalue()
+
+
+def test_a_timer_keeps_nothing_of_what_it_would_tell():
+    """Its thread may end with the process, and must not be the last to hold arrays or tensors."""
+
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    with watch.told_if_long(lambda held=held: f"{held} takes long"):
+        timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    del held
+    assert timers and gone() is None

@@ -68,8 +68,10 @@ class Operator(Protocol):
 
     A `SampledNetwork` is one, and anything of one's own with these members. More members are optional: ``gram(X)``,
     J J^T as an array (T C, T C) whose rows go output by output, from which dense spectra and kernels are then taken;
-    ``dtype``, "float32" or "float64" (the default), in which vectors come and go; and for training ``vector``, the
-    parameters as an array (P,) in the order of `Linear.vjp`, and ``at(vector)``, the same function with others.
+    ``dtype``, "float32" or "float64" (the default), in which vectors come and go; ``features(X)``, what
+    `mfdnn.feature_spectrum` asks for; and for training ``vector``, the parameters as an array (P,) in the order of
+    `Linear.vjp`, and ``at(vector)``, the same function with others. A PyTorch module serves all but the first by
+    `mfdnn.pytorch.operator`.
 
     Attributes
     ----------
