@@ -25,6 +25,7 @@ VERBS = [
     "fisher",
     "learning-rate",
     "kernel",
+    "jacobian",
     "width",
     "compare",
     "figure",
@@ -567,6 +568,31 @@ def test_compare_of_the_geometry(capsys):
     )
     quantities = {row["quantity"] for row in json.loads(out)["rows"]}
     assert {"feature_mean", "ntk_outlier_mean", "squared_fisher_rao_norm"} <= quantities
+
+
+def test_singular_values_of_a_jacobian(capsys, tmp_path):
+    argv = ["jacobian", "40-40x8", "--activation", "tanh"]
+    init = mfdnn.isometric_init("tanh", 7, 0.1)
+    net = mfdnn.mlp([40] * 9, "tanh", init.sigma_w2, init.sigma_b2, weights="orthogonal")
+    found = mfdnn.jacobian_spectrum(net, q0=init.q0)
+    isometric = [*argv, "--isometric", "0.1"]
+    code, out, _ = run(capsys, *isometric, "-o", str(tmp_path / "jacobian.csv"))
+    assert code == 0 and f"{init.sigma_w2:.10g}" in out and f"{found.edges[1]:.8g}" in out
+    with (tmp_path / "jacobian.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["density"]) for row in rows] == found.density.tolist()
+    median = float(next(line.split()[1] for line in out.splitlines() if line.split()[:1] == ["0.5"]))
+    assert found.cdf(median) == pytest.approx(0.5, abs=0.01)  # places are to 0.9 per cent
+    _, out, _ = run(capsys, *isometric, "--networks", "2", "--json")
+    values = np.array(json.loads(out)["singular_values"])
+    # 80 values of relative variance 0.1; those of two networks repel each other and scatter less.
+    assert values.size == 80 and np.mean(values**2) == pytest.approx(found.mean, rel=4 * 0.1**0.5 / 80**0.5)
+    code, _, err = run(capsys, *isometric, "--weights", "gaussian")
+    assert code == 2 and "leave out --weights" in err and err.count("\n") == 1
+    code, _, err = run(capsys, "jacobian", "40-40-40", "--activation", "relu", "--isometric", "0.1")
+    assert code == 1 and "phi(x + 0.25) - phi(0.25) can" in err
+    code, _, err = run(capsys, "jacobian", "40-10", "--isometric", "0.1")
+    assert code == 2 and "give WIDTHS with a hidden layer" in err
 
 
 def test_kernel_of_a_data_file(capsys, tmp_path):

@@ -244,7 +244,8 @@ def add_softmax(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _network(args: argparse.Namespace, n_features: int | None = None) -> Any:
+def network_of(args: argparse.Namespace, n_features: int | None = None) -> Any:
+    """The network that is described, with inputs as wide as the data if its widths are not given."""
     from ..architectures import mlp, resnet
 
     if args.arch is not None and args.arch.startswith(CNN):
@@ -351,7 +352,7 @@ def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     if args.data == "gaussian":
         _file_options(args)
         n_samples = args.default_samples if args.samples is None else args.samples
-        return _network(args), {"n_samples": n_samples, "q0": args.q0, "c0": args.c0}
+        return network_of(args), {"n_samples": n_samples, "q0": args.q0, "c0": args.c0}
     for name in ("q0", "c0"):
         if getattr(args, name) is not None:
             raise ValueError(
@@ -359,7 +360,7 @@ def network_and_data(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
             )
     n_features = prod(args.input) if args.input else None
     X = read_rows(args, args.widths[0] if args.widths else n_features)
-    return _network(args, X.shape[1]), {"inputs": X}
+    return network_of(args, X.shape[1]), {"inputs": X}
 
 
 def read_rows(args: argparse.Namespace, n_features: int | None) -> np.ndarray:

@@ -21,6 +21,7 @@ from .arguments import (
     parse_range,
     parse_subsets,
 )
+from .jacobian import add_jacobian, run_jacobian
 from .module import add_module, run_module
 from .output import PICTURES
 from .sweep import add_sweep, run_sweep
@@ -177,6 +178,14 @@ VERBS = (
                 help="estimate the largest eigenvalue on N random subsets of the inputs, of M each (default: 1000)",
             ),
         ),
+    ),
+    Verb(
+        "jacobian",
+        run_jacobian,
+        "singular values of the network's input-output Jacobian, and isometric initialisations",
+        "mfdnn jacobian 400-400x32 --activation tanh --isometric 0.1 --networks 2 -o jacobian.png",
+        DATA_FILES,
+        (add_network, add_jacobian),
     ),
     Verb(
         "width",

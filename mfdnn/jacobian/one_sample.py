@@ -143,7 +143,7 @@ def conditional_fisher(
     ...     found = mfdnn.conditional_fisher(net, q0=init.q0)
     ...     print(f"{weights}: mean {found.mean:.0f}, at most {found.largest:.0f}, over 1300 {1 - found.cdf(1300):.2f}")
     orthogonal: mean 1201, at most 1322, over 1300 0.81
-    gaussian: mean 1201, at most 68259, over 1300 0.17
+    gaussian: mean 1201, at most 27876, over 1300 0.17
     """
     found, q_hats = accumulated(net, q0, q_hat)
     width = float(net.n_inputs)

@@ -37,7 +37,7 @@ def jacobian_spectrum(found: Any, ax: Axes | None = None, singular_values: Any =
         values = np.abs(finite_array("singular_values", singular_values).ravel())
         lowest, highest = np.sqrt(found.grid[0] / 2), np.sqrt(2 * max([found.grid[-1], *found.edges]))
         within = 2 * np.log(values[(values >= lowest) & (values <= highest)])
-        heights, edges = np.histogram(within, bins=60)
+        heights, edges = np.histogram(within, bins=int(np.clip(2 * np.cbrt(within.size), 8, 60)))
         ax.stairs(
             heights / values.size / np.diff(edges), np.exp(edges), color=COLOURS["sky"], fill=True, label="networks"
         )
