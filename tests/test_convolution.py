@@ -234,11 +234,20 @@ def test_largest_eigenvalues_without_a_copy_a_sample(monkeypatch):
     one, X = mfdnn.sample(NET, rng=0), np.random.default_rng(0).standard_normal((40, 3, 4, 4))
     expected = mfdnn.fisher_spectrum(one, X).eigenvalues[:3]
     monkeypatch.setattr("mfdnn.sampled.eigenpairs.SMALL", 0)
-    for stored in (2**30, 0):
+    linear = one.linearise(X)
+    of_convolutions = sum(a.size for group in one.parameters[:2] for a in group)
+    assert linear.factor_bytes - linear.error_bytes == 8 * 40 * 2 * of_convolutions
+    kinds = []
+    kind = dual.kind_of_dual
+    monkeypatch.setattr(dual, "kind_of_dual", lambda *args: kinds.append(kind(*args)) or kinds[-1])
+    # All at once, output by output, and products alone, which take no more than the batch does.
+    for stored in (2**30, linear.factor_bytes_of_one, 0):
         monkeypatch.setattr(dual, "STORED_ERRORS", stored)
         np.testing.assert_allclose(
             mfdnn.fisher_spectrum(one, X, k=3, tol=1e-10).eigenvalues, expected, rtol=1e-8
         )
+    assert kinds[0] is kinds[1] is dual.HadamardDual
+    assert kinds[2] is dual.Dual
 
 
 def test_training():
@@ -353,7 +362,10 @@ def test_descriptions_come_back():
     layers = [
         Conv(4, (3, 2), 2.0, 0.1, stride=2, padding=((1, 0), (0, 1)), mode="circular", weights="uniform"),
         mfdnn.Residual([Pointwise("relu"), Conv(8, 3, groups=2, stride=2)], [Conv(8, 1, stride=2)]),
+        mfdnn.GroupNorm(2, 1.1, 0.2, eps=0.1, affine=False),
         AveragePool(2),
+        mfdnn.RMSNorm(1.1, eps=0.1),
+        mfdnn.Dropout(0.9, seed=3),
         GlobalAveragePool(),
         Dense(2),
     ]

@@ -50,7 +50,7 @@ def kind_of_dual(jacobian: Jacobian, k: int | None) -> type[Dual]:
     if isinstance(jacobian.linear, Served):
         return GramDual if k is None and jacobian.linear.has_gram else Dual
     if jacobian.one_by_one:
-        return HadamardDual
+        return HadamardDual if jacobian.linear.factor_bytes_of_one <= STORED_ERRORS else Dual
     return BehindDual if _coupled_behind(jacobian) else Dual
 
 
@@ -191,6 +191,8 @@ class HadamardDual(Dual):
     def _beside(self, k: int | None) -> int:
         itemsize, parameters = self.linear.dtype.itemsize, self.linear.parameters
         errors = self.stored * self.linear.factor_bytes
+        if not self.stored:  # of two outputs at a time
+            errors += 2 * self.linear.factor_bytes_of_one
         if k is None:
             return errors + 32 * self.n_samples * min(ROWS, self.n_samples)
         return errors + self.stored * itemsize * self.n_samples**2 * len(parameters)

@@ -166,6 +166,11 @@ class Linearisation:
         own = sum(layer.factor_size(shape) for layer, shape in self.network.parameter_layers)
         return self.error_bytes + self.outputs.size * own * self.dtype.itemsize
 
+    @property
+    def factor_bytes_of_one(self) -> int:
+        """What the `factors` of one output take beside its errors."""
+        return (self.factor_bytes - self.error_bytes) // self.outputs.shape[1]
+
     def errors(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """`pull` of every output at once, with delta (C, T, fan_out).
 
