@@ -673,6 +673,7 @@ def test_bad_batches_and_passes_get_a_sentence(torch, known):
         ),
         (lambda: mp.fisher_spectrum(module, X, 28), ValueError, r"`k` must be at most min\(TC, P\) = 27"),
         (lambda: mp.fisher_spectrum(module, X, 0), ValueError, "`k`"),
+        (lambda: mp.fisher_spectrum(module, X[:0]), ValueError, "`X` must hold samples"),
         (
             lambda: mp.fisher_spectrum(module, X, 19, output="softmax"),
             ValueError,

@@ -45,7 +45,11 @@ def converted(module: Any, X: Any) -> Any:
 
 def require_matrix(outputs: Any) -> None:
     """Raise a ValueError for outputs that are no (T, C)."""
-    if outputs.ndim != 2 or outputs.numel() == 0:
+    if outputs.numel() == 0:
+        raise ValueError(
+            f"`X` must hold samples, but the outputs have shape {tuple(outputs.shape)}; pass a batch."
+        )
+    if outputs.ndim != 2:
         hint = {
             1: "lambda out: out[:, None] for one output",
             3: "lambda out: out[:, -1] for the last place, lambda out: out.flatten(0, 1) for a row a place",
