@@ -4,14 +4,17 @@ import json
 from itertools import product
 from pathlib import Path
 
+import hypothesis
 import naive
 import numpy as np
 import pytest
-from test_windows import loops
+from hypothesis import settings
+from test_windows import convolutions, loops
 
 import mfdnn
-from mfdnn.layers import AveragePool, Conv, Dense, Flatten, GlobalAveragePool, Keep, Pointwise
+from mfdnn.layers import AveragePool, Conv, Dense, Flatten, Given, GlobalAveragePool, Keep, Pointwise
 from mfdnn.layers.pairs import ALL, OFFSETS
+from mfdnn.layers.state import given_moments
 from mfdnn.mean_field import tiles
 from mfdnn.mean_field.inputs import pairs_of_sites
 
@@ -428,9 +431,7 @@ def test_sites_that_do_not_fit_into_memory(monkeypatch):
         MemoryError, match=r"would take .* or `Flatten` in place of pooling, which needs the pairs of"
     ):
         mfdnn.order_parameters(net)
-    with pytest.raises(
-        MemoryError, match=r"by blocks of 1 with all sites would take .* or `Flatten` in"
-    ):
+    with pytest.raises(MemoryError, match=r"by blocks of 1 with all sites would take .* or `Flatten` in"):
         mfdnn.order_parameters(net, inputs=np.ones((2, 3, 64, 64)))
 
 
@@ -445,3 +446,59 @@ def test_variances_of_sites():
     given = mfdnn.order_parameters(net, inputs=np.ones((5, 2, 3, 4)))
     assert [q.shape for q in given.q_sites] == [(5, 3, 4), (5,)]
     assert isinstance(op.to_dict()["q_sites"][0], list)
+
+
+# -- forward and backward ---------------------------------------------------------------------------------------
+
+
+def average(table, k):
+    """The mean over taps of every block, by loops."""
+    found = np.zeros((*k.shape[:2], len(table), len(table)))
+    for (p, row), (r, other) in product(enumerate(table), enumerate(table)):
+        for one, two in zip(row, other, strict=True):
+            if one is not None and two is not None:
+                found[:, :, p, r] += k[:, :, one, two] / len(row)
+    return found
+
+
+def scattered(table, n, b):
+    """Its transpose."""
+    found = np.zeros((*b.shape[:2], n, n))
+    for (p, row), (r, other) in product(enumerate(table), enumerate(table)):
+        for one, two in zip(row, other, strict=True):
+            if one is not None and two is not None:
+                found[:, :, one, two] += b[:, :, p, r] / len(row)
+    return found
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@hypothesis.given(case=convolutions())
+@settings(max_examples=12)
+def test_errors_sent_back_tell_the_kernel(case, readout):
+    """Theta is the sum over layers of squared errors times what parameters see; errors come back by transposes."""
+    first, sites, rng = case
+    X = rng.standard_normal((3, 2, *sites))
+    second = Conv(4, 3, 1.4, 0.3, mode="reflect" if min(first.windows((2, *sites)).out) > 1 else "zeros")
+    relu = Pointwise("relu")
+    net = mfdnn.Network(X.shape[1:], [first, relu, second, relu, READOUTS[readout](), Dense(1, 1.3, 0.2)])
+    tables = [loops(layer.windows(shape)) for layer, shape in net.weight_layers[:2]]
+    seen, slopes, kernel = [], [], given_moments(X)
+    for (layer, _), table in zip(net.weight_layers, tables, strict=False):
+        seen.append(average(table, kernel.matrix))
+        _, kernel, slope = Given(layer.sigma_w2 * seen[-1] + layer.sigma_b2).expect(relu.activation)
+        slopes.append(slope.matrix)
+    n = len(tables[1])
+    share = np.broadcast_to(np.eye(n) / n if readout == "flatten" else np.full((n, n), n**-2.0), (3, 3, n, n))
+    fan_ins = net.widths
+    errors = 1.3 * slopes[1] * share
+    theta = fan_ins[2] * np.sum(kernel.matrix * share, axis=(2, 3)) + 1
+    q_tilde = []
+    for i in (1, 0):
+        theta = theta + np.sum(errors * (fan_ins[i] * seen[i] + 1), axis=(2, 3))
+        q_tilde.append(np.trace(errors, axis1=2, axis2=3))
+        if i:
+            errors = second.sigma_w2 * slopes[0] * scattered(tables[1], len(tables[0]), errors)
+    found = mfdnn.ntk(net, X)
+    np.testing.assert_allclose(found, theta, rtol=1e-12, atol=1e-12 * theta.max())
+    op = mfdnn.order_parameters(net, inputs=X)
+    np.testing.assert_allclose(op.q_tilde_st[:2], q_tilde[::-1], rtol=1e-12, atol=1e-12 * np.max(q_tilde))
