@@ -216,6 +216,40 @@ def test_the_distribution_is_the_integral_of_the_density(name):
     assert np.all(np.diff(found.cdf(np.geomspace(1e-6, 1, 40) * high)) >= -1e-12)
 
 
+FAR_FROM_CRITICAL = {
+    "collapses": square(200, "tanh", 0.01),
+    "collapses, orthogonal": square(60, "tanh", 1e-5, **ORTHOGONAL),
+    "nothing but a scale": square(100, "linear", 1e-4, **ORTHOGONAL),
+    "explodes": square(200, "relu", 40.0, **ORTHOGONAL),
+}
+
+
+@pytest.mark.parametrize("name", FAR_FROM_CRITICAL)
+def test_spectra_beyond_floating_point(name):
+    """In units of the mean: those of the critical network where slopes do not know the variance."""
+    net = FAR_FROM_CRITICAL[name]
+    found, moments = mfdnn.jacobian_spectrum(net), mfdnn.jacobian_moments(net)
+    assert found.log_scale == pytest.approx(moments.log_mean, rel=1e-12)
+    assert ("explodes" if name == "explodes" else "collapses") in found.caution and "in units of that" in found.caution
+    assert found.mean == pytest.approx(1.0)
+    assert np.all(np.isfinite(found.density))
+    # At 1e-300 1 + M has no digits: what is known of a place above. Of 200 Gaussian layers it is exp(-691/200) = 0.03.
+    np.testing.assert_allclose(found.cdf([1e-300, 1e300]), [dict(found.atoms).get(0.0, 0.0), 1.0], atol=0.06)
+    places = np.geomspace(1e-250, 1e3, 12)
+    assert np.all(np.diff(found.cdf(places)) >= -1e-9)
+    if name == "explodes":
+        critical = mfdnn.jacobian_spectrum(square(200, "relu", 2.0, **ORTHOGONAL))
+        x = np.geomspace(1e-6, 100, 7)
+        np.testing.assert_allclose(found.cdf(x), critical.cdf(2 * x), atol=1e-9)  # of mean 2
+
+
+def test_a_spectrum_far_from_its_mean_is_named():
+    assert mfdnn.jacobian_spectrum(NETS["tanh"]).caution == ""
+    found = mfdnn.jacobian_spectrum(square(40, "relu", 0.5, **ORTHOGONAL))
+    assert found.caution.startswith("The spectrum collapses with depth: its mean is 10^-23.8")
+    assert (found.log_scale, found.mean) == (0.0, pytest.approx(0.5 * 0.25**39, rel=1e-12))
+
+
 def test_places_outside_are_zeros():
     found = mfdnn.jacobian_spectrum(NETS["tanh"], [1e-300, 1e-30, 1e3, 1e300])
     np.testing.assert_array_equal(found.density[2:], 0.0)
@@ -391,6 +425,10 @@ BAD = {
         "theory of fully connected",
     ),
     "a jump": (lambda: mfdnn.jacobian_moments(square(2, mfdnn.Activation("sign", np.sign), 1.0)), "jumps"),
+    "no moment": (
+        lambda: mfdnn.jacobian_moments(square(2, mfdnn.Activation("root", lambda x: np.sqrt(np.abs(x))), 1.0)),
+        "no finite second moment",
+    ),
     "no slope": (lambda: mfdnn.jacobian_moments(square(2, "relu", 0.0)), "the Jacobian is zero"),
     "no variance": (lambda: mfdnn.isometric_init("tanh", 5, 0.0), "`variance` must be > 0"),
     "another one": (lambda: mfdnn.sampled.jacobian_singular_values(3, [1.0]), "`one` must be a SampledNetwork"),

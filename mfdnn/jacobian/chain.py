@@ -13,7 +13,7 @@ from .._support.validation import variance
 from ..activations import Activation
 from ..gaussian.matrices import moments
 from ..network import Network
-from .laws import SlopeLaw
+from .laws import SlopeLaw, unbounded
 from .product import Block, Factor, FreeProduct
 
 __all__ = ["JacobianChain", "Shortcut", "Slopes", "Weights", "read"]
@@ -113,12 +113,12 @@ class JacobianChain(NamedTuple):
                 shares.append(factor.law.rank * factor.units / self.n_outputs)
         return min(shares)
 
-    def atoms(self) -> dict[float, float]:
-        """Eigenvalues but 0 that have a positive share, and that.
+    def atoms(self, log_scale: float = 0.0) -> dict[float, float]:
+        """Eigenvalues but 0 that have a positive share, and that, over exp(`log_scale`).
 
         A product of free factors has an atom where those of the factors together weigh more than all but one of them.
         """
-        found = {1.0: 1.0}
+        found = {-log_scale: 1.0}
         for factor in self.factors:
             if isinstance(factor, Slopes):
                 if factor.units != self.n_outputs:
@@ -133,9 +133,9 @@ class JacobianChain(NamedTuple):
                 law = {factor.sigma_w2: 1.0}
             else:
                 return {}
-            pairs = ((a * b, one + two - 1.0) for a, one in found.items() for b, two in law.items())
+            pairs = ((a + float(np.log(b)), one + two - 1.0) for a, one in found.items() for b, two in law.items())
             found = {place: mass for place, mass in pairs if mass > 0}
-        return found
+        return {float(np.exp(place)): mass for place, mass in found.items()}
 
 
 def read(net: Any, q0: Any, q_hat: Any = None) -> JacobianChain:
@@ -201,6 +201,11 @@ class _Reading:
         """The law of slopes at units of that variance."""
         if np.any(act.pieces.jumps[:, 0]):
             raise NoTheory(f"activation {act.label!r} jumps, so that its slope has no second moment; use another.")
+        if unbounded(act):
+            raise NoTheory(
+                f"activation {act.label!r} has slopes whose square has no finite second moment; use one with bounded "
+                "slopes."
+            )
         found = next((law for a, q, law in self.laws if a is act and abs(q - second) <= SAME * second), None)
         if found is None:
             found = SlopeLaw(act, second)

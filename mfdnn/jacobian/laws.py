@@ -11,7 +11,7 @@ import numpy as np
 from ..activations import Activation
 from ..gaussian.quadrature import breaks, nodes, values
 
-__all__ = ["ROUGH", "Distribution", "Laws", "SlopeLaw"]
+__all__ = ["ROUGH", "Distribution", "Laws", "SlopeLaw", "unbounded"]
 
 CONSTANT = 1e-10  # relative size of what bends a slope on a panel where it is constant
 DIGITS = 10  # of constant slopes that are the same
@@ -22,6 +22,7 @@ EXHAUSTED = 1e-14
 CLOSE = 4e-16  # relative step of Newton behind which there is rounding
 REACH, CELLS = 9.0, 20_000  # of standard deviations, and intervals, of the distribution
 BESIDE = 1e-9  # of a kink, in intervals
+NEAR, SO_FAR = 1e-8, 1e-4  # of a place where slopes may be unbounded
 AT_ONCE = 2**14  # numbers, what a cache holds
 
 
@@ -57,7 +58,8 @@ class SlopeLaw:
         weights = np.bincount(at, weight[likely])
         self.weights: np.ndarray = weights / weights.sum()
         self._straight = np.unique(slope[on_line] ** 2)
-        self.least = float(min(self.values[0], (values(act, pieces.edges, 1) ** 2).min()))
+        with np.errstate(over="ignore"):  # far away
+            self.least = float(min(self.values[0], (values(act, pieces.edges, 1) ** 2).min()))
         near = pieces.edges[(pieces.edges >= x.min()) & (pieces.edges <= x.max())]
         self.greatest = float(max(self.values[-1], (values(act, near, 1) ** 2).max(initial=0.0)))
 
@@ -151,6 +153,20 @@ class SlopeLaw:
                 if np.all(near):
                     break
         return x
+
+
+def unbounded(act: Activation) -> bool:
+    """Whether phi'(u)^2 grows so fast towards a place that it has no second moment.
+
+    As the distance to the power -1/2 or faster, by its values beside all edges of the pieces of phi.
+    """
+    edges = act.pieces.edges[np.isfinite(act.pieces.edges)]
+    with np.errstate(all="ignore"):
+        near, far = (
+            np.array([act.slope(edges + side * distance) ** 2 for side in (-1, 1)]) for distance in (NEAR, SO_FAR)
+        )
+        power = np.log(near / far) / np.log(SO_FAR / NEAR)
+    return bool(np.any(power[np.isfinite(power)] > 0.45))
 
 
 class Distribution:

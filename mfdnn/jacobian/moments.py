@@ -23,6 +23,8 @@ class JacobianMoments(Result):
     ----------
     mean, second_moment : float
         :math:`m_1 = \operatorname{tr} J J^T / M_L` and :math:`m_2 = \operatorname{tr} (J J^T)^2 / M_L`.
+    log_mean : float
+        Logarithm of :math:`m_1`, which itself may be beyond floating point in deep networks.
     relative_variance : float
         :math:`\sigma^2_{JJ^T} = m_2/m_1^2 - 1`.
     by_layer : ndarray
@@ -31,6 +33,7 @@ class JacobianMoments(Result):
 
     mean: float
     second_moment: float
+    log_mean: float
     relative_variance: float
     by_layer: np.ndarray
 
@@ -90,7 +93,7 @@ def jacobian_moments(net: Network, q0: float | None = None) -> JacobianMoments:
     with np.errstate(over="ignore", under="ignore"):
         mean = float(np.exp(log_mean))
         second = float(np.exp(2 * log_mean) * (1 + parts.sum()))
-    return JacobianMoments(mean, second, float(parts.sum()), parts)
+    return JacobianMoments(mean, second, float(log_mean), float(parts.sum()), parts)
 
 
 def _excess(chain: JacobianChain, factor: Any) -> float:

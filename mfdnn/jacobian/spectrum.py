@@ -12,7 +12,7 @@ from .._support.results import Result
 from .._support.validation import finite_array
 from ..network import Network
 from .chain import JacobianChain, read
-from .product import FreeProduct
+from .product import FreeProduct, Solution
 
 __all__ = ["JacobianSpectrum", "jacobian_spectrum"]
 
@@ -23,6 +23,9 @@ RARE = 1e-5  # probability of what the default grid leaves out below
 MISSING = 1e-11  # probability that is none
 FLAT = 1e-12  # of the largest squared slope: slopes that come so close to 0 have no lower edge
 SECTION = 40
+STEPS = 60  # places on the way down a tail
+BEYOND = 500.0  # of logarithms whose exponentials are left alone
+FAR = np.log(1e12)  # of a mean from 1 that is named
 SECTIONS = 4  # times that an end is looked for in an interval of a section
 NONE, NEARLY_NONE = 1e-11, 1e-6  # probability beyond an upper end, and below a lower one, where there is rounding
 WIDE = 6.0  # of log lambda, about the mean, wherever ends may be
@@ -47,6 +50,11 @@ class JacobianSpectrum(Result):
         Of all together: 1.
     mean, relative_variance : float
         As in `jacobian_moments`.
+    log_scale : float
+        0; where squared singular values are beyond floating point, the logarithm of their mean: all places, here and
+        in `cdf`, are over its exponential.
+    caution : str
+        Names a spectrum that collapses or explodes with depth; empty if it does neither.
     """
 
     grid: np.ndarray
@@ -56,6 +64,8 @@ class JacobianSpectrum(Result):
     mass: float
     mean: float
     relative_variance: float
+    log_scale: float
+    caution: str
     _product: FreeProduct
 
     def cdf(self, x: Any) -> Any:
@@ -135,10 +145,14 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     """
     chain = read(net, q0)
     product = chain.product
+    log_mean = product.log_mean
+    log_scale = log_mean if abs(log_mean) + np.log1p(product.ratio) > BEYOND else 0.0
+    product.log_constant -= log_scale
     zero = 1.0 - chain.rank
     places = {0.0: zero} if zero > MISSING else {}
-    places |= chain.atoms()
-    top = max(chain.atoms(), default=0.0)
+    atoms = chain.atoms(log_scale)
+    places |= atoms
+    top = max(atoms, default=0.0)
     edges = () if sum(places.values()) > 1 - 1e-9 else _edges(product, chain.rank, top)
     if grid is None:
         low, high = edges if edges else (0.5 * max(places), 2 * max(places))
@@ -160,8 +174,19 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
         mass=1.0,
         mean=float(np.exp(product.log_mean)),
         relative_variance=product.ratio - 1,
+        log_scale=float(log_scale),
+        caution=_caution(log_mean, log_scale),
         _product=product,
     )
+
+
+def _caution(log_mean: float, log_scale: float) -> str:
+    """A name for a mean far from 1."""
+    if abs(log_mean) < FAR:
+        return ""
+    what = "collapses" if log_mean < 0 else "explodes"
+    units = "; places are in units of that" if log_scale else ""
+    return f"The spectrum {what} with depth: its mean is 10^{log_mean / np.log(10):.1f}, as chi_1 is not 1{units}."
 
 
 def ends(chain: JacobianChain, product: FreeProduct) -> tuple[float, float]:
@@ -177,14 +202,29 @@ def _below(product: FreeProduct, log_place: np.ndarray) -> np.ndarray:
     """Probability of what is at most exp(`log_place`)."""
     if product.alone is not None:
         return product.alone.below(np.exp(log_place))
-    return product.below(log_place, product.solve(log_place))
+    found = product.solve(log_place)
+    below, lost = product.below(log_place, found), _lost(product, log_place, found)
+    if np.any(lost):  # so far out that 1 + M has no digits: what is known of the next place above
+        more = np.linspace(log_place[lost].min(), product.log_mean, STEPS)
+        known = product.solve(more)
+        more = more[known.settled]
+        values = product.below(more, Solution(known.unknown[:, known.settled], np.ones(more.size, dtype=bool)))
+        next_above = np.searchsorted(more, log_place[lost])
+        below[lost] = np.append(values, 1.0)[next_above]
+    return below
+
+
+def _lost(product: FreeProduct, log_place: np.ndarray, found: Solution) -> np.ndarray:
+    """Places in the lower tail that were not reached."""
+    return ~found.settled & (log_place < product.log_mean - 1.0)
 
 
 def _density(product: FreeProduct, log_place: np.ndarray) -> np.ndarray:
     """Density of the continuous part at exp(`log_place`)."""
     if product.alone is not None:
         return product.alone.density(np.exp(log_place))
-    return product.density(log_place, product.solve(log_place))
+    found = product.solve(log_place)
+    return np.where(_lost(product, log_place, found), 0.0, product.density(log_place, found))
 
 
 def _least(product: FreeProduct, high: float, zero: float) -> float:
