@@ -124,11 +124,13 @@ def torch():
 
 
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if item.path.parent.name == "pytorch":  # examples of the room
-            item.add_marker("torch")
-            item.add_marker(pytest.mark.filterwarnings(r"ignore:.*torch\.jit:DeprecationWarning"))
-            item.add_marker(pytest.mark.skipif(find_spec("torch") is None, reason=WITHOUT_TORCH))
+    examples = [item for item in items if item.path.parent.name == "pytorch"]  # of that room
+    for item in examples:
+        item.add_marker("torch")
+        item.add_marker(pytest.mark.filterwarnings(r"ignore:.*torch\.jit:DeprecationWarning"))
+    if find_spec("torch") is None:
+        config.hook.pytest_deselected(items=examples)
+        items[:] = [item for item in items if item not in examples]
     if numba.config.DISABLE_JIT:
 
         def left_out(item):
@@ -146,3 +148,12 @@ def pytest_runtest_call(item):
         return (yield)
     finally:
         deadline = float("inf")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around what names the place of the test
+def pytest_runtest_makereport(item, call):
+    """All that needs PyTorch is one line of the summary where there is none."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and WITHOUT_TORCH in report.longrepr[2]:
+        report.longrepr = ("tests of PyTorch", None, report.longrepr[2])
+    return report
