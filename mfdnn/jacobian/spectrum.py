@@ -125,7 +125,7 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     Newton's method in logarithms with continuation from the upper half-plane; the distribution is right to 1e-9, and
     the density loses digits beside its edges. Any activation; layers may differ in width, activation and kind of
     weights, and may be residual blocks, whose upper edges are right to 1e-6; a lower edge of these, or of fewer
-    outputs than units with slopes that can be 0, to 1e-4. Under a second at depth 64 on one core, whether
+    outputs than units with slopes that can be 0, to 1e-4. A second at most at depth 64 on one core, whether
     or not the layers are alike.
 
     References
