@@ -245,7 +245,10 @@ def add_softmax(parser: argparse.ArgumentParser) -> None:
 
 
 def network_of(args: argparse.Namespace, n_features: int | None = None) -> Any:
-    """The network that is described, with inputs as wide as the data if its widths are not given."""
+    """The network that is described.
+
+    Its inputs are as wide as the data if its widths are not given.
+    """
     from ..architectures import mlp, resnet
 
     if args.arch is not None and args.arch.startswith(CNN):
