@@ -699,6 +699,21 @@ def Exp(torch):
     return Exp()
 
 
+def test_tensors_made_in_inference_mode_serve_and_modules_made_in_it_are_refused(torch, known):
+    module, X = known["mlp"]
+    expected = mp.fisher_spectrum(module, X).largest
+    with torch.inference_mode():
+        same, Y, made = X.clone(), torch.zeros(len(X), C, dtype=X.dtype), torch.nn.Linear(4, 2)
+        with pytest.raises(ValueError, match="call this outside"):
+            mp.fisher_spectrum(module, X)
+    assert mp.fisher_spectrum(module, same).largest == expected
+    optimizer, loss = torch.optim.SGD(module.parameters(), lr=0.1), torch.nn.MSELoss()
+    assert mp.learning_rate(module, (same, Y), loss, optimizer).stable > 0
+    assert mp.hessian_spectrum(module, (same, Y), loss).largest > 0
+    with pytest.raises(ValueError, match="make it outside"):
+        mp.operator(made)
+
+
 def test_outputs_without_a_graph_are_refused(torch):
     module = wrapped(torch, torch.nn.Linear(3, 2), lambda out: out.detach())
     with pytest.raises(ValueError, match="depend on no trainable parameter"):

@@ -9,11 +9,18 @@ import numpy as np
 
 from ._torch import torch
 
-__all__ = ["converted", "require_matrix"]
+__all__ = ["converted", "ordinary", "require_matrix"]
+
+
+def ordinary(value: Any) -> Any:
+    """A tensor that autograd can keep, of one that was made in `torch.inference_mode`; others as they are."""
+    return value.clone() if isinstance(value, torch.Tensor) and value.is_inference() else value
 
 
 def converted(module: Any, X: Any) -> Any:
     """Inputs as the arguments of the module: a tuple, or a dict."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError("Nothing has derivatives inside `torch.inference_mode`; call this outside of it.")
     device, dtype = next((p.device, p.dtype) for p in module.parameters())
     several = len({(p.device, p.dtype) for p in module.parameters()}) > 1
 
@@ -34,7 +41,7 @@ def converted(module: Any, X: Any) -> Any:
                 )
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"`{name}` must be finite, got nan or inf; drop the samples that have some.")
-        return value.detach()
+        return ordinary(value).detach()
 
     if isinstance(X, Mapping):
         return {key: one(f"X[{key!r}]", value) for key, value in X.items()}

@@ -13,6 +13,7 @@ from typing import Any
 
 from .._support.validation import short
 from ._torch import torch
+from .inputs import ordinary
 
 __all__ = ["LossAt", "loss_at", "loss_value", "wide"]
 
@@ -180,7 +181,7 @@ def loss_value(loss: Any, outputs: Any, targets: Any) -> Any:
             f"{tuple(outputs.shape)}, and compare every output with every target; reshape the targets."
         )
     try:
-        value = loss(outputs, targets)
+        value = loss(outputs, ordinary(targets))
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         why = str(error).partition("\n")[0].strip(" .")
         raise ValueError(
@@ -227,7 +228,7 @@ def loss_at(loss: Any, outputs: Any, targets: Any) -> LossAt:
                 "way."
             )
         (slope,) = torch.autograd.grad(value, f, create_graph=True)
-        hessian = _known(loss, f.detach(), targets) or _by_derivatives(slope, f)
+        hessian = _known(loss, f.detach(), ordinary(targets)) or _by_derivatives(slope, f)
     return LossAt(_name(loss), float(value.detach()), slope.detach(), hessian)
 
 

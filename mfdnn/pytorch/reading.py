@@ -67,6 +67,10 @@ def require_usable(name: str, parameter: Any) -> None:
         raise ValueError(
             f"`{name}` of `module` must be of float32 or float64, got {parameter.dtype}; convert with module.float()."
         )
+    if parameter.is_inference():
+        raise ValueError(
+            f"`{name}` of `module` was made inside torch.inference_mode and has no derivatives; make it outside."
+        )
     if parameter.layout != torch.strided:
         raise ValueError(
             f"`{name}` of `module` must be dense, got {parameter.layout}; convert it with to_dense()."
