@@ -167,6 +167,9 @@ FIGURES: dict[str, PaperFigure] = {
     "isometric-training": PaperFigure(
         "isometric_training", "figure", "training of deep networks on digits, with and without dynamical isometry"
     ),
+    "convolutions": PaperFigure(
+        "convolutions", "figure", "largest Fisher eigenvalue and rate over the size of images; modes of convolutions"
+    ),
     "lewkowycz2020-catapult": PaperFigure(
         "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
