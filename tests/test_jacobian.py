@@ -250,6 +250,15 @@ def test_a_spectrum_far_from_its_mean_is_named():
     assert (found.log_scale, found.mean) == (0.0, pytest.approx(0.5 * 0.25**39, rel=1e-12))
 
 
+@pytest.mark.parametrize("phi", ["tanh", "gelu"])
+def test_no_gaps_where_there_are_none(phi):
+    """In the tail next to zero, where a law of few nodes has gaps."""
+    found = mfdnn.jacobian_spectrum(mfdnn.mlp([20] * 4, phi, sigma_w2=1.5, sigma_b2=0.05, weights="orthogonal"))
+    places = np.geomspace(1e-6, 1.1, 160) * found.edges[1]
+    assert np.diff(found.cdf(places)).min() > -1e-9
+    assert found.density[found.cdf(found.grid) > 1e-3][:-1].min() > 0
+
+
 def test_places_outside_are_zeros():
     found = mfdnn.jacobian_spectrum(NETS["tanh"], [1e-300, 1e-30, 1e3, 1e300])
     np.testing.assert_array_equal(found.density[2:], 0.0)

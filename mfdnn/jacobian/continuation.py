@@ -34,6 +34,7 @@ SETTLED = 1e-9  # step of Newton's method behind which convergence is quadratic
 HASTE, CARE = Pace(0.2, 1e-3, 1e-3), Pace(0.04, 1e-4, SETTLED)
 NOTHING_LEFT = 1e-9
 GAP = 1e-3  # of a gap that counts as of a step
+REAL = 1e-9  # sine of the argument of a real number
 FIRST = 0.002
 LEAP = 0.8  # most that a logarithm may move from the rough equation to the other
 ASTRAY, STRAIGHT = 0.4, 0.1  # from where it was expected: too far, and near enough for longer steps
@@ -63,7 +64,7 @@ def follow(
     """Solutions at real places.
 
     First in haste, with the rough equation where there is one, and corrected. What is lost on that way, or is not
-    corrected in one leap as the equations are not alike there, is followed once more with care.
+    corrected in one leap as the equations are not alike there, or ends in a gap, is followed once more with care.
 
     Parameters
     ----------
@@ -90,10 +91,19 @@ def follow(
             found[:, at] = near[:, at]
         else:
             found[:, at], good = _newton(equation, log_place[at].astype(complex), near[:, at], SETTLED)
-            settled[at] = good & (np.abs(found[:, at] - near[:, at]).max(axis=0) < LEAP)
+            settled[at] = good & (np.abs(found[:, at] - near[:, at]).max(axis=0) < LEAP) & ~_real(found[:, at])
         rest = np.flatnonzero(~settled)
         found[:, rest], settled[rest] = _path(equation, start, unknown, log_place[rest], CARE)
     return found, settled
+
+
+def _real(unknown: np.ndarray) -> np.ndarray:
+    """Whether unknowns (k, n) are logarithms of real numbers.
+
+    Newton's method does not leave the real line: in a gap of the rough spectrum it finds a root between any two nodes
+    of a law, also where the spectrum has none.
+    """
+    return np.all(np.abs(np.sin(unknown.imag)) < REAL, axis=0)
 
 
 def step_size(changes: np.ndarray, gaps: np.ndarray) -> np.ndarray:
