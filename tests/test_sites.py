@@ -295,6 +295,34 @@ def test_few_channels_are_told():
     assert "channels" not in many
 
 
+@pytest.mark.parametrize(("groups", "told"), [(4, False), (8, True)])
+def test_few_channels_of_a_group_are_told(groups, told):
+    layers = [Conv(64, 3, 2.0), Pointwise("relu"), Conv(64, 3, 2.0, groups=groups), Pointwise("relu"), Flatten()]
+    caution = mfdnn.fisher_statistics(mfdnn.Network((3, 8), [*layers, Dense(1)]), 50).caution
+    assert ("many channels a group, and one layer reads 8" in caution) is told
+
+
+def test_outliers_that_split_are_referred_to_what_knows_them():
+    net = mfdnn.cnn((3, 8, 8), [64, 8], 4)
+    caution = mfdnn.fisher_statistics(net).caution
+    assert "outliers of a network of these widths split" in caution
+    assert "`mfdnn.ensemble` measures them" in caution
+    with pytest.raises(mfdnn.NoTheory, match=r"mfdnn\.ensemble"):
+        mfdnn.finite_width.outlier_distribution(net, 100)
+
+
+def test_an_activation_that_needs_a_convolution_in_front():
+    layers = [Conv(4, 3), Pointwise("tanh"), AveragePool(2), Pointwise("tanh"), GlobalAveragePool(), Dense(1)]
+    with pytest.raises(mfdnn.NoTheory, match="put a `Conv` layer before it"):
+        mfdnn.order_parameters(mfdnn.Network((3, 4), layers))
+
+
+@pytest.mark.parametrize("key", ["arch", "channels", "input_shape"])
+def test_a_sweep_is_of_fully_connected_networks(key):
+    with pytest.raises(ValueError, match=rf"`{key}` must not be a key of the sweep, whose networks are fully"):
+        mfdnn.sweep({"inputs": 3, key: [3, 8, 8]})
+
+
 def test_report():
     net = mfdnn.cnn((1, 4, 4), [16, 16], 2, mode="circular")
     page = str(mfdnn.report(net, 10, 3, rng=0))
@@ -441,6 +469,20 @@ def test_sites_that_do_not_fit_into_memory(monkeypatch):
         mfdnn.order_parameters(net)
     with pytest.raises(MemoryError, match=r"by blocks of 1 with all sites would take .* or `Flatten` in"):
         mfdnn.order_parameters(net, inputs=np.ones((2, 3, 64, 64)))
+    with pytest.raises(MemoryError, match=r"2 x 2 inputs would take .* take smaller ones, or `Flatten` in place of"):
+        mfdnn.ntk(net, np.ones((2, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_signals_that_do_not_fit_into_memory(monkeypatch, dtype):
+    one = mfdnn.sample(mfdnn.cnn((1, 16, 16), [64, 64], 2), rng=0, dtype=dtype)
+    X = np.ones((20, 1, 16, 16))
+    monkeypatch.setattr("mfdnn.sampled.network.LARGE", 0)
+    monkeypatch.setattr("mfdnn._support.memory.available_memory", lambda: 2.0**20)
+    for call in (one, one.linearise, lambda X: mfdnn.fisher_spectrum(one, X, k=1)):
+        with pytest.raises(MemoryError, match=r"the signals of 20 samples in .* would take .* fewer at once") as raised:
+            call(X)
+        assert ("float32" in str(raised.value)) is (dtype == "float64")
 
 
 def test_variances_of_sites():

@@ -36,10 +36,12 @@ def of_largest(op: OrderParameters, net: Network, n_samples: int) -> str:
     said = [outlier_caution(op, n_samples)]
     more = splitting(op, n_samples, net.n_outputs)
     if not said[0] and np.any(more > SPLIT):
+        law = "`mfdnn.finite_width.outlier_distribution` has their law"
+        if len(net.input_shape) > 1:
+            law = "`mfdnn.ensemble` measures them"
         said.append(
             f"The {net.n_outputs} outliers of a network of these widths split: the largest of them lies about "
-            f"{np.max(more):.0%} above `largest`, their common value at infinite width "
-            "(`mfdnn.finite_width.outlier_distribution` has their law)."
+            f"{np.max(more):.0%} above `largest`, their common value at infinite width ({law})."
         )
     left = [layer.output_shape(shape) for layer, shape in net.weight_layers]
     channels = [shape[0] for shape in left if len(shape) > 1]
@@ -47,6 +49,14 @@ def of_largest(op: OrderParameters, net: Network, n_samples: int) -> str:
         said.append(
             f"Theory is of many channels, and one layer has {min(channels)}: single networks scatter widely around it, "
             "and are not centred on it."
+        )
+    groups = [
+        shape[0] // layer.groups for layer, shape in net.weight_layers[1:] if getattr(layer, "groups", 1) > 1
+    ]
+    if min(groups, default=FEW_CHANNELS) < FEW_CHANNELS:
+        said.append(
+            f"Theory is of many channels a group, and one layer reads {min(groups)}: single networks are not centred "
+            "on it."
         )
     if op.per_input and any(layer.normalises == "samples" for layer, _ in net.walk()):
         said.append(UNEVEN)

@@ -20,7 +20,7 @@ from ..jobs.run import check_executor, finished
 from ..layers import ONLY_MOMENTS, Keep, Pairs
 from ..layers.pairs import ALL
 from ..mean_field import MeanField, refuse_data
-from ..mean_field.inputs import advice, check_network, checked_inputs, pairs_of_sites
+from ..mean_field.inputs import advice, cheaper, check_network, checked_inputs, pairs_of_sites
 from ..mean_field.tiles import pairs_are_apart, tile_outputs
 from ..network import Network
 from .parts import kernel_of
@@ -236,9 +236,14 @@ def _assembled(net: Network, inputs: Any, others: Any, keep: Keep, executor: Any
     others = None if others is None else checked_inputs("others", others, net)
     shape = len(inputs), len(inputs if others is None else others)
     # Tiles wait for each other.
-    tile = max(TILE**2, _tile_width(net) ** 2 * pairs_of_sites(net, given=True).entries(_most_sites(net)))
+    sites, n_sites = pairs_of_sites(net, given=True), _most_sites(net)
+    of_one, fewer = sites.entries(n_sites), "take fewer"
+    if n_sites > 1:
+        fewer = ("take smaller ones" if of_one > 2 * prod(shape) else fewer) + cheaper(sites)
     require_memory(
-        8.0 * (2 * prod(shape) + MATRICES * tile * 4), f"the kernel of {shape[0]} x {shape[1]} inputs", "take fewer"
+        8.0 * (2 * prod(shape) + MATRICES * max(TILE**2, _tile_width(net) ** 2 * of_one) * 4),
+        f"the kernel of {shape[0]} x {shape[1]} inputs",
+        fewer,
     )
     out = np.empty(shape)
     for rows, columns, kernel in tiles(net, inputs, others, keep, executor):

@@ -58,7 +58,7 @@ class Pointwise(Layer):
         if not state.gaussian:
             raise NoTheory(
                 f"`Pointwise({self.activation.label!r})` needs Gaussian pre-activations, but its input does not "
-                "come from a weight layer; put a `Dense` layer before it."
+                f"come from a weight layer; put a `{'Dense' if len(state.shape) == 1 else 'Conv'}` layer before it."
             )
         act, moments = self.activation, state.moments
         if state.tangents.names and np.any(act.pieces.jumps[:, 0]):

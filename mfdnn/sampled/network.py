@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from .linearisation import Linearisation
 from .parameters import Parameters, checked_parameters, dtype_of, flatten, float_dtype, unflatten
 
 __all__ = ["LayerActivity", "SampledNetwork", "sample"]
+
+LARGE = 2**28  # bytes of signals up to which nobody asks how much memory is free
 
 
 def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledNetwork:
@@ -201,8 +204,19 @@ class SampledNetwork:
         ------
         ValueError
             Inputs of another width, or that are not finite.
+        MemoryError
+            What enters the layers does not fit into the memory that is free.
         """
-        x = input_array("X", X, self.network.input_shape).astype(self.dtype)
+        x = input_array("X", X, self.network.input_shape)
+        of_each = sum(prod(shape) for layer, shape in self.network.walk() if not layer.children)
+        n_bytes = len(x) * of_each * self.dtype.itemsize  # measured: the pass takes 1.1 to 1.7 times that
+        if n_bytes > LARGE:
+            require_memory(
+                n_bytes,
+                f"the signals of {len(x)} samples in {self.network}",
+                "pass fewer at once" + ("" if self.dtype.itemsize == 4 else ", or sample with dtype='float32'"),
+            )
+        x = x.astype(self.dtype)
         return Linearisation(self.network, self._parameters, x)
 
     def jvp(self, X: np.ndarray, v: np.ndarray | Sequence) -> np.ndarray:

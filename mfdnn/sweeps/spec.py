@@ -87,6 +87,7 @@ KEYS: dict[str, tuple[str, Callable[[str, Any], Any], Any]] = {
 }
 
 _RANGE = ("start", "stop", "points", "spacing")
+_OF_OTHER_NETWORKS = ("arch", "network", "layers", "input_shape", "channels", "kernel")
 _BYTES_A_VALUE = 200  # a number of Python, and its places in a tuple and a dictionary
 
 
@@ -124,6 +125,11 @@ class Spec:
             return source
         given = dict(source) if isinstance(source, Mapping) else _parse(source)
         for key in given:
+            if key in _OF_OTHER_NETWORKS:
+                raise ValueError(
+                    f"`{key}` must not be a key of the sweep, whose networks are fully connected, got it; for others "
+                    "call `mfdnn.compare` or `mfdnn.ensemble` of each in a loop."
+                )
             one_of("key of the sweep", key, (*KEYS, "quantities"))
         quantities = _quantities(given.pop("quantities", None))
         activations: dict[str, Activation] = {}
