@@ -259,6 +259,32 @@ def test_no_gaps_where_there_are_none(phi):
     assert found.density[found.cdf(found.grid) > 1e-3][:-1].min() > 0
 
 
+@pytest.mark.parametrize(
+    ("widths", "place", "share"), [([10, 3], 1.5, 1.0), ([3, 10], 5.0, 0.3), ([20, 10, 5], 2.25, 1.0)]
+)
+def test_rectangular_isometries_are_atoms(widths, place, share):
+    found = mfdnn.jacobian_spectrum(mfdnn.mlp(widths, "linear", sigma_w2=1.5, weights="orthogonal"))
+    assert found.edges == ()
+    assert found.atoms[-1] == pytest.approx((place, share), rel=1e-12)
+    assert found.cdf(place * 0.9) == pytest.approx(1 - share)
+
+
+@pytest.mark.parametrize("phi", ["tanh", "relu", "hard_tanh"])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_isometric_ends_add_zeros_and_scales_alone(phi, depth):
+    """Orthonormal rows in front drop out; twice as many outputs double what is not 0, and halve its share."""
+    square = mfdnn.jacobian_spectrum(mfdnn.mlp([20] * (depth + 1), phi, sigma_w2=1.5, **ORTHOGONAL))
+    net = mfdnn.mlp([60] + [20] * (depth - 1) + [40], phi, sigma_w2=1.5, **ORTHOGONAL)
+    grid = 2 * square.grid[::20]
+    found = mfdnn.jacobian_spectrum(net, grid)
+    assert found.edges == pytest.approx([2 * edge for edge in square.edges], rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(found.cdf(grid), 0.5 + 0.5 * square.cdf(grid / 2), atol=1e-8)
+    np.testing.assert_allclose(found.density[1:-1], square.density[::20][1:-1] / 4, rtol=1e-6, atol=1e-9)
+    positive = [pair for pair in found.atoms if pair[0] > 0]
+    expected = [(2 * place, share / 2) for place, share in square.atoms if place > 0]
+    np.testing.assert_allclose(positive, expected, rtol=1e-9)
+
+
 def test_places_outside_are_zeros():
     found = mfdnn.jacobian_spectrum(NETS["tanh"], [1e-300, 1e-30, 1e3, 1e300])
     np.testing.assert_array_equal(found.density[2:], 0.0)

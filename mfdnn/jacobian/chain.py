@@ -19,6 +19,7 @@ from .product import Block, Factor, FreeProduct
 __all__ = ["JacobianChain", "Shortcut", "Slopes", "Weights", "read"]
 
 SAME = 1e-12  # relative difference of variances that are one
+LEAST = 1e-12  # share of a dimension that is one
 MANY = 4  # laws from which on they are compressed
 
 
@@ -116,26 +117,28 @@ class JacobianChain(NamedTuple):
     def atoms(self, log_scale: float = 0.0) -> dict[float, float]:
         """Eigenvalues but 0 that have a positive share, and that, over exp(`log_scale`).
 
-        A product of free factors has an atom where those of the factors together weigh more than all but one of them.
+        Vectors of which each factor makes a multiple: as many as subspaces in general position have in common, of the
+        slopes with one value, and of the rows of orthogonal weights.
         """
-        found = {-log_scale: 1.0}
+        size = next(f.fan_in if isinstance(f, Weights) else f.units for f in self.factors)
+        found = {-log_scale: float(size)}  # log places, and dimensions
         for factor in self.factors:
-            if isinstance(factor, Slopes):
-                if factor.units != self.n_outputs:
+            if isinstance(factor, Weights):
+                if not factor.orthogonal:
                     return {}
-                law = {d: mass for d, mass in factor.law.atoms.items() if d > 0}
-            elif isinstance(factor, Shortcut):
-                if factor.units != self.n_outputs:
-                    return {}
-                # What the block maps to 0 with a share above 1/2 passes by.
-                law = {factor.skip2: 1 - 2 * factor.inner.rank} if factor.inner.rank < 0.5 - 1e-9 else {}
-            elif factor.orthogonal and factor.units == factor.fan_in == self.n_outputs:
-                law = {factor.sigma_w2: 1.0}
+                whole = factor.fan_in
+                gain = factor.sigma_w2 * max(1.0, factor.units / whole)
+                law = {gain: float(min(whole, factor.units))}
             else:
-                return {}
-            pairs = ((a + float(np.log(b)), one + two - 1.0) for a, one in found.items() for b, two in law.items())
-            found = {place: mass for place, mass in pairs if mass > 0}
-        return {float(np.exp(place)): mass for place, mass in found.items()}
+                whole = factor.units
+                if isinstance(factor, Slopes):
+                    law = {d: whole * mass for d, mass in factor.law.atoms.items() if d > 0}
+                else:  # what the block maps to 0 with a share above 1/2 passes by
+                    rank = factor.inner.rank
+                    law = {factor.skip2: whole * (1 - 2 * rank)} if rank < 0.5 - 1e-9 else {}
+            pairs = ((a + float(np.log(b)), one + two - whole) for a, one in found.items() for b, two in law.items())
+            found = {place: shared for place, shared in pairs if shared > LEAST * whole}
+        return {float(np.exp(place)): shared / self.n_outputs for place, shared in found.items()}
 
 
 def read(net: Any, q0: Any, q_hat: Any = None) -> JacobianChain:

@@ -181,9 +181,11 @@ class Distribution:
         Times which squared slopes are taken.
     offset : float
         What is added to them then.
+    share : float
+        Of these units in all; the others are 0.
     """
 
-    def __init__(self, law: SlopeLaw, scale: float = 1.0, offset: float = 0.0):
+    def __init__(self, law: SlopeLaw, scale: float = 1.0, offset: float = 0.0, share: float = 1.0):
         from scipy.special import ndtr
 
         act = law._act
@@ -198,17 +200,20 @@ class Distribution:
         order = np.argsort(low[flat])
         self._places, self._passed = low[flat][order], np.concatenate([[0.0], np.cumsum(mass[flat][order])])
         self._low, self._rise, self._mass = low[~flat], (high - low)[~flat], mass[~flat]
+        self._share = share
         self.edges = (float(low.min()), float(high.max()))
 
     def below(self, places: np.ndarray) -> np.ndarray:
         """Probability of what is at most at the `places` (n,)."""
         found = self._passed[np.searchsorted(self._places, places * (1 + CONSTANT), side="right")]
-        return found + [self._mass @ np.clip((place - self._low) / self._rise, 0.0, 1.0) for place in places]
+        found = found + [self._mass @ np.clip((place - self._low) / self._rise, 0.0, 1.0) for place in places]
+        return 1 - self._share + self._share * found
 
     def density(self, places: np.ndarray) -> np.ndarray:
         """Density of what is no atom at the `places` (n,)."""
         shares = ((place - self._low) / self._rise for place in places)
-        return np.array([np.sum((self._mass / self._rise)[(share > 0) & (share < 1)]) for share in shares])
+        heights = self._share * self._mass / self._rise
+        return np.array([np.sum(heights[(share > 0) & (share < 1)]) for share in shares])
 
 
 class Laws:

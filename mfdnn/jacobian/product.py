@@ -267,9 +267,10 @@ class FreeProduct:
     def alone(self) -> Distribution | None:
         """The law of a single factor, where the product is nothing else."""
         # Of the moment function y, log lambda = log x(y) up to a constant.
-        if self.blocks or len(self.factors) != 1 or self.factors[0][1:] != (1.0, 1) or self.power or self.powers:
+        if self.blocks or len(self.factors) != 1 or self.factors[0].layers != 1 or self.power or self.powers:
             return None
-        return Distribution(self.factors[0].law, float(np.exp(self.log_constant)))
+        law, ratio, _ = self.factors[0]
+        return Distribution(law, float(np.exp(self.log_constant)), share=1 / ratio)
 
     def density(self, log_place: np.ndarray, found: Solution) -> np.ndarray:
         """Density of the continuous part at exp(`log_place`)."""

@@ -242,7 +242,8 @@ def _edges(product: FreeProduct, rank: float, top: float) -> tuple[float, float]
     if product.blocks:
         return _ends(product, rank)
     # Below an atom at the top M comes from minus infinity.
-    high = _extremum(product, -1 - y[y > 1e-4], 1, "under") if top else _extremum(product, y, 1, "above")
+    end = max(1 / ratio for ratio in (*product.powers, *(f.ratio for f in product.factors)))
+    high = _extremum(product, -end - y[y > 1e-4], 1, "under") if top else _extremum(product, y, 1, "above")
     below = _gap(product, rank)
     low = np.exp(_extremum(product, below, -1, "below")) if below.size else 0.0
     singular = max((rank * f.ratio / f.law.rank for f in product.factors), default=1.0)
