@@ -118,6 +118,7 @@ def test_what_has_no_gauss_newton_matrix_says_why(torch):
 
     f = outputs(torch)
     assert "no curvature" in loss_at(torch.nn.L1Loss(), f, f.flip(0)).why_not
+    assert "no second derivatives" in loss_at(torch.nn.MultiMarginLoss(), f, (0 * f[:, 0]).long()).why_not
     assert "not convex" in loss_at(lambda z, y: z.sin().mean(), f, None).why_not
     assert "not convex" in loss_at(lambda z, y: (z[:, 0] * z[:, 1]).mean(), f, None).why_not
     many = outputs(torch, 600, 4)
