@@ -1,6 +1,7 @@
 """Kernels of convolutional networks: other programs' values, networks without sites, loops over sites, sampled ones."""
 
 import json
+import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -471,6 +472,23 @@ def test_sites_that_do_not_fit_into_memory(monkeypatch):
         mfdnn.order_parameters(net, inputs=np.ones((2, 3, 64, 64)))
     with pytest.raises(MemoryError, match=r"2 x 2 inputs would take .* take smaller ones, or `Flatten` in place of"):
         mfdnn.ntk(net, np.ones((2, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("inner", [[], [mfdnn.Residual([Conv(4), Pointwise("tanh"), Conv(4)], skip=[Conv(4, 1)])] * 2])
+def test_memory_of_random_inputs_is_what_was_predicted(monkeypatch, readout, inner):
+    n = 12 if readout == "gap" else 100
+    layers = [Conv(4), Pointwise("relu"), *inner, Conv(4), Pointwise("relu"), READOUTS[readout](), Dense(1)]
+    net, predicted = mfdnn.Network((1, n, n), layers), []
+    mfdnn.fisher_statistics(net, 50)  # what is kept between calls
+    monkeypatch.setattr("mfdnn.mean_field.inputs.require_memory", lambda n_bytes, *said: predicted.append(n_bytes))
+    tracemalloc.start()
+    try:
+        mfdnn.fisher_statistics(net, 50)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * predicted[0] < taken < 1.1 * predicted[0]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
