@@ -13,7 +13,10 @@ __all__ = ["converted", "ordinary", "require_matrix"]
 
 
 def ordinary(value: Any) -> Any:
-    """A tensor that autograd can keep, of one that was made in `torch.inference_mode`; others as they are."""
+    """A tensor that autograd can keep.
+
+    A copy of one that was made in `torch.inference_mode`; others as they are.
+    """
     return value.clone() if isinstance(value, torch.Tensor) and value.is_inference() else value
 
 
