@@ -96,9 +96,11 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     for ax in (eigenvalue, rate):
         ax.set(xscale="log", yscale="log", xlabel="side of the image")
         ticks(ax.xaxis, sides)
-    letter(eigenvalue, "A", r"$\lambda_{\max}$")
+    eigenvalue.set_ylabel(r"$\lambda_{\max}$")
+    rate.set_ylabel(r"$2/\lambda_{\max}$")
+    letter(eigenvalue, "A", "largest eigenvalue")
     letter(rate, "B", "largest stable rate")
-    letter(modes, "C", "layers a mode survives")
+    letter(modes, "C", "what a mode survives")
     legend(figure, handles, 2)
     return figure
 
@@ -112,5 +114,5 @@ def _modes(ax: Axes) -> list[Any]:
         found = phase.convolution_modes(PHI, sigma_w2, BIAS, sites=RING, weights=weights)
         ax.plot(wave, found.xi[: wave.size], ".-", color=plots.COLOURS[tone])
         handles.append(entry(f"{label} weights (C)", plots.COLOURS[tone], marker="."))
-    ax.set(yscale="log", xlabel="wave number")
+    ax.set(yscale="log", xlabel="wave number", ylabel="layers")
     return handles

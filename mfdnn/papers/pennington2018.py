@@ -48,7 +48,7 @@ def bernoulli_limit(s2: float, place: np.ndarray) -> np.ndarray:
 
     w = -lambertw(-s2 / place.astype(complex)) / s2
     density = np.abs((1 / (place * (1 - w))).imag) / np.pi
-    return np.where(place < np.e * s2, density, 0.0)
+    return np.where(place < np.exp(1.0) * s2, density, 0.0)
 
 
 def smooth_limit(s2: float, place: np.ndarray) -> np.ndarray:
