@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import prod
 
@@ -18,7 +19,7 @@ __all__ = ["GroupNorm", "RMSNorm"]
 ROUNDING = 8  # a spread below so many eps of the largest value is the rounding error of a constant
 
 
-class _ChannelNorm(Layer):
+class _ChannelNorm(Layer, ABC):
     """y = gamma z + beta, z of mean square 1, with a gain for each channel."""
 
     keeps_units = batches_errors = True
@@ -98,9 +99,9 @@ class _ChannelNorm(Layer):
             return x.dtype.type(self.gamma), x.dtype.type(self.beta)
         return tuple(_beside(own, x) for own in next(parameters))
 
+    @abstractmethod
     def _mean(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Means over what is normalised together, beside x (..., T, channels, *sites)."""
-        raise NotImplementedError
 
     def _less_mean(self, x: np.ndarray) -> np.ndarray:
         return x

@@ -13,7 +13,7 @@ import numpy as np
 from .._support.errors import NoTheory
 from .._support.validation import boolean, listed, one_of, positive_integer, short, variance
 from .base import Factors, Layer, shape_text
-from .dense import haar
+from .dense import drawn_biases, haar
 from .pairs import SAME, SitePairs
 from .state import State
 from .windows import MODES, Along, Windows, sizes
@@ -229,14 +229,7 @@ class Conv(Layer):
                 flat = (len(part), prod(part.shape[1:]))
                 entries = np.sqrt(max(flat) * self.sigma_w2 / flat[1]) * haar(rng, flat)
                 rows[(..., *at)] = entries.reshape(part.shape)
-        if not self.bias:
-            return weight, None
-        sigma_b = np.sqrt(self.sigma_b2)
-        if self.weights == "uniform":
-            bias = np.sqrt(12) * sigma_b * (rng.random(self.channels) - 0.5)
-        else:
-            bias = sigma_b * rng.standard_normal(self.channels)
-        return weight, bias.astype(dtype)
+        return weight, drawn_biases(rng, self.channels, self.sigma_b2, self.weights, dtype) if self.bias else None
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         weight, bias = next(parameters)

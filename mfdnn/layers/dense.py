@@ -15,7 +15,7 @@ from .base import Factors, Layer, one_site
 from .pairs import SitePairs
 from .state import State
 
-__all__ = ["WEIGHT_ENSEMBLES", "Dense", "haar"]
+__all__ = ["WEIGHT_ENSEMBLES", "Dense", "drawn_biases", "haar"]
 
 WEIGHT_ENSEMBLES = ("gaussian", "orthogonal", "uniform")
 
@@ -108,14 +108,7 @@ class Dense(Layer):
             weight = (np.sqrt(12) * scale * (rng.random(shape) - 0.5)).astype(dtype)
         else:
             weight = (np.sqrt(max(shape)) * scale * haar(rng, shape)).astype(dtype)
-        if not self.bias:
-            return weight, None
-        sigma_b = np.sqrt(self.sigma_b2)
-        if self.weights == "uniform":
-            bias = np.sqrt(12) * sigma_b * (rng.random(self.units) - 0.5)
-        else:
-            bias = sigma_b * rng.standard_normal(self.units)
-        return weight, bias.astype(dtype)
+        return weight, drawn_biases(rng, self.units, self.sigma_b2, self.weights, dtype) if self.bias else None
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         weight, bias = next(parameters)
@@ -154,6 +147,13 @@ class Dense(Layer):
 
     def factors(self, h: np.ndarray, delta: np.ndarray) -> Factors:
         return Factors(h, delta, self.bias)
+
+
+def drawn_biases(rng: np.random.Generator, n: int, sigma_b2: float, weights: str, dtype: np.dtype) -> np.ndarray:
+    """Biases (n,): uniform beside uniform weights, else Gaussian."""
+    if weights == "uniform":
+        return (np.sqrt(12) * np.sqrt(sigma_b2) * (rng.random(n) - 0.5)).astype(dtype)
+    return (np.sqrt(sigma_b2) * rng.standard_normal(n)).astype(dtype)
 
 
 def haar(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

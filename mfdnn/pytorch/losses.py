@@ -8,6 +8,7 @@ identity for squared errors, and by derivatives of the loss for any other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -88,16 +89,18 @@ class LossAt:
         return m.unsqueeze(_class_axis(change)) * change
 
 
-class _Hessian:
+class _Hessian(ABC):
     """R with R^T R = H."""
 
     weights: Any = None
 
+    @abstractmethod
     def root(self, change: Any) -> Any:
-        raise NotImplementedError
+        """R times a change of the outputs."""
 
+    @abstractmethod
     def transpose(self, u: Any) -> Any:
-        raise NotImplementedError
+        """R^T u, of the shape of the outputs."""
 
 
 class _Multiple(_Hessian):

@@ -166,9 +166,9 @@ class Pairs(ABC):
             return self
         return self._one_site(self.sites.same_mean)
 
+    @abstractmethod
     def on_itself(self: Self, factor: float) -> Self:
         """`factor` times what an input at a site shares with itself, all else as it is."""
-        raise NotImplementedError
 
     def mean_over_sites(self: Self) -> Self:
         """Mean over all pairs of sites, as Pairs of one site."""
