@@ -10,10 +10,10 @@ import numpy as np
 
 from .._support.memory import require_memory
 from .._support.validation import one_of, short
+from ..losses.line import LineSearch, line_search
 from ._torch import torch
 from .answer import ModuleLearningRate
 from .graph import Graph
-from .line import LineSearch, line_search
 from .losses import LossAt, loss_at, wide
 from .memory import free_memory, rows
 from .module_operator import ModuleOperator, operator
