@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -144,6 +145,14 @@ class Network:
     def activations(self) -> tuple[Activation, ...]:
         """The activations in the order in which the signal meets them."""
         return tuple(layer.activation for layer, _ in self.walk() if layer.activation is not None)
+
+    def drawn(self, rng: np.random.Generator) -> Network:
+        """The network with what layers draw beside parameters: masks of dropout.
+
+        Itself, where that is nothing.
+        """
+        layers = [layer.drawn(rng) for layer in self.layers]
+        return self if all(map(operator.is_, layers, self.layers)) else Network(self.input_shape, layers)
 
     def to_dict(self) -> dict[str, Any]:
         """Input shape and layers as plain Python: the file format of a network.

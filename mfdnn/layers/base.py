@@ -339,6 +339,18 @@ class Layer:
         """
         return ()
 
+    def drawn(self, rng: np.random.Generator) -> Layer:
+        """The layer as one sampled network has it, with masks and the like drawn.
+
+        Itself, where nothing but its parameters is random. A composite whose children draw something is made anew.
+        """
+        if any(child.drawn(rng) is not child for child in self.children):
+            raise NotImplementedError(
+                f"`{type(self).__name__}` holds layers that draw more than parameters, and has no `drawn`; write it, "
+                "as `Residual` does."
+            )
+        return self
+
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         r"""Map activations (T, \*shape) to (T, \*output_shape).
 

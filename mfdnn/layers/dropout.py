@@ -24,8 +24,9 @@ class Dropout(Layer):
     ----------
     keep_rate : float
         :math:`\rho`, in (0, 1]. ``torch.nn.Dropout(p)`` is ``Dropout(1 - p)``.
-    seed : int
-        Of the masks.
+    seed : int, optional
+        Of the masks. By default every sampled network draws its own; a number fixes them for all networks, and so that
+        means over networks are no longer those of the theory. Layers of one seed have the same masks.
 
     Raises
     ------
@@ -34,9 +35,9 @@ class Dropout(Layer):
 
     Notes
     -----
-    A sampled network is a function, and so its masks are fixed: that of a sample depends on its place in the batch, on
-    the place of the layer and on `seed`, and is the same for all networks, and for all steps of training. In theory
-    `others` have masks of their own.
+    A sampled network is a function, and so its masks are drawn with it (`mfdnn.sample`) and stay, in all steps of
+    training too: that of a sample depends on its place in the batch. ``one.network`` holds their seeds. In theory every
+    input has masks of its own, `others` too; in a call of their own they get those of their places.
 
     Examples
     --------
@@ -53,14 +54,14 @@ class Dropout(Layer):
     kind = "dropout"
     homogeneous = keeps_units = batches_errors = True
 
-    def __init__(self, keep_rate: float, seed: int = 0):
+    def __init__(self, keep_rate: float, seed: int | None = None):
         self.keep_rate = finite_number("keep_rate", keep_rate)
         if not 0 < self.keep_rate <= 1:
             raise ValueError(f"`keep_rate` must be in (0, 1], got {keep_rate:g}; pass the share of units that stay.")
-        self.seed = positive_integer("seed", seed, 0)
+        self.seed = None if seed is None else positive_integer("seed", seed, 0)
 
     def __repr__(self) -> str:
-        return f"Dropout({self.keep_rate:g}{f', seed={self.seed}' if self.seed else ''})"
+        return f"Dropout({self.keep_rate:g}{'' if self.seed is None else f', seed={self.seed}'})"
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
@@ -73,8 +74,16 @@ class Dropout(Layer):
         return True
 
     # -- finite width -----------------------------------------------------------------------------------------
+    def drawn(self, rng: np.random.Generator) -> Dropout:
+        return self if self.seed is not None else Dropout(self.keep_rate, int(rng.integers(2**62)))
+
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, len(trace)])  # sample by sample: a longer batch begins alike
+        if self.seed is None:
+            raise ValueError(
+                f"`{self!r}` has no masks: a network draws them when it is sampled; take `mfdnn.sample(net)` or the "
+                f"`network` of a sampled one, or fix them, Dropout({self.keep_rate:g}, seed=0)."
+            )
+        rng = np.random.default_rng(self.seed)  # sample by sample: a longer batch begins alike
         kept = rng.random(x.shape, dtype=np.float32) < self.keep_rate
         mask = kept / x.dtype.type(self.keep_rate)
         trace.append(mask)

@@ -93,6 +93,11 @@ class Residual(Layer):
         skip = [layer.scaled(factor) for layer in self.beside] if self.beside else self.skip
         return Residual([layer.scaled(factor) for layer in self.layers], skip)
 
+    def drawn(self, rng: np.random.Generator) -> Residual:
+        layers, beside = ([layer.drawn(rng) for layer in path] for path in (self.layers, self.beside))
+        same = all(new is old for new, old in zip([*layers, *beside], self.children, strict=True))
+        return self if same else Residual(layers, beside or self.skip)
+
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
         branch = _through(self.layers, state)

@@ -61,6 +61,7 @@ def sample(net: Network, *, rng: Any = None, dtype: Any = "float64") -> SampledN
     )
     seed = np.random.SeedSequence(rng).spawn(1)[0] if isinstance(rng, int | np.integer) else rng
     generator = np.random.default_rng(seed)
+    net = net.drawn(generator)  # before the parameters, which take more of the stream in float64 than in float32
     parameters = [layer.initialise(generator, shape, kind) for layer, shape in net.parameter_layers]
     return SampledNetwork(net, parameters)
 
@@ -101,6 +102,7 @@ class SampledNetwork:
     Attributes
     ----------
     network : Network
+        Where a layer draws more than parameters, as dropout its masks, that too: take this one for other parameters.
     parameters : list of tuple of ndarray or None
         As above; what is assigned is checked.
     dtype : numpy.dtype
