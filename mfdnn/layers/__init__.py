@@ -4,13 +4,14 @@ Mean-field algebra and the arithmetic of sampled networks stand side by side in 
 """
 
 from .base import Factors, Layer
+from .batch_norm import BatchNorm
 from .chain import Chain, read_chain
 from .channel_norm import GroupNorm, RMSNorm
 from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .dropout import Dropout
 from .flatten import Flatten
-from .normalization import BatchNorm, LayerNorm, MeanSubtraction
+from .normalization import LayerNorm, MeanSubtraction
 from .output_laws import OutputLaw
 from .pairs import Between, Exchangeable, Given, Pairs, Sums
 from .pointwise import Pointwise

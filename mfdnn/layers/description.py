@@ -8,12 +8,13 @@ from typing import Any
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
 from .base import Layer
+from .batch_norm import BatchNorm
 from .channel_norm import GroupNorm, RMSNorm
 from .convolution import Conv
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
-from .normalization import BatchNorm, LayerNorm, MeanSubtraction
+from .normalization import LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
 from .pooling import AveragePool, GlobalAveragePool
 from .residual import Residual
