@@ -416,6 +416,16 @@ def test_the_published_point_of_tanh():
 
 
 def test_relu_cannot_but_a_shift_of_it_can():
+    for phi, variance, depth, advice in (
+        ("tanh", 1e6, 10, r"it has 0 to 1.28e\+03, at .*; take a smaller `variance`\.$"),
+        ("relu", 50.0, 20, r"it has 20, at .*; take a smaller `variance`\.$"),
+        ("selu", 0.1, 10, r"it has 1.66 to 9.87.*can, or take a larger `variance`\.$"),
+        ("softplus", 0.1, 10, r"it has none, at .*; phi\(x \+ 0.25\) - phi\(0.25\) can\.$"),
+    ):
+        with pytest.raises(mfdnn.NoTheory, match=advice):
+            mfdnn.isometric_init(phi, depth, variance)
+    assert mfdnn.isometric_init("tanh", 10, 1250.0).q > 5e3
+    assert mfdnn.isometric_init("relu", 20, 20.0).sigma_b2 == 0
     with pytest.raises(mfdnn.NoTheory, match=r"phi\(x \+ 0.25\) - phi\(0.25\) can"):
         mfdnn.isometric_init("relu", 20, 0.3)
     shifted = mfdnn.Activation("shifted", lambda x: np.maximum(x + 0.25, 0.0) - 0.25)

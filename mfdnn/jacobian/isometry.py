@@ -18,6 +18,7 @@ from .laws import SlopeLaw
 __all__ = ["IsometricInit", "isometric_init"]
 
 Q = np.logspace(-11, 4, 151)  # variances that are looked at
+ROUNDING = 1e-14  # of a bias variance that is 0, over q
 SHIFTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -67,7 +68,7 @@ def isometric_init(phi: str | Callable | Activation, depth: int, variance: float
     ------
     TypeError, ValueError
         `depth` below 1, `variance` not positive. `NoTheory`: no q has that variance, or none with a bias variance
-        >= 0, as for relu; the reason names a shift of the activation that does.
+        >= 0, as for relu; the reason names what it can have, and a shift of it that does.
 
     References
     ----------
@@ -88,11 +89,20 @@ def isometric_init(phi: str | Callable | Activation, depth: int, variance: float
     found = _smallest(act, wanted / n_layers)
     if found is not None:
         return found
-    shift = next((s for s in SHIFTS if _smallest(_shifted(act, s), wanted / n_layers) is not None), None)
-    helps = f"phi(x + {shift:g}) - phi({shift:g}) can" if shift else "none of its shifts that were tried can either"
+    reach = _reach(act) if not np.any(act.pieces.jumps[:, 0]) else None
+    if reach is None:
+        has, instead = "has none", ""
+    else:
+        low, high = (n_layers * end for end in reach)
+        has = f"has {low:.3g}" + ("" if f"{low:.3g}" == f"{high:.3g}" else f" to {high:.3g}")
+        instead = f"take a {'smaller' if wanted > high else 'larger'} `variance`"
+    if reach is None or wanted <= high:
+        shift = next((s for s in SHIFTS if _smallest(_shifted(act, s), wanted / n_layers) is not None), None)
+        helps = f"phi(x + {shift:g}) - phi({shift:g}) can" if shift else "none of its shifts that were tried can either"
+        instead = f"{helps}, or {instead}" if instead else helps
     raise NoTheory(
         f"{act.label!r} cannot have `variance` = {wanted:g} at depth {n_layers} with chi_1 = 1 and a bias variance >= "
-        f"0; {helps}, or a larger `variance` may."
+        f"0: it {has}, at pre-activations of variance {Q[0]:.0e} to {Q[-1]:.0e}; {instead}."
     )
 
 
@@ -111,21 +121,38 @@ def _excess(act: Activation, q: float) -> float:
     return law.moment(2) / mean**2 - 1 if mean > 0 else np.inf
 
 
+def _variances(act: Activation, q: float) -> tuple[float, float, float]:
+    """sigma_w^2, sigma_b^2, which may be negative, and what layers see, at chi_1 = 1."""
+    w2 = 1 / second_moment(act, q, 1)
+    seen = second_moment(act, q, 0)
+    return w2, q - w2 * seen, seen
+
+
+def _places(act: Activation) -> np.ndarray:
+    return Q[Q <= tables(act).q_max]
+
+
+def _reach(act: Activation) -> tuple[float, float] | None:
+    """The least and the greatest excess variance with a bias variance >= 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = [_excess(act, x) for x in _places(act) if _variances(act, x)[1] >= -ROUNDING * x]
+    found = [x for x in found if np.isfinite(x)]
+    return (max(min(found), 0.0), max(found)) if found else None
+
+
 def _smallest(act: Activation, excess: float) -> IsometricInit | None:
     """At the smallest q of that excess variance a layer with a bias variance >= 0."""
     from scipy.optimize import brentq
 
     if np.any(act.pieces.jumps[:, 0]):
         return None
-    q = Q[Q <= tables(act).q_max]
+    q = _places(act)
     found = np.array([_excess(act, x) for x in q]) - excess
     for i in np.flatnonzero(found[:-1] * found[1:] <= 0):
         ends = np.log(q[i : i + 2])
         log_q = brentq(lambda x: _excess(act, np.exp(x)) - excess, *ends, xtol=1e-15, rtol=1e-14)
         at = float(np.exp(log_q))
-        w2 = 1 / second_moment(act, at, 1)
-        seen = second_moment(act, at, 0)
-        b2 = at - w2 * seen
-        if b2 >= -1e-14 * at:
+        w2, b2, seen = _variances(act, at)
+        if b2 >= -ROUNDING * at:
             return IsometricInit(w2, max(b2, 0.0), at, seen)
     return None
