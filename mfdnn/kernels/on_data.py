@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._support.blas import single_blas_thread
 from .._support.errors import NoTheory, OutOfRange
 from .._support.memory import require_memory
 from .._support.validation import one_of
@@ -210,8 +211,10 @@ def tiles(
         columns = [slice(start, min(start + size, len(others))) for start in range(0, len(others), size)]
         parts = list(product(rows, columns))
     compute = partial(_tile, net=net, inputs=inputs, others=others, keep=keep)
-    # One before the others: it builds the tables that all of them read.
-    yield Tile(*parts[0], compute(parts[0])["kernel"])
+    # One before the others: it builds the tables that all of them read. Threads of BLAS would spin on after it.
+    with single_blas_thread():
+        first = compute(parts[0])["kernel"]
+    yield Tile(*parts[0], first)
     for i, found in finished(compute, enumerate(parts[1:], 1), len(parts) - 1, executor=executor, unit="tile"):
         yield Tile(*parts[i], found["kernel"])
 
