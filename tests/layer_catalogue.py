@@ -130,6 +130,9 @@ LAYERS = {
     "BatchNorm": Entry(lambda n: BatchNorm(), NORMS, NOT_GAUSSIAN),
     "BatchNorm with gain": Entry(lambda n: BatchNorm(1.2, 0.3, eps=0.1), NORMS, NOT_GAUSSIAN),
     "BatchNorm not affine": Entry(lambda n: BatchNorm(affine=False), NORMS, NOT_GAUSSIAN),
+    "BatchNorm with sites": Entry(
+        lambda n: BatchNorm(1.2, 0.3, eps=0.1), WITH_SITES, dict.fromkeys(WITH_SITES, "always")
+    ),
     "LayerNorm": Entry(lambda n: LayerNorm(), NORMS),
     "LayerNorm with gain": Entry(lambda n: LayerNorm(1.2, 0.3, eps=0.1), NORMS),
     "LayerNorm not affine": Entry(lambda n: LayerNorm(affine=False), NORMS),

@@ -182,7 +182,7 @@ def test_layer_norm_of_outputs_is_continuous_in_eps_and_hardly_depends_on_the_dr
 def derivative(last, drawn, i, v):
     """R v of draw i, by the Jacobian of its normalisation."""
     z, inverse = (of_draws[i] for of_draws in drawn.drawn)
-    v = v - v.mean(axis=last.AXIS, keepdims=True) - z * np.mean(z * v, axis=last.AXIS, keepdims=True)
+    v = v - v.mean(axis=last.along(2), keepdims=True) - z * np.mean(z * v, axis=last.along(2), keepdims=True)
     return inverse * v
 
 

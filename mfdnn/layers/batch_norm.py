@@ -1,8 +1,9 @@
-"""Batch normalisation: every unit has mean 0 and variance 1 over the samples."""
+"""Batch normalisation: channels of mean 0 and variance 1 over samples and sites."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,22 @@ from .inverse_variance import ratios
 from .output_laws import FewerOutputs, OutputLaw, StandardisedOutputs
 from .pairs import Exchangeable, Given, Pairs
 from .state import State
-from .unit_variance import ROUNDING, SAMPLES, Normalisation, check_samples, one_over, reciprocal
+from .units import Units, through_units
+from .unit_variance import ROUNDING, Normalisation, check_samples, one_over, reciprocal
 
 __all__ = ["BatchNorm"]
 
+LEAST = 3  # numbers that are normalised together; two would become 1 and -1 whatever they are
+DIRECTIONS = 6  # in which they must differ: E[1/variance^2] is infinite with fewer
+
 
 class BatchNorm(Normalisation):
-    r"""Batch normalisation: each unit has mean 0 and variance 1 over the samples.
+    r"""Batch normalisation: channels of mean 0 and variance 1 over samples and sites.
 
     :math:`y_i(t) = \gamma_i z_i(t) + \beta_i`, :math:`z_i = (x_i - \mu_i)/\sqrt{\sigma_i^2 + \epsilon}` with mean
-    and variance over all T samples that pass together. Its derivative couples them:
-    :math:`\partial z_i/\partial x_i = (I - (1 1^T + z_i z_i^T)/T)/\sigma_i`.
+    and variance over all T samples that pass together, and over all n sites of an image, with a gain and an offset for
+    each channel: ``torch.nn.BatchNorm2d`` in training mode. Its derivative couples the samples:
+    :math:`\partial z_i/\partial x_i = (I - (1 1^T + z_i z_i^T)/(T n))/\sigma_i`.
 
     Infinite width, after a weight layer: :math:`q \to \gamma^2 + \beta^2`,
     :math:`q_{st} \to \beta^2 - \gamma^2/(T - 1)`, errors times :math:`\gamma^2 T/((T - 3)(q - q_{st}))`, and the
@@ -32,7 +38,7 @@ class BatchNorm(Normalisation):
     Parameters
     ----------
     gamma, beta : float
-        Initial gain and offset of every unit.
+        Initial gain and offset of every channel.
     eps : float
         Added to the variance; 0 as in the papers (frameworks: 1e-5).
     affine : bool
@@ -42,13 +48,13 @@ class BatchNorm(Normalisation):
     Raises
     ------
     TypeError, ValueError
-        `affine` that is no bool, negative `eps`. Later: fewer than three samples (z would be constant). In theory
-        `NoTheory`, a ValueError too: three samples (:math:`E[1/\sigma_i^2]` is infinite), an input that comes straight
-        from an activation.
+        `affine` that is no bool, negative `eps`. Later: fewer than three numbers a channel, T n (z would be constant).
+        In theory `NoTheory`, a ValueError too: three samples (:math:`E[1/\sigma_i^2]` is infinite), an input that comes
+        straight from an activation, several sites.
 
     Notes
     -----
-    A unit that is constant over the batch becomes `beta` and passes no error.
+    A channel that is constant over the batch becomes `beta` and passes no error.
 
     Theory is of Gaussian z, while T values of mean 0 and variance 1 lie on a sphere. Second moments of z, and the mean
     diagonal of the tangent kernel of a linear or positively homogeneous network, are exact at finite T; other
@@ -65,12 +71,50 @@ class BatchNorm(Normalisation):
     for this package.
     """
 
-    kind, couples_samples, normalises, AXIS = "batch norm", True, "samples", SAMPLES
+    kind, couples_samples, normalises = "batch norm", True, "samples"
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
+        n_samples = state.n_samples
+        if n_samples is not None:
+            self._check_values(n_samples, prod(state.shape[1:]))
+        known = state.units is not None or state.gaussian or state.origin is not None
+        if state.sampler is not None and known and (n_samples is not None or len(state.shape) > 1):
+            return through_units(self, state)
+        return self.propagate_outputs(state)
+
+    def through_units(self, units: Units) -> Units:
+        x, n = units.values, prod(units.values.shape[1:])
+        both = (1, 2)
+        centred = x - x.mean(axis=both, keepdims=True)
+        spread = np.mean(centred**2, axis=both, keepdims=True)
+        largest = np.abs(x).max(axis=both, keepdims=True)
+        constant = spread <= (ROUNDING * np.finfo(float).eps * largest) ** 2
+        if self.eps == 0:
+            _check_directions(centred)
+        inverse = np.divide(1, np.sqrt(spread + self.eps), out=np.zeros_like(spread), where=~constant)
+        z, ones = centred * inverse, np.ones((1, *x.shape[1:]))
+        units = units.less(z, (ones / n, ones), (z / n, z)).elementwise(self.gamma * z + self.beta, self.gamma * inverse)
+        return units.trained(z, ones) if self.affine else units
+
+    def _check_values(self, n_samples: int, n_sites: int) -> None:
+        """Raise for so few numbers a channel that their variance has no usable inverse."""
+        what = self.kind + (f" of {n_sites} sites" if n_sites > 1 else "")
+        check_samples(n_samples, -(-LEAST // n_sites), what)
+        if n_samples * n_sites < DIRECTIONS and self.eps == 0:
+            raise NoTheory(
+                f"`n_samples` must be {-(-DIRECTIONS // n_sites)} or more for the theory of {what}, got {n_samples}: of "
+                "fewer numbers a channel the mean square of 1/variance is infinite, and no average over units settles; "
+                "pass more samples, or a positive `eps`."
+            )
+
+    def propagate_outputs(self, state: State) -> State:
+        if len(state.shape) > 1:
+            raise NoTheory(
+                f"{self!r} has no law of outputs at several sites; put `Flatten` or `GlobalAveragePool` before it."
+            )
         n_samples, given = state.n_samples, state.moments.given
-        check_samples(n_samples, 3, self.kind)
+        check_samples(n_samples, LEAST, self.kind)
         if n_samples == 3:  # E[1/sigma^2] is infinite
             raise NoTheory(
                 f"`n_samples` must be 4 or more for the theory of {self.kind}, got {n_samples}; pass more samples."
@@ -105,6 +149,21 @@ class BatchNorm(Normalisation):
         return law(self.kind, self.gamma, self.eps, self.affine, outputs, n_outputs)
 
     # -- finite width -----------------------------------------------------------------------------------------
+    def along(self, ndim: int) -> tuple[int, ...]:
+        return (-ndim, *range(2 - ndim, 0))
+
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        check_samples(x.shape[SAMPLES], 3, self.kind)
+        n_sites = prod(x.shape[2:])
+        check_samples(len(x), -(-LEAST // n_sites), self.kind + (f" of {n_sites} sites" if x.ndim > 2 else ""))
         return super().forward(x, parameters, trace)
+
+
+def _check_directions(centred: np.ndarray) -> None:
+    """Raise where the numbers of a channel differ in so few directions that an average over units does not settle."""
+    some = centred[: 2 * DIRECTIONS].reshape(-1, prod(centred.shape[1:]))
+    if len(some) > DIRECTIONS and (found := np.linalg.matrix_rank(some)) < DIRECTIONS and np.any(some):
+        raise NoTheory(
+            f"`inputs` differ in {found} directions only where batch norm divides by their spread, and it needs "
+            f"{DIRECTIONS} for a mean of 1/variance that averages over units settle on; pass more inputs, or a positive "
+            "`eps`."
+        )

@@ -1,4 +1,4 @@
-"""Mean subtraction over the samples of a batch, and layer norm over the units of a sample."""
+"""Mean subtraction over the samples of a batch; layer norm over the units of each."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class LayerNorm(Normalisation):
     arXiv:1906.02926.
     """
 
-    kind, normalises, AXIS = "layer norm", "units", UNITS
+    kind, normalises = "layer norm", "units"
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
@@ -120,6 +120,9 @@ class LayerNorm(Normalisation):
                 "for a sign; make the layer before it wider."
             )
         return shape
+
+    def along(self, ndim: int) -> tuple[int, ...]:
+        return (UNITS,)
 
     def n_free_outputs(self, n_outputs: int) -> int:
         return n_outputs - 1  # their mean is taken away

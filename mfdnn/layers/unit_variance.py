@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .._support.validation import boolean, finite_number, variance
-from .base import Layer, one_site
+from .base import Layer
 from .pairs import Pairs
 from .state import State
 
@@ -18,10 +19,12 @@ SAMPLES, UNITS = -2, -1  # axes
 ROUNDING = 8  # a spread below so many eps of the largest value is the rounding error of a constant
 
 
-class Normalisation(Layer):
-    """y = gamma z + beta with z = (x - mean) / sqrt(variance + eps) along AXIS."""
+class Normalisation(Layer, ABC):
+    """y = gamma z + beta with z = (x - mean) / sqrt(variance + eps) `along` some axes.
 
-    AXIS: int
+    A gain and an offset for each channel.
+    """
+
     keeps_units = batches_errors = True
 
     def __init__(self, gamma: float = 1.0, beta: float = 0.0, eps: float = 0.0, affine: bool = True):
@@ -48,21 +51,24 @@ class Normalisation(Layer):
         return behind.trained(z + 1.0) if self.affine else behind
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        one_site(type(self).__name__, shape)
-        return shape
+    @abstractmethod
+    def along(self, ndim: int) -> tuple[int, ...]:
+        r"""Axes of (T, channels, \*sites) that are normalised together, from the last.
+
+        `ndim` is how many axes there are.
+        """
 
     def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
-        return (shape, shape) if self.affine else ()
+        return (shape[:1], shape[:1]) if self.affine else ()
 
     def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
-        return np.full(shape, self.gamma, dtype), np.full(shape, self.beta, dtype)
+        return np.full(shape[:1], self.gamma, dtype), np.full(shape[:1], self.beta, dtype)
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        gamma, beta = self._gains(parameters, x.dtype)
-        z = less_mean(x, self.AXIS)
-        spread = np.mean(z**2, axis=self.AXIS, keepdims=True)
-        largest = np.abs(x).max(axis=self.AXIS, keepdims=True)
+        (gamma, beta), axes = self._gains(parameters, x), self.along(x.ndim)
+        z = less_mean(x, axes)
+        spread = np.mean(z**2, axis=axes, keepdims=True)
+        largest = np.abs(x).max(axis=axes, keepdims=True)
         constant = spread <= (ROUNDING * np.finfo(x.dtype).eps * largest) ** 2
         spread = np.sqrt(spread + x.dtype.type(self.eps))
         # Constants become 0 and pass no error, as in the limit eps -> 0.
@@ -75,10 +81,10 @@ class Normalisation(Layer):
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
         z, inverse = next(trace)
-        gamma, _ = self._gains(parameters, z.dtype)
+        gamma, _ = self._gains(parameters, z)
         dy = None
         if self.affine:
-            d_gamma, d_beta = next(tangents)
+            d_gamma, d_beta = (_beside(own, z) for own in next(tangents))
             dy = d_gamma * z + d_beta
         if dx is None:
             return dy
@@ -87,21 +93,30 @@ class Normalisation(Layer):
 
     def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         z, inverse = next(trace)
-        gamma, _ = self._gains(parameters, z.dtype)
+        gamma, _ = self._gains(parameters, z)
         if self.affine:
             collected.append((z, delta))
         return self._project(gamma * delta, z, inverse)
 
     def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
-        return (delta * h).sum(axis=0), delta.sum(axis=0)
+        others = (0, *range(2, h.ndim))
+        return (delta * h).sum(axis=others), delta.sum(axis=others)
 
-    def _gains(self, parameters: Iterator, dtype: np.dtype) -> tuple:
-        return next(parameters) if self.affine else (dtype.type(self.gamma), dtype.type(self.beta))
+    def _gains(self, parameters: Iterator, x: np.ndarray) -> tuple:
+        if not self.affine:
+            return x.dtype.type(self.gamma), x.dtype.type(self.beta)
+        return tuple(_beside(own, x) for own in next(parameters))
 
     def _project(self, dx: np.ndarray, z: np.ndarray, inverse: np.ndarray) -> np.ndarray:
         """The symmetric derivative of z, (I - (1 1^T + z z^T)/n) / sigma."""
-        along = np.mean(dx * z, axis=self.AXIS, keepdims=True)
-        return inverse * (less_mean(dx, self.AXIS) - z * along)
+        axes = self.along(z.ndim)
+        slope = np.mean(dx * z, axis=axes, keepdims=True)
+        return inverse * (less_mean(dx, axes) - z * slope)
+
+
+def _beside(own: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A number a channel, beside x (T, channels, *sites)."""
+    return own.reshape(-1, *[1] * (x.ndim - 2))
 
 
 def one_over(n_samples: int | None) -> float:
@@ -109,8 +124,8 @@ def one_over(n_samples: int | None) -> float:
     return 0.0 if n_samples is None else 1 / n_samples
 
 
-def less_mean(x: np.ndarray, axis: int) -> np.ndarray:
-    """The array less its mean along an axis."""
+def less_mean(x: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """The array less its mean along axes."""
     return x - x.mean(axis=axis, keepdims=True)
 
 
