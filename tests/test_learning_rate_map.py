@@ -289,7 +289,7 @@ def test_fewer_trials_at_once_where_memory_is_short(monkeypatch):
     tracemalloc.stop()
     for memory, low, high in ((1e15, 64, 64), (16 * taken, 8, 24), (10.0, 1, 1)):
         monkeypatch.setattr(training_map, "available_memory", lambda memory=memory: memory)
-        assert low <= training_map._workers(nets, 200, np.dtype("float32"), 0.5) <= high
+        assert low <= training_map._workers(nets, 200, np.dtype("float32"), 1) <= high
 
 
 # -- executors, checkpoints, files -----------------------------------------------------------------------------

@@ -29,7 +29,6 @@ from ..jobs.settings import describe_arrays, describe_network, describe_stream
 from ..jobs.streams import streams
 from ..learning_rate import LearningRate, max_learning_rate
 from ..losses import loss_scale, stability_limit
-from ..losses.stability import checked_nesterov
 from ..losses.values import checked_targets
 from ..mean_field import MeanField
 from ..network import Network, scale_widths
@@ -39,6 +38,7 @@ from ..training.curvature import LargestEigenvalue
 from ..training.descent import checked_settings, train
 from ..training.run import OUTCOMES
 from ..training.subject import training_bytes
+from ..training.updates import n_buffers
 from .rates_result import LearningRateMap
 
 __all__ = ["learning_rate_map"]
@@ -142,7 +142,9 @@ def learning_rate_map(
             f"{rates.shape}; pass for example np.geomspace(0.01, 1, 9)."
         )
     nets = [_of_width(net, size) for size in sizes]
-    _, b, w, bound = checked_settings(loss, rates.min(), momentum, weight_decay, diverged_at)
+    descent: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+    _, optimiser, bound = checked_settings(loss, rates.min(), diverged_at, optimizer="sgd", **descent)
+    b, w = optimiser.momentum or 0.0, optimiser.weight_decay
     kind = float_dtype(dtype)
     refuse_both("data", data, n_samples=n_samples)
     if data is not None:
@@ -152,7 +154,7 @@ def learning_rate_map(
         data = input_array("data", X, nets[0].input_shape), np.asarray(Y)
         checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)
     n_samples = sample_count(n_samples, None if data is None else data[0], default=100)
-    nesterov = checked_nesterov(nesterov, b)
+    nesterov = bool(optimiser.nesterov)
     descent = {"loss": loss, "momentum": b, "nesterov": nesterov, "weight_decay": w}
     options: dict[str, Any] = {
         "n_steps": n_steps,
@@ -169,7 +171,7 @@ def learning_rate_map(
         kept = Checkpoint(checkpoint, _settings(nets, rates, n_samples, data, kind, options, seeds[0]))
     trial = partial(_trial, rates=rates, n_samples=n_samples, data=data, dtype=kind.name, options=options)
     tasks = [(nets[i % len(nets)], seed) for i, seed in enumerate(seeds)]
-    workers = _workers(nets, n_samples, kind, b)
+    workers = _workers(nets, n_samples, kind, n_buffers(optimiser))
     found = stack(
         trial,
         tasks,
@@ -272,13 +274,13 @@ def _shapes(rates: np.ndarray, loss: str) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _workers(nets: list[Network], n_samples: int, kind: np.dtype, momentum: float) -> int:
+def _workers(nets: list[Network], n_samples: int, kind: np.dtype, buffers: int) -> int:
     """One per core, fewer if as many of the largest trials at once would not fit."""
     each = 0
     for net in nets:
         errors = n_samples * net.n_outputs * sum(net.widths)  # of the largest eigenvalue, and a copy
         beside = kind.itemsize * (net.n_parameters + 2 * errors)
-        each = max(each, training_bytes(net, n_samples, kind, momentum) + beside)
+        each = max(each, training_bytes(net, n_samples, kind, buffers) + beside)
     return int(max(1, min(n_cores(), available_memory() // each)))
 
 

@@ -40,8 +40,17 @@ class LargestEigenvalue:
 
     def __init__(self, output: str = "linear"):
         self.output = one_of("output", output, OUTPUTS)
-        self._vectors: np.ndarray | None = None
+        self.vectors: np.ndarray | None = None  # of the last search
         self._rng = np.random.default_rng(0)  # a start, not a sample: the answer does not depend on it
+
+    @property
+    def stream(self) -> dict:
+        """Where the random numbers of its starts are."""
+        return dict(self._rng.bit_generator.state)
+
+    @stream.setter
+    def stream(self, state: dict) -> None:
+        self._rng.bit_generator.state = state
 
     def __call__(self, linear: Linearisation | Linear) -> float:
         """The largest eigenvalue at the parameters and inputs of `linear`.
@@ -66,13 +75,13 @@ class LargestEigenvalue:
         jacobian = Jacobian(linear, SoftmaxRoot(linear.outputs) if softmax else None)
         if worth_all(jacobian, 1, SMALL):
             return float(all_pairs(jacobian, False)[0][0])
-        if self._vectors is None:
+        if self.vectors is None:
             start = starting_block(jacobian, min(BLOCK, jacobian.n_outputs - softmax))
         else:
-            noise = self._rng.standard_normal(self._vectors.shape)
-            start = self._vectors + NOISE / np.sqrt(jacobian.size) * noise
+            noise = self._rng.standard_normal(self.vectors.shape)
+            start = self.vectors + NOISE / np.sqrt(jacobian.size) * noise
         eps = float(np.finfo(linear.dtype).eps)
-        values, _, self._vectors = largest_eigenpairs(
+        values, _, self.vectors = largest_eigenpairs(
             dual_of(jacobian, 1).product, start, 1, TOLERANCE, MAX_PRODUCTS, rounding=10 * eps
         )
         return float(values[0])

@@ -53,7 +53,9 @@ class TrainingRun(Result):
     learning_rate, momentum, weight_decay, diverged_at : float
     nesterov : bool
     batch_size : int or None
-        The settings of the run, as in `mfdnn.train`.
+    optimizer : str
+    betas, eps, alpha, adjust : optional
+        The settings of the run, as in `mfdnn.train`; None: the optimiser has no such setting (momentum: 0).
     trained : SampledNetwork, or what else was trained, or None
         The network at the end (not exported); None if its parameters overflowed.
     final_loss : float
@@ -77,6 +79,11 @@ class TrainingRun(Result):
     weight_decay: float
     batch_size: int | None
     diverged_at: float
+    optimizer: str
+    betas: tuple[float, float] | None
+    eps: float | None
+    alpha: float | None
+    adjust: str | None
     _trained: SampledNetwork | None
 
     @property
@@ -97,7 +104,8 @@ class TrainingRun(Result):
             when = f", growth at step {self.grew_step}"
         return (
             f"TrainingRun({self.outcome}{when}: {self.loss} {self.initial_loss:.4g} -> {self.final_loss:.4g} in "
-            f"{len(self.losses) - 1} steps of {self.learning_rate:.4g})"
+            f"{len(self.losses) - 1} steps of {self.learning_rate:.4g}"
+            f"{'' if self.optimizer == 'sgd' else f', {self.optimizer}'})"
         )
 
 

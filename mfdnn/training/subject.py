@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import input_array
+from ..jobs.settings import describe_arrays, describe_network
 from ..network import Network
 from ..sampled import Linearisation, SampledNetwork
 from ..sampled.protocol import Served, serves
@@ -26,6 +27,8 @@ class NetworkInTraining:
     couples_samples : bool
     label : str
         What it is, for messages.
+    has_matrices : bool
+        Whether `arrays` are shaped, and not one vector.
     """
 
     def __init__(self, one: SampledNetwork):
@@ -33,7 +36,7 @@ class NetworkInTraining:
         self._one = SampledNetwork(one.network, copies)
         self.arrays = [a for group in self._one.parameters for a in group if a is not None]
         self.dtype, self.couples_samples = one.dtype, one.couples_samples
-        self.label = str(one.network)
+        self.label, self.has_matrices = str(one.network), True
 
     def checked(self, X: Any) -> np.ndarray:
         """Inputs as the network takes them."""
@@ -43,9 +46,9 @@ class NetworkInTraining:
         """C."""
         return self._one.network.n_outputs
 
-    def n_bytes(self, x: np.ndarray, momentum: float) -> int:
-        """What training takes beside what is given."""
-        return training_bytes(self._one.network, len(x), self.dtype, momentum)
+    def n_bytes(self, x: np.ndarray, buffers: int) -> int:
+        """What training takes beside what is given, with so many moments."""
+        return training_bytes(self._one.network, len(x), self.dtype, buffers)
 
     def linearise(self, x: np.ndarray) -> Linearisation:
         """The network at x, with the parameters as they are."""
@@ -54,6 +57,11 @@ class NetworkInTraining:
     def gradients(self, linear: Any, u: np.ndarray) -> list[np.ndarray]:
         """J^T u, as `arrays`."""
         return [g for group in linear.gradients(u) for g in group if g is not None]
+
+    @property
+    def description(self) -> str:
+        """What it is and where it starts, in words."""
+        return f"{describe_network(self._one.network)} {describe_arrays(*self.arrays)}"
 
     def finished(self) -> SampledNetwork:
         """The trained network."""
@@ -69,7 +77,7 @@ class FunctionInTraining:
     def __init__(self, one: Any):
         self.arrays = [np.array(one.vector)]
         self.dtype, self.couples_samples = np.dtype(getattr(one, "dtype", np.float64)), one.couples_samples
-        self.label, self._one = str(one), one
+        self.label, self._one, self.has_matrices = str(one), one, False
 
     def checked(self, X: Any) -> np.ndarray:
         """Inputs, of which rows can be taken."""
@@ -79,9 +87,9 @@ class FunctionInTraining:
         """C."""
         return self.linearise(x).outputs.shape[1]
 
-    def n_bytes(self, x: np.ndarray, momentum: float) -> int:
+    def n_bytes(self, x: np.ndarray, buffers: int) -> int:
         """Of vectors of parameters alone: nothing else is known."""
-        return self.dtype.itemsize * self._one.n_parameters * (3 + (momentum > 0))
+        return self.dtype.itemsize * self._one.n_parameters * (3 + buffers)
 
     def linearise(self, x: np.ndarray) -> Served:
         """The function at x, with the parameters as they are."""
@@ -90,6 +98,11 @@ class FunctionInTraining:
     def gradients(self, linear: Any, u: np.ndarray) -> list[np.ndarray]:
         """J^T u, as `arrays`."""
         return [np.array(linear.vjp(u))]  # a copy: the optimiser writes into it
+
+    @property
+    def description(self) -> str:
+        """Where it starts, in words: what else determines it is not known."""
+        return f"{type(self._one).__name__} {describe_arrays(*self.arrays)}"
 
     def finished(self) -> Any:
         """The trained function."""
@@ -111,10 +124,10 @@ def in_training(one: Any) -> InTraining:
     return FunctionInTraining(one)
 
 
-def training_bytes(net: Network, n_samples: int, dtype: np.dtype, momentum: float) -> int:
+def training_bytes(net: Network, n_samples: int, dtype: np.dtype, buffers: int) -> int:
     """Bytes of a run beside the network it is given.
 
-    Those of a network to train, gradients, velocities and activations.
+    Those of a network to train, gradients, so many moments and activations.
     """
     units = sum(prod(layer.output_shape(shape)) for layer, shape in net.walk())
-    return dtype.itemsize * (net.n_parameters * (3 + (momentum > 0)) + 3 * n_samples * units)
+    return dtype.itemsize * (net.n_parameters * (3 + buffers) + 3 * n_samples * units)
