@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn.initialisation import INITIALISATIONS
+from mfdnn.initialisation import SCHEMES
 from mfdnn.network import scale_widths
 from mfdnn.phase import critical_point
 
@@ -116,7 +116,7 @@ class LikeTorch:
         (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=float("nan")), ValueError, ["`sigma_w2`", "finite"]),
         (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=[1, 2, 3]), ValueError, ["`sigma_w2`", "2 of them"]),
         (lambda: mfdnn.mlp([5, 4, 2], sigma_w2=1, init="he"), ValueError, ["exclude"]),
-        (lambda: mfdnn.mlp([5, 4, 2], init="kaiming"), ValueError, ["`init`", ", ".join(INITIALISATIONS)]),
+        (lambda: mfdnn.mlp([5, 4, 2], init="kaiming"), ValueError, ["`init`", ", ".join(SCHEMES)]),
         (lambda: mfdnn.mlp([5, 4, 2], "softplus", init="critical"), ValueError, ["no edge of chaos"]),
         (lambda: mfdnn.mlp([5, 4, 2], "tanh", q=0.5), ValueError, ["`q`", 'init="critical"']),
         (lambda: mfdnn.mlp([5, 4, 2], "sigmoid", init="critical", q=0.5), ValueError, ["`q`", "sigma_b^2"]),

@@ -17,7 +17,7 @@ from .._support.memory import require_memory
 from .._support.validation import file_path, finite_number, one_of, positive_integer, variance
 from ..activations import Activation, activation
 from ..activations.parsing import parse_activation
-from ..initialisation import INITIALISATIONS
+from ..initialisation import SCHEMES
 from ..jobs.settings import told_apart
 from ..losses import LOSSES
 from .quantities import QUANTITIES, TRAINED
@@ -67,7 +67,7 @@ KEYS: dict[str, tuple[str, Callable[[str, Any], Any], Any]] = {
     "activation": ("name, name(parameter=value) or module:function", lambda name, value: value, "relu"),
     "sigma_w2": ("weight variance times fan-in", variance, None),
     "sigma_b2": ("bias variance", variance, None),
-    "init": ("he, lecun, glorot, pytorch or critical, instead of sigma_w2", _name(INITIALISATIONS), None),
+    "init": ("he, lecun, glorot, pytorch or critical, instead of sigma_w2", _name(SCHEMES), None),
     "weights": ("gaussian, orthogonal or uniform", _name(("gaussian", "orthogonal", "uniform")), None),
     "n_samples": ("number of Gaussian inputs T", _count(1), 100),
     "q0": ("mean square of the inputs", variance, 1.0),

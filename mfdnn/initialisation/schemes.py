@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ._support.validation import finite_number, one_of, variance
-from .activations import Activation
-from .phase import critical_point
+from .._support.validation import finite_number, one_of, variance
+from ..activations import Activation
+from ..phase import critical_point
 
-__all__ = ["INITIALISATIONS", "per_layer", "variances_of"]
+__all__ = ["SCHEMES", "per_layer", "variances_of"]
 
-INITIALISATIONS = ("he", "lecun", "glorot", "pytorch", "critical")
+SCHEMES = ("he", "lecun", "glorot", "pytorch", "critical")
 
 
 def variances_of(
@@ -30,7 +30,7 @@ def variances_of(
     """
     n = len(fans)
     if init is not None:
-        one_of("init", init, INITIALISATIONS)
+        one_of("init", init, SCHEMES)
     if q is not None and init != "critical":
         raise ValueError(f'`q` belongs to init="critical", got init={init!r}; pass that, or drop `q`.')
     if sigma_w2 is not None and init is not None:
