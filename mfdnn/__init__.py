@@ -36,6 +36,7 @@ _CLASSES = {
     "GroupNorm",
     "Layer",
     "LayerNorm",
+    "MaxPool",
     "MeanField",
     "MeanSubtraction",
     "Network",

@@ -256,6 +256,9 @@ from .layers import (
     LayerNorm as LayerNorm,
 )
 from .layers import (
+    MaxPool as MaxPool,
+)
+from .layers import (
     MeanSubtraction as MeanSubtraction,
 )
 from .layers import (

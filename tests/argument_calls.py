@@ -88,6 +88,7 @@ CALLS = {
     "GroupNorm": lambda s: (mfdnn.GroupNorm, {"groups": 2}),
     "Layer": lambda s: (mfdnn.Layer, {}),
     "LayerNorm": lambda s: (mfdnn.LayerNorm, {}),
+    "MaxPool": lambda s: (mfdnn.MaxPool, {"size": 2}),
     "MeanField": lambda s: (mfdnn.MeanField, s.theory),
     "MeanSubtraction": lambda s: (mfdnn.MeanSubtraction, {}),
     "Network": lambda s: (mfdnn.Network, {"input_shape": 3, "layers": [mfdnn.Dense(2)]}),

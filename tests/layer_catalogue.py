@@ -23,6 +23,7 @@ from mfdnn.layers import (
     GlobalAveragePool,
     GroupNorm,
     LayerNorm,
+    MaxPool,
     MeanSubtraction,
     Pointwise,
     Residual,
@@ -93,6 +94,7 @@ NORMS = (
 )
 BLOCKS = ("first", "before activation", "after activation", "last in a block")
 WITH_SITES = ("sites, first", "sites, before activation", "sites, after activation", "sites, in a block")
+POOLED = WITH_SITES[:3]
 WEIGHTS = ("first", "before activation", "after activation", "last in a block", "outputs")
 MERGING = ("sites, merged first", "sites, merged before activation", "sites, merged")
 
@@ -155,8 +157,9 @@ LAYERS = {
         partial(Conv, sigma_w2=1.5, sigma_b2=0.1, weights="delta_orthogonal"), WITH_SITES
     ),
     "AveragePool": Entry(
-        lambda n: AveragePool(2, 1), ("sites, first", "sites, before activation", "sites, after activation")
+        lambda n: AveragePool(2, 1), POOLED
     ),
+    "MaxPool": Entry(lambda n: MaxPool(2, 1), POOLED, dict.fromkeys(POOLED, "always")),
     "GlobalAveragePool": Entry(lambda n: GlobalAveragePool(), (*MERGING, "sites, merged outputs")),
     "Residual with a projection": Entry(
         lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),

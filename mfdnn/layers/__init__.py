@@ -11,6 +11,7 @@ from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .dropout import Dropout
 from .flatten import Flatten
+from .max_pool import MaxPool
 from .normalization import LayerNorm, MeanSubtraction
 from .output_laws import OutputLaw
 from .pairs import Between, Exchangeable, Given, Pairs, Sums
@@ -39,6 +40,7 @@ __all__ = [
     "GroupNorm",
     "Layer",
     "LayerNorm",
+    "MaxPool",
     "MeanSubtraction",
     "OutputLaw",
     "Pairs",

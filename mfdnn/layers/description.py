@@ -14,6 +14,7 @@ from .convolution import Conv
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
+from .max_pool import MaxPool
 from .normalization import LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
 from .pooling import AveragePool, GlobalAveragePool
@@ -25,7 +26,7 @@ DESCRIBED: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
         *(Dense, Conv, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, RMSNorm, GroupNorm),
-        *(AveragePool, GlobalAveragePool, Flatten, Dropout),
+        *(AveragePool, MaxPool, GlobalAveragePool, Flatten, Dropout),
     )
 }
 

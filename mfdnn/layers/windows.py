@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 
 from .._support.validation import positive_integer
 
-__all__ = ["MODES", "Along", "Windows", "sizes"]
+__all__ = ["MODES", "Along", "Windows", "pooling_windows", "sizes"]
 
 MODES = ("zeros", "circular", "reflect")
 
@@ -194,16 +194,22 @@ class Windows:
         order = (0, 1, *range(2 + self.d, 2 + 2 * self.d), *range(2, 2 + self.d))
         return view.transpose(order).reshape(*x.shape[:2], self.taps, prod(self.out))
 
+    def slices(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """Every tap with what it reads of an array (..., *sites), padding included."""
+        for b, tap in enumerate(np.ndindex(self.kernel)):
+            starts = [i * axis.dilation for i, axis in zip(tap, self.along, strict=True)]
+            steps = [
+                slice(start, start + (axis.n_out - 1) * axis.stride + 1, axis.stride)
+                for start, axis in zip(starts, self.along, strict=True)
+            ]
+            yield b, (..., *steps)
+
     def scattered(self, p: np.ndarray) -> np.ndarray:
         """The transpose of `patches`, (b, c, taps, m) to (b, c, *sites)."""
         sizes = [axis.size + low + high for axis, (low, high) in zip(self.along, self._padded, strict=True)]
         x = np.zeros((*p.shape[:2], *sizes), p.dtype)
-        for b, tap in enumerate(np.ndindex(self.kernel)):
-            at: list[Any] = [
-                slice(i * axis.dilation, i * axis.dilation + (axis.n_out - 1) * axis.stride + 1, axis.stride)
-                for i, axis in zip(tap, self.along, strict=True)
-            ]
-            x[(slice(None), slice(None), *at)] += p[:, :, b].reshape(*p.shape[:2], *self.out)
+        for b, at in self.slices():
+            x[at] += p[:, :, b].reshape(*p.shape[:2], *self.out)
         for i, (axis, (low, high)) in enumerate(zip(self.along, self._padded, strict=True)):
             x = np.moveaxis(x, 2 + i, 0)
             inside = x[low : low + axis.size]
@@ -213,6 +219,30 @@ class Windows:
                     inside[source] += x[low + place]
             x = np.moveaxis(inside, 0, 2 + i)
         return x
+
+
+@lru_cache(maxsize=1024)
+def pooling_windows(
+    layer: str, sites: tuple[int, ...], size: int | tuple[int, ...], stride: int | tuple[int, ...]
+) -> Windows:
+    """Whole windows over these sites, checked, from the first site on.
+
+    Sites behind the last one are left out. `layer` is the name in messages.
+    """
+    d = len(sites)
+    both = [value if isinstance(value, tuple) else (value,) * d for value in (size, stride)]
+    if any(len(values) != d for values in both):
+        raise ValueError(
+            f"`size` and `stride` must be numbers, or one for each of {d} axes of sites, got {size!r} and {stride!r} "
+            f"where {'x'.join(map(str, sites))} sites enter; pass {d} of them."
+        )
+    if any(window > n for n, window in zip(sites, both[0], strict=True)):
+        raise ValueError(
+            f"`{layer}` needs windows no longer than the sites, got a `size` of {size!r} where "
+            f"{'x'.join(map(str, sites))} sites enter; take a smaller one."
+        )
+    along = zip(sites, *both, strict=True)
+    return Windows([Along(n, (n - window) // step + 1, window, step, 1, 0, "zeros") for n, window, step in along])
 
 
 def sizes(name: str, value: Any) -> int | tuple[int, ...]:
