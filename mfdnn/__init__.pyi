@@ -271,10 +271,16 @@ from .layers import (
     RMSNorm as RMSNorm,
 )
 from .learning_rate import (
+    FirstStep as FirstStep,
+)
+from .learning_rate import (
     LearningRate as LearningRate,
 )
 from .learning_rate import (
     NaturalGradientRate as NaturalGradientRate,
+)
+from .learning_rate import (
+    first_step as first_step,
 )
 from .learning_rate import (
     max_learning_rate as max_learning_rate,

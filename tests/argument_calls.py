@@ -157,6 +157,8 @@ CALLS = {
     "LearningRateMap.plot": lambda s: (s.rate_map.plot, {}),
     "LearningRateMap.save": lambda s: (s.rate_map.save, {"path": FOLDER / "rates.npz"}),
     "max_learning_rate": lambda s: (mfdnn.max_learning_rate, {**s.theory, **s.optimiser, "batch_size": None}),
+    "first_step": lambda s: (mfdnn.first_step, {**s.theory, "n_draws": 2}),
+    "FirstStep.quantile": lambda s: (mfdnn.first_step(s.net, "sgd", 6, n_draws=2).quantile, {"p": 0.5}),
     "LearningRate.zone": lambda s: (mfdnn.max_learning_rate(s.net, 6).zone, {"eta": 0.1}),
     "cnn": lambda s: (mfdnn.cnn, {"input_shape": (2, 4, 4), "channels": [3], "n_outputs": 2}),
     "mlp": lambda s: (mfdnn.mlp, {"widths": [3, 4, 2], "activation": "tanh"}),

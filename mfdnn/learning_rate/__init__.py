@@ -1,17 +1,20 @@
-"""The largest stable learning rate, in the user's own loss and optimiser."""
+"""Learning rates before training: stable ones, and what an optimiser's first step does."""
 
 from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from .limit import max_learning_rate
 from .natural_gradient import APPROXIMATIONS, NaturalGradientRate, natural_gradient_rate
 from .result import SAFE_SHARE, LearningRate
+from .updates import FirstStep, first_step
 
 __all__ = [
     "APPROXIMATIONS",
     "LOSSES",
     "OPTIMISERS",
     "SAFE_SHARE",
+    "FirstStep",
     "LearningRate",
     "NaturalGradientRate",
+    "first_step",
     "loss_scale",
     "max_learning_rate",
     "natural_gradient_rate",

@@ -1,0 +1,87 @@
+"""What a predicted first step is worth: sentences on where it was tested, and where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...mean_field import MeanField
+from .response import StepResponse
+
+__all__ = ["cautions_of"]
+
+TESTED = {"n_samples": 256, "n_outputs": 10, "n_layers": 8}
+MOVED = 0.5  # rho up to which outputs are linear in the rate
+DEEP = 0.5  # L/sqrt(M) from which linear activations without biases are known to fail
+NARROW = 0.3
+MUON = 0.3  # times T/M: by how much Muon's closed form was low
+
+
+def cautions_of(
+    response: StepResponse, loss: str, parameterisation: str, validity: float | None, learnt: bool, law_known: bool
+) -> Iterator[str]:
+    """Sentences, the most important first."""
+    wide, update = response.wide, response.update
+    if not learnt:
+        yield "There is nothing to learn: outputs are the targets, or no parameter moves them; every rate is the same."
+        return
+    if parameterisation == "mup":
+        yield (
+            "In muP layers move by their own size at the critical rate of any width, and line searches gave 2 to 50 "
+            "times it; that it does not depend on the width is what counts."
+        )
+    elif validity is None:
+        yield "How far layers move themselves is not known here: where outputs start small the rate is too high."
+    elif validity > 4:
+        yield (
+            f"Layers would move themselves by {validity:.3g} times their size at the directional rate, so that the cap "
+            "counts; line searches gave 0.7 to 3 times it."
+        )
+    elif loss == "cross_entropy":
+        found = "1.5 to 4" if validity <= 1 else "0.7 to 1.2"
+        yield f"Cross-entropy is far from quadratic along a step: line searches gave {found} times the rate."
+    elif validity > MOVED and not _deep(wide):
+        yield (
+            f"Layers move themselves by {validity:.2g} times their size in sum: line searches gave up to 1.5 times the "
+            "rate."
+        )
+    if _deep(wide) and parameterisation != "mup":
+        yield (
+            f"L/sqrt(M) is {_relative_depth(wide):.2g}, and activations grow without biases: line searches gave 1.1 to "
+            "7 times the rate."
+        )
+    elif _relative_depth(wide) > NARROW:
+        yield f"L/sqrt(M) is {_relative_depth(wide):.2g}: single networks scatter widely."
+    narrow = wide.n_samples / min(_hidden(wide), default=np.inf)
+    if update.family == "muon" and MUON * narrow > 0.05:
+        yield f"Muon's response is about {MUON * min(narrow, 1):.0%} low with T/M = {narrow:.2g}."
+    if update.optimiser.name == "radam":
+        yield "RAdam's first five steps are descent with momentum; later ones are Adam's, of another size."
+    sizes = {"n_samples": wide.n_samples, "n_outputs": wide.network.n_outputs, "n_layers": response.n_layers}
+    beyond = [f"{name} up to {most}" for name, most in TESTED.items() if sizes[name] > most]
+    if beyond:
+        yield f"Networks were compared at {' and '.join(beyond)} only."
+    if not law_known:
+        yield "The band is of outputs and labels alone: kernels have no law here (`outlier_distribution` says why)."
+
+
+def _hidden(wide: MeanField) -> list[int]:
+    return list(wide.network.widths[1:-1])
+
+
+def _relative_depth(wide: MeanField) -> float:
+    """L/sqrt(M), of the mean of 1/M over the hidden layers."""
+    hidden = _hidden(wide)
+    return wide.network.n_weight_layers * float(np.sqrt(np.mean(1 / np.array(hidden)))) if hidden else 0.0
+
+
+def _deep(wide: MeanField) -> bool:
+    """Whether a step shrinks the outputs by a power of the rate: growing activations, no biases, deep."""
+    far = np.array([30.0])
+    grows = all(float(act(far)[0]) > 0.5 * far[0] for act in wide.network.activations)
+    return grows and _relative_depth(wide) >= DEEP and not _random_biases(wide)
+
+
+def _random_biases(wide: MeanField) -> bool:
+    return any(getattr(layer, "sigma_b2", 0.0) > 0 for layer, _ in wide.network.weight_layers)

@@ -1,0 +1,100 @@
+r"""What an orthogonalised update does to the outputs: Muon.
+
+The update of a matrix is :math:`U = p(G/\|G\|)` with p the polynomials of Newton and Schulz on its singular values.
+With Gram matrices :math:`B = M_{l-1} \hat q^{l-1}` of what enters and :math:`Y = \tilde q^l \circ (e e^T)` of errors,
+
+.. math::
+    D_{sk} = \sum_t \tilde q_{st}^l\, e_{tk}\, R_{ts}, \qquad
+    R = B^{1/2}\, v\, \mathrm{diag}(p(\sigma/\|\sigma\|)/\sigma)\, v^T B^{1/2}, \qquad
+    B^{1/2} Y B^{1/2} = v\, \sigma^2 v^T,
+
+:math:`\sigma` the singular values of T G, however many outputs there are. At the outputs Y has rank C.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..._support.blas import single_blas_thread
+from .chain import StepLayer
+from .parameterisation import LayerRates
+
+__all__ = ["STEPS", "adjustment", "muon_rows", "muon_speeds", "newton_schulz"]
+
+COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5  # those of torch.optim.Muon
+NULL = 1e-5  # of the largest singular value: below, it is rounding (1e-10 of its square)
+
+
+def newton_schulz(s: np.ndarray, steps: int | None = STEPS) -> np.ndarray:
+    """What orthogonalisation makes of normalised singular values.
+
+    None: the polar factor, all 1.
+    """
+    if steps is None:
+        return np.ones_like(s)
+    a, b, c = COEFFICIENTS
+    for _ in range(steps):
+        s = a * s + b * s**3 + c * s**5
+    return s
+
+
+def adjustment(rows: int, columns: int, rule: str) -> float:
+    """What Muon multiplies its rate with, for a matrix of that shape."""
+    return {
+        "original": max(1.0, rows / columns) ** 0.5,
+        "match_rms_adamw": 0.2 * max(rows, columns) ** 0.5,
+        "spectral_unclamped": (rows / columns) ** 0.5,
+    }[rule]
+
+
+def muon_rows(
+    layers: list[StepLayer], rates: list[LayerRates], rule: str, e: np.ndarray, steps: int | None = STEPS
+) -> np.ndarray:
+    """D of the weights of layers 1..L, (L, T, C).
+
+    Parameters
+    ----------
+    layers, rates
+        The network, and its rates.
+    rule : str
+        Of `adjustment`.
+    e : ndarray, shape (T, C)
+        T times the slope of the loss by the outputs.
+    steps : int or None
+        Of Newton and Schulz.
+    """
+    rows = []
+    for at, c in zip(layers, rates, strict=True):
+        factors, s = _singular(at, e)
+        factors = factors * np.sqrt(newton_schulz(s / (np.linalg.norm(s) or 1.0), steps) / s)
+        R = factors @ factors.T
+        rows.append(c.weights * adjustment(at.fan_out, at.fan_in, rule) * (at.errors * R) @ e)
+    return np.array(rows)
+
+
+def _singular(at: StepLayer, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """B^1/2 v (T, r) and the singular values of T G that are not 0, (r,)."""
+    root = at.gram_root
+    with single_blas_thread():
+        if at.back is None and e.shape[1] < len(e):
+            thin = root @ e
+            squares, right = np.linalg.eigh(thin.T @ thin)
+            kept = squares > NULL**2 * max(squares[-1], 0.0)
+            s = np.sqrt(squares[kept])
+            return root @ (thin @ right[:, kept] / s), s
+        squares, v = np.linalg.eigh(root @ (at.errors * (e @ e.T)) @ root)
+    kept = squares > NULL**2 * max(squares[-1], 0.0)
+    return root @ v[:, kept], np.sqrt(squares[kept])
+
+
+def muon_speeds(
+    layers: list[StepLayer], rates: list[LayerRates], rule: str, e: np.ndarray, steps: int | None = STEPS
+) -> np.ndarray:
+    """Mean squares by which a layer's own weights move its pre-activations, (L - 1,)."""
+    found = []
+    for at, c in zip(layers[:-1], rates[:-1], strict=True):
+        factors, s = _singular(at, e)
+        factors = factors * newton_schulz(s / (np.linalg.norm(s) or 1.0), steps)
+        times = c.weights * adjustment(at.fan_out, at.fan_in, rule)
+        found.append(times**2 * np.sum(factors**2) / (len(e) * at.fan_out))
+    return np.array(found)

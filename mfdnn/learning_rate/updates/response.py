@@ -1,0 +1,120 @@
+"""What the first update of an optimiser does to the outputs of a wide network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..._support.errors import NoTheory
+from ...mean_field import MeanField
+from .chain import StepLayer, step_layers
+from .gradient import gradient_rows, gradient_speeds, kernel_rows
+from .muon import muon_rows, muon_speeds
+from .parameterisation import layer_rates
+from .rules import FirstUpdate
+from .sign import Rows, bias_rows, sign_rows, sign_speeds
+
+__all__ = ["StepResponse", "step_response"]
+
+
+class StepResponse:
+    r"""D of an optimiser in one network on given inputs, :math:`f \to f - \eta D`, for any errors at the outputs.
+
+    Parameters
+    ----------
+    wide : MeanField
+        With given inputs, and the variances of its parameterisation.
+    layers : list of StepLayer or None
+        None: a network that is no chain, of which the tangent kernel is known.
+    update : FirstUpdate
+    parameterisation : str
+    """
+
+    def __init__(
+        self, wide: MeanField, layers: list[StepLayer] | None, update: FirstUpdate, parameterisation: str
+    ):
+        self.wide, self.layers, self.update = wide, layers, update
+        self.muon_rule = "spectral_unclamped" if parameterisation == "mup" else update.optimiser.adjust or ""
+        if layers is not None:
+            self.rates = layer_rates(layers, update.family, parameterisation)
+            # Biases are vectors, which Muon leaves to AdamW.
+            of_biases = "gradient" if update.family == "gradient" else "sign"
+            self.bias_rates = layer_rates(layers, of_biases, parameterisation)
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+        return self.wide.network.n_weight_layers
+
+    def rows(self, e: np.ndarray, n_pairs: int, rng: np.random.Generator) -> Rows:
+        """D of the weights of layers 1..L and of their biases, (2 L, T, C), and the errors of e.D.
+
+        Of a network that is no chain: of all parameters of every layer, and of others.
+
+        Parameters
+        ----------
+        e : ndarray, shape (T, C)
+            T times the slope of the loss by the outputs.
+        n_pairs : int
+            How many pairs of units are sampled in each layer, where they are.
+        rng : numpy.random.Generator
+            Where pairs come from.
+        """
+        if self.layers is None:
+            D = self.update.factor * kernel_rows(self.wide, e)
+            return Rows(D, np.zeros(len(D)))
+        if self.update.family == "gradient":
+            D = self.update.factor * gradient_rows(self.layers, self.rates, e)
+            return Rows(D, np.zeros(len(D)))
+        if self.update.family == "sign":
+            return sign_rows(self.layers, self.rates, self.update, e, n_pairs, rng)
+        D = muon_rows(self.layers, self.rates, self.muon_rule, e)
+        biases = bias_rows(self.layers, self.bias_rates, self.update, e, n_pairs, rng)
+        return Rows(np.concatenate([D, biases.D]), np.concatenate([np.zeros(len(D)), biases.standard_error]))
+
+    def by_layer(self, e: np.ndarray, D: np.ndarray) -> np.ndarray:
+        """e.D of every weight layer with its bias, (L,), and of other parameters, of `rows`."""
+        each = np.einsum("rtk,tk->r", D, e)
+        return each if self.layers is None else each[: self.n_layers] + each[self.n_layers :]
+
+    def speed(self, e: np.ndarray, rng: np.random.Generator) -> float | None:
+        r"""Sum over hidden layers of rms(Delta u)/rms(u) per unit rate, each by its own update.
+
+        None where it is not known.
+        """
+        if self.layers is None:
+            return None
+        if self.update.family == "gradient":
+            squares = self.update.factor**2 * gradient_speeds(self.layers, self.rates, e)
+        elif self.update.family == "sign":
+            squares = sign_speeds(self.layers, self.rates, self.update, e, rng)
+        else:
+            squares = muon_speeds(self.layers, self.rates, self.muon_rule, e)
+            # A bias steps by one rate, nearly independent of what its unit's weights do (seen, within 10 %).
+            biases = [c.biases * at.bias for at, c in zip(self.layers, self.bias_rates, strict=True)][:-1]
+            squares = squares + np.square(biases)
+        variances = np.array([np.trace(at.above.covariance) / len(e) for at in self.layers[:-1] if at.above])
+        moves = np.sqrt(np.divide(squares, variances, out=np.zeros_like(squares), where=variances > 0))
+        return float(moves.sum())
+
+
+def step_response(wide: MeanField, update: FirstUpdate, parameterisation: str) -> StepResponse:
+    """The response of a network on given inputs.
+
+    Raises
+    ------
+    NoTheory
+        A network whose step is not known: other layers than Dense and Pointwise for other updates than gradients, or in
+        another parameterisation than standard; a normalisation of the outputs.
+    """
+    try:
+        layers: list[StepLayer] | None = step_layers(wide)
+    except NoTheory:
+        if update.family != "gradient" or parameterisation != "standard":
+            raise
+        layers = None
+        if wide.last is not None:
+            raise NoTheory(
+                f"the first step has no theory behind {wide.last!r} at the outputs, which couples them; put a `Dense` "
+                "layer last, or take `max_learning_rate` of sgd."
+            ) from None
+    return StepResponse(wide, layers, update, parameterisation)
