@@ -164,6 +164,42 @@ def test_limits_are_in_the_convention_of_the_loss_and_the_optimiser():
     assert result.limit[0] == lr.value
 
 
+@pytest.mark.parametrize("loss", ["half_mse", "cross_entropy"])
+def test_maps_of_other_optimisers_have_the_line_of_their_first_step(loss, tmp_path):
+    options = {"optimizer": "adamw", "eps": 1e-6, "weight_decay": 0.01, "loss": loss}
+    net, rates = network(n_outputs=3), [1e-4, 1e-3, 1e-2, 1.0]
+    result = mfdnn.learning_rate_map(net, [20, 40], rates, 5, n_samples=15, n_trials=2, rng=0, **options)
+    assert (result.notion, result.optimizer) == ("first step", "adamw")
+    assert result.settings == "betas=(0.9, 0.999), eps=1e-06"
+    assert result.catapult_limit is result.initial_limit is result.sampled_initial is None
+    for trial, width in np.ndindex(2, 2):
+        rng = np.random.default_rng(np.random.default_rng(0).bit_generator.seed_seq.spawn(4)[2 * trial + width])
+        wide = mfdnn.network.scale_widths(net, [20, 40][width] / 40)
+        one = mfdnn.sample(wide, rng=rng, dtype="float32")
+        X = gaussian_inputs(15, wide.n_inputs, rng=rng)
+        Y = mfdnn.sample(wide, rng=rng, dtype="float32")(X)
+        Y = Y.argmax(axis=1) if loss == "cross_entropy" else Y
+        found = mfdnn.training.critical_rate(one, X, Y, **options).rate
+        assert result.sampled_limit[trial, width] == pytest.approx(found, rel=2e-2)  # float32 here
+        if trial == 0:
+            theory = mfdnn.first_step(wide, inputs=X, targets=Y, **options)
+            assert result.limit[width] == theory.critical_learning_rate
+            assert (result.limit_low[width], result.limit_high[width]) == theory.band
+            below = np.array(rates) <= theory.critical_learning_rate
+            assert np.array_equal(result.zone[width], np.where(below, "monotone", "unknown"))
+    ax = result.plot("share_grew", drawn=True)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "theory, critical first step, adamw" in labels and labels[-1] == "line searches of the networks drawn"
+    result.save(tmp_path / "map.npz")
+    assert same(result, mfdnn.LearningRateMap.load(tmp_path / "map.npz"))
+
+
+def test_maps_of_optimisers_without_a_theory_are_trained_all_the_same():
+    found = small(optimizer="nadam", betas=(0.8, 0.99), n_trials=1)
+    assert found.limit is None and "theory for betas = (0.9, 0.999) alone" in found.caution
+    assert np.all(found.sampled_limit > 0) and found.final_loss.shape == (2, 5)
+
+
 # -- what a cell holds -----------------------------------------------------------------------------------------
 
 
@@ -271,7 +307,7 @@ def test_inputs_too_many_for_their_kernel_are_trained_all_the_same(monkeypatch):
     def too_large(*args, **kwargs):
         raise MemoryError("the kernel would take 26.8 GiB; take fewer inputs.")
 
-    monkeypatch.setattr("mfdnn.comparison.rates.max_learning_rate", too_large)
+    monkeypatch.setattr("mfdnn.comparison.rates_theory.max_learning_rate", too_large)
     result = small(n_trials=1)
     assert (
         result.limit is None
@@ -382,7 +418,7 @@ def test_the_band_is_drawn_where_it_is_known(monkeypatch):
             raise mfdnn.NoTheory("too narrow.")
         return mfdnn.outlier_distribution(wide)
 
-    monkeypatch.setattr("mfdnn.comparison.rates.outlier_distribution", law)
+    monkeypatch.setattr("mfdnn.comparison.rates_theory.outlier_distribution", law)
     result = mfdnn.learning_rate_map(tanh, [10, 40, 80], RATES, 2, n_samples=40, n_trials=1, rng=0)
     assert result.limit_low[0] == 0 and result.limit_high[0] == np.inf
     assert "No band at width 10: too narrow." in result.caution

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .._support.errors import NoTheory, OutOfRange
 from .._support.memory import available_memory
 from .._support.validation import (
     checked,
@@ -23,28 +21,26 @@ from .._support.validation import (
     short,
 )
 from ..datasets import gaussian_inputs
-from ..finite_width import outlier_distribution
 from ..jobs.run import Checkpoint, check_executor, n_cores, stack
 from ..jobs.settings import describe_arrays, describe_network, describe_stream
 from ..jobs.streams import streams
-from ..learning_rate import LearningRate, max_learning_rate
-from ..losses import loss_scale, stability_limit
+from ..losses import loss_scale
 from ..losses.values import checked_targets
-from ..mean_field import MeanField
 from ..network import Network, scale_widths
-from ..sampled import sample
+from ..sampled import SampledNetwork, sample
 from ..sampled.network import float_dtype
+from ..training.critical import critical_rate
 from ..training.curvature import LargestEigenvalue
 from ..training.descent import checked_settings, train
 from ..training.run import OUTCOMES
 from ..training.subject import training_bytes
 from ..training.updates import n_buffers
 from .rates_result import LearningRateMap
+from .rates_theory import first_step_theory, limit_of, stability_theory
 
 __all__ = ["learning_rate_map"]
 
 NAMES = tuple(OUTCOMES)  # from the best to the worst
-BAND = (0.05, 0.95)
 
 
 def learning_rate_map(
@@ -56,8 +52,13 @@ def learning_rate_map(
     n_samples: int | None = None,
     data: tuple[np.ndarray, np.ndarray] | None = None,
     loss: str = "half_mse",
-    momentum: float = 0.0,
-    nesterov: bool = False,
+    optimizer: str = "sgd",
+    momentum: float | None = None,
+    nesterov: bool | None = None,
+    betas: tuple[float, float] | None = None,
+    eps: float | None = None,
+    alpha: float | None = None,
+    adjust: str | None = None,
     weight_decay: float = 0.0,
     batch_size: int | None = None,
     n_trials: int = 5,
@@ -87,7 +88,7 @@ def learning_rate_map(
         way (its likeliest class for cross-entropy); every trial has its own.
     data : (X, Y), optional
         Given samples instead, the same for all trials; Y as in `train`.
-    loss, momentum, nesterov, weight_decay, batch_size, diverged_at
+    loss, optimizer, momentum, nesterov, betas, eps, alpha, adjust, weight_decay, batch_size, diverged_at
         As in `train`.
     n_trials : int
     dtype : {"float32", "float64"}
@@ -101,7 +102,9 @@ def learning_rate_map(
     -------
     LearningRateMap
         With `limit`, the line :math:`2/\lambda_{max}` of theory (with the optimiser's factor), its 5-95 % band over
-        draws where the law is known, the catapult limit, and the zone of each cell.
+        draws where the law is known, the catapult limit, and the zone of each cell. Of another optimiser than sgd the
+        line is the critical rate of its first step (`mfdnn.first_step`), with its band, at the samples of the first
+        trial; beside it `sampled_limit` has that of each network, by line search.
 
     Raises
     ------
@@ -142,9 +145,9 @@ def learning_rate_map(
             f"{rates.shape}; pass for example np.geomspace(0.01, 1, 9)."
         )
     nets = [_of_width(net, size) for size in sizes]
-    descent: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
-    _, optimiser, bound = checked_settings(loss, rates.min(), diverged_at, optimizer="sgd", **descent)
-    b, w = optimiser.momentum or 0.0, optimiser.weight_decay
+    settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "betas": betas, "eps": eps, "alpha": alpha}
+    settings |= {"adjust": adjust, "weight_decay": weight_decay}
+    _, optimiser, bound = checked_settings(loss, rates.min(), diverged_at, optimizer=optimizer, **settings)
     kind = float_dtype(dtype)
     refuse_both("data", data, n_samples=n_samples)
     if data is not None:
@@ -154,28 +157,43 @@ def learning_rate_map(
         data = input_array("data", X, nets[0].input_shape), np.asarray(Y)
         checked_targets(data[1], loss, len(data[0]), nets[0].n_outputs, kind)
     n_samples = sample_count(n_samples, None if data is None else data[0], default=100)
-    nesterov = bool(optimiser.nesterov)
-    descent = {"loss": loss, "momentum": b, "nesterov": nesterov, "weight_decay": w}
     options: dict[str, Any] = {
         "n_steps": n_steps,
-        **descent,
+        "loss": loss,
+        "optimizer": optimiser.name,
+        **optimiser.settings,
+        "weight_decay": optimiser.weight_decay,
         "batch_size": batch_size,
         "diverged_at": bound,
     }
-    theory = _theory(nets, rates, {"n_samples": n_samples} if data is None else {"inputs": data[0]}, descent)
     seeds = streams(rng, n_trials * len(nets))
+    given = {"n_samples": n_samples} if data is None else {"inputs": data[0]}
+    if optimiser.name == "sgd":
+        theory = stability_theory(nets, rates, given, loss, optimiser)
+    else:
+        first = zip(nets, seeds, strict=False)  # the first trial
+        samples = [data or _drawn(net, seed, n_samples, None, kind, loss)[1:3] for net, seed in first]
+        theory = first_step_theory(nets, rates, samples, loss, optimiser)
     kept = None
     if checkpoint is not None:
         if rng is None:
             raise ValueError("`checkpoint` needs `rng`, or the resumed run would draw others; pass a seed.")
         kept = Checkpoint(checkpoint, _settings(nets, rates, n_samples, data, kind, options, seeds[0]))
-    trial = partial(_trial, rates=rates, n_samples=n_samples, data=data, dtype=kind.name, options=options)
+    trial = partial(
+        _trial,
+        rates=rates,
+        n_samples=n_samples,
+        data=data,
+        dtype=kind.name,
+        options=options,
+        critical={"optimizer": optimiser.name, **settings} if optimiser.name != "sgd" else None,
+    )
     tasks = [(nets[i % len(nets)], seed) for i, seed in enumerate(seeds)]
     workers = _workers(nets, n_samples, kind, n_buffers(optimiser))
     found = stack(
         trial,
         tasks,
-        shapes=_shapes(rates, loss),
+        shapes=_shapes(rates, loss, optimiser.name),
         executor=executor,
         workers=workers,
         checkpoint=kept,
@@ -188,9 +206,10 @@ def learning_rate_map(
     worst_first = len(NAMES) - 1 - np.argmax(counts[::-1], axis=0)
     scale = loss_scale(loss, nets[0].n_outputs, n_samples)
     softmax = found.get("lambda_max_softmax")
+    critical = found.get("critical_rate")
 
     def limits(curvature: np.ndarray) -> np.ndarray:
-        return np.vectorize(lambda value: stability_limit(value + w, b, nesterov))(curvature)
+        return np.vectorize(lambda value: limit_of(value, optimiser))(curvature)
 
     return LearningRateMap(
         width=np.array(sizes),
@@ -203,15 +222,23 @@ def learning_rate_map(
         outcomes=np.array(NAMES)[codes],
         initial_loss=found["initial_loss"],
         lambda_max=found["lambda_max"],
-        sampled_limit=limits(scale * found["lambda_max"]),
+        sampled_limit=limits(scale * found["lambda_max"]) if critical is None else critical,
         lambda_max_softmax=softmax,
-        sampled_initial=None if softmax is None else limits(softmax),
+        sampled_initial=None if softmax is None or critical is not None else limits(softmax),
         n_samples=n_samples,
         n_outputs=nets[0].n_outputs,
         n_trials=n_trials,
         dtype=kind.name,
+        n_steps=n_steps,
+        loss=loss,
+        optimizer=optimiser.name,
+        settings=", ".join(f"{name}={value!r}" for name, value in optimiser.settings.items()),
+        momentum=optimiser.momentum or 0.0,
+        nesterov=bool(optimiser.nesterov),
+        weight_decay=optimiser.weight_decay,
+        batch_size=batch_size,
+        diverged_at=bound,
         **theory,
-        **options,
     )
 
 
@@ -231,6 +258,19 @@ def _of_width(net: Network | Callable[[int], Network], width: int) -> Network:
     return found
 
 
+def _drawn(
+    net: Network, seed: Any, n_samples: int, data: tuple[np.ndarray, np.ndarray] | None, dtype: Any, loss: str
+) -> tuple[SampledNetwork, np.ndarray, np.ndarray, np.random.Generator]:
+    """Network, inputs and targets of one trial, and what is left of its stream."""
+    rng = np.random.default_rng(seed)
+    one = sample(net, rng=rng, dtype=dtype)
+    if data is not None:
+        return one, *data, rng
+    X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
+    Y = sample(net, rng=rng, dtype=dtype)(X)
+    return one, X, Y.argmax(axis=1) if loss == "cross_entropy" else Y, rng
+
+
 def _trial(
     task: tuple[Network, np.random.SeedSequence],
     rates: np.ndarray,
@@ -238,18 +278,12 @@ def _trial(
     data: tuple[np.ndarray, np.ndarray] | None,
     dtype: str,
     options: dict[str, Any],
+    critical: dict[str, Any] | None,
 ) -> dict[str, np.ndarray]:
     """One network, trained at every rate."""
     net, seed = task
-    rng = np.random.default_rng(seed)
-    one = sample(net, rng=rng, dtype=dtype)
-    if data is None:
-        X = gaussian_inputs(n_samples, net.n_inputs, rng=rng)
-        Y = sample(net, rng=rng, dtype=dtype)(X)
-        if options["loss"] == "cross_entropy":
-            Y = Y.argmax(axis=1)
-    else:
-        X, Y = data
+    loss = options["loss"]
+    one, X, Y, rng = _drawn(net, seed, n_samples, data, dtype, loss)
     order = rng.integers(2**63)  # the same batches at every rate
     runs = [train(one, X, Y, rate, rng=order, **options) for rate in rates]
     diverged = np.array([run.outcome == "diverged" for run in runs])
@@ -260,17 +294,21 @@ def _trial(
         "initial_loss": np.asarray(runs[0].initial_loss),
         "lambda_max": np.asarray(LargestEigenvalue()(linear)),
     }
-    if options["loss"] == "cross_entropy":
+    if loss == "cross_entropy":
         numbers["lambda_max_softmax"] = np.asarray(LargestEigenvalue("softmax")(linear))
+    if critical is not None:
+        wide = [[None if a is None else a.astype(np.float64) for a in group] for group in one.parameters]
+        found = critical_rate(SampledNetwork(net, wide), X, Y, loss=loss, **critical)
+        numbers["critical_rate"] = np.asarray(found.rate)
     return numbers
 
 
-def _shapes(rates: np.ndarray, loss: str) -> dict[str, tuple[int, ...]]:
+def _shapes(rates: np.ndarray, loss: str, optimizer: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of what `_trial` returns."""
-    softmax = ["lambda_max_softmax"] if loss == "cross_entropy" else []
+    more = ["lambda_max_softmax"] * (loss == "cross_entropy") + ["critical_rate"] * (optimizer != "sgd")
     return {
         **dict.fromkeys(("final_loss", "outcome"), rates.shape),
-        **dict.fromkeys(("initial_loss", "lambda_max", *softmax), ()),
+        **dict.fromkeys(("initial_loss", "lambda_max", *more), ()),
     }
 
 
@@ -282,45 +320,6 @@ def _workers(nets: list[Network], n_samples: int, kind: np.dtype, buffers: int) 
         beside = kind.itemsize * (net.n_parameters + 2 * errors)
         each = max(each, training_bytes(net, n_samples, kind, buffers) + beside)
     return int(max(1, min(n_cores(), available_memory() // each)))
-
-
-def _theory(
-    nets: list[Network], rates: np.ndarray, given: dict[str, Any], descent: dict[str, Any]
-) -> dict[str, Any]:
-    """The fields of `LearningRateMap` that theory fills."""
-    b, nesterov, w = descent["momentum"], descent["nesterov"], descent["weight_decay"]
-    cautions: list[str] = []
-    lines: list[LearningRate] = []
-    band = np.array([np.zeros(len(nets)), np.full(len(nets), np.inf)])
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", RuntimeWarning)
-        try:
-            wide = [MeanField(net, **given) for net in nets]
-            lines = [max_learning_rate(one, **descent) for one in wide]
-        except (NoTheory, OutOfRange, MemoryError) as error:  # no theory, or too many inputs for their kernel
-            cautions.append(f"No limit: {error}")
-        for i, (net, line) in enumerate(zip(nets, lines, strict=False)):
-            cautions.append(line.caution)
-            try:
-                law = outlier_distribution(wide[i])
-            except (NoTheory, OutOfRange, MemoryError) as error:
-                cautions.append(f"No band at width {net.widths[1]}: {error}")
-                continue
-            cautions.append(law.caution)
-            # The largest eigenvalues have the smallest limits.
-            band[::-1, i] = [stability_limit(line.scale * v + w, b, nesterov) for v in law.quantile(BAND)]
-    cautions += [str(warning.message) for warning in warned]
-    initial = [line.initial for line in lines]
-    beyond = [line.catapult_limit for line in lines]
-    return {
-        "zone": np.array([line.zone(rates) for line in lines]) if lines else None,
-        "limit": np.array([line.value for line in lines]) if lines else None,
-        "catapult_limit": None if not lines or None in beyond else np.array(beyond),
-        "initial_limit": np.array(initial) if initial and None not in initial else None,
-        "limit_low": band[0],
-        "limit_high": band[1],
-        "caution": " ".join(dict.fromkeys(filter(None, cautions))),
-    }
 
 
 def _settings(

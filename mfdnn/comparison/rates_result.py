@@ -29,7 +29,7 @@ class LearningRateMap(GridResult):
     share_grew, share_diverged : ndarray, shape (W, R)
         Of the trials: those whose loss exceeded its initial value at some time, and those that diverged.
     zone : ndarray of str, shape (W, R), or None
-        What theory expects: `LearningRate.zone`.
+        What theory expects: `LearningRate.zone`; of a first step "monotone" (it lowers the loss) or "unknown".
     final_losses : ndarray, shape (N, W, R)
         Of each trial; inf if it diverged.
     outcomes : ndarray of str, shape (N, W, R)
@@ -37,13 +37,14 @@ class LearningRateMap(GridResult):
     initial_loss, lambda_max : ndarray, shape (N, W)
         Of each trial, before training; the largest eigenvalue of F at its samples.
     sampled_limit : ndarray, shape (N, W)
-        The stability limit of each network drawn, from its own `lambda_max`.
+        The stability limit of each network drawn, from its own `lambda_max`; of another optimiser than sgd the critical
+        rate of its first step at its samples, by a line search (`mfdnn.training.critical_rate`).
     limit, catapult_limit : ndarray, shape (W,), or None
-        Of `max_learning_rate` at infinite width; None where it has no theory, and `caution` says why. For cross-entropy
-        bounds, as `sampled_limit` is.
+        Of `max_learning_rate` at infinite width, or of `first_step` where that is the `notion`; None where there is no
+        theory, and `caution` says why. For cross-entropy bounds of descent, as `sampled_limit` is.
     limit_low, limit_high : ndarray, shape (W,)
-        Limits that 5 % and 95 % of the networks drawn are below, by `outlier_distribution`; 0 and inf where it has no
-        law, and `caution` says why.
+        Limits that 5 % and 95 % of the networks drawn are below, by `outlier_distribution` or `FirstStep.band`; 0 and
+        inf where there is no law, and `caution` says why.
     n_samples, n_outputs, n_trials, n_steps : int
         T, C, N, and steps of each run.
     loss : str
@@ -56,6 +57,10 @@ class LearningRateMap(GridResult):
         A run diverged when its loss was above so many times its initial value, or overflowed.
     dtype : str
         In which the networks computed.
+    optimizer, settings : str
+        Its name as in `train`, and what is set of it, in words.
+    notion : {"stability", "first step"}
+        What `limit` is: of descent (sgd), or of the first step of another optimiser.
     caution : str
         What is to be known of the lines of theory; empty if nothing.
     initial_limit : ndarray, shape (W,), or None
@@ -99,6 +104,9 @@ class LearningRateMap(GridResult):
     initial_limit: np.ndarray | None = None
     lambda_max_softmax: np.ndarray | None = None
     sampled_initial: np.ndarray | None = None
+    optimizer: str = "sgd"
+    settings: str = ""
+    notion: str = "stability"
 
     @property
     def divergence(self) -> str:

@@ -38,8 +38,8 @@ def learning_rate_map(
 
     Drawn are the stability limit of infinite width, its 5-95 % band over networks where the law is known, and the
     catapult limit; for cross-entropy the limit is a bound, and that of the first outputs is drawn instead of the
-    catapult limit. Losses have a logarithmic scale, from a thousandth to ten times the median initial loss; grey is
-    where a run diverged.
+    catapult limit. Of another optimiser than sgd the line is the critical rate of its first step. Losses have a
+    logarithmic scale, from a thousandth to ten times the median initial loss; grey is where a run diverged.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def learning_rate_map(
         limits = found.sampled_limit if found.sampled_initial is None else found.sampled_initial
         places = np.broadcast_to(found.width, limits.shape)
         style: dict[str, Any] = {"ms": 2.5, "mfc": "white", "mec": "black", "mew": 0.5}
-        ax.plot(places.ravel(), limits.ravel(), "o", label="limits of the networks drawn", **style)
+        label = "limits of the networks drawn" if found.notion == "stability" else "line searches of the networks drawn"
+        ax.plot(places.ravel(), limits.ravel(), "o", label=label, **style)
     ax.set(xlabel="width $M$", ylabel=r"learning rate $\eta$")
     ax.set(xlim=_edges(width)[[0, -1]], ylim=_edges(rate)[[0, -1]])
     width_ticks(ax, found.width)
@@ -134,8 +135,11 @@ def _draw_theory(ax: Axes, found: Any, columns: np.ndarray, width: np.ndarray) -
     softmax = found.loss == "cross_entropy"
     limit = r"$2/\lambda_{\max}$" if plain else "stability limit"
     theory, networks = COLOURS["vermillion"], COLOURS["black"]  # of networks on top: the line may lie on its end
+    said = "theory, safe for any softmax" if softmax else f"theory, {limit}"
+    if found.notion == "first step":
+        said, softmax = f"theory, critical first step, {found.optimizer}", False
     lines: list[tuple[str, str, float, str, str | None]] = [
-        ("limit", "-", 1.8, theory, "theory, safe for any softmax" if softmax else f"theory, {limit}"),
+        ("limit", "-", 1.8, theory, said),
         ("limit_low", ":", 1.4, networks, "5-95 % of networks"),
         ("limit_high", ":", 1.4, networks, None),
     ]
