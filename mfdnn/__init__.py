@@ -32,6 +32,7 @@ _CLASSES = {
     "Dense",
     "Dropout",
     "Flatten",
+    "Gate",
     "GlobalAveragePool",
     "GroupNorm",
     "Layer",

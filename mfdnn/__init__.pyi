@@ -244,6 +244,9 @@ from .layers import (
     Flatten as Flatten,
 )
 from .layers import (
+    Gate as Gate,
+)
+from .layers import (
     GlobalAveragePool as GlobalAveragePool,
 )
 from .layers import (

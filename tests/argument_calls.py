@@ -84,6 +84,7 @@ CALLS = {
     "Dense": lambda s: (mfdnn.Dense, {"units": 3}),
     "Dropout": lambda s: (mfdnn.Dropout, {"keep_rate": 0.5}),
     "Flatten": lambda s: (mfdnn.Flatten, {}),
+    "Gate": lambda s: (mfdnn.Gate, {"left": mfdnn.Dense(3), "right": [mfdnn.Dense(3)], "phi": "tanh"}),
     "GlobalAveragePool": lambda s: (mfdnn.GlobalAveragePool, {}),
     "GroupNorm": lambda s: (mfdnn.GroupNorm, {"groups": 2}),
     "Layer": lambda s: (mfdnn.Layer, {}),

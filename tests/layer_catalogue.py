@@ -20,6 +20,7 @@ from mfdnn.layers import (
     Dense,
     Dropout,
     Flatten,
+    Gate,
     GlobalAveragePool,
     GroupNorm,
     LayerNorm,
@@ -95,6 +96,7 @@ NORMS = (
 BLOCKS = ("first", "before activation", "after activation", "last in a block")
 WITH_SITES = ("sites, first", "sites, before activation", "sites, after activation", "sites, in a block")
 POOLED = WITH_SITES[:3]
+GATED = (*BLOCKS, "outputs")
 WEIGHTS = ("first", "before activation", "after activation", "last in a block", "outputs")
 MERGING = ("sites, merged first", "sites, merged before activation", "sites, merged")
 
@@ -103,6 +105,11 @@ class Entry(NamedTuple):
     make: object
     placements: tuple
     refused: MappingProxyType = MappingProxyType({})
+
+
+def without_law(placements):
+    """Refused at all inputs, wherever it stands."""
+    return dict.fromkeys(placements, "always")
 
 
 NOT_GAUSSIAN = {"after activation": "always", "first": "given"}  # BatchNorm at random inputs has a law
@@ -127,13 +134,20 @@ LAYERS = {
         lambda n: Residual([dense(n), Pointwise("relu"), Residual([dense(n), Pointwise("relu")], 0.7)]),
         ("first", "after activation"),
     ),
+    "Gate": Entry(
+        lambda n: Gate(Dense(n, 1.5, 0.1), [dense(n), tanh(), dense(n)], "sigmoid"), GATED, without_law(GATED)
+    ),
+    "Gate of the input": Entry(lambda n: Gate([], dense(n), "relu"), GATED[:-1], without_law(GATED[:-1])),
+    "Gate with sites": Entry(
+        lambda n: Gate([conv(n), tanh()], conv(n), "tanh"), WITH_SITES, without_law(WITH_SITES)
+    ),
     "Residual with sites": Entry(lambda n: Residual([conv(n), tanh(), conv(n)], 0.7), WITH_SITES),
     "MeanSubtraction": Entry(lambda n: MeanSubtraction(), NORMS),
     "BatchNorm": Entry(lambda n: BatchNorm(), NORMS, NOT_GAUSSIAN),
     "BatchNorm with gain": Entry(lambda n: BatchNorm(1.2, 0.3, eps=0.1), NORMS, NOT_GAUSSIAN),
     "BatchNorm not affine": Entry(lambda n: BatchNorm(affine=False), NORMS, NOT_GAUSSIAN),
     "BatchNorm with sites": Entry(
-        lambda n: BatchNorm(1.2, 0.3, eps=0.1), WITH_SITES, dict.fromkeys(WITH_SITES, "always")
+        lambda n: BatchNorm(1.2, 0.3, eps=0.1), WITH_SITES, without_law(WITH_SITES)
     ),
     "LayerNorm": Entry(lambda n: LayerNorm(), NORMS),
     "LayerNorm with gain": Entry(lambda n: LayerNorm(1.2, 0.3, eps=0.1), NORMS),
@@ -159,7 +173,7 @@ LAYERS = {
     "AveragePool": Entry(
         lambda n: AveragePool(2, 1), POOLED
     ),
-    "MaxPool": Entry(lambda n: MaxPool(2, 1), POOLED, dict.fromkeys(POOLED, "always")),
+    "MaxPool": Entry(lambda n: MaxPool(2, 1), POOLED, without_law(POOLED)),
     "GlobalAveragePool": Entry(lambda n: GlobalAveragePool(), (*MERGING, "sites, merged outputs")),
     "Residual with a projection": Entry(
         lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),

@@ -11,6 +11,7 @@ from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .dropout import Dropout
 from .flatten import Flatten
+from .gate import Gate
 from .max_pool import MaxPool
 from .normalization import LayerNorm, MeanSubtraction
 from .output_laws import OutputLaw
@@ -36,6 +37,7 @@ __all__ = [
     "Given",
     "Keep",
     "Flatten",
+    "Gate",
     "GlobalAveragePool",
     "GroupNorm",
     "Layer",

@@ -14,6 +14,7 @@ from .convolution import Conv
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
+from .gate import Gate
 from .max_pool import MaxPool
 from .normalization import LayerNorm, MeanSubtraction
 from .pointwise import Pointwise
@@ -26,7 +27,7 @@ DESCRIBED: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
         *(Dense, Conv, Pointwise, Residual, MeanSubtraction, BatchNorm, LayerNorm, RMSNorm, GroupNorm),
-        *(AveragePool, MaxPool, GlobalAveragePool, Flatten, Dropout),
+        *(AveragePool, MaxPool, GlobalAveragePool, Flatten, Dropout, Gate),
     )
 }
 
@@ -49,7 +50,10 @@ def layer_from_dict(description: Any) -> Layer:
         options["layers"] = layers_from_list(options.get("layers"))
         if isinstance(options.get("skip"), list | tuple):
             options["skip"] = layers_from_list(options["skip"])
-    if kind is Pointwise:
+    if kind is Gate:
+        for side in ("left", "right"):
+            options[side] = layers_from_list(options.get(side), side)
+    if kind in (Pointwise, Gate):
         phi = options.get("phi")
         if not isinstance(phi, str) or ":" in phi:  # a file runs no code
             raise ValueError(f"`phi` must be the name of an activation, got {phi!r}; write for example \"relu\".")
@@ -60,8 +64,8 @@ def layer_from_dict(description: Any) -> Layer:
         raise ValueError(f"`{kind.__name__}` was described by {description!r:.200}: {error}.") from None
 
 
-def layers_from_list(layers: Any) -> list[Layer]:
+def layers_from_list(layers: Any, name: str = "layers") -> list[Layer]:
     """The layers of a list of their descriptions."""
     if not isinstance(layers, list | tuple):
-        raise ValueError(f"`layers` must be a list, got {layers!r:.80}; write what Network.to_dict gives.")
+        raise ValueError(f"`{name}` must be a list, got {layers!r:.80}; write what Network.to_dict gives.")
     return [layer_from_dict(description) for description in layers]

@@ -1,0 +1,145 @@
+"""Gate: y = left(x) * phi(right(x))."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..activations import Activation
+from .base import Layer, checked_layers, shape_text
+from .pointwise import Pointwise
+
+__all__ = ["Gate"]
+
+
+class Gate(Layer):
+    r"""The units of one path times an activation of another.
+
+    :math:`y = A(x)\,\phi(B(x))`. Two `Dense` layers and "sigmoid" are a gated linear unit, with "silu" a SwiGLU; two
+    convolutions gate every site.
+
+    Parameters
+    ----------
+    left, right : Layer or sequence of Layer
+        The paths A and B, which both begin with what enters; an empty one is x itself. They must end with one shape.
+    phi : str, callable or Activation
+        What `mfdnn.activation` accepts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What is no layer, an unknown activation. In a network: paths that end with different shapes.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> gate = mfdnn.Gate(mfdnn.Dense(100, 2.0), mfdnn.Dense(100, 2.0), "sigmoid")
+    >>> gate.output_shape((50,))
+    (100,)
+    >>> mfdnn.Network(50, [gate, mfdnn.Dense(1)])
+    Network(50-50-100-1, gate, sigmoid, L=3, P=10301)
+
+    References
+    ----------
+    Dauphin, Fan, Auli & Grangier 2017, "Language modeling with gated convolutional networks", arXiv:1612.08083.
+    Shazeer 2020, "GLU variants improve transformer", arXiv:2002.05202.
+    """
+
+    kind = "gate"
+    no_theory = "`Gate` has no law of infinite width here; sample such networks (`mfdnn.ensemble`)."
+
+    def __init__(
+        self, left: Layer | Sequence[Layer], right: Layer | Sequence[Layer], phi: str | Callable | Activation
+    ):
+        self.left, self.right = _path("left", left), _path("right", right)
+        self._gate = Pointwise(phi)
+        self._gated = (*self.right, self._gate)
+        self.children = (*self.left, *self._gated)
+        self.n_weight_layers = sum(layer.n_weight_layers for layer in self.children)
+        self.couples_samples = any(layer.couples_samples for layer in self.children)
+        self.batches_errors = all(layer.batches_errors for layer in self.children)
+
+    @property
+    def phi(self) -> Activation:
+        """The activation of the right path."""
+        return self._gate.activation
+
+    def __repr__(self) -> str:
+        return f"Gate({_told(self.left)}, {_told(self.right)}, {self.phi.label!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        sides = {name: [layer.to_dict() for layer in getattr(self, name)] for name in ("left", "right")}
+        return {"layer": "Gate", **sides, "phi": self._gate.to_dict()["phi"]}
+
+    def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
+        yield self, shape
+        for path in (self.left, self._gated):  # both begin with what enters
+            inside = shape
+            for layer in path:
+                yield from layer.walk(inside)
+                inside = layer.output_shape(inside)
+
+    def scaled(self, factor: float) -> Gate:
+        left, right = ([layer.scaled(factor) for layer in path] for path in (self.left, self.right))
+        return Gate(left, right, self.phi)
+
+    def drawn(self, rng: np.random.Generator) -> Gate:
+        left, right = ([layer.drawn(rng) for layer in path] for path in (self.left, self.right))
+        same = all(new is old for new, old in zip([*left, *right], (*self.left, *self.right), strict=True))
+        return self if same else Gate(left, right, self.phi)
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        found, expected = shape, shape
+        for layer in self.right:
+            found = layer.output_shape(found)
+        for layer in self.left:
+            expected = layer.output_shape(expected)
+        if found != expected:
+            raise ValueError(
+                f"`Gate` must have one shape behind both of its paths: {shape_text(expected)} leave `left` and "
+                f"{shape_text(found)} leave `right`; choose units, channels and strides so."
+            )
+        return found
+
+    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
+        left, right = x, x
+        for layer in self.left:
+            left = layer.forward(left, parameters, trace)
+        for layer in self._gated:
+            right = layer.forward(right, parameters, trace)
+        trace.append((left, right))
+        return left * right
+
+    def pushforward(
+        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
+    ) -> np.ndarray | None:
+        d_left, d_right = dx, dx
+        for layer in self.left:
+            d_left = layer.pushforward(d_left, parameters, tangents, trace)
+        for layer in self._gated:
+            d_right = layer.pushforward(d_right, parameters, tangents, trace)
+        left, right = next(trace)
+        if d_left is None or d_right is None:  # a path without weights, and nothing has entered
+            return d_left * right if d_left is not None else None if d_right is None else left * d_right
+        return d_left * right + left * d_right
+
+    def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
+        left, right = next(trace)
+        of_left, of_right = delta * right, delta * left
+        for layer in reversed(self._gated):
+            of_right = layer.backward(of_right, parameters, trace, collected)
+        for layer in reversed(self.left):
+            of_left = layer.backward(of_left, parameters, trace, collected)
+        return of_left + of_right
+
+
+def _path(name: str, path: Any) -> tuple[Layer, ...]:
+    """One layer, or a list of them."""
+    return (path,) if isinstance(path, Layer) else checked_layers(path, name)
+
+
+def _told(path: tuple[Layer, ...]) -> str:
+    return repr(path[0]) if len(path) == 1 else f"[{', '.join(map(repr, path))}]"
