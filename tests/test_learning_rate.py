@@ -19,6 +19,7 @@ from mfdnn.learning_rate import (
     LOSSES,
     OPTIMISERS,
     SAFE_SHARE,
+    first_step,
     loss_scale,
     max_learning_rate,
     natural_gradient_rate,
@@ -529,6 +530,53 @@ def test_a_step_at_a_sample_beyond_the_limit_raises_its_loss(times):
 def test_bad_arguments_of_one_sample(arguments, message):
     with pytest.raises(ValueError, match=message):
         max_learning_rate(mlp([4, 4, 1], "tanh"), **arguments)
+
+
+# -- first steps ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "radam"])
+def test_the_first_step_of_other_optimisers(name):
+    step = first_step(NET, name, 20, loss="torch_mse")
+    lr = max_learning_rate(NET, 20, loss="torch_mse", optimizer=name)
+    assert (lr.notion, lr.optimizer, lr.lambda_max, lr.catapult_limit) == ("first step", name, None, None)
+    assert float(lr) == lr.value == lr.typical == float(step) and lr.safe == step.band[0] < lr.value
+    assert lr.n_samples == 20 and lr.n_outputs == 4 and lr.why_not_safe == "" and lr.safe_caution == step.caution
+    assert list(lr.zones) == ["monotone", "unknown"]
+    assert lr.zone([0.9 * lr.value, 1.1 * lr.value]).tolist() == ["monotone", "unknown"]
+    assert name in repr(lr) and "first step" in repr(lr)
+    assert "Nothing is said of later steps" in lr.convention and "one-hot labels, drawn" in lr.convention
+    head, rule, row = lr.table().splitlines()
+    assert head.split()[-6:] == ["5", "%", "50", "%", "95", "%"] and len(head) == len(rule) == len(row)
+    assert float(row.split()[-2]) == pytest.approx(step.quantile(0.5), rel=1e-3)
+    assert lr.limits()["rate"].tolist() == [lr.safe, lr.value]
+    plain = json.loads(json.dumps(lr.to_dict()))
+    assert plain["first_step"]["directional"] == step.directional and plain["initial"] is None
+    confident = max_learning_rate(NET, 20, loss="torch_mse", optimizer=name, confidence=0.8)
+    assert confident.value == step.quantile(0.2) < confident.typical and "80 % of networks" in repr(confident)
+    assert confident.limits()["networks"].tolist() == ["95 % of draws", "80 % of draws", "50 % of draws"]
+
+
+def test_first_steps_of_networks_on_data():
+    X = np.random.default_rng(0).standard_normal((12, 30))
+    for arguments in ({"net": NET, "inputs": X}, {"net": MeanField(NET, inputs=X)}):
+        lr = max_learning_rate(**arguments, optimizer="lion", weight_decay=0.1)
+        assert lr.value == float(first_step(NET, "lion", inputs=X, weight_decay=0.1))
+        assert "lion, weight decay 0.1" in repr(lr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"optimizer": "adamv"}, "did you mean adam or"),
+        ({"optimizer": "adam", "momentum": 0.9}, "`momentum` is no setting of optimizer 'adam'"),
+        ({"optimizer": "adam", "batch_size": 1}, "`optimizer` = adam has no theory with `batch_size` = 1"),
+        ({"optimizer": "muon", "confidence": 2.0}, "`confidence` must be a probability"),
+    ],
+)
+def test_bad_arguments_of_first_steps(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        max_learning_rate(NET, 20, **arguments)
 
 
 def test_bad_rate():

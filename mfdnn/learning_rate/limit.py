@@ -1,4 +1,4 @@
-"""The largest stable learning rate of a random network."""
+"""The largest learning rate of a random network: stable, or of a first step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from ..finite_width.outliers import law_of, without_kernels
 from ..fisher import fisher_statistics
 from ..layers import Layer
 from ..losses import LOSSES, loss_scale, stability_limit
+from ..losses.optimisers import RULES
 from ..losses.stability import checked_nesterov
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
+from .first_rate import first_step_rate
 from .online import online_rate
 from .result import LearningRate
 
@@ -33,9 +35,13 @@ def max_learning_rate(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     confidence: float | None = None,
+    optimizer: str = "sgd",
     batch_size: int | None = None,
 ) -> LearningRate:
     r"""Largest learning rate at which full-batch descent is stable, before training.
+
+    Of Adam, Muon and all others than sgd, which have no limit of stability before their first step, it is the critical
+    rate of that step (`first_step`): another notion, which the result names.
 
     Near initialisation a wide network is linear in its parameters, and descent on a loss with curvature
     :math:`\lambda = s \lambda_{max}(F) + w` is stable below
@@ -54,11 +60,11 @@ def max_learning_rate(
     net : Network or MeanField
     n_samples, q0, c0, inputs
         Number of inputs (default 1000) and their statistics (1 and 0), or the inputs themselves, as in
-        `fisher_statistics`.
+        `fisher_statistics`; for a first step the default is 100, as in `first_step`.
     loss : str
         One of `LOSSES`, where the formulas are.
     momentum : float
-        b, in [0, 1), without dampening.
+        b, in [0, 1), without dampening. Of sgd; a first step of rmsprop and muon does not feel it.
     nesterov : bool
         Nesterov's momentum instead of the heavy ball.
     weight_decay : float
@@ -66,13 +72,15 @@ def max_learning_rate(
     confidence : float, optional
         In (0, 1): a rate below the limit of that share of the networks drawn at these widths, from the quantile of
         :math:`\lambda_{max}` by `mfdnn.finite_width.outlier_distribution`. Default: the limit at infinite width,
-        which is too large for half of them, and for most with several outputs.
+        which is too large for half of them, and for most with several outputs. Of a first step: from its quantile.
+    optimizer : str
+        "sgd", or any other that `first_step` knows, by its name in PyTorch in small letters, at its default settings.
     batch_size : 1, optional
         Online training, one sample at a time: the rate below which a step at any sample does not raise that sample's
         own loss, :math:`2/(s \lambda + w)` with :math:`\lambda` the largest eigenvalue of the Fisher information of
         one sample (`conditional_fisher`, where q0 alone matters; of given inputs the greater of those of the least and
         the greatest mean square). About :math:`2/(M \hat q L)` on half_mse near isometry. It is a limit for each step
-        by itself: it promises nothing of the losses of other samples. Default: the full batch.
+        by itself: it promises nothing of the losses of other samples. Of sgd. Default: the full batch.
 
     Returns
     -------
@@ -86,6 +94,7 @@ def max_learning_rate(
     ValueError
         Unknown `loss`, cross_entropy of one output, `momentum` outside [0, 1), `nesterov` without momentum,
         negative `weight_decay`,
+        unknown `optimizer` or one without the momentum that is given,
         `confidence` outside (0, 1) or of a network whose law of :math:`\lambda_{max}` is not known
         (`outlier_distribution` says which), a `batch_size` that is neither 1 nor None, or 1 with `momentum` or
         `confidence`, and what `fisher_statistics` raises.
@@ -111,6 +120,9 @@ def max_learning_rate(
     LearningRate(0.0241201, loss='torch_mse', heavy-ball momentum 0.9, for 95 % of networks)
     >>> round(lr.safe, 7)
     0.0241201
+    >>> step = mfdnn.max_learning_rate(net, 64, optimizer="adamw")
+    >>> f"{step.value:.1e}", step.notion, step.lambda_max
+    ('5.6e-04', 'first step', None)
     >>> init = mfdnn.isometric_init("hard_tanh", depth=20, variance=0.2)
     >>> net = mfdnn.mlp([400] * 21, "hard_tanh", init.sigma_w2, init.sigma_b2, weights="orthogonal")
     >>> mfdnn.max_learning_rate(net, q0=init.q0, batch_size=1)
@@ -137,6 +149,7 @@ def max_learning_rate(
     M, so that their rates are M times these).
     """
     one_of("loss", loss, LOSSES)
+    one_of("optimizer", optimizer, RULES)
     b, w = finite_number("momentum", momentum), finite_number("weight_decay", weight_decay)
     if not 0 <= b < 1:
         raise ValueError(f"`momentum` must lie in [0, 1), got {b:g}; 0.9 is usual, 0 is plain descent.")
@@ -148,9 +161,16 @@ def max_learning_rate(
     if batch_size is not None:
         if positive_integer("batch_size", batch_size) != 1:
             raise ValueError(f"`batch_size` must be 1 or None for the full batch, got {batch_size}; pass one of them.")
+        if optimizer != "sgd":
+            raise ValueError(
+                f"`optimizer` = {optimizer} has no theory with `batch_size` = 1; leave one of them out."
+            )
         if b or confidence is not None:
             name, value = ("momentum", b) if b else ("confidence", confidence)
             raise ValueError(f"`{name}` has no theory with `batch_size` = 1, got {value:g}; leave it out.")
+    if optimizer != "sgd":
+        data = {"n_samples": n_samples, "q0": q0, "c0": c0, "inputs": inputs}
+        return first_step_rate(net, data, loss, optimizer, b, nesterov, w, confidence)
     wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
     wide.require_single()
     if batch_size == 1:

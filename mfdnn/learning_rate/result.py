@@ -16,6 +16,7 @@ from ..finite_width.outliers import law_of
 from ..finite_width.outliers_result import OutlierDistribution
 from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from ..mean_field import MeanField
+from .updates import FirstStep
 
 __all__ = ["SAFE_SHARE", "LearningRate"]
 
@@ -69,9 +70,11 @@ class LearningRate(Result):
         What `value` is: the limit of descent on the full batch; of an optimiser's first step; of a step at one sample,
         which below it does not raise that sample's own loss, while nothing is promised of the other samples.
     optimizer : str
-        Name of the optimiser in PyTorch's words: "sgd".
+        Name of the optimiser in PyTorch's words: "sgd", or another whose `value` is that of its first step.
     lambda_max_one : float or None
         For "one sample" the largest eigenvalue of the Fisher information of one sample, at infinite width.
+    first_step : FirstStep or None
+        For "first step" all that is known of it.
 
     Notes
     -----
@@ -111,6 +114,7 @@ class LearningRate(Result):
     notion: str = "stability"
     optimizer: str = "sgd"
     lambda_max_one: float | None = None
+    first_step: FirstStep | None = None
     _wide: MeanField | None = None
 
     def __float__(self) -> float:
@@ -118,12 +122,17 @@ class LearningRate(Result):
 
     def __repr__(self) -> str:
         drawn = "" if self.confidence is None else f", for {self._share} of networks"
-        steps = ", one sample at a time" if self.notion == "one sample" else ""
+        steps = {"one sample": ", one sample at a time", "first step": ", first step"}.get(self.notion, "")
         return f"LearningRate({self.value:.6g}, loss={self.loss!r}, {self.optimiser}{steps}{drawn})"
 
     @property
     def typical(self) -> float:
-        """The limit at infinite width, which wide networks scatter around."""
+        """The limit at infinite width, which wide networks scatter around.
+
+        Of a first step the median over draws.
+        """
+        if self.first_step is not None:
+            return float(self.first_step)
         return self._limit(self.scale * self._largest)
 
     @property
@@ -147,8 +156,10 @@ class LearningRate(Result):
 
         That of ``max_learning_rate(..., confidence=0.95)``, whatever `confidence` is, and a few percent less where
         `safe_caution` says that the quantile may be higher (`OutlierDistribution.allowance`). None where the law of the
-        largest eigenvalue is not known, for the reason `why_not_safe`.
+        largest eigenvalue is not known, for the reason `why_not_safe`. Of a first step the lower end of its band.
         """
+        if self.first_step is not None:
+            return self.first_step.quantile(1 - SAFE_SHARE)
         law = self._law
         if isinstance(law, str):
             return None
@@ -157,11 +168,15 @@ class LearningRate(Result):
     @property
     def why_not_safe(self) -> str:
         """Why there is no `safe` rate, in one sentence; empty where there is one."""
+        if self.first_step is not None:
+            return ""
         return self._law if isinstance(self._law, str) else ""
 
     @property
     def safe_caution(self) -> str:
         """What is known against `safe`: `OutlierDistribution.caution`; empty if nothing."""
+        if self.first_step is not None:
+            return self.first_step.caution
         return "" if isinstance(self._law, str) else self._law.caution
 
     @cached_property
@@ -186,7 +201,8 @@ class LearningRate(Result):
     def optimiser(self) -> str:
         """Name of the optimiser, with its momentum and weight decay."""
         name = "Nesterov momentum" if self.nesterov else "heavy-ball momentum"
-        text = f"{name} {self.momentum:g}" if self.momentum else "gradient descent"
+        plain = "gradient descent" if self.optimizer == "sgd" else self.optimizer
+        text = f"{name} {self.momentum:g}" if self.momentum and self.optimizer == "sgd" else plain
         return text + (f", weight decay {self.weight_decay:g}" if self.weight_decay else "")
 
     @property
@@ -201,6 +217,8 @@ class LearningRate(Result):
                 f"F = sum_k grad f_k grad f_k^T at it; with a step below 2 over the largest eigenvalue of {matrix} its "
                 "own loss does not grow, in a wide network; nothing is promised of other samples."
             )
+        if self.first_step is not None:
+            return self.first_step.convention
         head = f"loss {self.loss} = {LOSSES[self.loss]}; F = (1/T) sum_t sum_k grad f_k grad f_k^T; "
         drawn = ""
         if self.lambda_quantile is not None:
@@ -234,7 +252,7 @@ class LearningRate(Result):
         "monotone" (with momentum "stable"), "catapult" and "diverges"; without a `catapult_limit` the first of them and
         "unknown". `zone` says what they mean.
         """
-        first = "stable" if self.momentum else "monotone"
+        first = "stable" if self.momentum and self.first_step is None else "monotone"
         if self.catapult_limit is None:
             return {first: (0.0, self.value), "unknown": (self.value, np.inf)}
         return {
@@ -257,7 +275,8 @@ class LearningRate(Result):
             "monotone" (up to `value`, without momentum: the loss does not grow), "stable" (the same with momentum: the
             loss may first grow, and then decays), "catapult" (up to `catapult_limit`: it grows, then falls),
             "diverges", or "unknown" (above `value`, without a `catapult_limit`). Only the first two are proved, of
-            infinitely wide networks that are linear in their parameters; see the class.
+            infinitely wide networks that are linear in their parameters; see the class. Of a first step they are about
+            that step alone.
 
         Raises
         ------
@@ -278,15 +297,18 @@ class LearningRate(Result):
         All with this weight decay; lines of one length, a head and a rule first.
         With `confidence` each loss has a second row, for that share of the networks drawn. If the loss is
         cross-entropy the last row is that of the first outputs, its scale `lambda_max_softmax` / `lambda_max`.
+        Of a first step one row, of the rates that 5, 50 and 95 % of the networks drawn stay below.
         """
+        if self.first_step is not None:
+            rates = self.first_step.quantile([0.05, 0.5, 0.95])
+            own = [self.loss, self.optimiser, *(f"{rate:.4g}" for rate in rates)]
+            return _aligned([["loss", "first step of", "5 %", "50 %", "95 %"], own])
         rows = [["loss", "scale s", *self._optimisers]]
         for loss, drawn, scale, curvature in self._curvatures():
             limits = [stability_limit(curvature, *optimiser) for optimiser in self._optimisers.values()]
             label, shown = (f"  {drawn}" if drawn else loss), ("" if drawn == self._drawn else f"{scale:.4g}")
             rows.append([label, shown, *(f"{limit:.4g}" for limit in limits)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        return _aligned(rows)
 
     def limits(self) -> dict[str, np.ndarray]:
         """The rates by loss, optimiser and networks, as columns of equal length.
@@ -303,7 +325,7 @@ class LearningRate(Result):
         rows = [] if self.safe is None else [(*own, f"{100 * SAFE_SHARE:g} % of draws", self.safe)]
         if self.confidence not in (None, SAFE_SHARE):
             rows.append((*own, self._drawn, self.value))
-        rows.append((*own, "infinite width", self.typical))
+        rows.append((*own, "infinite width" if self.first_step is None else "50 % of draws", self.typical))
         for loss, drawn, _, curvature in self._curvatures():
             for name, optimiser in self._optimisers.items():
                 rows.append((loss, name, drawn or "infinite width", stability_limit(curvature, *optimiser)))
@@ -324,6 +346,8 @@ class LearningRate(Result):
         The networks are "" where they are infinitely wide.
         """
         w = self.weight_decay
+        if self.first_step is not None:
+            return
         for loss in LOSSES:
             if loss == "cross_entropy" and self.n_outputs == 1:
                 continue
@@ -347,3 +371,10 @@ class LearningRate(Result):
             "convention": self.convention,
             "zones": {name: list(interval) for name, interval in self.zones.items()},
         }
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    """A head, a rule and rows, of one length."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

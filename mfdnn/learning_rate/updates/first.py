@@ -160,7 +160,7 @@ def first_step(
     rates = draws.directional if cap is None else np.minimum(draws.directional, cap)
     deviation = _kernel_spread(wide)
     spread = (deviation or 0.0) * KERNEL_SHARE[update.family] if learnt else 0.0
-    low, high = (float(q) for q in quantile_of_draws(rates, spread, np.array([0.05, 0.95])))
+    low, high = (float(q) for q in quantile_of_draws(rates, spread, np.array([1 - 0.95, 0.95])))
     validity = None if draws.speed is None else directional * draws.speed if learnt else 0.0
     errors = {"response": draws.response, "directional": draws.directional, "critical_learning_rate": rates}
     return FirstStep(

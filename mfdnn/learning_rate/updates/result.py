@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._support.results import Result, unwrap
 from ..._support.validation import finite_array
+from ...losses import LOSSES
 from .draws import quantile_of_draws
 
 __all__ = ["FirstStep"]
@@ -92,6 +93,18 @@ class FirstStep(Result):
         """
         return self.directional if self.cap is None else min(self.directional, self.cap)
 
+    @property
+    def convention(self) -> str:
+        """Which loss, which step, which statement the rate belongs to, in sentences."""
+        labels = "labels as given" if self.labels == "given" else f"{self.labels} labels, drawn"
+        cap = "" if self.cap is None else f", or {self.cap:.4g} where layers move by four times their size, if smaller"
+        return (
+            f"loss {self.loss} = {LOSSES[self.loss]}; {self.n_samples} {self.inputs} inputs, {labels}; first step of "
+            f"{self.optimizer} on the full batch, {self.parameterisation} parameterisation: with a rate of 2 "
+            f"e.D/(D.QD), median over {self.n_draws} draws of the outputs{cap}, it brings the loss back to where it was. "
+            "Nothing is said of later steps."
+        )
+
     def quantile(self, p: Any) -> Any:
         """Critical rates that a share `p` of the networks drawn stay below.
 
@@ -112,5 +125,6 @@ class FirstStep(Result):
         return unwrap(found.reshape(share.shape))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and the critical rate, as plain Python."""
-        return {**super().to_dict(), "critical_learning_rate": self.critical_learning_rate}
+        """All fields, the critical rate and its convention, as plain Python."""
+        rate = self.critical_learning_rate
+        return {**super().to_dict(), "critical_learning_rate": rate, "convention": self.convention}
