@@ -4,6 +4,7 @@ from .hessian import hessian_spectrum
 from .module_operator import operator
 from .module_report import report
 from .rates import learning_rate
+from .reader import network
 from .spectrum import fisher_spectrum
 
-__all__ = ["fisher_spectrum", "hessian_spectrum", "learning_rate", "operator", "report"]
+__all__ = ["fisher_spectrum", "hessian_spectrum", "learning_rate", "network", "operator", "report"]

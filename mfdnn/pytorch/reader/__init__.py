@@ -1,0 +1,5 @@
+"""From a module to a network: one recorded pass, read back into layers."""
+
+from .module_network import ModuleNetwork, network
+
+__all__ = ["ModuleNetwork", "network"]
