@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from inspect import signature
 from math import prod
@@ -16,11 +16,13 @@ from .._support.validation import listed, short
 from ..activations import Activation
 from .pairs import Pairs, SitePairs
 from .state import State
+from .units import as_moments, through_units, units_behind
 
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
+    from .units import Units
 
-__all__ = ["Factors", "Layer", "checked_layers", "one_site", "propagated", "shape_text"]
+__all__ = ["Factors", "Layer", "checked_layers", "one_site", "propagated", "shape_text", "through"]
 
 
 class Factors(NamedTuple):
@@ -40,7 +42,7 @@ class Factors(NamedTuple):
 
 # What a layer computes, and what follows from it.
 _ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
-_DERIVED = ("propagate", "factors", "collect", "errors_below", "fully_connected", "bypass", "closes")
+_DERIVED = ("propagate", "through_units", "factors", "collect", "errors_below", "fully_connected", "bypass", "closes")
 
 
 class Layer:
@@ -209,10 +211,16 @@ class Layer:
         NoTheory
             The layer has no law, or none of what enters.
         """
+        if self.acts_on_units:
+            return through_units(self, state)
         raise NoTheory(
             self.no_theory
             or f"`{self!r}` has no law of infinite width (`propagate`); sample such networks (`mfdnn.ensemble`)."
         )
+
+    def propagate_outputs(self, state: State) -> State:
+        """`propagate` of a layer behind the last weights, whose units are outputs; by default the same."""
+        return self.propagate(state)
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         """Whether the law of what leaves, at these pairs of sites, needs no others.
@@ -228,17 +236,47 @@ class Layer:
         """
         return False
 
+    @property
+    def acts_on_units(self) -> bool:
+        """Whether it takes sampled units (`State.units`); others see means over units in their place."""
+        kind = type(self)
+        return kind.unit is not Layer.unit or kind.through_units is not Layer.through_units
+
     def unit(self, g: np.ndarray) -> np.ndarray:
         r"""Values of S units with the fields g, arrays (S, T, \*sites).
 
-        Of a layer that maps one unit's field, in place of `propagate`, for a theory by sampled units. It is declared
-        for that: nothing of today calls it.
+        Of a layer that maps the field of one unit, in place of `propagate`: theory then draws units, and executes the
+        map as it is written.
+
+        Parameters
+        ----------
+        g : ndarray, shape (S, T, \*sites)
+            Float64; of random inputs T may be fewer than there are, if no layer couples samples.
+
+        Returns
+        -------
+        ndarray, shape (S, T, \*sites)
+            With the sites of `output_shape`.
         """
         raise NoTheory(f"`{self!r}` has no map of one unit's field (`unit`).")
 
     def unit_jvp(self, g: np.ndarray, z: np.ndarray) -> np.ndarray:
         r"""Derivative of `unit` at g along z, arrays (S, T, \*sites)."""
         raise NoTheory(f"`{self!r}` has no derivative of its map of one unit's field (`unit_jvp`).")
+
+    def through_units(self, units: Units) -> Units:
+        """What the layer makes of sampled units: by default `unit`, with tangents that are drawn."""
+        n_units, n_samples, _ = units.values.shape
+        sites = units.sites
+
+        def of_sites(function: Callable[..., np.ndarray], *fields: np.ndarray) -> np.ndarray:
+            found = function(*(x.reshape(n_units, n_samples, *sites) for x in fields))
+            return np.asarray(found, dtype=float).reshape(n_units, n_samples, -1)
+
+        values = units.values
+        return units.mapped(
+            of_sites(self.unit, values), lambda z: of_sites(self.unit_jvp, values, z), self.couples_samples
+        )
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw | None:
         """What this layer changes in the Fisher information as the last; None: nothing.
@@ -477,6 +515,8 @@ def propagated(layer: Layer, state: State) -> State:
 
     It must be a state, with one more record for every weight layer of `layer`.
     """
+    if state.units is not None and not layer.acts_on_units:
+        state = as_moments(state)
     behind = layer.propagate(state)
     if not isinstance(behind, State):
         raise TypeError(f"`propagate` of {layer!r} must return a State, got {behind!r:.80}; return what it maps.")
@@ -486,7 +526,17 @@ def propagated(layer: Layer, state: State) -> State:
             f"`propagate` of {layer!r} must meet {layer.total_weight_layers} weight layers (`n_weight_layers`), "
             f"got {met}; weights enter by `State.weighted`."
         )
-    return behind
+    if met or behind.units is not None or not layer.acts_on_units:
+        return behind
+    # What maps units in closed form can map sampled ones, should a later layer need them.
+    return behind.replace(origin=lambda: units_behind(layer, state))
+
+
+def through(layers: Sequence[Layer], state: State) -> State:
+    """The state behind some layers."""
+    for layer in layers:
+        state = propagated(layer, state)
+    return state
 
 
 def _plain(value: Any) -> Any:

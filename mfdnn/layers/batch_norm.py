@@ -13,11 +13,13 @@ from .inverse_variance import ratios
 from .output_laws import FewerOutputs, OutputLaw, StandardisedOutputs
 from .pairs import Exchangeable, Given, Pairs
 from .state import State
+from .units import Units, through_units
 from .unit_variance import ROUNDING, Normalisation, check_samples, one_over, reciprocal
 
 __all__ = ["BatchNorm"]
 
 LEAST = 3  # numbers that are normalised together; two would become 1 and -1 whatever they are
+DIRECTIONS = 5  # in which they must differ: E[1/variance^2] is infinite with fewer
 
 
 class BatchNorm(Normalisation):
@@ -73,9 +75,43 @@ class BatchNorm(Normalisation):
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
+        n_samples = state.n_samples
+        if n_samples is not None:
+            self._check_values(n_samples, prod(state.shape[1:]))
+        known = state.units is not None or state.gaussian or state.origin is not None
+        if state.sampler is not None and known and (n_samples is not None or len(state.shape) > 1):
+            return through_units(self, state)
+        return self.propagate_outputs(state)
+
+    def through_units(self, units: Units) -> Units:
+        x, n = units.values, prod(units.values.shape[1:])
+        both = (1, 2)
+        centred = x - x.mean(axis=both, keepdims=True)
+        spread = np.mean(centred**2, axis=both, keepdims=True)
+        largest = np.abs(x).max(axis=both, keepdims=True)
+        constant = spread <= (ROUNDING * np.finfo(float).eps * largest) ** 2
+        if self.eps == 0:
+            _check_directions(centred)
+        inverse = np.divide(1, np.sqrt(spread + self.eps), out=np.zeros_like(spread), where=~constant)
+        z, ones = centred * inverse, np.ones((1, *x.shape[1:]))
+        units = units.less(z, (ones / n, ones), (z / n, z)).elementwise(self.gamma * z + self.beta, self.gamma * inverse)
+        return units.trained(z, ones) if self.affine else units
+
+    def _check_values(self, n_samples: int, n_sites: int) -> None:
+        """Raise for so few numbers a channel that their variance has no usable inverse."""
+        what = self.kind + (f" of {n_sites} sites" if n_sites > 1 else "")
+        check_samples(n_samples, -(-LEAST // n_sites), what)
+        if n_samples * n_sites <= DIRECTIONS and self.eps == 0:
+            raise NoTheory(
+                f"`n_samples` must be {DIRECTIONS // n_sites + 1} or more for the theory of {what}, got {n_samples}: of "
+                "fewer numbers a channel the mean square of 1/variance is infinite, and no average over units settles; "
+                "pass more samples, or a positive `eps`."
+            )
+
+    def propagate_outputs(self, state: State) -> State:
         if len(state.shape) > 1:
             raise NoTheory(
-                f"{self!r} of several sites has no law of infinite width here; sample such networks (`mfdnn.ensemble`)."
+                f"{self!r} has no law of outputs at several sites; put `Flatten` or `GlobalAveragePool` before it."
             )
         n_samples, given = state.n_samples, state.moments.given
         check_samples(n_samples, LEAST, self.kind)
@@ -120,3 +156,14 @@ class BatchNorm(Normalisation):
         n_sites = prod(x.shape[2:])
         check_samples(len(x), -(-LEAST // n_sites), self.kind + (f" of {n_sites} sites" if x.ndim > 2 else ""))
         return super().forward(x, parameters, trace)
+
+
+def _check_directions(centred: np.ndarray) -> None:
+    """Raise where the numbers of a channel differ in so few directions that an average over units does not settle."""
+    some = centred[: 2 * DIRECTIONS].reshape(-1, prod(centred.shape[1:]))
+    if len(some) > DIRECTIONS and (found := np.linalg.matrix_rank(some)) < DIRECTIONS and np.any(some):
+        raise NoTheory(
+            f"`inputs` differ in {found} directions only where batch norm divides by their spread, and it needs "
+            f"{DIRECTIONS} for a mean of 1/variance that averages over units settle on; pass more inputs, or a positive "
+            "`eps`."
+        )

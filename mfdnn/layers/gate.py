@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from .._support.errors import NoTheory
 from ..activations import Activation
-from .base import Layer, checked_layers, shape_text
+from .base import Layer, checked_layers, shape_text, through
+from .pairs import SitePairs
 from .pointwise import Pointwise
+from .state import State
+from .units import as_moments, units_of
 
 __all__ = ["Gate"]
 
@@ -19,6 +23,10 @@ class Gate(Layer):
 
     :math:`y = A(x)\,\phi(B(x))`. Two `Dense` layers and "sigmoid" are a gated linear unit, with "silu" a SwiGLU; two
     convolutions gate every site.
+
+    Infinite width: units of the two paths are independent, as one of them has weights of its own, so that moments are
+    products, :math:`K = K_A \circ K_{\phi(B)}`, and tangent kernels :math:`\Theta_A \circ K_{\phi(B)} + K_A \circ
+    \Theta_{\phi(B)}`, entry by entry: no units are sampled.
 
     Parameters
     ----------
@@ -30,7 +38,8 @@ class Gate(Layer):
     Raises
     ------
     TypeError, ValueError
-        What is no layer, an unknown activation. In a network: paths that end with different shapes.
+        What is no layer, an unknown activation. In a network: paths that end with different shapes. In theory
+        `NoTheory`: no weights on either path.
 
     Examples
     --------
@@ -48,7 +57,6 @@ class Gate(Layer):
     """
 
     kind = "gate"
-    no_theory = "`Gate` has no law of infinite width here; sample such networks (`mfdnn.ensemble`)."
 
     def __init__(
         self, left: Layer | Sequence[Layer], right: Layer | Sequence[Layer], phi: str | Callable | Activation
@@ -89,6 +97,32 @@ class Gate(Layer):
         left, right = ([layer.drawn(rng) for layer in path] for path in (self.left, self.right))
         same = all(new is old for new, old in zip([*left, *right], (*self.left, *self.right), strict=True))
         return self if same else Gate(left, right, self.phi)
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    @property
+    def acts_on_units(self) -> bool:
+        return True
+
+    def propagate(self, state: State) -> State:
+        if not any(layer.total_weight_layers for layer in self.children):
+            raise NoTheory(
+                f"{self!r} has no weights on either path, whose units then depend on each other; write it as one "
+                "activation, x * phi(x) for example (`Pointwise`)."
+            )
+        left = as_moments(through(self.left, state))
+        right = as_moments(through(self._gated, state.replace(records=left.records)))
+        of_left = left.tangents.map(lambda kernel: kernel * right.moments)
+        of_right = right.tangents.map(lambda kernel: kernel * left.moments)
+        return right.replace(
+            moments=left.moments * right.moments,
+            mean=left.mean * right.mean,
+            tangents=of_left.joined(of_right),
+            gaussian=False,
+            origin=lambda: units_of(left, self).times(units_of(right, self)),
+        )
+
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

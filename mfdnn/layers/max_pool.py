@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
 
 from .base import Layer, shape_text
+from .units import Units
 from .windows import Windows, pooling_windows, sizes
 
 __all__ = ["MaxPool"]
@@ -18,6 +20,8 @@ class MaxPool(Layer):
     :math:`y_i(p) = \max_{s \in W(p)} x_i(s)`, as ``torch.nn.MaxPool2d`` without padding, along any number of axes:
     sites behind the last whole window are not read. The derivative goes to the site of the largest value, of equal ones
     to the first.
+
+    Infinite width: units are sampled (`MeanField`), with standard errors. All pairs of sites are needed.
 
     Parameters
     ----------
@@ -40,7 +44,6 @@ class MaxPool(Layer):
     """
 
     homogeneous = batches_errors = True
-    no_theory = "`MaxPool` has no law of infinite width here; sample such networks (`mfdnn.ensemble`)."
 
     def __init__(self, size: int | Sequence[int], stride: int | Sequence[int] | None = None):
         self.size = sizes("size", size)
@@ -49,6 +52,20 @@ class MaxPool(Layer):
     def __repr__(self) -> str:
         extra = "" if self.stride == self.size else f", stride={self.stride}"
         return f"MaxPool({self.size}{extra})"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def through_units(self, units: Units) -> Units:
+        windows = self.windows((1, *units.sites))
+        x = units.values.reshape(*units.values.shape[:2], *units.sites)
+        places = np.arange(prod(units.sites)).reshape(units.sites)
+        (_, first), *others = windows.slices()
+        largest = x[first].copy()
+        at = np.broadcast_to(places[first], largest.shape).copy()
+        for _, of in others:
+            larger = x[of] > largest
+            np.copyto(largest, x[of], where=larger)
+            np.copyto(at, places[of], where=larger)
+        return units.picked(at.reshape(*at.shape[:2], -1))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

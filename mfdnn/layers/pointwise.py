@@ -14,6 +14,7 @@ from ..gaussian import expect
 from .base import Layer
 from .pairs import Pairs, SitePairs
 from .state import State
+from .units import Units, through_units
 
 __all__ = ["Pointwise"]
 
@@ -55,17 +56,14 @@ class Pointwise(Layer):
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
-        if not state.gaussian:
-            raise NoTheory(
-                f"`Pointwise({self.activation.label!r})` needs Gaussian pre-activations, but its input does not "
-                f"come from a weight layer; put a `{'Dense' if len(state.shape) == 1 else 'Conv'}` layer before it."
-            )
         act, moments = self.activation, state.moments
         if state.tangents.names and np.any(act.pieces.jumps[:, 0]):
             raise NoTheory(
                 f"activation {act.label!r} jumps, so that its squared slope has no expectation and the squared error "
                 "sent back is infinite; use a continuous one."
             )
+        if not state.gaussian:
+            return through_units(self, state)
         offset = self._offset(state)
         if offset:
             act, moments = _shifted(act, offset), moments - offset**2
@@ -74,6 +72,10 @@ class Pointwise(Layer):
         if np.any(zero):
             slopes = _with_slopes_at_zero(slopes, act, moments, zero)
         return state.mapped(values, lambda kernel: kernel * slopes, mean=mean, gaussian=False)
+
+    def through_units(self, units: Units) -> Units:
+        act, x = self.activation, units.values
+        return units.elementwise(act(x), act.slope(x))
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_number
-from .base import Layer, checked_layers, propagated, shape_text
+from .base import Layer, checked_layers, shape_text, through
 from .pairs import SitePairs
 from .state import State
+from .units import joined_units
 
 __all__ = ["Residual"]
 
@@ -99,12 +100,19 @@ class Residual(Layer):
         return self if same else Residual(layers, beside or self.skip)
 
     # -- infinite width ---------------------------------------------------------------------------------------
+    @property
+    def acts_on_units(self) -> bool:
+        return True
+
     def propagate(self, state: State) -> State:
-        branch = _through(self.layers, state)
-        if not self.beside:
-            return state.joined(branch, self.skip)
-        side = _through(self.beside, state.replace(records=branch.records))
-        return side.joined(branch.replace(records=side.records))
+        branch, factor = through(self.layers, state), 1.0 if self.beside else self.skip
+        side = through(self.beside, state.replace(records=branch.records)) if self.beside else state
+        branch = branch.replace(records=side.records) if self.beside else branch
+        if side.units is not None or branch.units is not None:
+            units = joined_units(self, side, branch, factor)
+            return branch.replace(units=units, gaussian=False, origin=None)
+        whole = side.joined(branch, factor)
+        return whole if whole.gaussian else whole.replace(origin=lambda: joined_units(self, side, branch, factor))
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
@@ -162,10 +170,3 @@ class Residual(Layer):
         for layer in reversed(self.layers):
             branch = layer.backward(branch, parameters, trace, collected)
         return branch + (beside if self.beside else delta * delta.dtype.type(self.skip))
-
-
-def _through(layers: Sequence[Layer], state: State) -> State:
-    """The state behind some layers."""
-    for layer in layers:
-        state = propagated(layer, state)
-    return state

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .pairs import ALL, SAME, Between, Given, Pairs, SitePairs
+
+if TYPE_CHECKING:
+    from .units import Sampler, Units
 
 __all__ = ["ONLY_MOMENTS", "Keep", "State", "Tangents", "WeightRecord"]
 
@@ -125,10 +128,18 @@ class Tangents:
             chosen = zip(of_errors, self.parts, strict=True)
             return self._like([errors(part) if it_is else function(part) for it_is, part in chosen])
 
-        def chosen_rows(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-            return np.where(of_errors.reshape(-1, *[1] * (one.ndim - 1)), two, one)
+        if of_errors.all() or not of_errors.any():
+            return self._like([(errors if of_errors.all() else function)(part) for part in self.parts])
 
-        return self._like([function(part).entrywise(chosen_rows, errors(part)) for part in self.parts])
+        def joined_rows(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+            whole = np.empty((len(of_errors), *one.shape[1:]))
+            whole[~of_errors], whole[of_errors] = one, two
+            return whole
+
+        (part,) = self.parts
+        rest, own = (part.entrywise(lambda k, rows=rows: k[rows]) for rows in (~of_errors, of_errors))
+        # The blocks of both have the shapes of one kind, but for the number of rows.
+        return self._like([function(rest).entrywise(joined_rows, errors(own))])
 
     @property
     def _apart(self) -> bool:
@@ -250,6 +261,13 @@ class State:
         Of the weight layers met so far.
     faint : bool, or ndarray of bool of shape S or (T,)
         Whether the signal of an input has been so weak, but not 0, that a variance of 0 may be an underflow.
+    sampler : Sampler or None
+        How units are drawn where a layer needs them; None: not at all.
+    units : Units or None
+        Sampled units, where there are some: moments, mean and tangents of the state are then those before it, and
+        stale. Only layers that act on units are handed such a state (`Layer.acts_on_units`).
+    origin : callable or None
+        Makes the units of a signal that is not Gaussian.
     """
 
     moments: Pairs
@@ -259,6 +277,9 @@ class State:
     tangents: Tangents
     records: tuple[WeightRecord, ...] = ()
     faint: Any = False
+    sampler: Sampler | None = None
+    units: Units | None = None
+    origin: Callable[[], Units] | None = None
 
     @property
     def n_samples(self) -> int | None:
@@ -305,6 +326,7 @@ class State:
             shape=self.shape if shape is None else shape,
             gaussian=self.gaussian if gaussian is None else gaussian,
             tangents=self.tangents.map(tangents, errors),
+            origin=None,
         )
 
     def weighted(
@@ -374,6 +396,7 @@ class State:
             gaussian=True,
             tangents=tangents,
             records=(*self.records, record),
+            origin=None,
             faint=self.faint | np.any((variance > 0) & (variance < FAINT), axis=-1),
         )
 

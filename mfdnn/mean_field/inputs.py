@@ -15,6 +15,7 @@ from ..datasets import lowest_correlation
 from ..layers import Exchangeable, Keep, Layer, State, Tangents
 from ..layers.pairs import ALL, OFFSETS, SAME, SitePairs
 from ..layers.state import given_moments
+from ..layers.units import Sampler, Units
 from ..network import Network
 
 __all__ = [
@@ -117,13 +118,23 @@ def _shape_behind(net: Network, n: int) -> tuple[int, ...]:
 
 
 def entering(
-    net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: np.ndarray | None, keep: Keep
+    net: Network,
+    n_samples: int | None,
+    q0: Any,
+    c0: Any,
+    inputs: np.ndarray | None,
+    keep: Keep,
+    sampler: Sampler | None = None,
+    sites: SitePairs | None = None,
 ) -> State:
-    """The state that enters the first layer that does more than relabel the inputs."""
+    """The state that enters the first layer that does more than relabel the inputs.
+
+    With a `sampler` layers may draw units. `sites`: which pairs of sites, by default the fewest that laws need.
+    """
     if inputs is not None:
-        return given_state(net, inputs, None, keep)
+        return given_state(net, inputs, None, keep, sampler, sites)
     shape = _shape_behind(net, n_relabelling(net))
-    n_sites, sites = prod(shape[1:]), pairs_of_sites(net, given=False)
+    n_sites, sites = prod(shape[1:]), pairs_of_sites(net, given=False) if sites is None else sites
     most = max(n_sites, *(prod(layer.output_shape(at)[1:]) for layer, at in _plain_layers(net)))
     # Blocks of an input with itself and of two. Measured: 1.9 to 2.7 times what one of them takes, most with branches.
     require_memory(
@@ -134,17 +145,36 @@ def entering(
     same = sites.identity(np.empty((n_sites,) * sites.axes))
     one, two = (np.multiply.outer(a, same) for a in (q0, q0 * c0))
     return State(
-        Exchangeable(one, two, n_samples, sites), np.zeros((*q0.shape, n_sites)), shape, False, Tangents(keep)
+        Exchangeable(one, two, n_samples, sites),
+        np.zeros((*q0.shape, n_sites)),
+        shape,
+        False,
+        Tangents(keep),
+        sampler=sampler,
     )
 
 
-def given_state(net: Network, inputs: np.ndarray, others: np.ndarray | None, keep: Keep) -> State:
+def given_state(
+    net: Network,
+    inputs: np.ndarray,
+    others: np.ndarray | None,
+    keep: Keep,
+    sampler: Sampler | None = None,
+    sites: SitePairs | None = None,
+) -> State:
     """The same of given inputs: of pairs of them, or of them and `others`."""
     shape = _shape_behind(net, n_relabelling(net))
     x, *more = (of.reshape(len(of), shape[0], -1) for of in (inputs, others) if of is not None)
     mean = np.concatenate([of.mean(axis=1) for of in (x, *more)])
-    moments = given_moments(x, more[0] if more else None, pairs_of_sites(net, given=True))
-    return State(moments, mean, shape, False, Tangents(keep))
+    if sites is None:
+        sites = pairs_of_sites(net, given=True)
+    moments = given_moments(x, more[0] if more else None, sites)
+
+    def channels() -> Units:  # the units of the inputs are known, and few
+        assert sampler is not None
+        return Units(np.moveaxis(x, 1, 0).astype(float), (), moments, keep, sampler, shape[1:])
+
+    return State(moments, mean, shape, False, Tangents(keep), sampler=sampler, origin=None if more else channels)
 
 
 def pairs_of_sites(net: Network, given: bool) -> SitePairs:

@@ -21,6 +21,8 @@ from .._support.validation import (
 )
 from ..layers import Keep, Layer, OutputLaw, Pairs, State, Tangents, WeightRecord
 from ..layers.base import propagated
+from ..layers.pairs import ALL, NeedsAllPairs, NeedsSingle, SitePairs
+from ..layers.units import Sampler, as_moments
 from ..network import Network
 from .inputs import (
     advice,
@@ -34,11 +36,14 @@ from .inputs import (
 )
 from .moments import OrderParameters, gathered
 from .outputs import layers_behind, output_normalisation
+from .sampling import Runs, averaged, one_by_one, sampled_runs, without
 from .tiles import goes_in_tiles, tiled_outputs
 
 __all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
 
 Found = TypeVar("Found")
+FEWEST_UNITS = 16
+SEED = int(np.random.default_rng(0).integers(2**62))  # of plain calls: that of rng=0
 
 
 class MeanField:
@@ -57,9 +62,11 @@ class MeanField:
     inputs : array_like, shape (T, M_0) or (T, \*input_shape), optional
         Given inputs instead of exchangeable random ones. They determine, and so exclude, `q0` and `c0`.
     rng : int, numpy.random.Generator, ...
-        Of sampled units. No layer of today samples them.
+        Of sampled units, which layers without a closed form need: batch norm, the maximum of windows, an activation
+        behind a sum.
     n_units : int, optional
-        How many units are sampled.
+        How many units are sampled in each of eight runs, 16 or more. Default: 256 to 1024 of given inputs, 32 to 1024
+        of exchangeable ones.
 
     Attributes
     ----------
@@ -126,7 +133,8 @@ class MeanField:
         self._set(net, n_samples, q0, c0, inputs, Keep())
         if not self.given:
             check_correlation(self.c0, self.n_samples)
-        self.rng, self.n_units = checked(rng=rng), None if n_units is None else positive_integer("n_units", n_units)
+        self.n_units = None if n_units is None else positive_integer("n_units", n_units, FEWEST_UNITS)
+        self._seed = int(np.random.default_rng(checked(rng=rng)).integers(2**62))
 
     @classmethod
     def partial(cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> MeanField:
@@ -136,7 +144,7 @@ class MeanField:
         """
         self = cls.__new__(cls)
         self._set(net, n_samples, q0, c0, inputs, keep)
-        self.rng, self.n_units = 0, None
+        self.n_units, self._seed = None, SEED
         return self
 
     def _set(self, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> None:
@@ -220,30 +228,86 @@ class MeanField:
     def _states(self) -> tuple[State, State]:
         """In front of the normalisation of the outputs, and at the outputs.
 
-        Without one both are the outputs.
+        Without one both are the outputs. Of sampled units the mean of all runs.
         """
-        return self.once("states", self._propagate)
+        return self.once("states", lambda: averaged(self._runs))
 
-    def _propagate(self) -> tuple[State, State]:
-        n_behind = len(layers_behind(self.network))
+    @property
+    def _runs(self) -> Runs:
+        return self.once("runs", self._propagate)
+
+    def _propagate(self) -> Runs:
         if self.inputs is not None and goes_in_tiles(self.network, self.n_samples, self._keep):
-            state = tiled_outputs(self.network, self.inputs, self._keep)
-            return state, state
+            try:
+                state = tiled_outputs(self.network, self.inputs, self._keep)
+                return ((state, state),)
+            except NeedsAllPairs:  # units are sampled: all inputs at once
+                require_recursion_memory(self.network, self.n_samples, self._keep)
+        try:
+            return self._sampled(self.q0, self.c0)
+        except NeedsSingle:
+            entries = [self._sampled(q0, c0) for q0, c0 in zip(self.q0.flat, self.c0.flat, strict=True)]
+        shape = np.shape(self.q0)
+        runs = []
+        for run in zip(*entries, strict=True):
+            before, after = (one_by_one([of[i] for of in run], shape) for i in (0, 1))
+            runs.append((after, after) if run[0][0] is run[0][1] else (before, after))
+        return tuple(runs)
+
+    def _sampled(self, q0: Any, c0: Any) -> Runs:
+        """The runs of the recursion, for one mean square and correlation where it samples units."""
+        q0, c0 = (None if value is None else np.asarray(value) for value in (q0, c0))
+
+        def runs(sites: SitePairs | None) -> Runs:
+            return sampled_runs(
+                lambda sampler: self._once(q0, c0, sampler, sites),
+                self._seed,
+                self.network.couples_samples,
+                self.n_units,
+            )
+
+        try:
+            return runs(None)
+        except NeedsAllPairs:
+            return runs(ALL)
+
+    def _once(self, q0: Any, c0: Any, sampler: Sampler, sites: SitePairs | None) -> tuple[State, State]:
+        """The recursion over the layers."""
+        n_behind = len(layers_behind(self.network))
         try:
             last = self.last
         except NoTheory:  # of their Fisher information; order parameters go by the laws of the layers
             last = None
-        state = entering(self.network, self._n_samples, self.q0, self.c0, self.inputs, self._keep)
+        state = entering(self.network, self._n_samples, q0, c0, self.inputs, self._keep, sampler, sites)
         layers = self.network.layers[n_relabelling(self.network) :]
         before = state
         # Overflow is reported by `gathered`, in one sentence that names the layer.
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             for i, layer in enumerate(layers):
-                if i >= len(layers) - n_behind and not layer.normalises:
-                    layer.as_outputs(state.moments, state.shape[0])  # or there is no theory
-                state = propagated(layer, state)
+                if i >= len(layers) - n_behind:
+                    state = as_moments(state)
+                    if not layer.normalises:
+                        layer.as_outputs(state.moments, state.shape[0])  # or there is no theory
+                    state = layer.propagate_outputs(state)
+                else:
+                    state = propagated(layer, state)
                 before = before if layer is last else state
         return before, state
+
+    @property
+    def sampled(self) -> bool:
+        """Whether units were sampled, so that all numbers have standard errors."""
+        return len(self._runs) > 1
+
+    def without_one_run(self) -> list[MeanField]:
+        """The same without one of the runs with sampled units, for each of them; none where nothing is sampled."""
+        return self.once("without_one_run", lambda: [self._like(averaged(runs)) for runs in without(self._runs)])
+
+    def _like(self, states: tuple[State, State]) -> MeanField:
+        other = MeanField.__new__(MeanField)
+        other.__setstate__(self.__getstate__())
+        other._known = {"states": states, "runs": (states,)}
+        return other
 
     @property
     def order_parameters(self) -> OrderParameters:
@@ -294,11 +358,10 @@ class MeanField:
         return self if self.last is None else self.once("body", self._body)
 
     def _body(self) -> MeanField:
-        other = MeanField.__new__(MeanField)
-        other.__setstate__(self.__getstate__())
-        other.network = Network(self.network.input_shape, self.network.layers[:-1])
         before, _ = self._states
-        other._known = {"states": (before, before)}
+        other = self._like((before, before))
+        other.network = Network(self.network.input_shape, self.network.layers[:-1])
+        other._known["runs"] = tuple((first, first) for first, _ in self._runs)
         return other
 
 

@@ -3,8 +3,9 @@
 Of exchangeable inputs, of given ones, of given ones and others.
 """
 
-from .base import Pairs, Sums
+from .base import NeedsAllPairs, NeedsSingle, Pairs, Sums
 from .between import Between
+from .derivative import Derivative
 from .exchangeable import Exchangeable
 from .given import DENSE_UP_TO, Given, largest_eigenvalue
 from .sites import ALL, OFFSETS, SAME, SitePairs
@@ -15,8 +16,11 @@ __all__ = [
     "OFFSETS",
     "SAME",
     "Between",
+    "Derivative",
     "Exchangeable",
     "Given",
+    "NeedsAllPairs",
+    "NeedsSingle",
     "Pairs",
     "SitePairs",
     "Sums",

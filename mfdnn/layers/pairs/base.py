@@ -10,11 +10,20 @@ import numpy as np
 
 from ...activations import Activation
 from ..windows import Windows
+from .derivative import Derivative
 from .sites import ALL, SitePairs
 
-__all__ = ["Pairs", "Sums"]
+__all__ = ["NeedsAllPairs", "NeedsSingle", "Pairs", "Sums", "as_many_units"]
 
 Self = TypeVar("Self", bound="Pairs")
+
+
+class NeedsAllPairs(Exception):
+    """Units are to be sampled where some pairs of inputs, or of sites, were left out."""
+
+
+class NeedsSingle(Exception):
+    """Units are to be sampled of several mean squares or correlations at once."""
 
 
 class Sums(NamedTuple):
@@ -136,6 +145,73 @@ class Pairs(ABC):
         The first is shaped as `variance`, the others are Pairs.
         """
 
+    # -- fields of sampled units: arrays (S, T, n), of several matrices at once (..., S, T, n) ---------------------
+
+    @abstractmethod
+    def drawn_samples(self, coupled: bool) -> int:
+        """How many samples a field of a sampled unit holds: all of them, if layers couple them."""
+
+    @abstractmethod
+    def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """Gaussian fields of mean 0 with these covariances, (S, T, n).
+
+        Parameters
+        ----------
+        n_units, n_samples : int
+            S, and T as `drawn_samples` tells.
+        rng : numpy.random.Generator
+
+        Raises
+        ------
+        NeedsAllPairs
+            Some pairs of inputs, or of sites, are missing.
+        """
+
+    @abstractmethod
+    def products(self: Self, x: np.ndarray, y: np.ndarray) -> Self:
+        """Means over units of x_i y_j, of fields; a matrix of this kind."""
+
+    @abstractmethod
+    def mean_of_fields(self, x: np.ndarray) -> np.ndarray:
+        """Means over units of fields, shaped as `variance`."""
+
+    @abstractmethod
+    def onto(self, x: np.ndarray) -> np.ndarray:
+        """The matrix times fields, which may be of one unit for all."""
+
+    @abstractmethod
+    def transposed(self: Self) -> Self:
+        """Of a matrix that is not symmetric: its transpose."""
+
+    @abstractmethod
+    def picked(self: Self, a: np.ndarray, at: np.ndarray) -> Self:
+        """Means over units of a_i a_j K[at_i, at_j]: sites `at` (S, T, m) of the same samples."""
+
+    @abstractmethod
+    def within_samples(self: Self, d: Derivative) -> Self:
+        """E[J K J^T] of derivatives without what samples do to each other: blocks of one sample alone."""
+
+    def _require_all_sites(self) -> None:
+        if self.sites is not ALL:
+            raise NeedsAllPairs
+
+    def along_rows(self: Self, d: Derivative) -> Self:
+        """E[J K J^T] of derivatives with one entry a row."""
+        return self * self.products(d.slope, d.slope) if d.at is None else self.picked(d.slope, d.at)
+
+    def behind(self: Self, d: Derivative) -> Self:
+        """E[J K J^T], the mean over units of derivatives."""
+        found = self.along_rows(d)
+        half = None
+        for left, right in zip(d.left, d.right, strict=True):
+            seen = self.onto(right)
+            rest = d.rows_of(seen)
+            for other_left, other_right in zip(d.left, d.right, strict=True):
+                rest = rest + 0.5 * np.sum(other_right * seen, axis=(-2, -1), keepdims=True) * other_left
+            part = found.products(*as_many_units(rest, left))
+            half = part if half is None else half + part
+        return found if half is None else found + half + half.transposed()
+
     def times(self: Self, factor: Any) -> Self:
         """The same times a number, or numbers of the leading shape S."""
         factor = np.reshape(factor, (*np.shape(factor), *[1] * self.sites.axes))
@@ -229,3 +305,9 @@ class Pairs(ABC):
         ValueError
             Another number of samples than that of given inputs.
         """
+
+
+def as_many_units(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fields (..., S, T, m), of as many units both."""
+    n_units = max(x.shape[-3], y.shape[-3])
+    return tuple(np.broadcast_to(of, (*of.shape[:-3], n_units, *of.shape[-2:])) for of in (x, y))  # type: ignore

@@ -9,7 +9,8 @@ import numpy as np
 from ..._support.errors import NoTheory
 from ...activations import Activation
 from ...gaussian.matrices import covariances, moments
-from .base import Pairs
+from .base import NeedsAllPairs, Pairs
+from .derivative import Derivative
 from .sites import ALL, SAME, SitePairs
 
 __all__ = ["Between"]
@@ -112,6 +113,30 @@ class Between(Pairs):
             return np.stack(moments(act, blocks)[1:])
         found = [covariances(act, np.diagonal(block), block) for block in blocks]
         return np.array(found).swapaxes(0, 1)
+
+    def drawn_samples(self, coupled: bool) -> NoReturn:
+        raise NeedsAllPairs  # of the rows among them, and of the columns
+
+    def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> NoReturn:
+        raise NeedsAllPairs
+
+    def products(self, x: np.ndarray, y: np.ndarray) -> NoReturn:
+        raise NeedsAllPairs
+
+    def mean_of_fields(self, x: np.ndarray) -> NoReturn:
+        raise NeedsAllPairs
+
+    def onto(self, x: np.ndarray) -> NoReturn:
+        raise NeedsAllPairs
+
+    def transposed(self) -> NoReturn:
+        raise NeedsAllPairs
+
+    def picked(self, a: np.ndarray, at: np.ndarray) -> NoReturn:
+        raise NeedsAllPairs
+
+    def within_samples(self, d: Derivative) -> NoReturn:
+        raise NeedsAllPairs
 
     @property
     def at_one(self) -> np.ndarray:

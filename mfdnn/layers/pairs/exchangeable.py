@@ -8,10 +8,15 @@ import numpy as np
 
 from ...activations import Activation
 from ...gaussian.matrices import covariances, moments
-from .base import Pairs, Sums
+from ...gaussian.unit_draws import factor, normals
+from .base import NeedsSingle, Pairs, Sums, as_many_units
+from .derivative import Derivative
 from .sites import ALL, SAME, SitePairs
 
 __all__ = ["Exchangeable"]
+
+REPRESENTATIVES = 8  # samples of a sampled unit where none depends on the others
+SPACE = 2**22  # floats of work space, about
 
 
 class Exchangeable(Pairs):
@@ -99,6 +104,75 @@ class Exchangeable(Pairs):
                 target[0][index], target[1][index] = matrix[:n, :n], matrix[:n, n:]
         return mean, self._like(*found[0]), self._like(*found[1])
 
+    # -- fields of sampled units: what a pair of inputs has is the mean over pairs of those that were drawn --------
+
+    def drawn_samples(self, coupled: bool) -> int:
+        return REPRESENTATIVES if self.n_samples is None or not coupled else self.n_samples
+
+    def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        self._require_all_sites()
+        if self.leading_shape:
+            raise NeedsSingle
+        own, n = self.one - self.two, self.n_sites
+        # What is left of each beside the mean over samples, and that mean; covariances of two inputs may be negative.
+        each = normals(n_units * n_samples, n, rng).reshape(n_units, n_samples, n) @ factor(own).T
+        each -= each.mean(axis=1, keepdims=True)
+        common = normals(n_units, n, rng) @ factor(own / n_samples + self.two).T
+        return each + common[:, None]
+
+    def products(self, x: np.ndarray, y: np.ndarray) -> Exchangeable:
+        n_units, n_samples = x.shape[-3:-1]
+        one, two = _gram(x, y), _gram(x.sum(axis=-2, keepdims=True), y.sum(axis=-2, keepdims=True))
+        two = (two - one) / (n_units * n_samples * (n_samples - 1))
+        return self._like(one / (n_units * n_samples), two)
+
+    def mean_of_fields(self, x: np.ndarray) -> np.ndarray:
+        return x.mean(axis=(0, 1))
+
+    def onto(self, x: np.ndarray) -> np.ndarray:
+        one, two = (block[..., None, :, :] for block in self.blocks)
+        return x @ (one - two) + x.sum(axis=-2, keepdims=True) @ two
+
+    def transposed(self) -> Exchangeable:
+        return self._each(lambda k: k.swapaxes(-1, -2))
+
+    def picked(self, a: np.ndarray, at: np.ndarray) -> Exchangeable:
+        n_units, n_samples, m = a.shape
+        one, two = (np.zeros((*self.leading_shape, m, m)) for _ in range(2))
+        for slopes, places in zip(a, at, strict=True):
+            rows = np.zeros((n_samples, m, self.n_sites))  # of the derivative of every sample
+            np.put_along_axis(rows, places[..., None], slopes[..., None], axis=-1)
+            total = rows.sum(axis=0)
+            one += _sandwiched(rows, self.one)
+            two += total @ self.two @ total.T - _sandwiched(rows, self.two)
+        n = n_units * n_samples
+        return self._like(one / n, two / (n * (n_samples - 1)))
+
+    def within_samples(self, d: Derivative) -> Exchangeable:
+        n_units = max(map(len, (d.slope, *d.left, *d.right)))
+        n_samples, m = d.slope.shape[1:]
+        found = self.along_rows(d)
+        one, two = (np.zeros_like(block) for block in found.blocks)
+        step = max(1, SPACE // (n_samples * max(n_samples, m, self.n_sites)))
+        for start in range(0, n_units, step):
+            part = d.of_units(slice(start, start + step))
+            both = list(zip(part.left, part.right, strict=True))
+            for left, right in both:
+                seen = right @ self.one[..., None, :, :]
+                rest = part.rows_of(seen)
+                for other_left, other_right in both:
+                    rest = rest + 0.5 * np.sum(other_right * seen, axis=-1, keepdims=True) * other_left
+                one += _gram(*as_many_units(rest, left))
+                seen = right @ self.two[..., None, :, :]  # of sample t, at the rows of all others
+                rest = part.rows_of_all(seen) - part.rows_of(seen)
+                for other_left, other_right in both:
+                    shared = seen @ other_right.swapaxes(-1, -2)  # (t, s)
+                    shared[..., range(n_samples), range(n_samples)] = 0.0
+                    rest = rest + 0.5 * shared @ other_left
+                two += _gram(*as_many_units(rest, left))
+        half = found._like(one / (n_units * n_samples), two / (n_units * n_samples * (n_samples - 1)))
+        return found + half + half.transposed()
+
     @property
     def at_one(self) -> np.ndarray:
         assert self.n_sites == 1
@@ -132,3 +206,15 @@ class Exchangeable(Pairs):
         common = max(own / n_samples + self.at_two, 0.0)
         own = np.maximum(own, 0.0)  # below by rounding alone, of inputs that are the same
         return np.sqrt(own) * (z - mean) + np.sqrt(n_samples * common) * mean
+
+
+def _gram(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Sums over units and samples of products at two sites, (..., m, n)."""
+    flat = x.reshape(*x.shape[:-3], -1, x.shape[-1])
+    return flat.swapaxes(-1, -2) @ y.reshape(-1, y.shape[-1])
+
+
+def _sandwiched(rows: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """The sum over samples of rows block rows^T."""
+    seen = rows @ block[..., None, :, :]
+    return np.einsum("...tpx,tqx->...pq", seen, rows, optimize=True)

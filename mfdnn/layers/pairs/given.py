@@ -9,7 +9,9 @@ import numpy as np
 from ..._support.blas import single_blas_thread
 from ...activations import Activation
 from ...gaussian.matrices import covariances, moments
-from .base import Pairs, Sums
+from ...gaussian.unit_draws import factor, normals
+from .base import Pairs, Sums, as_many_units
+from .derivative import Derivative
 from .sites import ALL, SAME, SitePairs
 
 __all__ = ["DENSE_UP_TO", "Given", "largest_eigenvalue"]
@@ -83,6 +85,63 @@ class Given(Pairs):
         found = covariances(act, variance.T, np.moveaxis(self.matrix, -1, 0))  # a matrix over inputs for every site
         value, slope = (self._like(np.moveaxis(of, 0, -1)) for of in found)
         return moments(act, variance)[0], value, slope
+
+    # -- fields of sampled units ------------------------------------------------------------------------------
+
+    @property
+    def _flat(self) -> np.ndarray:
+        """One matrix over (input, site)."""
+        n = self.n_samples * self.n_sites
+        return self.matrix.swapaxes(1, 2).reshape(n, n)
+
+    def _of_flat(self, matrix: np.ndarray) -> Given:
+        n = self.n_samples
+        return self._like(matrix.reshape(n, len(matrix) // n, n, -1).swapaxes(1, 2))
+
+    def drawn_samples(self, coupled: bool) -> int:
+        return self.n_samples
+
+    def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        self._require_all_sites()
+        flat = factor(self._flat)
+        return (normals(n_units, len(flat), rng) @ flat.T).reshape(n_units, n_samples, -1)
+
+    def products(self, x: np.ndarray, y: np.ndarray) -> Given:
+        return self._of_flat(x.reshape(len(x), -1).T @ y.reshape(len(y), -1) / len(y))
+
+    def mean_of_fields(self, x: np.ndarray) -> np.ndarray:
+        return x.mean(axis=0)
+
+    def onto(self, x: np.ndarray) -> np.ndarray:
+        return (x.reshape(len(x), -1) @ self._flat).reshape(x.shape)
+
+    def transposed(self) -> Given:
+        return self._like(self.matrix.swapaxes(0, 1).swapaxes(2, 3))
+
+    def picked(self, a: np.ndarray, at: np.ndarray) -> Given:
+        flat, (n_units, n_samples, m) = self._flat, a.shape
+        rows = (at + self.n_sites * np.arange(n_samples)[:, None]).reshape(n_units, -1)
+        total = np.zeros(2 * (n_samples * m,))
+        for slopes, places in zip(a.reshape(n_units, -1), rows, strict=True):
+            total += slopes[:, None] * slopes * flat[places[:, None], places]
+        return self._of_flat(total / n_units)
+
+    def within_samples(self, d: Derivative) -> Given:
+        if d.slope.shape[-1] == self.n_sites == 1:
+            own = sum((left * right for left, right in zip(d.left, d.right, strict=True)), start=d.slope)
+            return self * self.products(own, own)
+        found, both = self.along_rows(d), list(zip(d.left, d.right, strict=True))
+        half = np.zeros_like(found.matrix)
+        for t in range(self.n_samples):
+            for left, right in both:
+                seen = np.einsum("uq,spq->usp", right[:, t], self.matrix[:, t], optimize=True)
+                rest = d.rows_of(seen)
+                for other_left, other_right in both:
+                    rest = rest + 0.5 * np.sum(other_right * seen, axis=-1, keepdims=True) * other_left
+                rest, beside = as_many_units(rest, left)
+                half[:, t] += np.einsum("usp,uq->spq", rest, beside[:, t], optimize=True) / len(rest)
+        part = found._like(half)
+        return found + part + part.transposed()
 
     @property
     def at_one(self) -> np.ndarray:

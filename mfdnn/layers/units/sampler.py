@@ -1,0 +1,53 @@
+"""How units are sampled: how many, and from which random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["REPLICATES", "Sampler"]
+
+REPLICATES = 8  # independent runs, from which every number has its standard error
+MOST = 1024  # units
+OF_GIVEN, FEWEST_GIVEN = 2**16, 256  # numbers drawn at once of given inputs, and units at least
+OF_RANDOM, FEWEST_RANDOM = 2**15, 32  # the same of exchangeable ones, of which every unit has many
+
+
+class Sampler:
+    """Draws for one run of the recursion over the layers.
+
+    The n-th draw of a run takes random numbers of its own, which depend on n alone: networks that differ in their
+    variances see the same ones.
+
+    Parameters
+    ----------
+    key : tuple of int
+        Of the seed, and of the run.
+    coupled : bool
+        Whether some layer couples samples: exchangeable ones are then all drawn.
+    n_units : int, optional
+        S. Default: of given inputs as many as hold 65536 numbers, 256 to 1024; of exchangeable ones, which are
+        averaged over, as many as hold 32768, 32 to 1024.
+
+    Attributes
+    ----------
+    n_draws : int
+        How often units were drawn; 0: the run met nothing that needs them.
+    """
+
+    def __init__(self, key: tuple[int, ...], coupled: bool, n_units: int | None = None):
+        self.key, self.coupled, self.n_units, self.n_draws = key, coupled, n_units, 0
+
+    def __repr__(self) -> str:
+        return f"Sampler({self.key}, n_draws={self.n_draws})"
+
+    def next_rng(self) -> np.random.Generator:
+        """The random numbers of the next draw."""
+        self.n_draws += 1
+        return np.random.default_rng([*self.key, self.n_draws])
+
+    def how_many(self, n_samples: int, n_sites: int, given: bool) -> int:
+        """S, of fields of so many samples and sites."""
+        if self.n_units is not None:
+            return self.n_units
+        numbers, fewest = (OF_GIVEN, FEWEST_GIVEN) if given else (OF_RANDOM, FEWEST_RANDOM)
+        return int(np.clip(numbers // (n_samples * n_sites), fewest, MOST))

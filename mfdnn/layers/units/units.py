@@ -1,0 +1,142 @@
+"""Sampled units: values, and what their tangents come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..pairs import Derivative, Pairs
+from ..state import Keep, State, Tangents
+from .sampler import Sampler
+from .sources import Drawn, Integrated, Own, Source
+
+__all__ = ["Units"]
+
+
+@dataclass(frozen=True)
+class Units:
+    r"""S units of an infinitely wide layer, over all (input, site).
+
+    Behind a weight layer units are independent Gaussian fields, with a tangent kernel that is the same for all. Maps of
+    one unit act on each as they do in a finite network; the next weight layer sees means over units alone.
+
+    Attributes
+    ----------
+    values : ndarray, shape (S, T, n)
+    sources : tuple of Source
+        Independent parts of the tangents.
+    like : Pairs
+        What second moments are: of given or of exchangeable inputs.
+    keep : Keep
+    sampler : Sampler
+    sites : tuple of int
+        How the n sites lie; () for one.
+    """
+
+    values: np.ndarray
+    sources: tuple[Source, ...]
+    like: Pairs
+    keep: Keep
+    sampler: Sampler
+    sites: tuple[int, ...]
+
+    @classmethod
+    def drawn(cls, state: State) -> Units:
+        """Units of a Gaussian signal, with tangents that are averaged over exactly."""
+        sampler, moments = state.sampler, state.moments
+        assert sampler is not None and state.gaussian
+        n_samples = moments.drawn_samples(sampler.coupled)
+        n_units = sampler.how_many(n_samples, moments.n_sites, moments.given)
+        centred = moments - moments.outer(state.mean) if np.any(state.mean) else moments
+        values = state.mean + centred.draw_fields(n_units, n_samples, sampler.next_rng())
+        sources = (Integrated(state.tangents, Derivative.identity(values.shape)),) if state.tangents.names else ()
+        return cls(values, sources, moments, state.tangents.keep, sampler, state.shape[1:])
+
+    def replace(self, **changes: object) -> Units:
+        """The units with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def _behind(self, values: np.ndarray, sources: Callable[[Source], Source]) -> Units:
+        return self.replace(values=values, sources=tuple(map(sources, self.sources)))
+
+    # -- maps -------------------------------------------------------------------------------------------------
+
+    def elementwise(self, values: np.ndarray, slope: np.ndarray) -> Units:
+        """Behind a map of every number by itself, with its slopes (S, T, n) or (n,), (T, n)."""
+        return self._behind(values, lambda source: source.times(slope))
+
+    def picked(self, at: np.ndarray) -> Units:
+        """Behind a choice of sites, (S, T, m), which may differ from unit to unit."""
+        return self._behind(np.take_along_axis(self.values, at, axis=-1), lambda source: source.picked(at))
+
+    def less(self, values: np.ndarray, *projections: tuple[np.ndarray, np.ndarray]) -> Units:
+        """Behind a map whose derivative is the product of I - u v^T, the first one innermost."""
+        units = self.replace(values=values)
+        for u, v in projections:
+            units = units._behind(values, lambda source, u=u, v=v: source.less(u, v))  # type: ignore[misc]
+        return units
+
+    def trained(self, *fields: np.ndarray) -> Units:
+        """With parameters of each unit's own, whose derivatives are these fields (S, T, n)."""
+        name = {"": "others", "standard": "only"}.get(self.keep.only)
+        if name is None or self.keep.only == "none":
+            return self
+        shape = self.values.shape
+        own = Own(Tangents(self.keep), (name,), tuple(np.broadcast_to(x, shape) for x in fields))
+        return self.replace(sources=(*self.sources, own))
+
+    def mapped(self, values: np.ndarray, jvp: Callable[[np.ndarray], np.ndarray], couples: bool) -> Units:
+        """Behind any map of one unit's field, known by its derivative `jvp` along a tangent (S, T, n).
+
+        Tangents are drawn, as nothing is known of the derivative's form.
+        """
+        sources = []
+        for source in self.sources:
+            if isinstance(source, Integrated):
+                source = self._with_tangents(source)
+            assert isinstance(source, Own | Drawn)
+            sources.append(source.pushed(jvp) if isinstance(source, Own) else source.pushed(jvp, couples))
+        return self.replace(values=values, sources=tuple(sources))
+
+    def _with_tangents(self, source: Integrated) -> Drawn:
+        """A source whose tangents are drawn, one field for each group of parameters."""
+        n_units, n_samples = self.values.shape[:2]
+        kernels, fields = source.kernels, []
+        for name in kernels.names:
+            z = kernels[name].draw_fields(n_units, n_samples, self.sampler.next_rng())
+            fields.append(source.derivative.on(z))
+        return Drawn(Tangents(self.keep), kernels.names, tuple(fields))
+
+    def plus(self, other: Units, factor: float = 1.0) -> Units:
+        """`factor` times these plus `other` ones, independent of them."""
+        scaled = self if factor == 1 else self.elementwise(factor * self.values, np.array(factor))
+        return self.replace(values=scaled.values + other.values, sources=(*scaled.sources, *other.sources))
+
+    def times(self, other: Units) -> Units:
+        """These times `other` ones, independent of them."""
+        mine = tuple(source.times(other.values) for source in self.sources)
+        theirs = tuple(source.times(self.values) for source in other.sources)
+        return self.replace(values=self.values * other.values, sources=mine + theirs)
+
+    # -- what the next weight layer sees ----------------------------------------------------------------------
+
+    @cached_property
+    def moments(self) -> Pairs:
+        """Means over units of products at two (input, site)."""
+        return self.like.products(self.values, self.values)
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Means over units, as `State.mean`."""
+        return self.like.mean_of_fields(self.values)
+
+    @cached_property
+    def tangents(self) -> Tangents:
+        """Tangent kernels, means over units, by groups of parameters."""
+        found = Tangents(self.keep)
+        for source in self.sources:
+            found = found.joined(source.tangents(self.like))
+        return found

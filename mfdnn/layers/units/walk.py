@@ -1,0 +1,61 @@
+"""From moments to sampled units where a layer needs them, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..._support.errors import NoTheory
+from ..state import State
+from .units import Units
+
+if TYPE_CHECKING:
+    from ..base import Layer
+
+__all__ = ["as_moments", "joined_units", "through_units", "units_behind", "units_of"]
+
+
+def units_of(state: State, layer: Layer) -> Units:
+    """The units of a signal: those that it has, drawn anew if it is Gaussian, or mapped as they were on the way.
+
+    Raises
+    ------
+    NoTheory
+        Nobody knows the law of single units, which `layer` needs.
+    """
+    if state.units is not None:
+        return state.units
+    if state.sampler is not None:
+        if state.gaussian:
+            return Units.drawn(state)
+        if state.origin is not None:
+            return state.origin()
+    raise NoTheory(
+        f"`{layer!r}` needs the law of single units, and of what enters there are moments alone; put a weight layer "
+        "before it, or sample such networks (`mfdnn.ensemble`)."
+    )
+
+
+def units_behind(layer: Layer, state: State) -> Units:
+    """The units behind a layer that maps single ones."""
+    return layer.through_units(units_of(state, layer)).replace(sites=layer.output_shape(state.shape)[1:])
+
+
+def through_units(layer: Layer, state: State) -> State:
+    """The state behind a map of single units, which are sampled."""
+    units = units_behind(layer, state)
+    return state.replace(units=units, origin=None, gaussian=False, shape=layer.output_shape(state.shape))
+
+
+def joined_units(layer: Layer, skip: State, branch: State, factor: float = 1.0) -> Units:
+    """The units of `factor` times one signal plus another, independent of it but for what both come from."""
+    return units_of(skip, layer).plus(units_of(branch, layer), factor)
+
+
+def as_moments(state: State) -> State:
+    """The same signal with means over the units, in place of them, for a layer that sees no others."""
+    if state.units is None:
+        return state
+    units = state.units
+    return state.replace(
+        moments=units.moments, tangents=units.tangents, mean=units.mean, units=None, origin=lambda: units
+    )
