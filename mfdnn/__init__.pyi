@@ -99,6 +99,9 @@ from .architectures import (
 from .architectures import (
     resnet as resnet,
 )
+from .architectures import (
+    resnet2d as resnet2d,
+)
 from .comparison import (
     Comparison as Comparison,
 )

@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ._support.validation import listed, one_of, positive_integer, variance
+from ._support.validation import boolean, listed, one_of, positive_integer, variance
 from .activations import Activation
 from .activations.definition import as_activation
 from .initialisation import per_layer, variances_of
 from .layers import (
     AveragePool,
+    BatchNorm,
     Conv,
     Dense,
     Flatten,
     GlobalAveragePool,
     GroupNorm,
     Layer,
+    MaxPool,
     Pointwise,
     Residual,
     RMSNorm,
@@ -26,9 +28,11 @@ from .layers.base import checked_layers
 from .layers.windows import sizes as sizes_of_axes
 from .network import Network
 
-__all__ = ["cnn", "mlp", "resnet"]
+__all__ = ["cnn", "mlp", "resnet", "resnet2d"]
 
 MOST_BLOCKS = 10**5  # a layer is an object of Python: more take minutes
+RESNETS = ("mini", "18")
+IMAGENET = 64  # pixels from which a residual network begins with a wide stem
 
 
 def mlp(
@@ -192,7 +196,7 @@ def cnn(
         Variances of all weight layers, the read-out last, as in `mlp`; fan_in counts taps.
     init : {"he", "lecun", "glorot", "pytorch", "critical"}
         Instead of `sigma_w2`, as in `mlp`; glorot counts the taps of fan_out too. Default "he".
-    norm : {"group_norm", "rms_norm"} or Layer
+    norm : {"batch_norm", "group_norm", "rms_norm"} or Layer
         A normalisation in front of every activation: group norm with one group, or a layer of yours.
     pool : int or sequence of int or None
         Sizes of windows that are averaged behind each activation; None for none.
@@ -253,12 +257,107 @@ def cnn(
     return Network(input_shape, [*layers, last, dense])
 
 
+def resnet2d(
+    input_shape: Sequence[int],
+    n_outputs: int,
+    *,
+    size: str = "mini",
+    activation: str | Callable | Activation = "relu",
+    norm: bool = True,
+    sigma_w2: float = 2.0,
+    sigma_b2: float = 0.0,
+    channels: int = 64,
+) -> Network:
+    r"""Residual network for images, with batch normalisation.
+
+    "mini": a convolution; a block of two with the identity beside them; `MaxPool`; another convolution; the mean over
+    sites and a linear read-out. "18": ResNet-18, a stem, four stages of two such blocks whose channels double and whose
+    sites halve in each but the first, the mean over sites and a linear read-out; where a stage begins with fewer sites
+    a convolution of one tap stands beside the block. A normalisation is behind every convolution, an activation behind
+    that and behind every sum.
+
+    Parameters
+    ----------
+    input_shape : (channels, height, width)
+        Of an image: (3, 32, 32).
+    n_outputs : int
+        C, of the linear read-out.
+    size : {"mini", "18"}
+        Which network.
+    activation : str, callable or Activation
+        The nonlinearity.
+    norm : bool
+        Whether there are `BatchNorm` layers. With them convolutions have no biases, which they would take away.
+    sigma_w2, sigma_b2 : float
+        Variances of all weights times fan_in, and of all biases.
+    channels : int
+        Channels behind the stem.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TypeError, ValueError
+        A shape that is not of images, unknown names, negative variances, images too small for the pooling.
+
+    Notes
+    -----
+    The stem of "18" is a convolution of 3x3 taps for images whose shorter side is below 64 pixels, as is usual there,
+    and one of 7x7 taps with stride 2 in front of ``MaxPool(3, 2)`` for others. `MaxPool` has no padding: of 224
+    pixels the first stage has 55 where that of ``torchvision.models.resnet18`` has 56, and the later ones have 28, 14
+    and 7 as there. Parameters are the same, gains and offsets included.
+
+    References
+    ----------
+    He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition", arXiv:1512.03385.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> mfdnn.resnet2d((1, 8, 8), 10)
+    Network(1x8x8: 9-576-576-576-64-10, batch norm, residual, relu, L=5, P=112330)
+    >>> mfdnn.resnet2d((3, 224, 224), 1000, size="18").n_parameters
+    11689512
+    """
+    shape = tuple(positive_integer("input_shape", n) for n in listed("input_shape", input_shape, "(channels, H, W)"))
+    if len(shape) != 3:
+        raise ValueError(
+            f"`input_shape` must be (channels, height, width) of an image, got {shape}; pass for example (3, 32, 32)."
+        )
+    n_outputs, channels = positive_integer("n_outputs", n_outputs), positive_integer("channels", channels)
+    act, norm = as_activation("activation", activation), boolean("norm", norm)
+    b2 = variance("sigma_b2", sigma_b2)
+    norms: list[Layer] = [BatchNorm()] if norm else []
+
+    def conv(n: int, kernel: int = 3, stride: int = 1) -> list[Layer]:
+        return [Conv(n, kernel, sigma_w2, 0.0 if norm else b2, stride=stride, bias=not norm), *norms]
+
+    def block(n: int, stride: int = 1, same: bool = True) -> list[Layer]:
+        skip: Any = 1.0 if same else conv(n, 1, stride)
+        return [Residual([*conv(n, 3, stride), Pointwise(act), *conv(n)], skip), Pointwise(act)]
+
+    if one_of("size", size, RESNETS) == "mini":
+        layers = [*conv(channels), Pointwise(act), *block(channels), MaxPool(2), *conv(channels), Pointwise(act)]
+    else:
+        if min(shape[1:]) < IMAGENET:
+            layers = [*conv(channels), Pointwise(act)]
+        else:
+            layers = [*conv(channels, 7, 2), Pointwise(act), MaxPool(3, 2)]
+        for stage in range(4):
+            n, stride = channels * 2**stage, 1 if stage == 0 else 2
+            layers += [*block(n, stride, same=stage == 0), *block(n)]
+    return Network(shape, [*layers, GlobalAveragePool(), Dense(n_outputs, sigma_w2, b2)])
+
+
 def _norm(norm: Any) -> tuple[Layer, ...]:
     """The normalisation of a name, or a layer."""
     if norm is None:
         return ()
     if isinstance(norm, str):
-        return ({"group_norm": GroupNorm(1), "rms_norm": RMSNorm()}[one_of("norm", norm, ("group_norm", "rms_norm"))],)
+        known = {"batch_norm": BatchNorm(), "group_norm": GroupNorm(1), "rms_norm": RMSNorm()}
+        return (known[one_of("norm", norm, tuple(known))],)
     return checked_layers([norm], "norm")
 
 

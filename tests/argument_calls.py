@@ -96,6 +96,7 @@ CALLS = {
     "Network.from_dict": lambda s: (mfdnn.Network.from_dict, {"description": s.net.to_dict()}),
     "Pointwise": lambda s: (mfdnn.Pointwise, {"phi": "tanh"}),
     "RMSNorm": lambda s: (mfdnn.RMSNorm, {}),
+    "resnet2d": lambda s: (mfdnn.resnet2d, {"input_shape": (2, 4, 4), "n_outputs": 2, "channels": 3}),
     "Residual": lambda s: (mfdnn.Residual, {"layers": [mfdnn.Dense(4)]}),
     "SampledNetwork": lambda s: (mfdnn.SampledNetwork, {"network": s.net, "parameters": s.one.parameters}),
     "SampledNetwork.__call__": lambda s: (s.one, {"X": s.X}),

@@ -44,13 +44,13 @@ def test_schemes_count_taps():
     assert [layer.sigma_w2 for layer, _ in mfdnn.cnn((3, 8), [16], 2).weight_layers] == [2.0, 2.0]
 
 
-@pytest.mark.parametrize("norm", ["group_norm", "rms_norm", mfdnn.GroupNorm(4)])
+@pytest.mark.parametrize("norm", ["batch_norm", "group_norm", "rms_norm", mfdnn.GroupNorm(4)])
 def test_norms_stand_before_activations(norm):
     net = mfdnn.cnn(
         (3, 8), [16, 16], 2, norm=norm, readout="average", mode="circular", weights="delta_orthogonal"
     )
     kinds = [layer.kind or type(layer).__name__ for layer in net.layers]
-    name = {"group_norm": "group norm", "rms_norm": "rms norm"}.get(norm, "group norm")
+    name = norm.replace("_", " ") if isinstance(norm, str) else "group norm"
     assert kinds == 2 * ["Conv", name, "Pointwise"] + ["GlobalAveragePool", "Dense"]
     assert isinstance(net.layers[0], Conv)
     assert net.layers[0].weights == "delta_orthogonal"
@@ -62,7 +62,7 @@ def test_norms_stand_before_activations(norm):
         ({"input_shape": (8,)}, r"`input_shape` must be \(channels, \*sites\), got \(8,\)"),
         ({"channels": []}, "`channels` must have an entry for each convolution, got none"),
         ({"readout": "max"}, "`readout` must be one of"),
-        ({"norm": "batch_norm"}, "`norm` must be one of"),
+        ({"norm": "layer_norm"}, "`norm` must be one of"),
         ({"strides": 2}, "`argument of Conv` must be one of"),
         ({"pool": [2]}, "`pool` needs one entry per layer, 2 of them, got 1"),
         ({"pool": 3}, "`AveragePool` must cover all sites with whole windows"),

@@ -17,7 +17,6 @@ from .words import FILES, number, seed, whole_number
 DEFAULT_ACTIVATION = "relu"
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784
-CNN = "cnn:"
 NORMS = ("mean_subtraction", "batch_norm", "layer_norm")
 NORM_PLACES = ("hidden", "after", "last")
 DEEPEST, MOST_POINTS = 10_000, 1_000_000  # of one repeated width, of one axis
@@ -105,14 +104,15 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--arch",
         metavar="ARCH",
-        help="in place of WIDTHS: cnn:64-64-10, convolutions with 64 channels each and 10 outputs, of inputs of the "
+        help="in place of WIDTHS: cnn:64-64-10, convolutions with 64 channels each and 10 outputs, or resnet2d:mini or "
+        "resnet2d:18, residual networks with batch norm and 10 outputs (resnet2d:18-1000: 1000), of inputs of the "
         "shape --input; or the network of a file, Network.to_dict() as json, in place of all that describes it here",
     )
     group.add_argument(
         "--input",
         type=parse_shape,
         metavar="SHAPE",
-        help="channels x sites of an input of --arch cnn: 3x32x32 for colour images",
+        help="channels x sites of an input of --arch cnn or resnet2d: 3x32x32 for colour images",
     )
     group.add_argument(
         "--readout", metavar="KIND", help="of --arch cnn: flatten (default), sites side by side, or average, their mean"
@@ -251,13 +251,13 @@ def network_of(args: argparse.Namespace, n_features: int | None = None) -> Any:
     """
     from ..architectures import mlp, resnet
 
-    if args.arch is not None and args.arch.startswith(CNN):
-        return _cnn(args)
+    if args.arch is not None:
+        from .arch import network_of_arch
+
+        return network_of_arch(args)
     for name in ("input", "readout"):
         if getattr(args, name) is not None:
             raise ValueError(f"`--{name}` goes with --arch cnn:CHANNELS-OUTPUTS, got it without; drop it.")
-    if args.arch is not None:
-        return _network_of_file(args)
     act = parse_activation(DEFAULT_ACTIVATION if args.activation is None else args.activation)
     widths = args.widths or parse_widths(f"{n_features or DEFAULT_INPUTS}-{DEFAULT_HIDDEN}")
     if args.norm_at is not None and args.norm is None:
@@ -274,57 +274,6 @@ def network_of(args: argparse.Namespace, n_features: int | None = None) -> Any:
     return resnet(
         widths, args.blocks, act, 1.0 if args.sigma_w2 is None else args.sigma_w2, args.sigma_b2 or 0.0
     )
-
-
-def _cnn(args: argparse.Namespace) -> Any:
-    """The convolutional network that --arch cnn:64-64-10 describes."""
-    from ..architectures import cnn
-
-    for name in ("widths", "blocks", "norm", "norm_at"):
-        if getattr(args, name) is not None:
-            said = "WIDTHS" if name == "widths" else f"--{name.replace('_', '-')}"
-            raise ValueError(f"{said} does not go with `--arch` {args.arch}; drop it.")
-    if args.input is None:
-        raise ValueError(f"`--arch` {args.arch} needs the shape of an input; give --input, such as --input 3x32x32.")
-    try:
-        *channels, n_outputs = parse_widths(args.arch.removeprefix(CNN))
-    except argparse.ArgumentTypeError:
-        channels = []
-    if not channels:
-        raise ValueError(
-            f"`--arch` cnn: must be followed by channels and outputs, such as cnn:64-64-10, got {args.arch!r}."
-        )
-    act = parse_activation(DEFAULT_ACTIVATION if args.activation is None else args.activation)
-    options = {"sigma_w2": args.sigma_w2, "sigma_b2": args.sigma_b2, "init": args.init}
-    options["readout"] = args.readout or "flatten"
-    if args.weights is not None:
-        options["weights"] = args.weights
-    return cnn(args.input, channels, n_outputs, act, **options)
-
-
-def _network_of_file(args: argparse.Namespace) -> Any:
-    """What `Network.to_dict` wrote."""
-    import json
-
-    from ..network import Network
-
-    for name in ("widths", "activation", "sigma_w2", "sigma_b2", "init", "weights", "blocks", "norm", "norm_at"):
-        if getattr(args, name) is not None:
-            said = "WIDTHS" if name == "widths" else f"--{name.replace('_', '-')}"
-            raise ValueError(f"`--arch` {args.arch} has the whole network, got {said} too; drop it.")
-    try:
-        with open(args.arch, encoding="utf-8") as file:
-            description = json.load(file)
-    except OSError as error:
-        raise ValueError(
-            f"`--arch` {args.arch} cannot be read ({error.strerror}); give a file that Network.to_dict() wrote."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"`--arch` {args.arch} must be json, as of Network.to_dict(): {error}.") from None
-    try:
-        return Network.from_dict(description)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"`--arch` {args.arch}: {error}") from None
 
 
 def _normalised(net: Any, kind: str, place: str) -> Any:
