@@ -286,6 +286,9 @@ from .learning_rate import (
     NaturalGradientRate as NaturalGradientRate,
 )
 from .learning_rate import (
+    ScalingExponents as ScalingExponents,
+)
+from .learning_rate import (
     first_step as first_step,
 )
 from .learning_rate import (
@@ -293,6 +296,9 @@ from .learning_rate import (
 )
 from .learning_rate import (
     natural_gradient_rate as natural_gradient_rate,
+)
+from .learning_rate import (
+    scaling_exponents as scaling_exponents,
 )
 from .mean_field import (
     MeanField as MeanField,

@@ -161,6 +161,7 @@ CALLS = {
     "max_learning_rate": lambda s: (mfdnn.max_learning_rate, {**s.theory, **s.optimiser, "batch_size": None}),
     "first_step": lambda s: (mfdnn.first_step, {**s.theory, "n_draws": 2}),
     "FirstStep.quantile": lambda s: (mfdnn.first_step(s.net, "sgd", 6, n_draws=2).quantile, {"p": 0.5}),
+    "scaling_exponents": lambda s: (mfdnn.scaling_exponents, {"net": s.net, "sizes": [5, 6]}),
     "LearningRate.zone": lambda s: (mfdnn.max_learning_rate(s.net, 6).zone, {"eta": 0.1}),
     "cnn": lambda s: (mfdnn.cnn, {"input_shape": (2, 4, 4), "channels": [3], "n_outputs": 2}),
     "mlp": lambda s: (mfdnn.mlp, {"widths": [3, 4, 2], "activation": "tanh"}),

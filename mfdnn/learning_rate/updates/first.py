@@ -181,6 +181,7 @@ def first_step(
         n_outputs=n_outputs,
         n_draws=n_draws,
         caution=" ".join(cautions_of(response, loss, parameterisation, validity, learnt, deviation is not None)),
+        _directional=draws.directional,
         _rates=rates,
         _spread=spread,
     )

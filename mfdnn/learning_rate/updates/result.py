@@ -74,6 +74,7 @@ class FirstStep(Result):
     n_outputs: int
     n_draws: int
     caution: str
+    _directional: np.ndarray
     _rates: np.ndarray
     _spread: float
 
@@ -101,8 +102,8 @@ class FirstStep(Result):
         return (
             f"loss {self.loss} = {LOSSES[self.loss]}; {self.n_samples} {self.inputs} inputs, {labels}; first step of "
             f"{self.optimizer} on the full batch, {self.parameterisation} parameterisation: with a rate of 2 "
-            f"e.D/(D.QD), median over {self.n_draws} draws of the outputs{cap}, it brings the loss back to where it was. "
-            "Nothing is said of later steps."
+            f"e.D/(D.QD), median over {self.n_draws} draws of the outputs{cap}, it brings the loss back to where it "
+            "was. Nothing is said of later steps."
         )
 
     def quantile(self, p: Any) -> Any:
