@@ -33,7 +33,10 @@ NAMES = {
 
 
 def elementwise(node: Node) -> bool:
-    """Whether each number that leaves depends on those at its place alone, and on no tensor of several numbers."""
+    """Whether each number that leaves depends on those at its place alone.
+
+    And on no tensor of several numbers.
+    """
     if node.name not in NAMES or node.trouble or len(node.shapes) != 1:
         return False
     constants: list[Derived] = []
@@ -64,7 +67,7 @@ def _given(known: dict[Ref, Any], x: Any, value: Any) -> Any:
 
 
 class Replay:
-    """A NumPy function: recorded ones, one after the other, in float64 on the processor."""
+    """Recorded functions, one after the other, as one of NumPy in float64."""
 
     def __init__(self, nodes: Sequence[Node], source: Ref, target: Ref):
         def fixed(value: Derived) -> Derived:

@@ -19,7 +19,7 @@ from .recording import Derived, Ref, Tape, mapped, recorded, refused
 from .structure import INPUT, Reading
 from .weights import Weights, checked_variances
 
-__all__ = ["ModuleNetwork", "network"]
+__all__ = ["ModuleNetwork", "network", "read"]
 
 
 class ModuleNetwork(Network):
@@ -115,10 +115,11 @@ def network(module: Any, X: Any, *, variances: Any = "weights", select: Any = No
     variances = checked_variances(variances)
     one = operator(module, select=select) if not isinstance(module, ModuleOperator) else module
     with torch.inference_mode(False):
-        return _read(one.module, X, variances, selector(select))
+        return read(one.module, X, variances, selector(select))
 
 
-def _read(module: Any, X: Any, variances: Any, choose: Any) -> ModuleNetwork:
+def read(module: Any, X: Any, variances: Any, choose: Any, anew: bool = False) -> ModuleNetwork:
+    """What `network` returns; `anew`: for weights that are about to be drawn, whatever they are now."""
     tape = recorded(module, X, choose)
     reading = Reading(tape, variances, OPERATIONS)
     _refuse_ties(tape, reading)
@@ -142,12 +143,16 @@ def _read(module: Any, X: Any, variances: Any, choose: Any) -> ModuleNetwork:
             f"`variances` has {unknown[0]!r}, and the weight layers of `module` are {', '.join(found.names)}; use "
             "their paths."
         )
-    _refuse_clones(found.weights)
+    if not anew:
+        _refuse_clones(found.weights)
     return found
 
 
 def _start(tape: Tape, reading: Reading) -> Ref:
-    """The last signal that is made without parameters or random numbers, and through which everything goes."""
+    """The last signal made without parameters through which everything goes.
+
+    Nor random numbers.
+    """
     chain = [tape.output]
     while chain[-1] != INPUT:
         chain.append(reading.above(chain[-1]))

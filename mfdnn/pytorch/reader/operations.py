@@ -110,7 +110,7 @@ def _conv(read: Reading, node: Node) -> Any:
 
 
 def _padding(node: Node, d: int) -> tuple[list[tuple[int, int]], str] | None:
-    """Pairs for each axis and the mode of a padding that a convolution can have itself."""
+    """Pairs for each axis and mode of a padding that a convolution can have."""
     pad, mode, value = node.argument(1, "pad"), node.argument(2, "mode", "constant"), node.argument(3, "value")
     modes = {"constant": "zeros", "circular": "circular", "reflect": "reflect"}
     if node.trouble or len(pad) > 2 * d or mode not in modes or (mode == "constant" and value):

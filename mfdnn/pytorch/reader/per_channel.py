@@ -21,7 +21,7 @@ NAMES = {
 
 
 def per_channel(node: Node) -> bool:
-    """Whether it maps the sites of one channel to sites of the same channel, each channel alike."""
+    """Whether it maps the sites of each channel by themselves, all alike."""
     if node.name not in NAMES or node.trouble or len(node.shapes) != 1:
         return False
     if node.name == "pad":

@@ -47,7 +47,10 @@ class Derived:
 
 @dataclass
 class Node:
-    """A call: a function and what it was called with; signals are `Ref`, other tensors `Derived`."""
+    """A call: a function and its arguments.
+
+    Signals among them are `Ref`, other tensors `Derived`.
+    """
 
     index: int
     function: Callable
@@ -110,7 +113,7 @@ def refused(path: str, what: str, reason: str) -> NoTheory:
 
 
 def mapped(value: Any, change: Callable[[Any], Any], kinds: Any) -> Any:
-    """`value` with `change` of every entry of these kinds, in tuples, lists and dicts too."""
+    """`value` with `change` of every entry of these kinds, in containers too."""
     if isinstance(value, kinds):
         return change(value)
     if isinstance(value, torch.Size):
@@ -275,7 +278,7 @@ class _Notes:
 
 
 def _name(func: Any) -> str:
-    """Of a function, without what tells methods from functions: add for __radd__ and add_."""
+    """Of a function, however it is called: add for __radd__ and add_."""
     name = getattr(func, "__name__", type(func).__name__)
     if name in ("__get__", "__set__"):
         return getattr(getattr(func, "__self__", None), "__name__", name)

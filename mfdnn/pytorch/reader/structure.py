@@ -1,4 +1,4 @@
-"""A recorded program as layers in a row, with blocks where it divides and joins again."""
+"""A recorded program as layers in a row, with blocks where it divides."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Reading:
         return node.parents[0]
 
     def named(self, layer: Layer, node: Node) -> Layer:
-        """The layer, with the path of its node; refused if it does not take what enters there."""
+        """The layer, with the path of its node."""
         self.where[id(layer)] = node.path
         return layer
 
@@ -136,7 +136,7 @@ class Reading:
         return read_variances(self.tape.module, path, node.name, weight, bias, values, self.variances)
 
     def _stretch(self, ref: Ref, stop: Ref, belongs: Callable[[Node], bool]) -> Ref | None:
-        """How far back only nodes of a kind come, all from one signal; None: not even one step."""
+        """How far back only nodes of a kind come, all from one signal, or None."""
         found, at = None, ref
         while at != stop and at.node >= 0 and belongs(self.tape.node(at)):
             step = self.above(at)

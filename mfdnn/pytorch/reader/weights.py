@@ -162,7 +162,7 @@ def _law(name: str, what: str, values: Any, w: Any) -> tuple[str, float, str]:
     if values.ndim > 2:
         centre = tuple((k - 1) // 2 for k in values.shape[2:])
         tap = values.detach().double()[(slice(None), slice(None), *centre)]
-        if prod(values.shape[2:]) > 1 and float(tap.square().sum()) == float(w.square().sum()):
+        if prod(values.shape[2:]) > 1 and int(tap.count_nonzero()) == int(w.count_nonzero()):
             if not _orthogonal(tap):
                 reason = "only its centre tap is not 0 and it is no orthogonal matrix; re-initialise it"
                 raise refused(name, what, reason)
@@ -238,7 +238,7 @@ def _bias_variance(name: str, what: str, bias: Any, fan_in: int) -> tuple[float,
 
 
 def largest_over_edge(w: Any) -> float:
-    """Largest singular value of a matrix over that of one with the same entries' variance, independent.
+    """Largest singular value over that of independent entries of that variance.
 
     By twenty products: it is never overestimated. Below 32 rows or columns 0, as random ones scatter there.
     """
