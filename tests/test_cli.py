@@ -633,6 +633,29 @@ def test_learning_rate_leads_with_the_safe_one(capsys):
     assert out.splitlines()[1].startswith("no rate known to be safe for 95 %") and "stable below" in out
 
 
+def test_learning_rate_of_other_optimisers_is_that_of_their_first_step(capsys, tmp_path):
+    argv = ["learning-rate", *SMALL, "--init", "he", "--optimizer", "adamw", "--loss", "cross_entropy"]
+    net = mfdnn.mlp([20, 24, 24, 2], "relu", init="he")
+    lr = mfdnn.max_learning_rate(net, n_samples=12, loss="cross_entropy", optimizer="adamw")
+    code, out, _ = run(capsys, *argv)
+    lines = out.splitlines()
+    assert code == 0 and lines[1].startswith(f"{lr.safe:.6g}  below the critical rates of 95 %")
+    assert lines[2].startswith(f"{lr.value:.6g}  critical rate of the first step")
+    assert f"moves outputs by {lr.value * lr.first_step.response:.4g}" in out and lr.caution in out
+    _, out, _ = run(capsys, *argv, "--json", "--confidence", "0.9")
+    data = json.loads(out)
+    assert data["notion"] == "first step" and data["value"] == lr.first_step.quantile(0.1) and data["safe"] == lr.safe
+    code, out, _ = run(capsys, *argv, "-o", str(tmp_path / "rates.csv"))
+    assert code == 0 and "50 % of draws" in (tmp_path / "rates.csv").read_text()
+    _, out, _ = run(capsys, "learning-rate", "20-24-24-2", "--optimizer", "lion", "--json")
+    assert json.loads(out)["n_samples"] == 100
+    for wrong, words in (("adamW", "`--optimizer` must be one of"), ("adam", "`--momentum` is no setting of")):
+        code, _, err = run(capsys, "learning-rate", *SMALL, "--optimizer", wrong, "--momentum", "0.9")
+        assert code == 2 and words in err
+    code, _, err = run(capsys, "learning-rate", *SMALL, "--optimizer", "muon", "--norm", "layer_norm")
+    assert code == 1 and "first step" in err
+
+
 def test_width_is_what_python_returns(capsys, tmp_path):
     rows = np.random.default_rng(0).standard_normal((20, 6))
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c,d,e,y", comments="")

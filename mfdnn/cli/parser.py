@@ -145,6 +145,13 @@ VERBS = (
             partial(add_data, samples=1000),
             add_loss,
             option(
+                "--optimizer",
+                default="sgd",
+                metavar="NAME",
+                help="sgd (default), or one whose first step is meant: adam, adamw, lion, muon, rmsprop, nadam, ... "
+                f"(on {verbs.FIRST_STEP_SAMPLES} inputs unless --samples says how many)",
+            ),
+            option(
                 "--confidence",
                 type=number,
                 metavar="P",

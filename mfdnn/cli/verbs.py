@@ -15,6 +15,8 @@ from .._support.validation import one_of
 from .arguments import loss_options, network_and_data, parse_activation, simulation_options
 from .output import Output, table
 
+FIRST_STEP_SAMPLES = 100  # inputs of a first step, unless more are asked for: its cost grows with their square
+
 
 def run_report(args: argparse.Namespace) -> Output:
     """One page and one picture."""
@@ -149,8 +151,13 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
     """The safe one, and the largest stable one at infinite width."""
     from ..learning_rate import SAFE_SHARE, max_learning_rate
 
+    if args.optimizer != "sgd":
+        args.default_samples = FIRST_STEP_SAMPLES
     net, data = network_and_data(args)
-    lr = max_learning_rate(net, **data, **loss_options(args), confidence=args.confidence)
+    options = {**loss_options(args), "optimizer": args.optimizer, "confidence": args.confidence}
+    lr = max_learning_rate(net, **data, **options)
+    if lr.first_step is not None:
+        return _run_first_step(net, lr)
     beyond = "beyond that bound nothing is known"
     if "catapult" in lr.zones:
         beyond = (
@@ -175,6 +182,30 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
         lines += ["", lr.caution]
     if lr.safe_caution not in lr.caution:
         lines += ["", f"Of the safe rate: {lr.safe_caution}"]
+    return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()}, lr.limits())
+
+
+def _run_first_step(net: Any, lr: Any) -> Output:
+    """The critical rate of an optimiser's first step, and what makes it."""
+    from ..learning_rate import SAFE_SHARE
+
+    step = lr.first_step
+    share = f"{100 * SAFE_SHARE:g} % of the networks drawn at these widths"
+    lines = [f"{net!r}, T = {lr.n_samples}", f"{lr.safe:.6g}  below the critical rates of {share}, {lr.optimiser}"]
+    if lr.confidence is not None:
+        lines += [f"{lr.value:.6g}  for {100 * lr.confidence:.6g} % of them"]
+    lines += [
+        f"{lr.typical:.6g}  critical rate of the first step: larger ones raise the loss",
+        lr.convention,
+        f"A rate of {lr.typical:.4g} moves outputs by {lr.typical * step.response:.4g} in that step (root mean square).",
+        "",
+        lr.table(),
+        "",
+        "shares of the layers in the first fall of the loss",
+        table({"layer": np.arange(1, len(step.by_layer) + 1), "share": step.by_layer}),
+    ]
+    if lr.caution:
+        lines += ["", lr.caution]
     return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()}, lr.limits())
 
 

@@ -13,7 +13,10 @@ __all__ = ["FILES", "Parser", "in_options", "number", "parse", "seed", "whole_nu
 
 # Arguments of functions, and the options that give them.
 NETWORK = ("activation", "sigma_w2", "sigma_b2", "init", "weights")
-OTHERS = ("q0", "c0", "q", "loss", "momentum", "nesterov", "weight_decay", "confidence", "dtype", "geometry", "field")
+OTHERS = (
+    *("q0", "c0", "q", "loss", "optimizer", "momentum", "nesterov", "weight_decay", "confidence"),
+    *("dtype", "geometry", "field"),
+)
 KERNELS = ("k", "subsets")
 TRIALS = ("trained", "kappa", "eta", "delta", "max_width")
 FILES = ("array", "delimiter", "decimal", "encoding", "header", "index")
