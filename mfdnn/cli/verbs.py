@@ -197,7 +197,7 @@ def _run_first_step(net: Any, lr: Any) -> Output:
     lines += [
         f"{lr.typical:.6g}  critical rate of the first step: larger ones raise the loss",
         lr.convention,
-        f"A rate of {lr.typical:.4g} moves outputs by {lr.typical * step.response:.4g} in that step (root mean square).",
+        f"A rate of {lr.typical:.4g} moves outputs by {lr.typical * step.response:.4g} in that step, root mean square.",
         "",
         lr.table(),
         "",
