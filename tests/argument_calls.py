@@ -223,6 +223,10 @@ CALLS = {
         mfdnn.comparison.hidden_rank,
         {**s.unit, "n_steps": 2, "n_trials": 1, "rng": 0},
     ),
+    "comparison.coordinate_check": lambda s: (
+        mfdnn.comparison.coordinate_check,
+        {"net": s.net, "optimizer": "sgd", "sizes": [4, 8], "n_steps": 1, "n_networks": 2, "rng": 0},
+    ),
     "comparison.lazy_training": lambda s: (
         mfdnn.comparison.lazy_training,
         {
@@ -252,6 +256,10 @@ CALLS = {
     "phase.correlation_curve": lambda s: (phase.correlation_curve, s.single),
     "phase.depth_scales": lambda s: (phase.depth_scales, {**s.single, "sigma_w2": [1.0, 2.0]}),
     "phase.variance_curve": lambda s: (phase.variance_curve, s.single),
+    "plots.coordinate_check": lambda s: (
+        plots.coordinate_check,
+        {"found": mfdnn.comparison.coordinate_check(s.net, "sgd", sizes=[4, 8], n_steps=1, n_networks=2, rng=0)},
+    ),
     "plots.depth_scales": lambda s: (plots.depth_scales, {"found": phase.depth_scales("tanh", [1.0, 2.0], 0.1)}),
     "plots.eigenvalue_scaling": lambda s: (
         plots.eigenvalue_scaling,

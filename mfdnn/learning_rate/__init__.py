@@ -1,4 +1,4 @@
-"""Learning rates before training: stable ones, and what an optimiser's first step does."""
+"""Learning rates before training: stable ones, and those of a first step."""
 
 from ..losses import LOSSES, OPTIMISERS, loss_scale, stability_limit
 from .limit import max_learning_rate

@@ -1,4 +1,4 @@
-"""The largest first step of an optimiser that has no limit of stability before training."""
+"""The largest first step of an optimiser without a limit of stability."""
 
 from __future__ import annotations
 

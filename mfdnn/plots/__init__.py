@@ -13,10 +13,12 @@ from .jacobian import jacobian_spectrum
 from .maps import map_curve
 from .module import layer_shares, loss_along_step
 from .phases import depth_scales, phase_diagram
+from .scaling import coordinate_check
 from .training import learning_rate_map
 
 __all__ = [
     "COLOURS",
+    "coordinate_check",
     "depth_scales",
     "eigenvalue_scaling",
     "fisher_spectrum",

@@ -1,4 +1,4 @@
-"""What a predicted first step is worth: sentences on where it was tested, and where it fails."""
+"""What a predicted first step is worth: where it was tested, and where it fails."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def _relative_depth(wide: MeanField) -> float:
 
 
 def _deep(wide: MeanField) -> bool:
-    """Whether a step shrinks the outputs by a power of the rate: growing activations, no biases, deep."""
+    """Whether a step shrinks the outputs by a power of the rate.
+
+    Activations that grow without bound, no biases, and depth.
+    """
     far = np.array([30.0])
     grows = all(float(act(far)[0]) > 0.5 * far[0] for act in wide.network.activations)
     return grows and _relative_depth(wide) >= DEEP and not _random_biases(wide)

@@ -115,7 +115,7 @@ class StepLayer:
         return psd_root(self.back)
 
     def drawn_uniform(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Errors that come back below uniform weights of the outputs, alike for all inputs."""
+        """Errors that come back below uniform output weights, alike for all inputs."""
         assert self.back is not None
         return np.sqrt(12 * self.back[0, 0]) * (rng.random(shape) - 0.5)
 

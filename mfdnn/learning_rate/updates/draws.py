@@ -86,9 +86,9 @@ def _one(
 
 
 def quantile_of_draws(rates: np.ndarray, spread: float, p: Any) -> Any:
-    """Quantiles of the rates of networks drawn: of outputs, times a log-normal factor of their kernels.
+    """Quantiles of the rates of networks drawn.
 
-    `spread` is the standard deviation of its logarithm.
+    Of their outputs, times a log-normal factor of their kernels; `spread` is the standard deviation of its logarithm.
     """
     from scipy.special import ndtri
 

@@ -1,4 +1,4 @@
-"""The first update of an optimiser, and the critical rate, before a network is drawn."""
+"""First update of an optimiser and its critical rate, before a network is drawn."""
 
 from __future__ import annotations
 
@@ -206,7 +206,10 @@ def on_inputs(
 
 
 def _kernel_spread(wide: MeanField) -> float | None:
-    """s.d. of the logarithm of the largest eigenvalue over networks; None where it has no law."""
+    """Deviation over networks of the logarithm of the largest eigenvalue.
+
+    None where it has no law.
+    """
     try:
         law = law_of(wide)
     except (NoTheory, OutOfRange):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ..._support.errors import NoTheory
 from ...mean_field import MeanField
 from ...network import Network
-from .chain import StepLayer
 
 __all__ = ["PARAMETERISATIONS", "LayerRates", "layer_rates", "mup_network", "parameterised"]
 
@@ -39,22 +38,23 @@ class LayerRates:
     bias_unit: float = 1.0
 
 
-def layer_rates(layers: list[StepLayer], family: str, parameterisation: str) -> list[LayerRates]:
-    """Of every weight layer, for an update of that family."""
+def layer_rates(net: Network, family: str, parameterisation: str) -> list[LayerRates]:
+    """Of every layer of a fully connected network, for an update of that family."""
+    layers = net.weight_layers
     if parameterisation == "standard":
         return [LayerRates() for _ in layers]
     if parameterisation == "ntk":
         power = 2 if family == "gradient" else 1
-        units = [at.layer.ntk_units((at.fan_in,)) for at in layers]
+        units = [layer.ntk_units(shape) for layer, shape in layers]
         return [LayerRates(w**power, b**power, w, b) for w, b in units]
     found = []
-    for i, at in enumerate(layers):
-        first, last = i == 0, i == len(layers) - 1
+    for i, (layer, shape) in enumerate(layers):
+        first, last, fan_in = i == 0, i == len(layers) - 1, layer.fan_in(shape)
         if family == "gradient":  # fan-out over fan-in; inputs and outputs are no widths
-            out = 1.0 if last else float(at.fan_out)
-            found.append(LayerRates(out / (1 if first else at.fan_in), out))
+            out = 1.0 if last else float(layer.output_shape(shape)[0])
+            found.append(LayerRates(out / (1 if first else fan_in), out))
         elif family == "sign":
-            found.append(LayerRates(1.0 if first else 1 / at.fan_in))
+            found.append(LayerRates(1.0 if first else 1 / fan_in))
         else:  # by its adjustment to the shape of a matrix, "spectral_unclamped"
             found.append(LayerRates())
     return found

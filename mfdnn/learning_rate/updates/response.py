@@ -17,7 +17,9 @@ __all__ = ["StepResponse", "step_response"]
 
 
 class StepResponse:
-    r"""D of an optimiser in one network on given inputs, :math:`f \to f - \eta D`, for any errors at the outputs.
+    r"""D of an optimiser on given inputs, for any errors at the outputs.
+
+    Its update changes the outputs by :math:`-\eta D`.
 
     Parameters
     ----------
@@ -35,10 +37,10 @@ class StepResponse:
         self.wide, self.layers, self.update = wide, layers, update
         self.muon_rule = "spectral_unclamped" if parameterisation == "mup" else update.optimiser.adjust or ""
         if layers is not None:
-            self.rates = layer_rates(layers, update.family, parameterisation)
+            self.rates = layer_rates(wide.network, update.family, parameterisation)
             # Biases are vectors, which Muon leaves to AdamW.
             of_biases = "gradient" if update.family == "gradient" else "sign"
-            self.bias_rates = layer_rates(layers, of_biases, parameterisation)
+            self.bias_rates = layer_rates(wide.network, of_biases, parameterisation)
 
     @property
     def n_layers(self) -> int:
@@ -46,9 +48,9 @@ class StepResponse:
         return self.wide.network.n_weight_layers
 
     def rows(self, e: np.ndarray, n_pairs: int, rng: np.random.Generator) -> Rows:
-        """D of the weights of layers 1..L and of their biases, (2 L, T, C), and the errors of e.D.
+        """D of the weights of layers 1..L and of their biases, (2 L, T, C).
 
-        Of a network that is no chain: of all parameters of every layer, and of others.
+        With the standard errors of e.D. Of a network that is no chain: of all parameters of every layer, and of others.
 
         Parameters
         ----------
@@ -72,14 +74,17 @@ class StepResponse:
         return Rows(np.concatenate([D, biases.D]), np.concatenate([np.zeros(len(D)), biases.standard_error]))
 
     def by_layer(self, e: np.ndarray, D: np.ndarray) -> np.ndarray:
-        """e.D of every weight layer with its bias, (L,), and of other parameters, of `rows`."""
+        """e.D of every weight layer with its bias, (L,), of D from `rows`.
+
+        And of other parameters, if there are.
+        """
         each = np.einsum("rtk,tk->r", D, e)
         return each if self.layers is None else each[: self.n_layers] + each[self.n_layers :]
 
     def speed(self, e: np.ndarray, rng: np.random.Generator) -> float | None:
-        r"""Sum over hidden layers of rms(Delta u)/rms(u) per unit rate, each by its own update.
+        r"""Sum over hidden layers of rms(Delta u)/rms(u) per unit rate.
 
-        None where it is not known.
+        Each is moved by its own update. None where it is not known.
         """
         if self.layers is None:
             return None

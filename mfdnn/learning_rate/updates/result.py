@@ -88,9 +88,9 @@ class FirstStep(Result):
 
     @property
     def critical_learning_rate(self) -> float:
-        r"""The `directional` rate, or the `cap` where that is smaller: :math:`\min(1, 4/\rho)` of it.
+        r"""The `directional` rate, or the `cap` where that is smaller.
 
-        Above it the first step raises the loss.
+        That is :math:`\min(1, 4/\rho)` of it. Above it the first step raises the loss.
         """
         return self.directional if self.cap is None else min(self.directional, self.cap)
 

@@ -231,7 +231,10 @@ def _pairs(
 def _gaussian(
     at: StepLayer, psi: _Psi, e: np.ndarray, known: np.ndarray, R: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over pairs R (n, T), their errors averaged in closed form; and each one's part of e.D."""
+    """Sum over pairs R (n, T), and each one's part of e.D.
+
+    Their errors are averaged in closed form.
+    """
     weighted = R[:, None, :] * e.T  # (n, C, T)
     back = weighted.reshape(-1, len(e)) @ at.back
     V = np.einsum("nt,nt->n", weighted.reshape(len(R), -1), back.reshape(len(R), -1))
