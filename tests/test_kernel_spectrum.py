@@ -5,8 +5,9 @@ import pytest
 
 import mfdnn
 from mfdnn.kernels import spectrum
-from mfdnn.kernels.on_data import ONLY_MOMENTS
-from mfdnn.kernels.spectrum import HalfKernel, duplicates
+from mfdnn.kernels.many_inputs import HalfKernel
+from mfdnn.kernels.on_data import ONLY_MOMENTS, tiles
+from mfdnn.kernels.singular import duplicates
 
 RELU = mfdnn.mlp([6, 50, 50, 2], "relu", 2.0, 0.1)
 KERNELS = [("nngp", "standard"), ("ntk", "standard"), ("ntk", "ntk")]
@@ -117,9 +118,12 @@ def test_the_largest_of_many_inputs(kernel, parameterisation, monkeypatch):
 
 def test_half_a_kernel_is_a_matrix():
     X, v = data(300), data(300, 1, rng=1)
-    half = HalfKernel(RELU, X, ONLY_MOMENTS._replace(only="ntk"))
+    parts = list(tiles(RELU, X, None, ONLY_MOMENTS._replace(only="ntk")))
+    half = HalfKernel(len(X), parts)
     expected = mfdnn.ntk(RELU, X, parameterisation="ntk") @ v[:, 0]
     np.testing.assert_allclose(half.apply(v), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    in_another_order = HalfKernel(len(X), parts[::-1])
+    assert np.array_equal(in_another_order.apply(v), half.apply(v))  # as threads may bring them
 
 
 def test_random_subsets_know_the_largest():
@@ -130,9 +134,19 @@ def test_random_subsets_know_the_largest():
     assert 0 < error < 0.05 * expected.largest
     assert abs(found.largest - expected.largest) < 4 * error + 0.01 * expected.largest  # what T enters by is no theorem
     assert found.smallest >= expected.smallest
-    assert "10 random subsets of 100 inputs" in found.caution
+    assert "10 random subsets of 100 inputs and their halves" in found.caution
     whole = mfdnn.kernel_spectrum(RELU, inputs=X[:50], subsets=2)
     assert whole.largest == pytest.approx(mfdnn.kernel_spectrum(RELU, inputs=X[:50]).largest, rel=1e-12)
+
+
+def test_the_error_of_subsets_covers_a_kernel_without_dominant_directions():
+    """Where T does not enter as for exchangeable inputs: the scatter over subsets alone would be 0.01 of it."""
+    net = mfdnn.mlp([40, 100, 1], "tanh", 1.5, bias=False)
+    X = data(600, 40, rng=5)
+    expected = mfdnn.kernel_spectrum(net, inputs=X, k=1).largest
+    found = mfdnn.kernel_spectrum(net, inputs=X, subsets=(6, 150))
+    error = found.standard_error["largest"]
+    assert 0.03 * expected < abs(found.largest - expected) < 2 * error
 
 
 BATCH = mfdnn.Network(6, [mfdnn.Dense(20), mfdnn.BatchNorm(), mfdnn.Pointwise("relu"), mfdnn.Dense(1)])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .recursion import InputMoments
 
 __all__ = ["drawn_inputs", "given_inputs"]
+
+ROWS = 512  # of a Gram matrix that are computed at once
 
 
 def drawn_inputs(n_features: int, q0: float, c0: float) -> InputMoments:
@@ -34,9 +38,12 @@ def given_inputs(X: np.ndarray) -> InputMoments:
     Means over inputs and pairs of the Gram matrix, and what is left of it.
     """
     n = len(X)
-    gram = X @ X.T / X.shape[1]
-    diagonal = np.diagonal(gram).copy()
-    q = diagonal.mean()
+    own = np.empty(n)
+    row = np.empty(n)  # means over the other inputs, times n - 1
+    for rows, gram in _gram_by_rows(X):
+        own[rows] = np.diagonal(gram, rows.start)
+        row[rows] = gram.sum(axis=1) - own[rows]
+    q = own.mean()
     powers = [np.sum(X**power, axis=0) for power in range(1, 5)]
     fourth = np.mean(powers[3])
     if n == 1:
@@ -44,14 +51,14 @@ def given_inputs(X: np.ndarray) -> InputMoments:
             q, 0.0, np.zeros((2, 2)), np.zeros((2, 2)), 0.0, np.array([fourth, 0.0, 0.0]), given=True
         )
     pairs = n * (n - 1)
-    q_st = (gram.sum() - diagonal.sum()) / pairs
-    row = (gram.sum(axis=1) - diagonal) / (n - 1)
-    e, a, left = diagonal - q, np.zeros(n), 0.0
+    q_st = row.sum() / pairs
+    e, a, left = own - q, np.zeros(n), 0.0
     if n > 2:  # row means of a_s + a_t over t != s
-        a = (row - q_st) * (n - 1) / (n - 2)
-        gram -= q_st + a[:, None] + a
-        np.fill_diagonal(gram, 0.0)
-        left = np.sum(gram**2) / pairs
+        a = (row / (n - 1) - q_st) * (n - 1) / (n - 2)
+        for rows, gram in _gram_by_rows(X):
+            gram -= q_st + a[rows, None] + a
+            np.fill_diagonal(gram[:, rows], 0.0)
+            left += np.sum(gram**2) / pairs
     quartic = [
         fourth / n,
         np.mean(powers[2] * powers[0] - powers[3]) / pairs,
@@ -66,3 +73,10 @@ def given_inputs(X: np.ndarray) -> InputMoments:
         quartic=np.array(quartic),
         given=True,
     )
+
+
+def _gram_by_rows(X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Mean products of inputs with all of them, some inputs at a time."""
+    for start in range(0, len(X), ROWS):
+        rows = slice(start, min(start + ROWS, len(X)))
+        yield rows, X[rows] @ X.T / X.shape[1]

@@ -197,10 +197,10 @@ def _infinite_width(wide: MeanField) -> tuple[float | None, str]:
 
     None where it is that of the recursion.
     """
-    largest = None
-    if wide.given or wide.c0 < 0:  # which the recursion takes for 0
-        largest = float(fisher_statistics(wide).largest)
-    return largest, outlier_caution(wide.order_parameters, wide.n_samples)
+    if not (wide.given or wide.c0 < 0):  # which the recursion takes for 0
+        return None, outlier_caution(wide.order_parameters, wide.n_samples)
+    fim = fisher_statistics(wide)
+    return float(fim.largest), outlier_caution(fim.order_parameters, wide.n_samples)
 
 
 def input_moments(wide: MeanField) -> InputMoments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from .._support.results import Result, unwrap
 from ..mean_field.moments import OrderParameters
 from .cautions import of_second_moment
+from .many_inputs import OrderParametersOfMany
 from .normalised import OutputNormalisation
 
 __all__ = ["BlockStatistics", "FisherStatistics"]
@@ -27,7 +29,7 @@ class BlockStatistics(Result):
     mean, second_moment, largest : float or ndarray
         As in `FisherStatistics`, of the block alone. `largest` of the first block under independent inputs is the edge
         of a random matrix of one output; several outputs split it (at T = 100, three by 20 to 30 % at M = 900, ten
-        by 70 to 80 % at M = 300).
+        by 70 to 80 % at M = 300). Of many given inputs it is computed when it is first asked for.
     n_parameters, fan_in, fan_out : int
         Size of the block, and the widths of its layer.
     """
@@ -38,6 +40,34 @@ class BlockStatistics(Result):
     n_parameters: int
     fan_in: int
     fan_out: int
+
+
+class LaterBlock(BlockStatistics):
+    """Statistics of a block whose `largest` is computed when it is first asked for.
+
+    Parameters
+    ----------
+    compute : callable
+        That of a pickle is pickled.
+    **fields
+        All others.
+    """
+
+    def __init__(self, compute: Callable[[], float], **fields: Any):
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)  # the class is frozen
+        object.__setattr__(self, "_compute", compute)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "largest":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        object.__setattr__(self, name, self._compute())
+        return self.largest
+
+    def __repr__(self) -> str:
+        if "largest" in self.__dict__:
+            return super().__repr__()
+        return f"LaterBlock(mean={self.mean:.6g}, second_moment={self.second_moment:.6g}, largest when asked for)"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -140,6 +170,14 @@ class FisherStatistics(Result):
         square = np.multiply(self.second_moment, self.n_parameters)
         said = of_second_moment(self.n_outputs * self._overlaps, square)
         return " ".join(filter(None, (self.largest_caution, said)))
+
+    @property
+    def summed(self) -> bool:
+        """Whether there were many given inputs, so that kernels were summed tile by tile.
+
+        Then `order_parameters` hold averages over pairs, no matrices.
+        """
+        return isinstance(self.order_parameters, OrderParametersOfMany)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields but `order_parameters`, `centred` and `caution`, as plain Python."""

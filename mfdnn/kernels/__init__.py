@@ -6,7 +6,8 @@ At given and at random inputs; their statistics, and the outlier.
 from .depth import KernelDepth, kernel_depth
 from .on_data import nngp, ntk
 from .outlier import OutlierCriterion, outlier_criterion, smallest_width
-from .spectrum import KernelSpectrum, kernel_spectrum
+from .spectrum import kernel_spectrum
+from .spectrum_result import KernelSpectrum
 from .tangent import NTKStatistics, ntk_statistics
 from .training import kernel_training
 from .training_result import KernelTraining

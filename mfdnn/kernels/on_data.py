@@ -5,7 +5,7 @@ Of their outputs (NNGP), and of the gradients of these (NTK).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from math import prod
@@ -26,7 +26,7 @@ from ..mean_field.tiles import pairs_are_apart, tile_outputs
 from ..network import Network
 from .parts import kernel_of
 
-__all__ = ["PARAMETERISATIONS", "Tile", "nngp", "ntk", "tangent_kernel", "tiles"]
+__all__ = ["PARAMETERISATIONS", "Tile", "computed", "nngp", "ntk", "tangent_kernel", "tile_places", "tiles"]
 
 PARAMETERISATIONS = ("standard", "ntk")
 TILE = 256  # inputs and others of a tile: its matrices fit the second-level cache
@@ -98,6 +98,7 @@ def nngp(net: Network | MeanField, inputs: Any = None, others: Any = None, *, ex
     check_executor(executor)
     wide = _recursion(net, inputs, others)
     if isinstance(wide, Network):
+        inputs = net.inputs if isinstance(net, MeanField) else inputs
         return _assembled(wide, inputs, others, ONLY_MOMENTS, executor)
     _check_outputs(wide)
     outputs = wide.outputs if wide.last is None else wide.normalised_outputs
@@ -172,6 +173,7 @@ def ntk(
     check_executor(executor)
     wide = _recursion(net, inputs, others)
     if isinstance(wide, Network):
+        inputs = net.inputs if isinstance(net, MeanField) else inputs
         _refuse_gains(wide, parameterisation)
         return _assembled(wide, inputs, others, _only(parameterisation), executor)
     return np.array(tangent_kernel(wide, parameterisation).at_two)
@@ -203,20 +205,37 @@ def tiles(
         Which kernel: `ONLY_MOMENTS`, or only the tangents of one parameterisation.
     executor : optional
     """
-    size = _tile_width(net)
-    rows = [slice(start, min(start + size, len(inputs))) for start in range(0, len(inputs), size)]
-    if others is None:
-        parts = [(row, column) for row, column in product(rows, rows) if row.start >= column.start]
-    else:
-        columns = [slice(start, min(start + size, len(others))) for start in range(0, len(others), size)]
-        parts = list(product(rows, columns))
     compute = partial(_tile, net=net, inputs=inputs, others=others, keep=keep)
+    parts = tile_places(net, len(inputs), None if others is None else len(others))
+    for rows, columns, found in computed(compute, parts, executor):
+        yield Tile(rows, columns, found["kernel"])
+
+
+def tile_places(net: Network, n_rows: int, n_columns: int | None = None) -> list[tuple[slice, slice]]:
+    """Rows and columns of all tiles.
+
+    Without `n_columns` of those on and below the diagonal of a symmetric kernel.
+    """
+    rows = _slices(n_rows, _tile_width(net))
+    if n_columns is not None:
+        return list(product(rows, _slices(n_columns, _tile_width(net))))
+    return [(row, column) for row, column in product(rows, rows) if row.start >= column.start]
+
+
+def _slices(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def computed(
+    compute: Callable[[tuple[slice, slice]], dict[str, np.ndarray]], parts: list[tuple[slice, slice]], executor: Any
+) -> Iterator[tuple[slice, slice, dict[str, np.ndarray]]]:
+    """Rows, columns and what `compute` finds of each part, as they are finished."""
     # One before the others: it builds the tables that all of them read. Threads of BLAS would spin on after it.
     with single_blas_thread():
-        first = compute(parts[0])["kernel"]
-    yield Tile(*parts[0], first)
+        first = compute(parts[0])
+    yield (*parts[0], first)
     for i, found in finished(compute, enumerate(parts[1:], 1), len(parts) - 1, executor=executor, unit="tile"):
-        yield Tile(*parts[i], found["kernel"])
+        yield (*parts[i], found)
 
 
 def _tile(
@@ -273,7 +292,7 @@ def _recursion(net: Any, inputs: Any, others: Any) -> MeanField | Network:
             )
         if others is not None:
             raise ValueError("`others` go with a Network and `inputs`, got a MeanField; pass its network and inputs.")
-        return net
+        return net.network if net.many else net
     check_network(net)
     if inputs is None:
         raise ValueError("`inputs` must be a (T, M_0) matrix of inputs, got None; pass the data.")

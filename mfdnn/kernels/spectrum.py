@@ -1,105 +1,30 @@
-"""Eigenvalues of kernels on data, and what makes a kernel singular."""
+"""Eigenvalues of kernels on data and of random inputs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .._support.memory import require_memory
-from .._support.results import Result
-from .._support.validation import finite_number, one_of, positive_integer, refuse_both, sample_count
-from ..layers import ONLY_MOMENTS, Keep
-from ..losses import loss_scale, stability_limit
-from ..losses.stability import checked_nesterov
+from .._support.validation import one_of, positive_integer, refuse_both, sample_count
+from ..layers import ONLY_MOMENTS
+from ..layers.pairs.given import largest_eigenvalue
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.inputs import check_network, checked_inputs
 from ..mean_field.tiles import pairs_are_apart
 from ..network import Network
-from .on_data import PARAMETERISATIONS, Tile, nngp, ntk, tiles
+from .many_inputs import HalfKernel
+from .on_data import PARAMETERISATIONS, nngp, ntk, tiles
+from .singular import SINGULAR, why_singular
+from .spectrum_result import KernelSpectrum
 from .tangent import ntk_statistics
 
-__all__ = ["KERNELS", "KernelSpectrum", "kernel_spectrum"]
+__all__ = ["KERNELS", "kernel_spectrum"]
 
 KERNELS = ("ntk", "nngp")
 DENSE_UP_TO = 4096  # inputs: above, a few eigenvalues by Lanczos, of a kernel of which half is held
 SUBSET = 1000  # inputs of a random subset
-SINGULAR = 1e-12  # of the largest eigenvalue: what entries are known to
-SAME = 1e-10  # distance from 1 of the correlation of inputs that are parallel, and of what the kernel makes of them
-ALIKE = 1e-6  # the same of outputs that no longer tell inputs apart
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class KernelSpectrum(Result):
-    r"""Eigenvalues of the kernel of one output; those of C outputs are C-fold.
-
-    Attributes
-    ----------
-    eigenvalues : ndarray, shape (T,) or (k,)
-        In descending order: all of them, or the largest.
-    largest : float
-    smallest : float or None
-        0 where the kernel is singular to its accuracy; None where it is not known, for `k` of many inputs.
-    condition : float or None
-        ``largest / smallest``, inf where the kernel is singular.
-    duplicates : tuple of tuples of int
-        Groups of inputs that are parallel and that the kernel takes for the same (or for opposites).
-    kernel, parameterisation : str
-        "ntk" or "nngp"; "standard" or "ntk", which matters to the former.
-    n_samples, n_outputs : int
-        T and C.
-    standard_error : dict or None
-        Of `largest`, where it was estimated on random subsets.
-    caution : str
-        What to know before the numbers are used; "" if there is nothing.
-    """
-
-    eigenvalues: np.ndarray
-    largest: float
-    smallest: float | None
-    condition: float | None
-    duplicates: tuple[tuple[int, ...], ...]
-    kernel: str
-    parameterisation: str
-    n_samples: int
-    n_outputs: int
-    standard_error: dict[str, float] | None
-    caution: str
-
-    def max_learning_rate(
-        self, loss: str = "half_mse", *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
-    ) -> float:
-        r"""Largest stable learning rate, :math:`2/\lambda_{max}` of :math:`s \Theta/T`.
-
-        As `mfdnn.max_learning_rate` has it, for more inputs than that one holds.
-
-        Parameters
-        ----------
-        loss : str
-            One of `mfdnn.losses.LOSSES` but cross-entropy, whose curvature is no multiple of the kernel.
-        momentum, nesterov, weight_decay : float, bool, float
-            As in `mfdnn.max_learning_rate`.
-
-        Raises
-        ------
-        ValueError
-            Cross-entropy; `momentum` outside [0, 1), a negative `weight_decay`; a kernel that is not the tangent kernel
-            in standard parameterisation.
-        """
-        if loss == "cross_entropy":
-            raise ValueError("`loss` must be one of squares, got cross_entropy; take `mfdnn.max_learning_rate`.")
-        if (self.kernel, self.parameterisation) != ("ntk", "standard"):
-            raise ValueError(
-                f"`kernel` must be the tangent kernel in standard parameterisation for a learning rate of the weights, "
-                f"got {self.kernel} ({self.parameterisation}); leave both arguments out."
-            )
-        scale = loss_scale(loss, self.n_outputs, self.n_samples)
-        decay = finite_number("weight_decay", weight_decay)
-        if decay < 0:
-            raise ValueError(f"`weight_decay` must be >= 0, got {decay:g}; pass its size, without a sign.")
-        curvature = scale * self.largest / self.n_samples + decay
-        return stability_limit(curvature, momentum, checked_nesterov(nesterov, momentum))
 
 
 def kernel_spectrum(
@@ -134,8 +59,8 @@ def kernel_spectrum(
     parameterisation : {"standard", "ntk"}
         Of the tangent kernel.
     subsets : int or (int, int), optional
-        Estimate the largest eigenvalue on so many random subsets of the inputs, of 1000 inputs or of as many as the
-        second number says.
+        Estimate the largest eigenvalue, with a standard error, on so many random subsets of the inputs, of 1000 inputs
+        or of as many as the second number says: for data of any size.
 
     Returns
     -------
@@ -155,9 +80,12 @@ def kernel_spectrum(
     Lanczos iteration on the tiles of one half of the kernel: 4 T^2 bytes, 1.6 GB for T = 20 000, and O(T^2) time; the
     smallest is not known then.
 
-    A subset of m inputs has the largest eigenvalue :math:`\lambda_m`; T enters as it does for exchangeable inputs and
-    for a kernel of one dominant direction, :math:`\lambda_T = \lambda_m + (T - m)\,(\lambda_m - d)/(m - 1)`, d the mean
-    of the diagonal. The smallest eigenvalue of the subsets is an upper bound of that of all inputs.
+    How T enters is learnt from `subsets` and their halves. Of m inputs the largest eigenvalue over m is on average
+    :math:`a + b/m` where some directions dominate (exactly so for exchangeable inputs), and :math:`a + b/\sqrt m` at
+    the edge of a bulk, where none does. `largest` continues the former to T; half the distance to the latter is part of
+    its `standard_error`, beside the scatter over subsets. Of nine kernels of 3000 inputs it was off by at most 1.4
+    standard errors (relu and tanh; Gaussian inputs, clusters, norms that differ by factors; subsets of 100 to 1000).
+    The smallest eigenvalue of the subsets is an upper bound of that of all inputs.
 
     Of exchangeable inputs eigenvalues are those of the limit, :math:`K_1 + (T - 1) K_2` and :math:`K_1 - K_2`.
 
@@ -188,14 +116,14 @@ def kernel_spectrum(
     if isinstance(net, MeanField):
         wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
         net, inputs = wide.network, wide.inputs
-        if subsets is not None:
-            return _of_subsets(net, inputs, subsets, option)
-        whole = nngp(wide) if kernel == "nngp" else ntk(wide, parameterisation=parameterisation)
-        return _of_matrix(whole, net, inputs, k, option)
-    check_network(net)
-    refuse_both("inputs", inputs, q0=q0, c0=c0)
-    inputs = checked_inputs("inputs", inputs, net)
-    sample_count(n_samples, inputs)
+        if subsets is None and not wide.many:
+            whole = nngp(wide) if kernel == "nngp" else ntk(wide, parameterisation=parameterisation)
+            return _of_matrix(whole, net, inputs, k, option)
+    else:
+        check_network(net)
+        refuse_both("inputs", inputs, q0=q0, c0=c0)
+        inputs = checked_inputs("inputs", inputs, net)
+        sample_count(n_samples, inputs)
     if subsets is not None:
         return _of_subsets(net, inputs, subsets, option)
     if k is not None and len(inputs) > DENSE_UP_TO and pairs_are_apart(net):
@@ -245,18 +173,6 @@ def _of_matrix(
     return _result(values, kept, groups, net, option, caution)
 
 
-def why_singular(whole: np.ndarray, inputs: np.ndarray) -> tuple[tuple[tuple[int, ...], ...], str]:
-    """Groups of inputs that are the same to a kernel (T, T), and why it is singular.
-
-    The sentence holds if it is.
-    """
-    scale = np.sqrt(np.maximum(np.diagonal(whole), 0.0))
-    scale = np.where(scale > 0, scale, 1.0)
-    alike = whole / scale / scale[:, None]
-    groups = duplicates(alike, inputs.reshape(len(inputs), -1))
-    return groups, _cause(groups, 1.0 - float(alike.min()))
-
-
 def _result(
     values: np.ndarray, k: int, groups: tuple, net: Network, option: dict[str, str], caution: str
 ) -> KernelSpectrum:
@@ -278,82 +194,16 @@ def _result(
     )
 
 
-def duplicates(correlation: np.ndarray, inputs: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    """Groups of parallel inputs, the same or opposite to a kernel.
-
-    `correlation` (T, T) is that of the kernel.
-    """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    rows, columns = np.nonzero(np.triu(np.abs(correlation) > 1 - SAME, 1))
-    size = np.linalg.norm(inputs, axis=1)
-    unit = inputs / np.where(size > 0, size, 1.0)[:, None]
-    parallel = np.empty(rows.size, dtype=bool)
-    for start in range(0, rows.size, 2**14):
-        s, t = rows[start : start + 2**14], columns[start : start + 2**14]
-        cosine = np.abs(np.einsum("ij,ij->i", unit[s], unit[t]))
-        parallel[start : start + s.size] = (cosine > 1 - SAME) | ((size[s] == 0) & (size[t] == 0))
-    rows, columns = rows[parallel], columns[parallel]
-    graph = csr_array((np.ones(rows.size), (rows, columns)), shape=correlation.shape)
-    n_groups, label = connected_components(graph, directed=False)
-    if n_groups == len(label):
-        return ()
-    order = np.argsort(label, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
-    return tuple(sorted(tuple(group.tolist()) for group in groups if group.size > 1))
-
-
-def _cause(groups: tuple[tuple[int, ...], ...], apart: float) -> str:
-    """Why a kernel is singular."""
-    if groups:
-        named = ", ".join(str(group) for group in groups[:5]) + (", ..." if len(groups) > 5 else "")
-        return f"The kernel is singular: inputs {named} are the same to it; keep one of each."
-    if apart < ALIKE:
-        return (
-            f"The kernel is singular to its accuracy: all inputs look alike at the outputs, with correlations within "
-            f"{apart:.1g} of 1, as at large depth in the ordered phase; take fewer layers, or a larger `sigma_w2`."
-        )
-    return (
-        "The kernel is singular to its accuracy: what the network sees of the inputs has fewer dimensions than there "
-        "are inputs, as in a linear network with few features; take fewer inputs."
-    )
-
-
 # -- many inputs ----------------------------------------------------------------------------------------------
 
 
-class HalfKernel:
-    """The tiles of a symmetric kernel on and below the diagonal."""
-
-    def __init__(self, net: Network, inputs: np.ndarray, keep: Keep):
-        n = len(inputs)
-        require_memory(4.5 * n**2, f"half of the kernel of {n} inputs", "take fewer, or pass `subsets`")
-        self.n, self.tiles = n, list[Tile](tiles(net, inputs, None, keep))
-
-    def apply(self, v: np.ndarray) -> np.ndarray:
-        """The kernel times a vector (T,)."""
-        out = np.zeros(self.n)
-        v = np.ravel(v)
-        for rows, columns, kernel in self.tiles:
-            out[rows] += kernel @ v[columns]
-            if rows != columns:
-                out[columns] += v[rows] @ kernel
-        return out
-
-
 def _largest_of(net: Network, inputs: np.ndarray, k: int, option: dict[str, str]) -> KernelSpectrum:
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
     only = "none" if option["kernel"] == "nngp" else option["parameterisation"]
-    half = HalfKernel(net, inputs, ONLY_MOMENTS._replace(only=only))
-    operator = LinearOperator((half.n, half.n), matvec=half.apply, dtype=np.float64)
-    # A fixed start makes the result reproducible.
-    start = np.random.default_rng(0).standard_normal(half.n)
-    values = eigsh(operator, k=k, which="LA", v0=start, return_eigenvectors=False)
+    half = HalfKernel(len(inputs), tiles(net, inputs, None, ONLY_MOMENTS._replace(only=only)))
+    values = half.largest(k)
     return KernelSpectrum(
-        eigenvalues=np.sort(values)[::-1],
-        largest=float(values.max()),
+        eigenvalues=values,
+        largest=float(values[0]),
         smallest=None,
         condition=None,
         duplicates=(),
@@ -381,14 +231,20 @@ def _of_subsets(net: Network, inputs: np.ndarray, subsets: Any, option: dict[str
     if size > n:
         raise ValueError(f"`subsets` must be of at most {n} inputs, as there are no more, got {size}; pass fewer.")
     rng = np.random.default_rng(0)
-    largest, smallest = [], []
+    top: list[float] = []
+    smallest, distance = [], []
     for _ in range(n_subsets):
         theta = _whole(net, inputs[rng.permutation(n)[:size]], option)
-        diagonal = np.diagonal(theta).mean()
+        two = np.split(np.arange(size), [size // 2])
+        halved = np.mean([largest_eigenvalue(theta[np.ix_(half, half)]) / half.size for half in two])
         values = eigvalsh(theta, overwrite_a=True, check_finite=False)
-        largest.append(values[-1] + (n - size) * (values[-1] - diagonal) / (size - 1))
+        own, at = values[-1] / size, (2 / size, 1 / size, 1 / n)
+        by_m, by_root = (own + (own - halved) * (c - b) / (b - a) for a, b, c in (at, np.sqrt(at)))
+        top.append(n * by_m)
+        distance.append(n * (by_m - by_root))
         smallest.append(max(float(values[0]), 0.0))
-    mean, least = float(np.mean(largest)), min(smallest)
+    scatter = np.std(top, ddof=1) / np.sqrt(n_subsets)
+    mean, least = float(np.mean(top)), min(smallest)
     return KernelSpectrum(
         eigenvalues=np.array([mean]),
         largest=mean,
@@ -398,9 +254,9 @@ def _of_subsets(net: Network, inputs: np.ndarray, subsets: Any, option: dict[str
         **option,
         n_samples=n,
         n_outputs=net.n_outputs,
-        standard_error={"largest": float(np.std(largest, ddof=1) / np.sqrt(n_subsets))},
+        standard_error={"largest": float(np.hypot(scatter, np.mean(distance) / 2))},
         caution=(
-            f"`largest` is extrapolated from {n_subsets} random subsets of {size} inputs, growing with their number as "
-            "for exchangeable inputs; `smallest` is that of the subsets, an upper bound."
+            f"`largest` is extrapolated from {n_subsets} random subsets of {size} inputs and their halves, with what "
+            "that may be wrong by in its error; `smallest` is that of the subsets, an upper bound."
         ),
     )

@@ -21,7 +21,8 @@ from .dynamics import Modes, modes_of
 from .kernel_pair import KernelPair
 from .on_data import PARAMETERISATIONS
 from .paths import CrossEntropy, Optimiser, SquaredErrors
-from .spectrum import KERNELS, SINGULAR, why_singular
+from .singular import SINGULAR, why_singular
+from .spectrum import KERNELS
 from .training_result import KernelTraining, matrix_of_outputs
 
 __all__ = ["kernel_training"]

@@ -15,7 +15,7 @@ from .._support.validation import finite_array, finite_number
 from .dynamics import modes_of
 from .kernel_pair import KernelPair
 from .paths import CrossEntropy, SquaredErrors
-from .spectrum import SINGULAR
+from .singular import SINGULAR
 
 __all__ = ["KernelTraining"]
 

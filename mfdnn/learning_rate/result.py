@@ -65,7 +65,8 @@ class LearningRate(Result):
         What the largest eigenvalue of F stays below with probability `confidence`.
     lambda_max_softmax : float or None
         For cross-entropy the largest eigenvalue of :math:`F_{cross} = \frac1T \sum_t J_t^T Q_t J_t` at
-        initialisation, at infinite width. None for other losses, and behind a normalisation of the outputs.
+        initialisation, at infinite width. None for other losses, behind a normalisation of the outputs, and of many
+        given inputs (`FisherStatistics.summed`).
     notion : {"stability", "first step", "one sample"}
         What `value` is: the limit of descent on the full batch; of an optimiser's first step; of a step at one sample,
         which below it does not raise that sample's own loss, while nothing is promised of the other samples.
@@ -146,7 +147,7 @@ class LearningRate(Result):
     def initial(self) -> float | None:
         """For cross-entropy the limit of `lambda_max_softmax`, at the first outputs.
 
-        It is not safe once they move. None for other losses, and behind a normalisation of the outputs.
+        It is not safe once they move. None where `lambda_max_softmax` is.
         """
         return None if self.lambda_max_softmax is None else self._limit(self.lambda_max_softmax)
 

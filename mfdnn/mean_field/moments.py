@@ -13,7 +13,7 @@ from .._support.results import Result
 from .._support.validation import one_of
 from ..layers import Given, Pairs, State, Tangents, WeightRecord
 
-__all__ = ["OrderParameters", "gathered"]
+__all__ = ["OrderParameters", "at_sites", "check_finite", "gathered"]
 
 NAMES = ("q", "q_st", "q_tilde", "q_tilde_st", "q_hat", "q_hat_st", "c", "chi")
 
@@ -152,10 +152,10 @@ def gathered(state: State, couples_samples: bool) -> OrderParameters:
 
     depth = len(records)
     q, q_st = _rows(depth, lambda layer: records[layer].left, keep_left)
-    _check_finite(q, q_st, "the variance of the signal")
+    check_finite(q, q_st, "the variance of the signal")
     q_hat, q_hat_st = _rows(depth, lambda layer: records[layer].seen, keep_seen)
     q_tilde, q_tilde_st = _rows(depth, lambda layer: tangents[("errors", layer)], keep_errors)
-    _check_finite(q_tilde, q_tilde_st, "the squared error sent back")
+    check_finite(q_tilde, q_tilde_st, "the squared error sent back")
     return OrderParameters(
         q=q,
         q_st=q_st,
@@ -166,7 +166,7 @@ def gathered(state: State, couples_samples: bool) -> OrderParameters:
         fan_in=np.array([record.fan_in for record in records]),
         fan_out=np.array([record.fan_out for record in records]),
         bias=np.array([record.bias for record in records]),
-        q_sites=tuple(_at_sites(record) for record in records),
+        q_sites=tuple(at_sites(record) for record in records),
         _given=state.moments.given,
         _products=not couples_samples and not any(record.sites for record in records),
         _tangents=tangents,
@@ -174,7 +174,7 @@ def gathered(state: State, couples_samples: bool) -> OrderParameters:
     )
 
 
-def _at_sites(record: WeightRecord) -> np.ndarray:
+def at_sites(record: WeightRecord) -> np.ndarray:
     """The variance at every site, as the sites lie."""
     assert record.variance is not None
     return record.variance.reshape((*record.variance.shape[:-1], *record.sites))
@@ -199,7 +199,11 @@ def _rows(
     return one, two
 
 
-def _check_finite(variance: np.ndarray, covariance: np.ndarray, what: str) -> None:
+def check_finite(variance: np.ndarray, covariance: np.ndarray, what: str) -> None:
+    """Raise an `OutOfRange` that names the first layer where something is infinite.
+
+    One row each.
+    """
     for layer, (one, two) in enumerate(zip(variance, covariance, strict=True), start=1):
         if not (np.all(np.isfinite(one)) and np.all(np.isfinite(two))):
             raise OutOfRange(

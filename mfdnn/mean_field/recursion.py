@@ -37,7 +37,7 @@ from .inputs import (
 from .moments import OrderParameters, gathered
 from .outputs import layers_behind, output_normalisation
 from .sampling import Runs, averaged, one_by_one, sampled_runs, without
-from .tiles import goes_in_tiles, tiled_outputs
+from .tiles import goes_in_tiles, has_many_inputs, tiled_outputs
 
 __all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
 
@@ -159,13 +159,12 @@ class MeanField:
         if inputs is not None:
             self.inputs = checked_inputs("inputs", inputs, net)
             self.inputs.setflags(write=False)  # what is kept belongs to them
-            n_samples = sample_count(n_samples, self.inputs)
-            if not goes_in_tiles(net, n_samples, keep):
-                require_recursion_memory(net, n_samples, keep)
+            self._n_samples: int | None = sample_count(n_samples, self.inputs)
+            if not (self.many or goes_in_tiles(net, self.n_samples, keep)):
+                require_recursion_memory(net, self.n_samples, keep)
         else:
             self.q0, self.c0 = mean_square_and_correlation(1.0 if q0 is None else q0, 0.0 if c0 is None else c0)
-            n_samples = None if n_samples is None else positive_integer("n_samples", n_samples)
-        self._n_samples = n_samples
+            self._n_samples = None if n_samples is None else positive_integer("n_samples", n_samples)
 
     def __repr__(self) -> str:
         return f"MeanField({self.network}, T={self.n_samples})"
@@ -180,6 +179,14 @@ class MeanField:
     def given(self) -> bool:
         """Whether there are given inputs."""
         return self.inputs is not None
+
+    @property
+    def many(self) -> bool:
+        """Whether there are so many given inputs that statistics sum over tiles.
+
+        Order parameters and kernels of all pairs then take their memory when they are first asked for.
+        """
+        return self.given and has_many_inputs(self.network, self.n_samples)
 
     @property
     def advice(self) -> str:
@@ -243,6 +250,8 @@ class MeanField:
                 return ((state, state),)
             except NeedsAllPairs:  # units are sampled: all inputs at once
                 require_recursion_memory(self.network, self.n_samples, self._keep)
+        if self.many:
+            require_recursion_memory(self.network, self.n_samples, self._keep)
         try:
             return self._sampled(self.q0, self.c0)
         except NeedsSingle:

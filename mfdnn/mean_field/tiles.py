@@ -18,10 +18,11 @@ from ..network import Network
 from .inputs import bytes_of_recursion, given_state, n_relabelling
 from .outputs import layers_behind
 
-__all__ = ["goes_in_tiles", "pairs_are_apart", "tile_outputs", "tiled_outputs", "tiled_width"]
+__all__ = ["goes_in_tiles", "has_many_inputs", "pairs_are_apart", "tile_outputs", "tiled_outputs", "tiled_width"]
 
 # A fixed number and not what happens to be free: the same call takes the same path, hence the same bits.
 WHOLE = 2**28  # bytes up to which the recursion runs over all inputs with their sites at once
+MANY = 2**32  # bytes of all kernels beyond which statistics sum them tile by tile: some 3000 inputs in five layers
 
 
 def pairs_are_apart(net: Network) -> bool:
@@ -57,6 +58,15 @@ def goes_in_tiles(net: Network, n_samples: int, keep: Keep) -> bool:
     return (
         len(net.input_shape) > 1 and pairs_are_apart(net) and bytes_of_recursion(net, n_samples, keep) > WHOLE
     )
+
+
+def has_many_inputs(net: Network, n_samples: int) -> bool:
+    """Whether statistics of given inputs sum over tiles of their pairs.
+
+    Kernels and order parameters of all pairs are then computed only for who asks for them.
+    """
+    # What they take with one site: tiles are smaller where there are more.
+    return pairs_are_apart(net) and 8.0 * n_samples**2 * (14 + 9 * net.n_weight_layers) > MANY
 
 
 def tiled_width(net: Network, keep: Keep) -> int:
