@@ -207,3 +207,18 @@ def test_relu_near_copies_to_twelve_digits(gap):
     # A cosine in double precision knows its angle, by which slopes differ from 1, to 1e-16 over the angle.
     known = 1e-12 + 4e-16 / np.sqrt(2 * gap)
     assert mfdnn.ntk(net, x, parameterisation="ntk")[0, 1] == pytest.approx(theta, rel=known)
+
+
+# -- units that are sampled ------------------------------------------------------------------------------------
+
+
+def test_kernels_of_sampled_units_are_cut_out_of_that_of_all_inputs():
+    layers = [mfdnn.Conv(8), mfdnn.Pointwise("relu"), mfdnn.MaxPool(2), mfdnn.Flatten(), mfdnn.Dense(1)]
+    net = mfdnn.Network((2, 6), layers)
+    X, Z = (np.random.default_rng(i).standard_normal((3 + i, 12)) for i in (0, 1))
+    every = np.concatenate([X, Z])
+    for kernel in (mfdnn.nngp, mfdnn.ntk):
+        whole = kernel(net, every)
+        assert np.array_equal(kernel(net, X, Z), whole[:3, 3:])
+        # The same units are drawn for fewer inputs up to their number: within a few percent, which is their error.
+        np.testing.assert_allclose(kernel(net, X), whole[:3, :3], rtol=0.05)

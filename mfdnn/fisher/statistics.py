@@ -159,9 +159,8 @@ def fisher_statistics(
     """
     one_of("output", output, ("linear", "softmax"))
     wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
-    if output == "softmax":
-        refuse_softmax(wide.network)
     if output == "softmax":  # of all pairs, however many
+        refuse_softmax(wide.network)
         return wide.once("softmax", lambda: softmax_statistics(_whole(wide)))
     return wide.once("fisher", lambda: _found(wide))
 

@@ -19,7 +19,7 @@ from .._support.memory import require_memory
 from .._support.validation import one_of
 from ..jobs.run import check_executor, finished
 from ..layers import ONLY_MOMENTS, Keep, Pairs
-from ..layers.pairs import ALL
+from ..layers.pairs import ALL, NeedsAllPairs
 from ..mean_field import MeanField, refuse_data
 from ..mean_field.inputs import advice, cheaper, check_network, checked_inputs, pairs_of_sites
 from ..mean_field.tiles import pairs_are_apart, tile_outputs
@@ -99,7 +99,11 @@ def nngp(net: Network | MeanField, inputs: Any = None, others: Any = None, *, ex
     wide = _recursion(net, inputs, others)
     if isinstance(wide, Network):
         inputs = net.inputs if isinstance(net, MeanField) else inputs
-        return _assembled(wide, inputs, others, ONLY_MOMENTS, executor)
+        return _of_pairs(wide, inputs, others, ONLY_MOMENTS, executor, _outputs_kernel)
+    return _outputs_kernel(wide)
+
+
+def _outputs_kernel(wide: MeanField) -> np.ndarray:
     _check_outputs(wide)
     outputs = wide.outputs if wide.last is None else wide.normalised_outputs
     return np.array(_finite(outputs, "NNGP kernel", wide.advice).at_two)
@@ -152,9 +156,10 @@ def ntk(
     Notes
     -----
     Accuracy that of the Gaussian integrals, 1e-10; time O(L T T'), memory that of the kernel: pairs are computed in
-    tiles, each once, on threads. (Networks that couple samples take some ten matrices.) At finite width M entries
-    scatter by O(M^-1/2) of themselves: `mfdnn.empirical_ntk`. Trained gains of hidden normalisation layers enter the
-    standard kernel as if errors did not depend on what they multiply: O(1) beside O(M).
+    tiles, each once, on threads. (Networks that couple samples take some ten matrices, and so do those whose units are
+    sampled, as below the maximum of windows: their kernels have errors of a few tenths of a percent.) At finite width M
+    entries scatter by O(M^-1/2) of themselves: `mfdnn.empirical_ntk`. Trained gains of hidden normalisation layers
+    enter the standard kernel as if errors did not depend on what they multiply: O(1) beside O(M).
 
     References
     ----------
@@ -175,7 +180,12 @@ def ntk(
     if isinstance(wide, Network):
         inputs = net.inputs if isinstance(net, MeanField) else inputs
         _refuse_gains(wide, parameterisation)
-        return _assembled(wide, inputs, others, _only(parameterisation), executor)
+        of_whole = partial(_gradients_kernel, parameterisation=parameterisation)
+        return _of_pairs(wide, inputs, others, _only(parameterisation), executor, of_whole)
+    return _gradients_kernel(wide, parameterisation)
+
+
+def _gradients_kernel(wide: MeanField, parameterisation: str) -> np.ndarray:
     return np.array(tangent_kernel(wide, parameterisation).at_two)
 
 
@@ -252,6 +262,32 @@ def _tile(
         raise OutOfRange(error.fact, advice(inputs)) from None
 
 
+def _of_pairs(
+    net: Network,
+    inputs: Any,
+    others: Any,
+    keep: Keep,
+    executor: Any,
+    of_whole: Callable[[MeanField], np.ndarray],
+) -> np.ndarray:
+    """A kernel in tiles, or where units are sampled, over all inputs at once.
+
+    These are the same for all pairs: rectangular ones are cut out of the kernel of all inputs.
+    """
+    try:
+        return _assembled(net, inputs, others, keep, executor)
+    except (NoTheory, NeedsAllPairs):  # at the first tile
+        inputs = checked_inputs("inputs", inputs, net)
+        others = None if others is None else checked_inputs("others", others, net)
+        every = inputs if others is None else np.concatenate([inputs, others])
+        whole = of_whole(_over_all(net, every))
+        return whole if others is None else whole[: len(inputs), len(inputs) :].copy()
+
+
+def _over_all(net: Network, inputs: Any) -> MeanField:
+    return MeanField.partial(net, None, None, None, inputs, Keep(shares=False, errors=False, signal=False))
+
+
 def _assembled(net: Network, inputs: Any, others: Any, keep: Keep, executor: Any) -> np.ndarray:
     """All tiles of a kernel as one matrix."""
     inputs = checked_inputs("inputs", inputs, net)
@@ -303,7 +339,7 @@ def _recursion(net: Any, inputs: Any, others: Any) -> MeanField | Network:
             "`others` have no kernel with `inputs` where layers couple the samples of a batch, as batch norm does, or "
             "normalise the outputs; pass all of them as `inputs`."
         )
-    return MeanField.partial(net, None, None, None, inputs, Keep(shares=False, errors=False, signal=False))
+    return _over_all(net, inputs)
 
 
 def _check_outputs(wide: MeanField) -> None:
