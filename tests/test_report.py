@@ -318,6 +318,26 @@ def test_page_shows_deviations_in_sigma_and_what_few_networks_are_worth(page):
     assert "Student" not in str(mfdnn.report(small(), n_samples=5, n_networks=8, rng=0))
 
 
+def test_first_steps_of_other_optimisers_stand_below_the_limits(page):
+    assert list(page.first_steps) == ["adamw", "lion", "rmsprop", "muon"] and page.why_no_first_steps == ""
+    lines = str(page).splitlines()
+    for name, step in page.first_steps.items():
+        known = mfdnn.first_step(small(), name, 20, loss="torch_mse")
+        assert (step.critical_learning_rate, step.band) == (known.critical_learning_rate, known.band)
+        (row,) = (line.split() for line in lines if line.startswith(f"  {name} "))
+        assert row == [name, *(f"{known.quantile(p):.4g}" for p in (0.05, 0.5, 0.95)), f"{1e-3 * known.response:.3g}"]
+        assert all(sentence in flat(page) for sentence in known.caution.split(". "))
+    assert page.to_dict()["first_steps"]["muon"]["critical_learning_rate"] == float(page.first_steps["muon"])
+
+
+def test_first_steps_take_a_hundred_inputs_at_most_and_none_where_there_is_no_theory():
+    X = np.random.default_rng(0).standard_normal((130, 20))
+    given = mfdnn.report(small(), inputs=X, n_networks=2, rng=0).first_steps["lion"]
+    assert given.critical_learning_rate == mfdnn.first_step(small(), "lion", inputs=X[:100]).critical_learning_rate
+    page = mfdnn.report(mfdnn.resnet([20, 30, 2], 2, "relu"), n_samples=10, n_networks=2, rng=0)
+    assert page.first_steps == {} and "First steps of other optimisers: none, as the first step" in flat(page)
+
+
 def test_a_report_is_shown_by_the_rate_to_use(page):
     assert repr(page) == (
         f"Report({small()}, ordered, learning rate below {page.safe_rate:.4g} for heavy-ball momentum 0.9 on torch_mse)"

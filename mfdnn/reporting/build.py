@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .._support.errors import NoTheory, OutOfRange
 from .._support.validation import checked, positive_integer
 from ..comparison import compare
 from ..comparison.jacobian import depth_theory
 from ..ensembles import Ensemble, ensemble
 from ..fisher import fisher_statistics
-from ..learning_rate import SAFE_SHARE, max_learning_rate
+from ..learning_rate import SAFE_SHARE, FirstStep, first_step, max_learning_rate
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.inputs import n_relabelling
 from ..network import Network
@@ -25,6 +26,8 @@ from .result import HiddenLayer, Report
 __all__ = ["report"]
 
 QUICK = 5e10  # operations, of singular values of all networks: some seconds
+OPTIMISERS = ("adamw", "lion", "rmsprop", "muon")  # whose first steps are told
+FIRST_STEP_SAMPLES = 100  # at most, of the inputs: the cost grows with their square
 WHOLE_SPECTRA = 3000  # T C up to which all eigenvalues are computed for the histogram (2 s a network)
 
 
@@ -117,6 +120,7 @@ def report(
         classes = compare(wide, ensemble=again)
     confident = None if lr.safe is None else max_learning_rate(wide, **limits, confidence=SAFE_SHARE)
     op = fim.order_parameters
+    steps, why_not = _first_steps(wide, loss)
     return Report(
         network=net,
         hidden=hidden,
@@ -130,10 +134,26 @@ def report(
         softmax=classes,
         ensemble=ens,
         jacobian=depth_theory(wide),
+        first_steps=steps,
+        why_no_first_steps=why_not,
         boundary=boundary(wide, lr, children[1:], ens, run),
         warnings=tuple(cautions(net, fp, op, fim, lr, table, ens)),
         inputs=_describe_inputs(ens),
     )
+
+
+def _first_steps(wide: MeanField, loss: str) -> tuple[dict[str, FirstStep], str]:
+    """Critical first steps of the usual optimisers, or why there are none."""
+    data = wide.data
+    if "inputs" in data:
+        data = {"inputs": data["inputs"][:FIRST_STEP_SAMPLES]}
+    else:
+        data = {**data, "n_samples": min(data["n_samples"], FIRST_STEP_SAMPLES)}
+    try:
+        at = MeanField(wide.network, **data)
+        return {name: first_step(at, name, loss=loss) for name in OPTIMISERS}, ""
+    except (NoTheory, OutOfRange) as error:
+        return {}, str(error)
 
 
 def hidden_layer(net: Network) -> HiddenLayer | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import re
+from itertools import chain, pairwise
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def page(r: Any) -> list[str]:
         lines += ["", *_fisher_table("That of class probabilities, F_cross", r.softmax, fim.n_outputs - 1)]
     lines += ["", *_rates(r), ""]
     lines += ["  " + line for line in (r.confident or lr).table().splitlines()]
+    lines += ["", *_first_steps(r)]
     if r.warnings:
         lines += ["", "Warnings"]
         for text in r.warnings:
@@ -95,6 +97,24 @@ def _rates(r: Any) -> list[str]:
     for text in said:
         lines += wrap(text, 115, initial_indent=" " * 15, subsequent_indent=" " * 17)
     return lines
+
+
+def _first_steps(r: Any) -> list[str]:
+    """Critical rates of first steps, by optimiser."""
+    if not r.first_steps:
+        why = r.why_no_first_steps.partition("; ")[0].removesuffix(".")
+        return wrap(f"First steps of other optimisers: none, as {why}", 115, subsequent_indent="  ")
+    some = next(iter(r.first_steps.values()))
+    head = "First steps: rates at which one step brings the loss back to where it was, for networks drawn; and how far "
+    head += f"a rate of 1e-3 moves the outputs (root mean square; T = {some.n_samples}, {some.labels} labels)"
+    rows = [["optimiser", "5 %", "50 %", "95 %", "outputs at 1e-3"]]
+    for name, step in r.first_steps.items():
+        quantiles = (f"{step.quantile(p):.4g}" for p in (0.05, 0.5, 0.95))
+        rows.append([name, *quantiles, f"{1e-3 * step.response:.3g}"])
+    sentences = [re.split(r"(?<=[.]) (?=[A-Z])", step.caution) for step in r.first_steps.values()]
+    notes = " ".join(filter(None, dict.fromkeys(chain.from_iterable(sentences))))
+    lines = [*wrap(head, 115, subsequent_indent="  "), *_indented(rows)]
+    return lines + wrap(notes, 100, initial_indent="  ", subsequent_indent="    ")
 
 
 def _batch_norm_growth(net: Network) -> list[str]:

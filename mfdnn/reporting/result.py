@@ -15,7 +15,7 @@ from ..comparison import Comparison
 from ..ensembles import Ensemble
 from ..fisher import FisherStatistics
 from ..jacobian import JacobianDepth
-from ..learning_rate import SAFE_SHARE, LearningRate
+from ..learning_rate import SAFE_SHARE, FirstStep, LearningRate
 from ..mean_field.moments import OrderParameters
 from ..network import Network
 from ..phase import FixedPoint
@@ -73,6 +73,10 @@ class Report(Result):
         their Jacobians where these take seconds.
     jacobian : JacobianDepth or None
         Singular values of the Jacobian against depth, at infinite width; None where there is no theory.
+    first_steps : dict of str to FirstStep
+        By optimiser, the critical rate of its first step on the loss of the report; empty where there is no theory.
+    why_no_first_steps : str
+        The reason then; else empty.
     boundary : Boundary
         2/lambda_max, in the loss and optimiser of `learning_rate`, against width.
     warnings : tuple of str
@@ -93,6 +97,8 @@ class Report(Result):
     softmax: Comparison | None
     ensemble: Ensemble
     jacobian: JacobianDepth | None
+    first_steps: dict[str, FirstStep]
+    why_no_first_steps: str
     boundary: Boundary
     warnings: tuple[str, ...]
     inputs: str
