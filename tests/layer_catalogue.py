@@ -105,15 +105,12 @@ class Entry(NamedTuple):
     make: object
     placements: tuple
     refused: MappingProxyType = MappingProxyType({})
+    sampled: tuple = ()  # placements whose theory rests on sampled units
 
 
-def without_law(placements):
-    """Refused at all inputs, wherever it stands."""
-    return dict.fromkeys(placements, "always")
-
-
-NOT_GAUSSIAN = {"after activation": "always", "first": "given"}  # BatchNorm at random inputs has a law
-NO_ACTIVATION = {"after activation": "always", "first": "always"}  # what begins with one
+# Units of given inputs are known; of random ones nothing is but their moments, which BatchNorm alone can do with.
+NO_UNITS = {"first": "random"}
+UNITS_OF_SITES = {"sites, first": "random"}
 
 LAYERS = {
     "Dense": Entry(dense, WEIGHTS),
@@ -121,33 +118,34 @@ LAYERS = {
     "Dense orthogonal": Entry(partial(Dense, sigma_w2=1.5, weights="orthogonal"), WEIGHTS),
     "Dense without bias": Entry(partial(Dense, sigma_w2=1.5, bias=False), WEIGHTS),
     "Pointwise relu": Entry(
-        lambda n: Pointwise("relu"), (*UNITS, "first", "after activation"), NO_ACTIVATION
+        lambda n: Pointwise("relu"), (*UNITS, "first", "after activation"), NO_UNITS, ("after activation",)
     ),
     "Pointwise tanh": Entry(lambda n: tanh(), UNITS),
     "Pointwise of one's own": Entry(lambda n: Pointwise(swish), UNITS),
-    "Residual": Entry(lambda n: Residual([tanh(), dense(n)]), BLOCKS, NO_ACTIVATION),
-    "Residual ends in tanh": Entry(
-        lambda n: Residual([dense(n), tanh()], 0.7), BLOCKS, {"before activation": "always"}
-    ),
+    "Residual": Entry(lambda n: Residual([tanh(), dense(n)]), BLOCKS, NO_UNITS, ("after activation",)),
+    "Residual ends in tanh": Entry(lambda n: Residual([dense(n), tanh()], 0.7), BLOCKS, {}, ("before activation",)),
     "Residual nested": Entry(lambda n: Residual([dense(n), Residual([tanh(), dense(n)], 0.7)], 0.5), BLOCKS),
     "Residual of means": Entry(  # both signals of the inner sum have one
         lambda n: Residual([dense(n), Pointwise("relu"), Residual([dense(n), Pointwise("relu")], 0.7)]),
         ("first", "after activation"),
     ),
     "Gate": Entry(
-        lambda n: Gate(Dense(n, 1.5, 0.1), [dense(n), tanh(), dense(n)], "sigmoid"), GATED, without_law(GATED)
+        lambda n: Gate(Dense(n, 1.5, 0.1), [dense(n), tanh(), dense(n)], "sigmoid"),
+        GATED,
+        {"outputs": "always"},
+        ("before activation",),
     ),
-    "Gate of the input": Entry(lambda n: Gate([], dense(n), "relu"), GATED[:-1], without_law(GATED[:-1])),
+    "Gate of the input": Entry(lambda n: Gate([], dense(n), "relu"), GATED[:-1], {}, ("before activation",)),
     "Gate with sites": Entry(
-        lambda n: Gate([conv(n), tanh()], conv(n), "tanh"), WITH_SITES, without_law(WITH_SITES)
+        lambda n: Gate([conv(n), tanh()], conv(n), "tanh"), WITH_SITES, {}, ("sites, before activation",)
     ),
     "Residual with sites": Entry(lambda n: Residual([conv(n), tanh(), conv(n)], 0.7), WITH_SITES),
     "MeanSubtraction": Entry(lambda n: MeanSubtraction(), NORMS),
-    "BatchNorm": Entry(lambda n: BatchNorm(), NORMS, NOT_GAUSSIAN),
-    "BatchNorm with gain": Entry(lambda n: BatchNorm(1.2, 0.3, eps=0.1), NORMS, NOT_GAUSSIAN),
-    "BatchNorm not affine": Entry(lambda n: BatchNorm(affine=False), NORMS, NOT_GAUSSIAN),
+    "BatchNorm": Entry(lambda n: BatchNorm(), NORMS, {}, NORMS[1:-1]),
+    "BatchNorm with gain": Entry(lambda n: BatchNorm(1.2, 0.3, eps=0.1), NORMS, {}, NORMS[1:-1]),
+    "BatchNorm not affine": Entry(lambda n: BatchNorm(affine=False), NORMS, {}, NORMS[1:-1]),
     "BatchNorm with sites": Entry(
-        lambda n: BatchNorm(1.2, 0.3, eps=0.1), WITH_SITES, without_law(WITH_SITES)
+        lambda n: BatchNorm(1.2, 0.3, eps=0.1), WITH_SITES, UNITS_OF_SITES, WITH_SITES[1:]
     ),
     "LayerNorm": Entry(lambda n: LayerNorm(), NORMS),
     "LayerNorm with gain": Entry(lambda n: LayerNorm(1.2, 0.3, eps=0.1), NORMS),
@@ -173,7 +171,7 @@ LAYERS = {
     "AveragePool": Entry(
         lambda n: AveragePool(2, 1), POOLED
     ),
-    "MaxPool": Entry(lambda n: MaxPool(2, 1), POOLED, without_law(POOLED)),
+    "MaxPool": Entry(lambda n: MaxPool(2, 1), POOLED, UNITS_OF_SITES, POOLED[1:]),
     "GlobalAveragePool": Entry(lambda n: GlobalAveragePool(), (*MERGING, "sites, merged outputs")),
     "Residual with a projection": Entry(
         lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),
@@ -215,3 +213,4 @@ REFUSED = {
     for layer, entry in LAYERS.items()
     for placement, when in entry.refused.items()
 }
+SAMPLED = {f"{layer}, {placement}" for layer, entry in LAYERS.items() for placement in entry.sampled}

@@ -152,9 +152,25 @@ def test_bad_input_gets_a_clear_error(call, error, words):
         assert word in str(caught.value)
 
 
-def test_activations_in_a_row_are_refused_by_theory():
-    net = mfdnn.Network(5, [mfdnn.Dense(4), mfdnn.Pointwise("relu"), mfdnn.Pointwise("tanh"), mfdnn.Dense(2)])
-    with pytest.raises(ValueError, match=r"Gaussian pre-activations.*put a `Dense` layer before it"):
+def test_activations_in_a_row_are_one():
+    row, one = (
+        mfdnn.Network(5, [mfdnn.Dense(4, 1.5, 0.1), *acts, mfdnn.Dense(2)])
+        for acts in (
+            [mfdnn.Pointwise("relu"), mfdnn.Pointwise("tanh")],
+            [mfdnn.Pointwise(lambda x: np.tanh(np.maximum(x, 0)))],
+        )
+    )
+    sampled = mfdnn.MeanField(row, 20)
+    found, expected = mfdnn.fisher_statistics(sampled), mfdnn.fisher_statistics(one, 20)
+    for name in ("mean", "second_moment", "largest"):
+        error = found.standard_error[name]
+        assert 0 < error < 0.02 * getattr(expected, name)
+        assert abs(getattr(found, name) - getattr(expected, name)) < 5 * error  # of eight runs: 1 in 640
+
+
+def test_an_activation_of_random_inputs_is_refused_by_theory():
+    net = mfdnn.Network(5, [mfdnn.Pointwise("relu"), mfdnn.Dense(2)])
+    with pytest.raises(mfdnn.NoTheory, match=r"needs the law of single units.*put a weight layer before it"):
         mfdnn.order_parameters(net)
 
 

@@ -520,10 +520,10 @@ def test_what_a_layer_makes_of_few_outputs_it_says_itself():
     assert mfdnn.fisher_spectrum(mfdnn.sample(net, rng=0), np.eye(5)).largest > 0
 
 
-def test_units_whose_means_differ_between_inputs_are_refused():
+def test_single_units_behind_a_law_of_moments_alone_are_refused():
     layers = [mfdnn.Dense(30), mfdnn.BatchNorm(1, 1), mfdnn.Residual([mfdnn.Dense(30)]), RMSNorm()]
     net = mfdnn.Network(5, [*layers, mfdnn.Pointwise("relu"), mfdnn.Dense(2)])
-    with pytest.raises(mfdnn.NoTheory, match="one mean for all inputs, but they have means from"):
+    with pytest.raises(mfdnn.NoTheory, match=r"`Pointwise\('relu'\)` needs the law of single units"):
         mfdnn.order_parameters(net, inputs=gaussian_inputs(9, 5, rng=0))
 
 

@@ -175,26 +175,21 @@ def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterat
     if law is not None:
         yield from _law_claims(law, largest, s)
         return
-    allowance, note, predicted = np.inf, NO_OUTLIER, None
+    allowance, note = np.inf, NO_OUTLIER
     known = fim.output_normalisation
     if known is not None:
         note = f"no eigenvalue stands out, and the law of the edge does not apply: {known.why_no_edge}"
     if s.clear:
         own = s.c * s.a2 + UNITS * s.places.layer_behind[0] * largest
         allowance, note = own / s.width + s.chance * s.overlap(n) / (s.a2 * fim.n_samples), ""
-        below = _below(fim, s)  # of which batch norm takes some unevenly
-        if s.places.uneven is None or (below and fim.order_parameters.per_input):
-            allowance += below
-        elif below:
-            predicted = largest - s.places.uneven * below
         if allowance > THIRD * largest:
             allowance, note = np.inf, TOO_NARROW
     note = note or why
     top, said = allowance + s.split(n, largest), "; ".join([*[SPLIT] * (n > 1 and note == why), note])
     if HALF * largest < top < np.inf:
         top, said = np.inf, TOO_NARROW
-    yield Claim("lambda_max", largest, largest, top, said, predicted)
-    yield Claim("outlier_mean", largest, largest, allowance, note, predicted)
+    yield Claim("lambda_max", largest, largest, top, said)
+    yield Claim("outlier_mean", largest, largest, allowance, note)
 
 
 def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator[Claim]:
@@ -209,15 +204,6 @@ def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator
     ):
         claimed = ((left + more) * mean, law.caution) if left + more <= THIRD else (np.inf, TOO_NARROW)
         yield Claim(name, largest, largest, *claimed, mean, deviation, doubtful=bool(law.caution))
-
-
-def _below(fim: FisherStatistics, s: Scales) -> float:
-    """What parameters below the last batch norm of hidden layers add to the outlier."""
-    if not s.places.below:
-        return 0.0
-    n = fim.n_samples
-    one, two = kernel(fim.order_parameters, s.places.below).averages()
-    return max(float(np.mean(one) + (n - 1) * two) / n, 0.0)
 
 
 def _trace_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:
@@ -304,9 +290,7 @@ def layer_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: fl
                 value, scale = float(theory[l]), float(one[name][l])
                 left = 0.75 * _passed(name, l, s.depth) / s.width
                 predicted = None
-                if name != "q_tilde":
-                    left += s.places.signals(l, fim.n_samples)
-                else:
+                if name == "q_tilde":
                     left += s.places.errors(l, fim.n_samples, s.width)
                     predicted, few = _mixed_errors(wide, op, value, bool(suffix))
                     left += few

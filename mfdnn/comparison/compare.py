@@ -15,7 +15,7 @@ from ..fisher.normalised import refuse_softmax
 from ..jobs.run import check_executor
 from ..losses.optimisers import RULES
 from ..mean_field import MeanField, as_mean_field
-from ..mean_field.sampling import jackknife
+from ..mean_field.runs import jackknife
 from ..network import Network
 from ..sampled.checks import OUTPUTS
 from .claims import Claim, layer_claims, scales, spectrum_claims

@@ -21,10 +21,7 @@ TRACY_WIDOM_MEAN = -1.2065336  # of the top of real symmetric matrices (beta = 1
 SPLIT, OVERLAPS, SOFTMAX = 0.1, 0.25, 0.05
 FEW_CHANNELS = 16
 
-UNEVEN = (
-    "Batch norm of hidden layers at given inputs: normalised units are taken for Gaussian, so that `largest` is too "
-    "large where few directions hold most of the inputs' variance (by 19 % for relu and 100 handwritten digits)."
-)
+DEGENERATE = 0.7  # second eigenvalue over the first: above, single networks are not centred on the first
 HEAVY = (
     "Layer norm of five outputs or fewer: 1/sigma^2 has no variance (three: no mean), so that samples with almost "
     "equal outputs dominate and `second_moment` and `largest` depend on the draw."
@@ -58,8 +55,6 @@ def of_largest(op: OrderParameters, net: Network, n_samples: int) -> str:
             f"Theory is of many channels a group, and one layer reads {min(groups)}: single networks are not centred "
             "on it."
         )
-    if op.per_input and any(layer.normalises == "samples" for layer, _ in net.walk()):
-        said.append(UNEVEN)
     return " ".join(filter(None, said))
 
 
@@ -72,6 +67,16 @@ def of_second_moment(overlaps: Any, square: Any) -> str:
         f"Chance overlaps of inputs and of units, which `second_moment` leaves out, add about {np.max(share):.0%} to "
         "it at this number of samples and these widths (for fully connected networks with linear outputs "
         "`mfdnn.finite_width.traces.fisher_traces` has them)."
+    )
+
+
+def of_ratio(ratio: Any) -> str:
+    """What to know before `largest` is used where the kernel's second eigenvalue comes near it."""
+    if not np.any(np.greater(ratio, DEGENERATE)):
+        return ""
+    return (
+        f"The second eigenvalue of the tangent kernel is {np.max(ratio):.0%} of the largest: that of a single network "
+        "lies above `largest`, by several percent at some hundred units (`mfdnn.ensemble` measures it)."
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .._support.results import Result, unwrap
+from ..kernels.parts import kernel
 from ..mean_field.moments import OrderParameters
-from .cautions import of_second_moment
+from .cautions import of_ratio, of_second_moment
 from .many_inputs import OrderParametersOfMany
 from .normalised import OutputNormalisation
 
@@ -112,6 +114,9 @@ class FisherStatistics(Result):
         samples.
     normalised_by : str
         What normalises the outputs ("mean subtraction", "batch norm", "layer norm"), or "".
+    standard_error : dict or None
+        Where units were sampled (`MeanField`): the standard error of the numbers above by their names. None: closed
+        form.
     """
 
     kappa_1: Any
@@ -133,6 +138,7 @@ class FisherStatistics(Result):
     order_parameters: OrderParameters
     output_normalisation: OutputNormalisation | None = None
     normalised_by: str = ""
+    standard_error: dict[str, Any] | None = None
     _of_largest: str = ""
     _overlaps: Any = 0.0  # what `cautions.chance_overlaps` adds to tr F^2 of one output
 
@@ -150,6 +156,18 @@ class FisherStatistics(Result):
         """
         return unwrap(np.abs(self.kappa_2) <= CENTRED_BELOW * np.asarray(self.kappa_1))
 
+    @cached_property
+    def ratio(self) -> Any:
+        r"""Second largest eigenvalue of the tangent kernel over the largest, :math:`\lambda_2/\lambda_1`.
+
+        Near 1 the largest eigenvalue of a single network lies above `largest`, as the random part of its kernel spreads
+        what is nearly degenerate. None where the outputs are normalised.
+        """
+        if self.normalised_by:
+            return None
+        first, second = kernel(self.order_parameters).two_largest()
+        return unwrap(np.divide(second, first, out=np.zeros(np.shape(first)), where=np.greater(first, 0)))
+
     @property
     def largest_caution(self) -> str:
         """What to know before `largest` is used; empty if nothing is known against it.
@@ -158,7 +176,10 @@ class FisherStatistics(Result):
         law of the edge may not apply, or say something itself.
         """
         known = self.output_normalisation
-        return self._of_largest if known is None else known.caution
+        if known is not None:
+            return known.caution
+        sampled = self.standard_error is not None and not self.normalised_by
+        return " ".join(filter(None, (self._of_largest, of_ratio(self.ratio) if sampled else "")))
 
     @property
     def caution(self) -> str:
@@ -181,7 +202,8 @@ class FisherStatistics(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """All fields but `order_parameters`, `centred` and `caution`, as plain Python."""
-        fields = {k: v for k, v in super().to_dict().items() if k != "order_parameters"}
+        hidden = ("order_parameters", *(["standard_error"] if self.standard_error is None else []))
+        fields = {k: v for k, v in super().to_dict().items() if k not in hidden}
         return {**fields, "centred": np.asarray(self.centred).tolist(), "caution": self.caution}
 
 

@@ -13,8 +13,8 @@ from .inverse_variance import ratios
 from .output_laws import FewerOutputs, OutputLaw, StandardisedOutputs
 from .pairs import Exchangeable, Given, Pairs
 from .state import State
-from .units import Units, through_units
 from .unit_variance import ROUNDING, Normalisation, check_samples, one_over, reciprocal
+from .units import Units, through_units
 
 __all__ = ["BatchNorm"]
 
@@ -30,10 +30,10 @@ class BatchNorm(Normalisation):
     each channel: ``torch.nn.BatchNorm2d`` in training mode. Its derivative couples the samples:
     :math:`\partial z_i/\partial x_i = (I - (1 1^T + z_i z_i^T)/(T n))/\sigma_i`.
 
-    Infinite width, after a weight layer: :math:`q \to \gamma^2 + \beta^2`,
-    :math:`q_{st} \to \beta^2 - \gamma^2/(T - 1)`, errors times :math:`\gamma^2 T/((T - 3)(q - q_{st}))`, and the
-    tangent kernel of the parameters below is centred, :math:`P_0 \Theta P_0`. Of T given inputs, z has the
-    covariance :math:`P_0 K P_0` over its mean diagonal.
+    Infinite width: units are sampled (`mfdnn.MeanField`), exactly at any T and with standard errors. The tangent kernel
+    of the parameters below becomes :math:`E[J \Theta J^T]`, J the derivative above, which no draw of tangents is needed
+    for. Infinitely many samples of one site have a closed form: z is Gaussian, :math:`q \to \gamma^2 + \beta^2`,
+    :math:`q_{st} \to \beta^2`, errors times :math:`\gamma^2/(q - q_{st})`, and the tangent kernel is centred.
 
     Parameters
     ----------
@@ -49,20 +49,17 @@ class BatchNorm(Normalisation):
     ------
     TypeError, ValueError
         `affine` that is no bool, negative `eps`. Later: fewer than three numbers a channel, T n (z would be constant).
-        In theory `NoTheory`, a ValueError too: three samples (:math:`E[1/\sigma_i^2]` is infinite), an input that comes
-        straight from an activation, several sites.
+        In theory `NoTheory`, a ValueError too: inputs that differ in fewer than five directions without `eps`, so that
+        the mean square of :math:`1/\sigma_i^2` is infinite; several sites without a number of samples.
 
     Notes
     -----
     A channel that is constant over the batch becomes `beta` and passes no error.
 
-    Theory is of Gaussian z, while T values of mean 0 and variance 1 lie on a sphere. Second moments of z, and the mean
-    diagonal of the tangent kernel of a linear or positively homogeneous network, are exact at finite T; other
-    activations see relative errors of O(1/T): :math:`E[\phi(z)^2]` differs by -V''(1)/T, V(s) the same of a Gaussian of
-    variance s (`mfdnn.batch_norm_fixed_point` is exact). So do errors that come back through several
-    normalisations. The tangent kernel leaves out that :math:`z_i` is taken away from it unevenly: behind hidden
-    batch norm of relu the outlier of theory is too large by 21 % at T = 10, 6 % at 40, 2 % at 120 (`mfdnn.compare`
-    corrects it), and given inputs must be many beside the few directions that hold most of their variance.
+    Errors :math:`\tilde q` are those of a sample at its own units, products of what each layer does to that sample
+    alone: of what samples do to each other on the way they leave out O(1/T). Tangent kernels do not.
+
+    Behind the last weights (outputs) theory is of Gaussian z, as in the paper.
 
     References
     ----------
@@ -76,12 +73,17 @@ class BatchNorm(Normalisation):
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
         n_samples = state.n_samples
-        if n_samples is not None:
-            self._check_values(n_samples, prod(state.shape[1:]))
         known = state.units is not None or state.gaussian or state.origin is not None
-        if state.sampler is not None and known and (n_samples is not None or len(state.shape) > 1):
-            return through_units(self, state)
-        return self.propagate_outputs(state)
+        if state.sampler is None or not known or (n_samples is None and len(state.shape) == 1):
+            return self.propagate_outputs(state)
+        if n_samples is None:
+            raise NoTheory(
+                f"{self!r} of several sites needs a number of samples, `n_samples`, got None for infinitely many; pass "
+                "the size of a batch."
+            )
+        if state.tangents.names:
+            self._check_values(n_samples, prod(state.shape[1:]))
+        return through_units(self, state)
 
     def through_units(self, units: Units) -> Units:
         x, n = units.values, prod(units.values.shape[1:])
@@ -90,11 +92,12 @@ class BatchNorm(Normalisation):
         spread = np.mean(centred**2, axis=both, keepdims=True)
         largest = np.abs(x).max(axis=both, keepdims=True)
         constant = spread <= (ROUNDING * np.finfo(float).eps * largest) ** 2
-        if self.eps == 0:
-            _check_directions(centred)
+        if self.eps == 0 and units.sources:
+            _check_directions(np.where(constant, 0.0, centred))
         inverse = np.divide(1, np.sqrt(spread + self.eps), out=np.zeros_like(spread), where=~constant)
         z, ones = centred * inverse, np.ones((1, *x.shape[1:]))
-        units = units.less(z, (ones / n, ones), (z / n, z)).elementwise(self.gamma * z + self.beta, self.gamma * inverse)
+        units = units.less(z, (ones / n, ones), (z / n, z))
+        units = units.elementwise(self.gamma * z + self.beta, self.gamma * inverse)
         return units.trained(z, ones) if self.affine else units
 
     def _check_values(self, n_samples: int, n_sites: int) -> None:
@@ -103,9 +106,9 @@ class BatchNorm(Normalisation):
         check_samples(n_samples, -(-LEAST // n_sites), what)
         if n_samples * n_sites <= DIRECTIONS and self.eps == 0:
             raise NoTheory(
-                f"`n_samples` must be {DIRECTIONS // n_sites + 1} or more for the theory of {what}, got {n_samples}: of "
-                "fewer numbers a channel the mean square of 1/variance is infinite, and no average over units settles; "
-                "pass more samples, or a positive `eps`."
+                f"`n_samples` must be {DIRECTIONS // n_sites + 1} or more for the theory of {what}, got {n_samples}: "
+                "of fewer numbers a channel the mean square of 1/variance is infinite, and no average over units "
+                "settles; pass more samples, or a positive `eps`."
             )
 
     def propagate_outputs(self, state: State) -> State:
@@ -164,6 +167,6 @@ def _check_directions(centred: np.ndarray) -> None:
     if len(some) > DIRECTIONS and (found := np.linalg.matrix_rank(some)) < DIRECTIONS and np.any(some):
         raise NoTheory(
             f"`inputs` differ in {found} directions only where batch norm divides by their spread, and it needs "
-            f"{DIRECTIONS} for a mean of 1/variance that averages over units settle on; pass more inputs, or a positive "
-            "`eps`."
+            f"{DIRECTIONS} for a mean of 1/variance that averages over units settle on; pass more inputs, or a "
+            "positive `eps`."
         )

@@ -62,9 +62,9 @@ class Pointwise(Layer):
                 f"activation {act.label!r} jumps, so that its squared slope has no expectation and the squared error "
                 "sent back is infinite; use a continuous one."
             )
-        if not state.gaussian:
+        offset = self._offset(state) if state.gaussian else None
+        if offset is None:
             return through_units(self, state)
-        offset = self._offset(state)
         if offset:
             act, moments = _shifted(act, offset), moments - offset**2
         mean, values, slopes = moments.expect(act)
@@ -80,15 +80,12 @@ class Pointwise(Layer):
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True
 
-    def _offset(self, state: State) -> float:
-        """Mean of the units, of a normalisation's offset: the same for all inputs."""
+    def _offset(self, state: State) -> float | None:
+        """Mean of the units, of a normalisation's offset, where it is the same for all inputs; else None."""
         mean = np.ravel(state.mean)
         rounding = ROUNDING * np.sqrt(np.max(state.moments.variance, initial=0.0))
         if np.ptp(mean) > rounding:
-            raise NoTheory(
-                f"`Pointwise({self.activation.label!r})` has a theory of units with one mean for all inputs, but they "
-                f"have means from {mean.min():.3g} to {mean.max():.3g}; put `Dense` or a normalisation before it."
-            )
+            return None
         return float(mean[0]) if abs(mean[0]) > rounding else 0.0
 
     # -- finite width -----------------------------------------------------------------------------------------

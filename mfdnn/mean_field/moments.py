@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .._support.errors import OutOfRange
 from .._support.results import Result
 from .._support.validation import one_of
 from ..layers import Given, Pairs, State, Tangents, WeightRecord
+from .runs import jackknife
 
 __all__ = ["OrderParameters", "at_sites", "check_finite", "gathered"]
 
@@ -51,6 +53,8 @@ class OrderParameters(Result):
         Growth of squared errors from one weight layer to the one below.
     per_input : bool
         Whether inputs were given.
+    standard_error : dict or None
+        Of every field, where units were sampled (`mfdnn.MeanField`).
     """
 
     q: np.ndarray
@@ -67,6 +71,18 @@ class OrderParameters(Result):
     _products: bool = False  # whether kernels are products of these fields: one site, samples that pass one by one
     _tangents: Tangents | None = None  # at the outputs, by groups of parameters
     _outputs: Pairs | None = None  # moments of what leaves the last weight layer
+    _without_one_run: Callable[[], Sequence[OrderParameters]] | None = None  # of sampled units
+
+    @cached_property
+    def standard_error(self) -> dict[str, np.ndarray] | None:
+        """Standard errors of the fields by their names, where units were sampled; None: closed form.
+
+        They are computed when first asked for: of T given inputs that takes eight times these fields.
+        """
+        if self._without_one_run is None:
+            return None
+        found = self._without_one_run()
+        return {name: jackknife([getattr(one, name) for one in found]) for name in NAMES}
 
     def __repr__(self) -> str:
         shapes = f"q: {self.q.shape}, q_st: {self.q_st.shape}"

@@ -6,6 +6,7 @@ Inputs are checked once, the recursion over the layers is run once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from .inputs import (
 )
 from .moments import OrderParameters, gathered
 from .outputs import layers_behind, output_normalisation
-from .sampling import Runs, averaged, one_by_one, sampled_runs, without
+from .runs import Runs, averaged, one_by_one, sampled_runs, without
 from .tiles import goes_in_tiles, has_many_inputs, tiled_outputs
 
 __all__ = ["MeanField", "as_mean_field", "order_parameters", "refuse_data"]
@@ -65,8 +66,8 @@ class MeanField:
         Of sampled units, which layers without a closed form need: batch norm, the maximum of windows, an activation
         behind a sum.
     n_units : int, optional
-        How many units are sampled in each of eight runs, 16 or more. Default: 256 to 1024 of given inputs, 32 to 1024
-        of exchangeable ones.
+        How many units are sampled in each of eight runs, 16 or more. Default: 64 to 4096 of given inputs, 32 to 4096
+        of exchangeable ones, as many as hold 32768 numbers.
 
     Attributes
     ----------
@@ -134,7 +135,8 @@ class MeanField:
         if not self.given:
             check_correlation(self.c0, self.n_samples)
         self.n_units = None if n_units is None else positive_integer("n_units", n_units, FEWEST_UNITS)
-        self._seed = int(np.random.default_rng(checked(rng=rng)).integers(2**62))
+        self.rng = checked(rng=rng)
+        self._seed = int(np.random.default_rng(rng).integers(2**62))
 
     @classmethod
     def partial(cls, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> MeanField:
@@ -144,7 +146,7 @@ class MeanField:
         """
         self = cls.__new__(cls)
         self._set(net, n_samples, q0, c0, inputs, keep)
-        self.n_units, self._seed = None, SEED
+        self.rng, self.n_units, self._seed = 0, None, SEED
         return self
 
     def _set(self, net: Network, n_samples: int | None, q0: Any, c0: Any, inputs: Any, keep: Keep) -> None:
@@ -321,7 +323,13 @@ class MeanField:
     @property
     def order_parameters(self) -> OrderParameters:
         """Order parameters, as those of `mfdnn.order_parameters`."""
-        return self.once("order_parameters", lambda: gathered(self._states[1], self.network.couples_samples))
+        return self.once("order_parameters", self._order_parameters)
+
+    def _order_parameters(self) -> OrderParameters:
+        found = gathered(self._states[1], self.network.couples_samples)
+        if not self.sampled:
+            return found
+        return replace(found, _without_one_run=lambda: [one.order_parameters for one in self.without_one_run()])
 
     @property
     def records(self) -> tuple[WeightRecord, ...]:

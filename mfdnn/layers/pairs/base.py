@@ -285,6 +285,10 @@ class Pairs(ABC):
         """
 
     @abstractmethod
+    def two_largest(self) -> tuple[Any, Any]:
+        """The two largest eigenvalues, over T; the second is 0 of one input."""
+
+    @abstractmethod
     def apply(self, v: np.ndarray) -> np.ndarray:
         """The matrix times v, arrays (b, T, C), over the samples."""
 

@@ -153,6 +153,9 @@ class Between(Pairs):
     def sums(self, leading: bool = False) -> NoReturn:
         self._not_square()
 
+    def two_largest(self) -> NoReturn:
+        self._not_square()
+
     def apply(self, v: np.ndarray) -> NoReturn:
         self._not_square()
 

@@ -12,8 +12,8 @@ __all__ = ["Derivative"]
 class Derivative(NamedTuple):
     r"""Rows with one entry each, and a few products beside them.
 
-    :math:`J_{(s,p),(t,q)} = a_{sp}\,\delta_{st}\,\delta_{q, i(s,p)} + \sum_k l^k_{sp} r^k_{tq}` for every unit. Chains of
-    elementwise maps, normalisations over samples and sites, and largest values of windows have this form, so that
+    :math:`J_{(s,p),(t,q)} = a_{sp}\,\delta_{st}\,\delta_{q, i(s,p)} + \sum_k l^k_{sp} r^k_{tq}` for every unit. Chains
+    of elementwise maps, normalisations over samples and sites, and largest values of windows have this form, so that
     :math:`E[J \Theta J^T]` of a fixed kernel takes products of matrices alone: tangents need not be drawn.
 
     Attributes
@@ -43,8 +43,6 @@ class Derivative(NamedTuple):
 
     def of_units(self, units: slice) -> Derivative:
         """Of some of the units."""
-
-
         def some(x: np.ndarray) -> np.ndarray:
             return x if len(x) == 1 else x[units]
 

@@ -194,6 +194,14 @@ class Exchangeable(Pairs):
         largest = np.maximum(common, others) if n > 1 else one
         return Sums(one, two, (one**2 + (n - 1) * two**2) / n, largest)
 
+    def two_largest(self) -> tuple[Any, Any]:
+        assert self.n_samples is not None
+        n, one, two = self.n_samples, self.at_one, self.at_two
+        common, others = (one + (n - 1) * two) / n, (one - two) / n
+        if n == 1:
+            return one, np.zeros_like(one)
+        return np.maximum(common, others), others if n > 2 else np.minimum(common, others)
+
     def apply(self, v: np.ndarray) -> np.ndarray:
         one, two = self.at_one, self.at_two
         return (one - two) * v + two * v.sum(axis=1, keepdims=True)

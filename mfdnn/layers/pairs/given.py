@@ -162,6 +162,12 @@ class Given(Pairs):
         largest = two.sum() / n**2 if leading else largest_eigenvalue(two) / n
         return Sums(*self.averages(), np.vdot(two, two) / n**2, largest)
 
+    def two_largest(self) -> tuple[Any, Any]:
+        if self.n_samples == 1:
+            return self.at_one[0], 0.0
+        second, first = _largest(self.at_two, 2) / self.n_samples
+        return first, second
+
     def apply(self, v: np.ndarray) -> np.ndarray:
         return np.moveaxis(np.tensordot(self.at_two, v, (1, 1)), 0, 1)  # one matrix product
 
@@ -178,13 +184,18 @@ class Given(Pairs):
 
 def largest_eigenvalue(matrix: np.ndarray) -> np.ndarray:
     """The largest eigenvalue of a symmetric matrix."""
+    return _largest(matrix, 1)[0]
+
+
+def _largest(matrix: np.ndarray, k: int) -> np.ndarray:
+    """The k largest eigenvalues of a symmetric matrix, ascending."""
     n = len(matrix)
     if n <= DENSE_UP_TO:
         from scipy.linalg import eigvalsh
 
-        return eigvalsh(matrix, subset_by_index=[n - 1, n - 1])[0]
+        return eigvalsh(matrix, subset_by_index=[n - k, n - 1])
     from scipy.sparse.linalg import eigsh
 
     # A fixed start makes the result reproducible; a random one has a component along the top eigenvector.
     start = np.random.default_rng(0).standard_normal(n)
-    return eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)[0]
+    return np.sort(eigsh(matrix, k=k, which="LA", v0=start, return_eigenvectors=False))

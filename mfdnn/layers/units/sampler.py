@@ -7,9 +7,9 @@ import numpy as np
 __all__ = ["REPLICATES", "Sampler"]
 
 REPLICATES = 8  # independent runs, from which every number has its standard error
-MOST = 1024  # units
-OF_GIVEN, FEWEST_GIVEN = 2**16, 256  # numbers drawn at once of given inputs, and units at least
-OF_RANDOM, FEWEST_RANDOM = 2**15, 32  # the same of exchangeable ones, of which every unit has many
+# Numbers drawn at once, the fewest units and the most: exchangeable inputs are averaged over, and matrices are small.
+OF_GIVEN = 2**15, 64, 4096
+OF_RANDOM = 2**15, 32, 4096
 
 
 class Sampler:
@@ -25,8 +25,8 @@ class Sampler:
     coupled : bool
         Whether some layer couples samples: exchangeable ones are then all drawn.
     n_units : int, optional
-        S. Default: of given inputs as many as hold 65536 numbers, 256 to 1024; of exchangeable ones, which are
-        averaged over, as many as hold 32768, 32 to 1024.
+        S. Default: of given inputs as many as hold 32768 numbers, 64 to 4096; of exchangeable ones, which are
+        averaged over, as many as hold 32768, 32 to 4096.
 
     Attributes
     ----------
@@ -49,5 +49,5 @@ class Sampler:
         """S, of fields of so many samples and sites."""
         if self.n_units is not None:
             return self.n_units
-        numbers, fewest = (OF_GIVEN, FEWEST_GIVEN) if given else (OF_RANDOM, FEWEST_RANDOM)
-        return int(np.clip(numbers // (n_samples * n_sites), fewest, MOST))
+        numbers, fewest, most = OF_GIVEN if given else OF_RANDOM
+        return int(np.clip(numbers // (n_samples * n_sites), fewest, most))

@@ -92,8 +92,8 @@ class Own(Source):
         return self._each(jvp)
 
     def tangents(self, like: Pairs) -> Tangents:
-        kernel = sum((like.products(x, x) for x in self.fields[1:]), start=like.products(self.fields[0], self.fields[0]))
-        return self.empty.add((self.group, kernel))
+        first, *others = (like.products(x, x) for x in self.fields)
+        return self.empty.add((self.group, sum(others, start=first)))
 
 
 @dataclass(frozen=True)

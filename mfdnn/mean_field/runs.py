@@ -1,8 +1,8 @@
-"""Networks with units that are sampled: several runs of the recursion, their mean, and standard errors."""
+"""Several runs of the recursion where units are sampled: their mean, and standard errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,12 +11,13 @@ import numpy as np
 
 from .._support.blas import single_blas_thread
 from .._support.memory import require_memory
+from .._support.results import unwrap
 from ..jobs.run import n_cores
 from ..jobs.watch import told_if_long
 from ..layers import Pairs, State, Tangents
 from ..layers.units import REPLICATES, Sampler
 
-__all__ = ["Runs", "averaged", "jackknife", "one_by_one", "sampled_runs", "without"]
+__all__ = ["Runs", "averaged", "jackknife", "one_by_one", "sampled_runs", "standard_errors", "without"]
 
 Runs = tuple[tuple[State, State], ...]  # in front of a normalisation of the outputs, and at the outputs
 Found = TypeVar("Found")
@@ -75,9 +76,15 @@ def without(runs: Runs) -> list[Runs]:
 
 def jackknife(values: Sequence[Any]) -> Any:
     """Standard error of a function of the mean of runs, from its values without one run each."""
-    values = np.asarray(values, dtype=float)
-    n = len(values)
-    return np.sqrt((n - 1) / n * np.sum((values - values.mean(axis=0)) ** 2, axis=0))
+    found = np.asarray(values, dtype=float)
+    n = len(found)
+    return np.sqrt((n - 1) / n * np.sum((found - found.mean(axis=0)) ** 2, axis=0))
+
+
+def standard_errors(without_one: Iterable[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Of fields of a result, from what it is without one of the runs each."""
+    found = list(without_one)
+    return {name: unwrap(jackknife([getattr(one, name) for one in found])) for name in names}
 
 
 def _mean(states: Sequence[State]) -> State:
