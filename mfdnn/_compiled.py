@@ -46,8 +46,10 @@ __all__ = [
     "kink_coefficients",
     "kink_slope_products",
     "mass_products",
+    "moment_functions",
     "pair_expectation",
     "pair_products",
+    "passed_on",
     "series_matrices",
     "series_products",
     "settled_variances",
@@ -1712,3 +1714,94 @@ def dropout_correlations(table, q, gain, at_zero, lost):
             c = at_zero[i] / (1.0 - gain[i] * _polynomial(other, left, right, theta)[0])
         out[0, i] = c
     return out
+
+
+# -- free products -------------------------------------------------------------------------------------------
+
+
+@jit
+def moment_functions(values, weighted, x, m, dm):
+    """E[d/(x - d)] and its derivative for laws (F, k) of values d, at places x (F, n), into m and dm (F, n).
+
+    `weighted` are probabilities times values, 0 where a law has fewer.
+    """
+    n = x.shape[1]
+    flat = np.empty(n)
+    bent = np.empty(n)
+    flat2 = np.empty(n)
+    bent2 = np.empty(n)
+    re = np.empty(n)
+    square = np.empty(n)
+    for law in range(values.shape[0]):
+        for i in range(n):
+            re[i] = x[law, i].real
+            square[i] = x[law, i].imag ** 2
+            flat[i] = bent[i] = flat2[i] = bent2[i] = 0.0
+        for k in range(values.shape[1]):
+            d = values[law, k]
+            w = weighted[law, k]
+            if w == 0.0:
+                continue
+            for i in range(n):
+                t = re[i] - d
+                r = 1.0 / (t * t + square[i])  # 1/|x - d|^2
+                wr = w * r
+                flat[i] += wr
+                bent[i] += wr * t
+                flat2[i] += wr * r
+                bent2[i] += wr * r * t
+        for i in range(n):
+            b = x[law, i].imag
+            m[law, i] = complex(bent[i], -b * flat[i])
+            dm[law, i] = complex(2.0 * square[i] * flat2[i] - flat[i], 2.0 * b * bent2[i])
+
+
+@jit
+def _over(a, b):
+    """a/b of complex numbers; not a number where b is 0, where Numba would raise."""
+    size = b.real * b.real + b.imag * b.imag
+    return complex((a.real * b.real + a.imag * b.imag) / size, (a.imag * b.real - a.real * b.imag) / size)
+
+
+@jit
+def passed_on(first, log_scales, constants, orthogonal, unknown, m, rates, out):
+    """A sum that passes through layers, to first order about `unknown` (L, n): see `mfdnn.jacobian.accumulation`.
+
+    `m` and `rates` (L - 1, n) are the moment functions of slopes and their logarithmic derivatives at the places
+    x_l, of whose logarithms `unknown` consists but for log g_1. Into `out` (7, L, n): changes of the unknowns that
+    their own equations ask for, at most 1/2; their derivatives by log g_1; gaps of the equations; log g and its
+    derivative; y and its derivative.
+    """
+    layers, n = unknown.shape
+    for i in range(n):
+        log_g = unknown[0, i]
+        rate_g = 1.0 + 0.0j
+        y = first * np.exp(log_g)
+        dy = y
+        out[0, 0, i] = out[2, 0, i] = 0.0
+        out[1, 0, i] = 1.0
+        out[3, 0, i] = log_g
+        out[4, 0, i] = rate_g
+        out[5, 0, i] = y
+        out[6, 0, i] = dy
+        for l in range(1, layers):
+            gap = np.log(_over(m[l - 1, i], y))
+            move = -_over(gap, rates[l - 1, i])
+            move = move / max(1.0, 2.0 * abs(move))
+            rate_y = _over(dy, y)
+            follow = _over(rate_y, rates[l - 1, i])
+            log_g = log_g - log_scales[l - 1] - unknown[l, i] - move - np.log(y)
+            rate_g = rate_g - follow - rate_y
+            if orthogonal[l - 1]:
+                log_g = log_g + np.log(1.0 + y)
+                rate_g = rate_g + _over(dy, 1.0 + y)
+            gain = constants[l - 1] * np.exp(log_g)
+            y = y + gain
+            dy = dy + gain * rate_g
+            out[0, l, i] = move
+            out[1, l, i] = follow
+            out[2, l, i] = gap
+            out[3, l, i] = log_g
+            out[4, l, i] = rate_g
+            out[5, l, i] = y
+            out[6, l, i] = dy

@@ -24,6 +24,9 @@ def call_every_kernel():
     for phi in ("cos", "gelu"):  # E[phi^2] falls; several attractors
         mfdnn.phase_diagram(phi, [1.0, 2.0], [0.0, 0.1])
     mfdnn.order_parameters(mfdnn.mlp([10, 20, 2], "tanh"), inputs=300 * X + 500)  # pairs by one smoothed factor
+    net = mfdnn.mlp([20] * 4, "tanh", sigma_w2=1.5, sigma_b2=0.1)
+    mfdnn.jacobian_spectrum(net)
+    mfdnn.conditional_fisher(net)
     jump = mfdnn.activation(lambda x: np.tanh(x) + (x > 0.3))
     mfdnn.trajectory(jump, 1.5, 0.1, 3)
     mfdnn.expect_product(jump, 1.0, 0.999999)

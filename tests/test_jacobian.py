@@ -9,8 +9,11 @@ from scipy.integrate import quad
 from scipy.special import erf, lambertw
 
 import mfdnn
-from mfdnn.jacobian import chain
+from mfdnn import _compiled
+from mfdnn.jacobian import chain, continuation
 from mfdnn.jacobian.laws import SlopeLaw
+from mfdnn.jacobian.one_sample import accumulated
+from mfdnn.jacobian.product import FAR
 
 ORTHOGONAL = {"weights": "orthogonal"}
 
@@ -400,6 +403,70 @@ def test_the_distribution_of_residual_networks_is_the_integral_of_the_density(na
     h = 1e-5 * x
     slopes = (found.cdf(x + h) - found.cdf(x - h)) / (2 * h)
     np.testing.assert_allclose(mfdnn.jacobian_spectrum(BLOCKS[name], x).density, slopes, rtol=1e-5)
+
+
+# -- one root of many -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("phi", ["tanh", "sin"])
+def test_roots_from_neighbours_are_those_from_far_away(phi, weights):
+    """Its twin: each place alone, with small steps from the upper half-plane."""
+    for widths in ([60, 100, 300, 50], [100] * 5):
+        net = mfdnn.mlp(widths, phi, 1.7, 0.1, weights=weights)
+        product = chain.read(net, 1.0).product
+        places = np.log(np.geomspace(0.02, 0.8, 9) * np.exp(product.log_mean))
+        found = product.solve(places)
+        assert found.settled.all() and product.certain(places, found.unknown).all()
+        start = product.log_mean + np.log(FAR * max(product.ratio, 1.0)) + 3.0j
+        first = np.array(product._far(product.log_mean - start))[:, None]
+        alone, settled = continuation._path(product, start, first, places, continuation.CARE)
+        assert settled.all()
+        np.testing.assert_allclose(np.exp(found.unknown), np.exp(alone), rtol=1e-9, atol=1e-12)
+        # The mirror image and another sheet of the logarithm solve the equations too, and are not it.
+        assert not product.certain(places, found.unknown.conj()).any()
+        assert product.certain(places, found.unknown + 2j * np.pi).all()
+
+
+def test_what_is_told_of_sums_over_layers():
+    found, _ = accumulated(square(4, "tanh", 1.5, 0.1), 1.0)
+    mean, _ = found.moments
+    log_places = np.log(mean * np.geomspace(0.3, 3.0, 7))
+    solved = found.solve(np.exp(log_places))
+    assert solved.settled.all()
+    unknown = np.concatenate([np.log(solved.g[:1]), np.log(solved.x)])
+    assert found.certain(log_places, unknown).all()
+    assert not found.certain(log_places, unknown.conj()).any()
+    assert not found.certain(log_places + 0.01, unknown).any()
+
+
+def test_kernels_of_free_products():
+    rng = np.random.default_rng(0)
+    d, w = rng.random((2, 5)), rng.random((2, 5)) * [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    x = rng.standard_normal((2, 7)) + 1j * rng.random((2, 7))
+    m, dm = np.empty_like(x), np.empty_like(x)
+    _compiled.moment_functions(d, w, x, m, dm)
+    apart = x[:, :, None] - d[:, None, :]
+    np.testing.assert_allclose(m, (w[:, None] / apart).sum(axis=2), rtol=1e-12)
+    np.testing.assert_allclose(dm, -(w[:, None] / apart**2).sum(axis=2), rtol=1e-12)
+    out = np.empty((7, 3, 7), complex)
+    rates = np.zeros((2, 7), complex)  # nowhere to go: not a number, and no error
+    _compiled.passed_on(1.0, np.zeros(2), np.ones(2), np.array([True, False]), np.zeros((3, 7), complex), m, rates, out)
+    assert np.isnan(out[0, 1]).all() and np.isfinite(out[2, 1]).all()
+
+
+def test_widths_that_differ_tenfold_leave_no_false_lower_edge():
+    """There is next to nothing below 0.0038; other roots once put an edge at 4e-10."""
+    found = mfdnn.jacobian_spectrum(mfdnn.mlp([1000, 100, 1000, 100, 50], "tanh", 1.7, 0.05))
+    assert found.edges[0] == pytest.approx(0.0038, rel=0.01)
+    below = found.cdf(np.geomspace(1e-10, found.edges[1], 200))
+    assert np.all(np.diff(below) > -1e-9) and below[-1] == 1
+
+
+def test_close_to_isometry_the_distribution_does_not_fall():
+    init = mfdnn.isometric_init("tanh", 16, 0.5)
+    found = mfdnn.jacobian_spectrum(square(16, "tanh", init.sigma_w2, init.sigma_b2, weights="orthogonal"), q0=1.0)
+    assert np.all(np.diff(found.cdf(np.geomspace(1e-8, 1.0, 120) * found.edges[1])) > -1e-9)
 
 
 # -- isometry -----------------------------------------------------------------------------------------------------

@@ -18,15 +18,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .continuation import follow, step_size
+from .._compiled import passed_on
+from .continuation import REAL, follow, principal, step_size
 from .laws import ROUGH, Distribution, Laws, SlopeLaw
 
 __all__ = ["Accumulation", "Passage", "Solved"]
 
 ROUNDING = 1e-9  # of an argument: on the real line
+NEAR, TURNED = 1e-6, 1e-6  # of a logarithm, and of an argument
 FAR = 1e4  # where it begins, over the largest place
 GAUSSIAN = 4.0  # squared norm of a square Gaussian matrix, over its variance
-SECTION = 400
+SECTION = 150
 LEAST = 1e-12  # mass of an atom that is none
 
 
@@ -58,6 +60,22 @@ class Solved(NamedTuple):
     g: np.ndarray
     x: np.ndarray
     settled: np.ndarray
+
+
+class Way(NamedTuple):
+    """What belongs to unknowns (L, n), all (L, n).
+
+    Changes of the unknowns, their derivatives by log g_1, gaps of their equations; log g and y of all layers with
+    derivatives.
+    """
+
+    moves: np.ndarray
+    follows: np.ndarray
+    gaps: np.ndarray
+    log_g: np.ndarray
+    rate_g: np.ndarray
+    y: np.ndarray
+    dy: np.ndarray
 
 
 class Accumulation:
@@ -175,6 +193,15 @@ class Accumulation:
         return Laws([p.law for p in self.passages])
 
     @cached_property
+    def _constants(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logarithms of sigma_w^2, what layers add, and which are orthogonal."""
+        return (
+            np.array([np.log(p.sigma_w2) for p in self.passages]),
+            np.array([p.constant for p in self.passages]),
+            np.array([p.orthogonal for p in self.passages], dtype=bool),
+        )
+
+    @cached_property
     def rough(self) -> Accumulation | None:
         """The sum with laws of few nodes; None if these have few."""
         if self._laws.size <= 2 * ROUGH:
@@ -190,31 +217,53 @@ class Accumulation:
         sines = np.sin(unknown.imag)
         return (sines[0] < ROUNDING) & np.all(sines[1:] > -ROUNDING, axis=0)
 
+    def certain(self, log_place: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+        """Whether g_1 and the x_l are those of the spectrum.
+
+        Places of all sums on the way, and of the factors between them, are in the upper half-plane then.
+        """
+        unknown = principal(unknown, np.arange(len(unknown)) > 0)
+        way = self._way(unknown)
+        g, y = np.exp(way.log_g), way.y
+        z, rate_z = (1 + y) / g, way.dy / (1 + y) - way.rate_g
+        good = np.abs(np.log(z[-1]) - log_place) < NEAR
+        good &= np.abs(way.gaps).max(axis=0) < NEAR
+        off_line = np.all(np.sin(unknown.imag[1:]) > -ROUNDING, axis=0)
+        off_line &= np.all(np.concatenate([g, y]).imag < ROUNDING * np.abs(np.concatenate([g, y])), axis=0)
+        off_line &= np.all(z.imag > -ROUNDING * np.abs(z), axis=0)
+        on_line = np.ones(log_place.size, dtype=bool)
+
+        def up(place: np.ndarray, rate: np.ndarray) -> np.ndarray:  # whether it moves with lambda
+            return (place * rate / rate_z[-1]).real > 0
+
+        for l, p in enumerate(self.passages):
+            on_line &= up(np.exp(unknown[l + 1]), way.follows[l + 1]) & up(z[l], rate_z[l])
+            on_line &= up(-g[l], way.rate_g[l]) & up(-y[l], way.dy[l] / y[l])
+            angle_y, angle_1 = _lower(y[l]), _lower(1 + y[l])
+            added = -_lower(z[l].conj()) + unknown[l + 1].imag + angle_y - (angle_1 if p.orthogonal else 0.0)
+            good &= (added > -TURNED) & (added < np.pi + TURNED)
+            if not p.orthogonal:
+                off_line &= 2 * angle_1 - angle_y > -ROUNDING
+                on_line &= up((1 + y[l]) ** 2 / y[l], 2 * way.dy[l] / (1 + y[l]) - way.dy[l] / y[l])
+        return good & np.where(np.all(np.abs(np.sin(unknown.imag)) < REAL, axis=0), on_line, off_line)
+
     def step(self, target: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A step of Newton's method: changes of the logarithms of g_1 and of the x_l."""
-        log_g = unknown[0]
-        rate_g = np.ones_like(log_g)  # d log g / d log g_1
-        y = self.first * np.exp(log_g)
-        dy = y.copy()
-        moves, follows, gaps = np.zeros_like(unknown), np.ones_like(unknown), np.zeros_like(unknown)
+        way = self._way(unknown)
+        y, dy = way.y[-1], way.dy[-1]
+        miss = target - (np.log1p(y) - way.log_g[-1])
+        miss = miss - 2j * np.pi * np.round(miss.imag / (2 * np.pi))
+        changes = way.moves + way.follows * _short(miss / (dy / (1 + y) - way.rate_g[-1]))
+        return changes, step_size(changes, way.gaps)
+
+    def _way(self, unknown: np.ndarray) -> Way:
+        """From layer to layer, with the x_l where their own equations hold to first order."""
         x = np.exp(unknown[1:])
         m, dm = self._laws.transform(x)
-        rates = x * dm / m
-        for l, p in enumerate(self.passages, 1):
-            gaps[l] = np.log(m[l - 1] / y)
-            moves[l] = _short(-gaps[l] / rates[l - 1])  # to where its own equation holds
-            follows[l] = dy / y / rates[l - 1]
-            log_g = log_g - np.log(p.sigma_w2) - unknown[l] - moves[l] - np.log(y)
-            rate_g = rate_g - follows[l] - dy / y
-            if p.orthogonal:
-                log_g = log_g + np.log1p(y)
-                rate_g = rate_g + dy / (1 + y)
-            gain = p.constant * np.exp(log_g)
-            y, dy = y + gain, dy + gain * rate_g
-        miss = target - (np.log1p(y) - log_g)
-        miss = miss - 2j * np.pi * np.round(miss.imag / (2 * np.pi))
-        changes = moves + follows * _short(miss / (dy / (1 + y) - rate_g))
-        return changes, step_size(changes, gaps)
+        out = np.empty((7, *unknown.shape), complex)
+        log_scales, constants, orthogonal = self._constants
+        passed_on(self.first, log_scales, constants, orthogonal, np.ascontiguousarray(unknown), m, x * dm / m, out)
+        return Way(*out)
 
     def both(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         r"""Density of the continuous part, and probability of what is at most at `places`.
@@ -232,6 +281,12 @@ class Accumulation:
         for l, p in enumerate(self.passages):
             total = total + p.law.angle(found.x[l]) + (-angles[l] if p.orthogonal else found.y[l].imag)
         return density, np.clip(1.0 - total / np.pi, 0.0, 1.0)
+
+
+def _lower(value: np.ndarray) -> np.ndarray:
+    """Arguments in [-pi, 0] of what is in the lower half-plane."""
+    angle = np.angle(value)
+    return np.where(angle > np.pi - TURNED, -np.pi, angle)
 
 
 def _short(change: np.ndarray) -> np.ndarray:

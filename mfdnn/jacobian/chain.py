@@ -77,7 +77,7 @@ class JacobianChain(NamedTuple):
     def _product(self, laws: dict[int, SlopeLaw]) -> FreeProduct:
         """The product, with the laws by their names."""
         log_scale, power = 0.0, -1
-        blocks = []
+        blocks, gaussian = [], []
         powers = Counter({1.0: 1})
         slopes: dict[tuple[int, float], Factor] = {}
         for factor in self.factors:
@@ -96,10 +96,11 @@ class JacobianChain(NamedTuple):
             log_scale += np.log(factor.sigma_w2)
             if not factor.orthogonal:
                 powers[r] += 1
+                gaussian.append((r, self.n_outputs / factor.units))
             elif factor.units > factor.fan_in:  # orthonormal columns: some outputs are functions of others
                 powers[r] += 1
                 powers[self.n_outputs / factor.units] -= 1
-        return FreeProduct(log_scale, power, dict(powers), slopes.values(), self.rank, blocks)
+        return FreeProduct(log_scale, power, dict(powers), slopes.values(), self.rank, blocks, gaussian)
 
     @property
     def rank(self) -> float:

@@ -2,6 +2,11 @@
 
 A transform of a spectrum is analytic in the upper half-plane and known where it is far from the spectrum, so that its
 values on the real line are found on the way from there: of all roots they are the ones that are near the last.
+
+Of free products a root can be told to be the one. Its places are fixed points of maps of the upper half-plane into
+itself, of which there is one alone (Denjoy and Wolff): all roots with places there, and arguments that add up without
+a multiple of 2 pi, are it; real ones are it if they move there with the argument of lambda. So a few roots found on
+the way from far away lead to all others, from neighbour to neighbour.
 """
 
 from __future__ import annotations
@@ -39,6 +44,8 @@ FIRST = 0.002
 LEAP = 0.8  # most that a logarithm may move from the rough equation to the other
 ASTRAY, STRAIGHT = 0.4, 0.1  # from where it was expected: too far, and near enough for longer steps
 ITERATIONS = 12
+FEW = 24  # places that are followed from far away before the others
+TURN = 1e-6  # of an argument next to a half-plane's other end
 
 
 class Equation(Protocol):
@@ -57,14 +64,18 @@ class Equation(Protocol):
     def inside(self, unknown: np.ndarray) -> np.ndarray:
         """Whether the unknowns are in the half-planes that belong to the upper one, (n,)."""
 
+    def certain(self, log_place: np.ndarray, unknown: np.ndarray) -> np.ndarray | None:
+        """Whether roots (k, n) at real places are the ones, (n,); None if that cannot be told."""
+
 
 def follow(
     equation: Equation, start: complex, unknown: np.ndarray, log_place: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Solutions at real places.
 
-    First in haste, with the rough equation where there is one, and corrected. What is lost on that way, or is not
-    corrected in one leap as the equations are not alike there, or ends in a gap, is followed once more with care.
+    First in haste, with the rough equation where there is one, and corrected: all of them, or a few where roots can be
+    told to be the ones, from which the others follow. What is lost on that way, or is not corrected in one leap as the
+    equations are not alike there, or ends in a gap that nobody vouches for, is followed once more with care.
 
     Parameters
     ----------
@@ -84,16 +95,74 @@ def follow(
     n = log_place.size
     found, settled = np.repeat(unknown, n, axis=1), np.zeros(n, dtype=bool)
     with np.errstate(all="ignore"):  # a step that went astray is taken back
-        rough = equation.rough or equation
-        near, settled = _path(rough, start, unknown, log_place, HASTE)
-        at = np.flatnonzero(settled)
-        if rough is equation:
-            found[:, at] = near[:, at]
-        else:
-            found[:, at], good = _newton(equation, log_place[at].astype(complex), near[:, at], SETTLED)
-            settled[at] = good & (np.abs(found[:, at] - near[:, at]).max(axis=0) < LEAP) & ~_real(found[:, at])
+        told = equation.certain(log_place[:0], unknown[:, :0]) is not None
+        order = np.argsort(log_place, kind="stable")
+        first = order[np.unique(np.linspace(0, n - 1, min(FEW, n)).round().astype(int))] if told else order
+        found[:, first], settled[first] = _in_haste(equation, start, unknown, log_place[first])
+        if told:
+            sure = equation.certain(log_place[first], found[:, first])
+            assert sure is not None
+            settled[first] &= sure
+            found[:, order], settled[order] = _neighbours(
+                equation, log_place[order], found[:, order], settled[order]
+            )
+            rest = np.flatnonzero(~settled)
+            found[:, rest], settled[rest] = _path(equation, start, unknown, log_place[rest], HASTE)
+            settled[rest] &= np.asarray(equation.certain(log_place[rest], found[:, rest]))
         rest = np.flatnonzero(~settled)
         found[:, rest], settled[rest] = _path(equation, start, unknown, log_place[rest], CARE)
+    return found, settled
+
+
+def _in_haste(
+    equation: Equation, start: complex, unknown: np.ndarray, log_place: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`follow` the rough equation, and correct where it ends."""
+    rough = equation.rough or equation
+    near, settled = _path(rough, start, unknown, log_place, HASTE)
+    if rough is equation:
+        return near, settled
+    at = np.flatnonzero(settled)
+    found = near.copy()
+    found[:, at], good = _newton(equation, log_place[at].astype(complex), near[:, at], SETTLED)
+    leap = np.abs(found[:, at] - near[:, at]).max(axis=0)
+    real = equation.certain(log_place[:0], unknown[:, :0]) is None and _real(found[:, at])
+    settled[at] = good & (leap < LEAP) & ~np.asarray(real)
+    return found, settled
+
+
+def _neighbours(
+    equation: Equation, log_place: np.ndarray, found: np.ndarray, settled: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Roots between those that are known, in ascending places.
+
+    Each time in the middle of a gap, from what its two ends point to; where that fails, beside either end. What fails
+    there too is left.
+    """
+    n, settled = log_place.size, settled.copy()
+    tried, beside = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    while settled.any() and not settled.all():
+        known = np.flatnonzero(settled)
+        ends = np.concatenate([[-1], known, [n]])
+        low, high = ends[:-1], ends[1:]
+        low, high = low[high - low > 1], high[high - low > 1]
+        middle = (low + high) // 2
+        halved = ~tried[middle] & (low >= 0) & (high < n)
+        next_to = np.concatenate([low[~halved & (low >= 0)] + 1, high[~halved & (high < n)] - 1])
+        next_to = np.unique(next_to[~beside[next_to]])
+        at = np.concatenate([middle[halved], next_to])
+        if at.size == 0:
+            break
+        from_left = (next_to > 0) & settled[next_to - 1]
+        left = np.concatenate([low[halved], np.where(from_left, next_to - 1, next_to + 1)])
+        right = np.concatenate([high[halved], left[halved.sum() :]])
+        span = log_place[right] - log_place[left]
+        share = np.where(span > 0, log_place[at] - log_place[left], 0.0) / np.where(span > 0, span, 1.0)
+        expected = found[:, left] + share * (found[:, right] - found[:, left])
+        roots, good = _newton(equation, log_place[at].astype(complex), expected, SETTLED)
+        good &= np.asarray(equation.certain(log_place[at], roots))
+        found[:, at[good]], settled[at[good]] = roots[:, good], True
+        tried[middle[halved]], beside[next_to] = True, True
     return found, settled
 
 
@@ -104,6 +173,16 @@ def _real(unknown: np.ndarray) -> np.ndarray:
     of a law, also where the spectrum has none.
     """
     return np.all(np.abs(np.sin(unknown.imag)) < REAL, axis=0)
+
+
+def principal(unknown: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Logarithms (k, n) with arguments in (-pi, pi], and those of real numbers < 0 on the side they come from.
+
+    That is pi where `upper` (k,), else -pi.
+    """
+    angle = np.angle(np.exp(1j * unknown.imag))
+    side = np.where(upper, 1.0, -1.0)[:, None]
+    return unknown.real + 1j * np.where(side * angle < TURN - np.pi, angle + 2 * np.pi * side, angle)
 
 
 def step_size(changes: np.ndarray, gaps: np.ndarray) -> np.ndarray:

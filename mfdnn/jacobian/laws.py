@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._compiled import moment_functions
 from ..activations import Activation
 from ..gaussian.quadrature import breaks, nodes, values
 
@@ -23,7 +24,6 @@ CLOSE = 4e-16  # relative step of Newton behind which there is rounding
 REACH, CELLS = 9.0, 20_000  # of standard deviations, and intervals, of the distribution
 BESIDE = 1e-9  # of a kink, in intervals
 NEAR, SO_FAR = 1e-8, 1e-4  # of a place where slopes may be unbounded
-AT_ONCE = 2**14  # numbers, what a cache holds
 
 
 class SlopeLaw:
@@ -227,32 +227,13 @@ class Laws:
     def __init__(self, laws: Sequence[SlopeLaw]):
         nodes = [(law.values[law.values > 0], law.weights[law.values > 0]) for law in laws]  # others add nothing
         self.size = max((d.size for d, _ in nodes), default=0)
-        self._values = np.ones((len(laws), 1, self.size))
-        self._weighted = np.zeros((len(laws), self.size, 1))
+        self._values = np.ones((len(laws), self.size))
+        self._weighted = np.zeros((len(laws), self.size))
         for l, (d, weights) in enumerate(nodes):
-            self._values[l, 0, : d.size], self._values[l, 0, d.size :] = d, d[-1]
-            self._weighted[l, : d.size, 0] = weights * d
+            self._values[l, : d.size], self._weighted[l, : d.size] = d, weights * d
 
     def transform(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """M(x) = E[d / (x - d)] and its derivative, at complex x (F, n): a row a law."""
         m, dm = np.empty_like(x), np.empty_like(x)
-        at_once = max(1, AT_ONCE // max(1, x.shape[1] * self.size))
-        for l in range(0, len(x), at_once):
-            rows = slice(l, l + at_once)
-            m[rows], dm[rows] = self.some(x[rows], rows)
+        moment_functions(self._values, self._weighted, np.ascontiguousarray(x), m, dm)
         return m, dm
-
-    def some(self, x: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """`transform` of some of the laws, in real arithmetic: a third of the time."""
-        a, b, weighted = x.real[:, :, None], x.imag[:, :, None], self._weighted[rows]
-        t = a - self._values[rows]
-        r = t * t
-        r += b * b
-        np.divide(1.0, r, out=r)  # 1/|x - d|^2
-        t *= r
-        flat, bent = r @ weighted, t @ weighted
-        m = bent - 1j * b * flat
-        t *= r
-        r *= r
-        dm = 2 * b * b * (r @ weighted) - flat + 2j * b * (t @ weighted)
-        return m[:, :, 0], dm[:, :, 0]

@@ -122,8 +122,8 @@ def conditional_fisher(
     Notes
     -----
     Moments, atoms and the largest eigenvalue have the accuracy of Gaussian integrals, the distribution 1e-6 but where a
-    tail is of the few units with the smallest slopes alone (of erf, near isometry): 2e-4 there. Half a second at ten
-    layers, some at 64.
+    tail is of the few units with the smallest slopes alone (of erf, near isometry): 2e-4 there. A tenth of a
+    second at ten layers, under one at 64.
 
     In a sampled network of orthogonal weights and slopes 0 or 1 the largest eigenvalue is that of its own `q_hat` to
     rounding while the atom is there; those scatter by :math:`M^{-1/2}`, and the eigenvalue does with them.

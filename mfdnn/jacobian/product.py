@@ -26,13 +26,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .continuation import follow, step_size
+from .continuation import REAL, follow, principal, step_size
 from .laws import ROUGH, Distribution, Laws, SlopeLaw
 
 __all__ = ["Factor", "FreeProduct", "Solution"]
 
 TAIL = 1e-2  # relative distance of M from its value in front of all that is not 0
 ROUNDING = 1e-9  # of an argument: on the real line
+NEAR = 1e-6  # of a logarithm, without a multiple of 2 pi i
 BELOW = 1e-6  # relative, of places that are above another, beyond rounding
 FAR = 1e4  # where it begins, over the scale of the spectrum
 
@@ -132,6 +133,8 @@ class FreeProduct:
     rank : float
         The share of it that is not 0.
     blocks : iterable of Block
+    gaussian : iterable of (float, float)
+        Ratios of the units below and above Gaussian weights.
     """
 
     def __init__(
@@ -142,8 +145,9 @@ class FreeProduct:
         factors: Iterable[Factor],
         rank: float = 1.0,
         blocks: Iterable[Block] = (),
+        gaussian: Iterable[tuple[float, float]] = (),
     ):
-        self.power, self.rank = power, rank
+        self.power, self.rank, self.gaussian = power, rank, sorted(set(gaussian))
         self.powers = {ratio: c for ratio, c in powers.items() if c}
         self.factors = list(factors)
         self._ratios = np.array([f.ratio for f in self.factors])
@@ -224,6 +228,27 @@ class FreeProduct:
             each = np.array([(1 + y_s) / (1 + y_p) * z, (1 + y_b) / (1 + y_p) * z])
             good &= np.all(each.imag > z.imag - BELOW * np.abs(each), axis=0)
         return good
+
+    def certain(self, log_place: np.ndarray, unknown: np.ndarray) -> np.ndarray | None:
+        """Whether M and the places are those of the spectrum: unknown of residual blocks."""
+        if self.blocks:
+            return None
+        unknown = principal(unknown, np.arange(len(unknown)) > 0)
+        linear = self._linear(unknown)
+        good = np.abs(linear.value - log_place) < NEAR
+        y, sines = np.exp(unknown[0]), np.sin(unknown.imag)
+        real = np.all(np.abs(sines) < REAL, axis=0)
+        off_line = (sines[0] < ROUNDING) & np.all(sines[1:] > -ROUNDING, axis=0)
+        for r, other in self.gaussian:  # the place of (1 + y) (1 + y')/y, of such weights
+            off_line &= np.angle(1 + r * y) + np.angle(1 + other * y) - unknown[0].imag > -ROUNDING
+        # Moves with lambda, that of y to the other side.
+        on_line = (y / linear.slope).real < 0
+        on_line &= np.all((np.exp(unknown[1:]) * linear.follows / linear.slope).real > 0, axis=0)
+        for r, other in self.gaussian:
+            place = (1 + r * y) * (1 + other * y) / y
+            rate = r * y / (1 + r * y) + other * y / (1 + other * y) - 1
+            on_line &= (place * rate / linear.slope).real > 0
+        return good & np.where(real, on_line, off_line)
 
     def step(self, target: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A step of Newton's method: changes of the logarithms of M and of the places."""

@@ -123,11 +123,10 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     Notes
     -----
     Newton's method in logarithms with continuation from the upper half-plane; the distribution is right to 1e-9, or
-    1e-2 where widths differ tenfold and slopes oscillate, and the density loses digits beside its edges. Any
+    1e-6 where widths differ tenfold and slopes oscillate, and the density loses digits beside its edges. Any
     activation; layers may differ in width, activation and kind of weights, and may be residual blocks, whose upper
     edges are right to 1e-6; a lower edge of these, or of fewer outputs than units with slopes that can be 0, to
-    1e-4. About a second at depth 64 on one core, whether or not the layers are alike; three times that close to
-    isometry.
+    1e-4. Half a second to a second at depth 64 on one core, whether or not the layers are alike.
 
     References
     ----------
