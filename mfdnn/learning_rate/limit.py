@@ -6,7 +6,7 @@ import numpy as np
 
 from .._support.validation import finite_number, one_of, positive_integer
 from ..finite_width.outliers import law_of, without_kernels
-from ..fisher import fisher_statistics
+from ..fisher import FisherStatistics, fisher_statistics
 from ..layers import Layer
 from ..losses import LOSSES, loss_scale, stability_limit
 from ..losses.optimisers import RULES
@@ -206,8 +206,17 @@ def max_learning_rate(
         lambda_max_softmax=fisher_statistics(wide, output="softmax").largest
         if loss == "cross_entropy" and not (fim.normalised_by or fim.summed)
         else None,
+        standard_error=_errors(fim, value, scale * fim.largest / (scale * fim.largest + w)),
         _wide=without_kernels(wide),
     )
+
+
+def _errors(fim: FisherStatistics, value: float, share: float) -> dict[str, float] | None:
+    """Standard errors where units were sampled; `share`: of the largest eigenvalue in what the rate is divided by."""
+    if fim.standard_error is None:
+        return None
+    error = float(fim.standard_error["largest"])
+    return {"value": float(value * share * error / fim.largest), "lambda_max": error}
 
 
 def _require_outputs(loss: str, n_outputs: int) -> None:

@@ -76,6 +76,8 @@ class LearningRate(Result):
         For "one sample" the largest eigenvalue of the Fisher information of one sample, at infinite width.
     first_step : FirstStep or None
         For "first step" all that is known of it.
+    standard_error : dict or None
+        Of `value` and `lambda_max`, where units were sampled (`mfdnn.MeanField`); None: closed form.
 
     Notes
     -----
@@ -116,6 +118,7 @@ class LearningRate(Result):
     optimizer: str = "sgd"
     lambda_max_one: float | None = None
     first_step: FirstStep | None = None
+    standard_error: dict[str, float] | None = None
     _wide: MeanField | None = None
 
     def __float__(self) -> float:
@@ -362,8 +365,11 @@ class LearningRate(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and properties but `optimiser`, as plain Python."""
+        known = super().to_dict()
+        if self.standard_error is None:
+            del known["standard_error"]
         return {
-            **super().to_dict(),
+            **known,
             "safe": self.safe,
             "why_not_safe": self.why_not_safe,
             "safe_caution": self.safe_caution,
