@@ -78,6 +78,7 @@ def test_statistics_are_those_of_all_pairs_at_once(name, many):
     found = mfdnn.fisher_statistics(net, inputs=X)
     assert found.summed
     assert_same(numbers(found), expected)
+    assert found.ratio == pytest.approx(whole.ratio, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", ["half_mse", "cross_entropy"])
@@ -116,6 +117,16 @@ def test_a_network_on_many_inputs_computes_what_is_asked(many):
     np.testing.assert_allclose(mfdnn.kernel_spectrum(wide).eigenvalues, expected[2], rtol=1e-9)
     assert mfdnn.fisher_statistics(wide) is mfdnn.fisher_statistics(wide)
     assert wide.order_parameters.q_st.shape == (3, 50, 50)  # who asks for all pairs gets them
+
+
+def test_units_that_are_sampled_are_of_all_inputs_at_once(many):
+    layers = [mfdnn.Conv(8), mfdnn.Pointwise("relu"), mfdnn.MaxPool(2), mfdnn.Flatten(), mfdnn.Dense(1)]
+    net, X = mfdnn.Network((2, 4), layers), data(6)
+    expected = mfdnn.fisher_statistics(net, inputs=X)
+    many()
+    found = mfdnn.fisher_statistics(net, inputs=X)
+    assert not found.summed
+    assert (found.largest, found.standard_error) == (expected.largest, expected.standard_error)
 
 
 def test_what_is_not_held_says_so(many):

@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from .._support.errors import OutOfRange
+from .._support.errors import NoTheory, OutOfRange
 from .._support.results import unwrap
 from .._support.validation import one_of
 from ..kernels.parts import Sums, first_block_edge, kernel, kernel_of
@@ -176,7 +176,7 @@ def fisher_statistics(
 
 def _found(wide: MeanField) -> FisherStatistics:
     if wide.many:
-        with suppress(NeedsAllPairs):  # units are sampled
+        with suppress(NeedsAllPairs, NoTheory):  # units are sampled, all inputs at once
             return _statistics(wide, many=True)
     return _whole(wide)
 
