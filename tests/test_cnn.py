@@ -65,7 +65,7 @@ def test_norms_stand_before_activations(norm):
         ({"norm": "layer_norm"}, "`norm` must be one of"),
         ({"strides": 2}, "`argument of Conv` must be one of"),
         ({"pool": [2]}, "`pool` needs one entry per layer, 2 of them, got 1"),
-        ({"pool": 3}, "`AveragePool` must cover all sites with whole windows"),
+        ({"pool": 3}, "`AveragePool` needs windows no longer than the sites"),
         ({"init": "he", "sigma_w2": 1.0}, "`init` and `sigma_w2` exclude each other"),
     ],
 )

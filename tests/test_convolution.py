@@ -140,6 +140,9 @@ def test_padding_and_pooling_of_torch_s_modules(torch, padding):
     pooled = AveragePool(3, 1).forward(x, iter(()), [])
     expected = torch.nn.AvgPool2d(3, 1)(torch.tensor(x)).numpy()
     np.testing.assert_allclose(pooled, expected, rtol=1e-6, atol=1e-12)
+    pooled = AveragePool(3, 2).forward(x, iter(()), [])  # the last row and column are left out
+    expected = torch.nn.AvgPool2d(3, 2)(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(pooled, expected, rtol=1e-6, atol=1e-12)
 
 
 # -- pooling ----------------------------------------------------------------------------------------------------
@@ -151,6 +154,8 @@ def test_padding_and_pooling_of_torch_s_modules(torch, padding):
         (AveragePool(2), (3, 4, 6)),
         (AveragePool(3, 1), (3, 5)),
         (AveragePool((2, 1), (1, 2)), (2, 3, 5)),
+        (AveragePool(2), (2, 5, 7)),
+        (AveragePool(3, 2), (2, 6)),
         (GlobalAveragePool(), (3, 4, 2)),
     ],
 )
@@ -300,16 +305,11 @@ def test_training():
         ),
         ((3, 5, 5), Conv(4, padding=((1, 1),)), "`padding` must be a number, or one for each of 2 axes"),
         (
-            (3, 5, 5),
-            AveragePool(2),
-            "`AveragePool` must cover all sites with whole windows, got windows of 2 at a dis",
-        ),
-        (
             (3, 5),
             AveragePool((2, 2)),
             "`size` and `stride` must be numbers, or one for each of 1 axes of sites",
         ),
-        ((3, 5), AveragePool(6), "`AveragePool` must cover all sites with whole windows, got windows of 6"),
+        ((3, 5), AveragePool(6), "`AveragePool` needs windows no longer than the sites, got a `size` of 6"),
         ((7,), AveragePool(2), "`AveragePool` takes channels with sites, but 7 enter without"),
     ],
 )

@@ -570,3 +570,54 @@ def test_errors_sent_back_tell_the_kernel(case, readout):
     np.testing.assert_allclose(found, theta, rtol=1e-12, atol=1e-12 * theta.max())
     op = mfdnn.order_parameters(net, inputs=X)
     np.testing.assert_allclose(op.q_tilde_st[:2], q_tilde[::-1], rtol=1e-12, atol=1e-12 * np.max(q_tilde))
+
+
+# -- windows that leave sites out ---------------------------------------------------------------------------------
+
+
+class MatrixPool(mfdnn.Layer):
+    """Averages over windows of a line of sites as one matrix, which is all that its law is."""
+
+    def __init__(self, size, stride):
+        self.size, self.stride = size, stride
+
+    def matrix(self, n):
+        firsts = range(0, n - self.size + 1, self.stride)
+        return np.array([[(p <= i < p + self.size) / self.size for i in range(n)] for p in firsts])
+
+    def output_shape(self, shape):
+        return shape[0], len(self.matrix(shape[1]))
+
+    def propagate(self, state):
+        m = self.matrix(state.shape[1])
+        pooled = lambda pairs: pairs.over_sites(lambda k: m @ k @ m.T)
+        shape = self.output_shape(state.shape)
+        return state.mapped(pooled(state.moments), pooled, mean=state.mean @ m.T, shape=shape)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+@pytest.mark.parametrize(("size", "stride", "n"), [(2, 2, 5), (3, 2, 6), (2, 3, 9), (1, 2, 6)])
+@pytest.mark.parametrize("readout", READOUTS)
+def test_pooling_reads_whole_windows_alone(size, stride, n, mode, readout):
+    before = [Conv(40, 3, 1.5, 0.1, mode=mode), Pointwise("tanh")]
+    behind = [Conv(40, 2, 1.5, padding="same"), Pointwise("tanh"), READOUTS[readout](), Dense(1, 1.5)]
+    own, twin = (
+        mfdnn.Network((2, n), [*before, pool, *behind]) for pool in (AveragePool(size, stride), MatrixPool(size, stride))
+    )
+    X = np.random.default_rng(0).standard_normal((3, 2, n))
+    for data in ({"inputs": X}, {"n_samples": 4, "q0": 0.8, "c0": 0.2}):
+        found, expected = (mfdnn.fisher_statistics(net, **data) for net in (own, twin))
+        for field in ("mean", "second_moment", "largest"):
+            assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=1e-12)
+
+
+def test_what_is_left_out_has_no_gradient():
+    net = mfdnn.Network((2, 5, 5), [AveragePool(2), Flatten(), Dense(3)])
+    one, X = mfdnn.sample(net, rng=0), np.random.default_rng(0).standard_normal((4, 2, 5, 5))
+    other = X.copy()
+    other[:, :, 4], other[:, :, :, 4] = 7.0, -7.0
+    np.testing.assert_array_equal(one(X), one(other))
+    convs = [Conv(64, 3, 2.0, 0.1), Pointwise("relu"), AveragePool(2), Conv(64, 3, 2.0), Pointwise("relu")]
+    net = mfdnn.Network((3, 5, 5), [*convs, GlobalAveragePool(), Dense(1, 2.0)])
+    table = mfdnn.compare(net, n_networks=20, inputs=np.random.default_rng(1).standard_normal((8, 3, 5, 5)), rng=0)
+    assert not [row for row in table.rows if row.agrees is False]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from .base import Layer, shape_text
 from .pairs import OFFSETS, SitePairs
 from .state import State
-from .windows import Along, Windows, sizes
+from .windows import Windows, pooling_windows, sizes
 
 __all__ = ["AveragePool", "GlobalAveragePool"]
 
@@ -20,7 +19,7 @@ class AveragePool(Layer):
     r"""Means of every channel over windows of sites.
 
     Infinite width: with the mean over windows as a matrix M, :math:`K \to M K M^T`, of moments and of tangent kernels,
-    for which all pairs of sites are needed.
+    for which all pairs of sites are needed. Sites behind the last whole window are not read, as in PyTorch.
 
     Parameters
     ----------
@@ -32,14 +31,16 @@ class AveragePool(Layer):
     Raises
     ------
     TypeError, ValueError
-        Numbers that are not positive. In a network: no sites, numbers of axes that do not fit, windows that leave some
-        sites out.
+        Numbers that are not positive. In a network: no sites, numbers of axes that do not fit, windows longer than the
+        sites.
 
     Examples
     --------
     >>> import mfdnn
     >>> mfdnn.AveragePool(2).output_shape((64, 32, 32))
     (64, 16, 16)
+    >>> mfdnn.AveragePool(2).output_shape((64, 9, 9))  # the last row and column are left out
+    (64, 4, 4)
     """
 
     homogeneous = batches_errors = True
@@ -76,7 +77,7 @@ class AveragePool(Layer):
 
     def windows(self, shape: tuple[int, ...]) -> Windows:
         """The windows over a shape that enters."""
-        return _windows(shape[1:], self.size, self.stride)
+        return pooling_windows("AveragePool", shape[1:], self.size, self.stride)
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         trace.append(x.shape[1:])
@@ -158,23 +159,3 @@ class GlobalAveragePool(Layer):
 def _mean(x: np.ndarray, d: int) -> np.ndarray:
     """Mean over the last d axes."""
     return x.mean(axis=tuple(range(x.ndim - d, x.ndim)))
-
-
-@lru_cache(maxsize=1024)
-def _windows(sites: tuple[int, ...], size: int | tuple[int, ...], stride: int | tuple[int, ...]) -> Windows:
-    """The windows over these sites, checked."""
-    d, along = len(sites), []
-    both = [value if isinstance(value, tuple) else (value,) * d for value in (size, stride)]
-    if any(len(values) != d for values in both):
-        raise ValueError(
-            f"`size` and `stride` must be numbers, or one for each of {d} axes of sites, got {size!r} and {stride!r} "
-            f"where {shape_text(sites)} sites enter; pass {d} of them."
-        )
-    for n, window, step in zip(sites, *both, strict=True):
-        if window > n or (n - window) % step:
-            raise ValueError(
-                f"`AveragePool` must cover all sites with whole windows, got windows of {window} at a distance of "
-                f"{step} on {n} sites; choose `size` and `stride` so that (sites - size) is a multiple of stride."
-            )
-        along.append(Along(n, (n - window) // step + 1, window, step, 1, 0, "zeros"))
-    return Windows(along)
