@@ -590,7 +590,10 @@ class MatrixPool(mfdnn.Layer):
 
     def propagate(self, state):
         m = self.matrix(state.shape[1])
-        pooled = lambda pairs: pairs.over_sites(lambda k: m @ k @ m.T)
+
+        def pooled(pairs):
+            return pairs.over_sites(lambda k: m @ k @ m.T)
+
         shape = self.output_shape(state.shape)
         return state.mapped(pooled(state.moments), pooled, mean=state.mean @ m.T, shape=shape)
 
@@ -602,7 +605,7 @@ def test_pooling_reads_whole_windows_alone(size, stride, n, mode, readout):
     before = [Conv(40, 3, 1.5, 0.1, mode=mode), Pointwise("tanh")]
     behind = [Conv(40, 2, 1.5, padding="same"), Pointwise("tanh"), READOUTS[readout](), Dense(1, 1.5)]
     own, twin = (
-        mfdnn.Network((2, n), [*before, pool, *behind]) for pool in (AveragePool(size, stride), MatrixPool(size, stride))
+        mfdnn.Network((2, n), [*before, kind(size, stride), *behind]) for kind in (AveragePool, MatrixPool)
     )
     X = np.random.default_rng(0).standard_normal((3, 2, n))
     for data in ({"inputs": X}, {"n_samples": 4, "q0": 0.8, "c0": 0.2}):
