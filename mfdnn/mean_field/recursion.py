@@ -329,7 +329,10 @@ class MeanField:
         found = gathered(self._states[1], self.network.couples_samples)
         if not self.sampled:
             return found
-        return replace(found, _without_one_run=lambda: [one.order_parameters for one in self.without_one_run()])
+        return replace(found, _without_one_run=self._order_parameters_without_one_run)
+
+    def _order_parameters_without_one_run(self) -> list[OrderParameters]:
+        return [one.order_parameters for one in self.without_one_run()]
 
     @property
     def records(self) -> tuple[WeightRecord, ...]:
