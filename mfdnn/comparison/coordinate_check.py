@@ -105,8 +105,9 @@ def coordinate_check(
 ) -> CoordinateCheck:
     r"""How far layers move in a few steps, over width.
 
-    Networks of several widths are trained at one rate. In the maximal update parameterisation every layer moves by the same amount at any width, so that a rate found on a
-    narrow network serves a wide one; in the others layers move more, or less, the wider they are.
+    Networks of several widths are trained at one rate. In the maximal update parameterisation every layer moves by the
+    same amount at any width, so that a rate found on a narrow network serves a wide one; in the others layers move
+    more, or less, the wider they are.
 
     Parameters
     ----------

@@ -206,17 +206,17 @@ def max_learning_rate(
         lambda_max_softmax=fisher_statistics(wide, output="softmax").largest
         if loss == "cross_entropy" and not (fim.normalised_by or fim.summed)
         else None,
-        standard_error=_errors(fim, value, scale * fim.largest / (scale * fim.largest + w)),
+        standard_error=_errors(fim, value, scale, w),
         _wide=without_kernels(wide),
     )
 
 
-def _errors(fim: FisherStatistics, value: float, share: float) -> dict[str, float] | None:
-    """Standard errors where units were sampled; `share`: of the largest eigenvalue in what the rate is divided by."""
+def _errors(fim: FisherStatistics, value: float, scale: float, w: float) -> dict[str, float] | None:
+    """Standard errors where units were sampled."""
     if fim.standard_error is None:
         return None
-    error = float(fim.standard_error["largest"])
-    return {"value": float(value * share * error / fim.largest), "lambda_max": error}
+    error, curvature = float(fim.standard_error["largest"]), scale * fim.largest + w
+    return {"value": float(value * scale * error / curvature) if curvature else 0.0, "lambda_max": error}
 
 
 def _require_outputs(loss: str, n_outputs: int) -> None:

@@ -167,6 +167,9 @@ FIGURES: dict[str, PaperFigure] = {
     "isometric-training": PaperFigure(
         "isometric_training", "figure", "training of deep networks on digits, with and without dynamical isometry"
     ),
+    "coordinate-check": PaperFigure(
+        "coordinate_check", "figure", "how far layers move in a few steps over width: standard, NTK and muP"
+    ),
     "convolutions": PaperFigure(
         "convolutions", "figure", "largest Fisher eigenvalue and rate over the size of images; modes of convolutions"
     ),

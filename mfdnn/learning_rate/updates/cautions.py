@@ -36,10 +36,10 @@ def cautions_of(
     elif validity > 4:
         yield (
             f"Layers would move themselves by {validity:.3g} times their size at the directional rate, so that the cap "
-            "counts; line searches gave 0.7 to 3 times it."
+            "counts; line searches gave 0.5 to 3 times it."
         )
     elif loss == "cross_entropy":
-        found = "1.5 to 4" if validity <= 1 else "0.7 to 1.2"
+        found = "1 to 4" if validity <= 1 else "0.5 to 1.5"
         yield f"Cross-entropy is far from quadratic along a step: line searches gave {found} times the rate."
     elif validity > MOVED and not _deep(wide):
         yield (

@@ -200,7 +200,7 @@ def on_inputs(
     net, drawn = wide.network, wide.data
     X = gaussian_inputs(drawn["n_samples"], net.n_inputs, drawn["q0"], drawn["c0"], rng=rng)
     try:
-        return MeanField(net, inputs=X)
+        return MeanField(net, inputs=X, n_units=wide.n_units)
     except OutOfRange as error:
         raise OutOfRange(error.fact, advice(None, wide.q0)) from None
 
