@@ -74,7 +74,7 @@ def test_group_norm_of_one_site_is_layer_norm_in_theory():
     X = np.random.default_rng(0).standard_normal((6, 20))
     norms = GroupNorm(2, 1.2, 0.3, eps=0.1), mfdnn.LayerNorm(1.2, 0.3, eps=0.1)
     for data in ({"inputs": X}, {"n_samples": 6, "c0": 0.3}):
-        with pytest.raises(mfdnn.NoTheory, match="needs Gaussian pre-activations"):
+        with pytest.raises(mfdnn.NoTheory, match="needs the law of single units"):
             mfdnn.fisher_statistics(net(norms[0]), **data)
         one, two = (
             mfdnn.fisher_statistics(

@@ -351,11 +351,31 @@ def test_dense_behind_sites_names_what_to_put_before_it():
         mfdnn.Network((3, 4, 4), [Conv(2), Dense(2)])
 
 
-def test_a_channel_a_group_has_no_law_but_is_sampled():
-    net = mfdnn.Network((3, 4, 4), [Conv(6, 3), Pointwise("relu"), Conv(6, 3, groups=6), Flatten(), Dense(2)])
-    with pytest.raises(mfdnn.NoTheory, match="reads one channel a group, whose sum is not Gaussian"):
-        mfdnn.order_parameters(net)
-    assert mfdnn.fisher_spectrum(mfdnn.sample(net, rng=0), np.ones((2, 3, 4, 4))).largest > 0
+@pytest.mark.parametrize("weights", ["gaussian", "uniform", "delta_orthogonal"])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_channel_a_group_is_sampled_by_theory(given, weights):
+    """The sum over taps of one channel is not Gaussian: units have taps of their own."""
+    c = 60
+    depthwise = Conv(c, 3, 1.5, 0.1, groups=c, weights=weights)
+    layers = [Conv(c, 1, 1.5, 0.1), depthwise, Pointwise("tanh"), Conv(c, 1, 1.5, 0.1), Pointwise("tanh"), Flatten()]
+    net = mfdnn.Network((8, 6), [*layers, Dense(1, 1.0, 0.1)])
+    X = np.random.default_rng(3).standard_normal((5, 8, 6))
+    wide = mfdnn.MeanField(net, inputs=X) if given else mfdnn.MeanField(net, 5)
+    found = wide.tangents.total(("weights",), ("biases",)).averages()
+    errors = [
+        np.std([float(one.tangents.total(("weights",), ("biases",)).averages()[i]) for one in wide.without_one_run()])
+        * np.sqrt(7)
+        for i in (0, 1)
+    ]
+    draws = []
+    for seed in range(20):
+        x = X if given else np.random.default_rng(seed).standard_normal(X.shape)
+        theta = mfdnn.empirical_ntk(mfdnn.sample(net, rng=seed), x).reshape(5, 5)
+        draws.append((np.trace(theta) / 5, (theta.sum() - np.trace(theta)) / 20))
+    for i, measured in enumerate(np.array(draws).T):
+        error = measured.std(ddof=1) / np.sqrt(len(draws))
+        assert abs(measured.mean() - found[i]) < 4 * np.hypot(error, errors[i]) + 2 * found[0] / c  # O(1/M)
+    assert errors[0] < 0.03 * found[0]
 
 
 def test_descriptions_come_back():

@@ -20,6 +20,7 @@ from .units import as_moments, through_units, units_behind
 
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
+    from .recorded import Recorded
     from .units import Units
 
 __all__ = ["Factors", "Layer", "checked_layers", "one_site", "propagated", "shape_text", "through"]
@@ -42,7 +43,7 @@ class Factors(NamedTuple):
 
 # What a layer computes, and what follows from it.
 _ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
-_DERIVED = ("propagate", "through_units", "factors", "collect", "errors_below", "fully_connected", "bypass", "closes")
+_DERIVED = ("propagate", "through_units", "recorded", "factors", "collect", "errors_below", "fully_connected", "bypass", "closes")
 
 
 class Layer:
@@ -242,6 +243,13 @@ class Layer:
         kind = type(self)
         return kind.unit is not Layer.unit or kind.through_units is not Layer.through_units
 
+    def unit_noise(self, shape: tuple[int, ...]) -> float:
+        """How many times as many units as usual are sampled in a network that has this layer.
+
+        `shape` is that of what enters. More than 1 where units differ by more than their fields.
+        """
+        return 1.0
+
     def unit(self, g: np.ndarray) -> np.ndarray:
         r"""Values of S units with the fields g, arrays (S, T, \*sites).
 
@@ -276,6 +284,21 @@ class Layer:
         values = units.values
         return units.mapped(
             of_sites(self.unit, values), lambda z: of_sites(self.unit_jvp, values, z), self.couples_samples
+        )
+
+    def recorded(self, units: Recorded) -> Recorded:
+        """What the layer makes of sampled units whose weights in all means over them may change.
+
+        Derivatives by these weights are the spread over networks of finite width. Write it with the maps of `Recorded`.
+
+        Raises
+        ------
+        NoTheory
+            A layer without it.
+        """
+        raise NoTheory(
+            f"`net` contains {type(self).__name__}, for which the spread over networks is not derived (`recorded`); "
+            "measure it with mfdnn.ensemble."
         )
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw | None:

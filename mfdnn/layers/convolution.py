@@ -14,8 +14,11 @@ from .._support.errors import NoTheory
 from .._support.validation import boolean, listed, one_of, positive_integer, short, variance
 from .base import Factors, Layer, shape_text
 from .dense import drawn_biases, haar
+from .depthwise import depthwise
 from .pairs import SAME, SitePairs
+from .recorded import Recorded
 from .state import State
+from .units import as_moments
 from .windows import MODES, Along, Windows, sizes
 
 __all__ = ["CONV_ENSEMBLES", "Conv"]
@@ -71,7 +74,7 @@ class Conv(Layer):
         Numbers that are not positive, negative variances or paddings, unknown words, ``bias=False`` with
         ``sigma_b2 > 0``. In a network: no sites, numbers of axes that do not fit, a kernel longer than the padded
         sites, reflected or circular padding as long as the sites, a ring that the stride does not divide, channels
-        that `groups` does not divide. In theory `NoTheory`: groups of a single channel.
+        that `groups` does not divide.
 
     Examples
     --------
@@ -147,12 +150,17 @@ class Conv(Layer):
         return other
 
     # -- infinite width ---------------------------------------------------------------------------------------
+    @property
+    def acts_on_units(self) -> bool:
+        return self.groups > 1  # of one channel each
+
+    def unit_noise(self, shape: tuple[int, ...]) -> float:
+        return 8.0 if 1 < self.groups == shape[0] else 1.0  # of random taps and drawn tangents
+
     def propagate(self, state: State) -> State:
         if 1 < self.groups == state.shape[0]:
-            raise NoTheory(
-                f"{self!r} reads one channel a group, whose sum is not Gaussian however many groups there are; take "
-                "fewer groups, or sample such networks (`mfdnn.ensemble`)."
-            )
+            return depthwise(self, state)
+        state = as_moments(state)
         windows = self.windows(state.shape)
         drawn = (
             windows.centre() if self.weights == "delta_orthogonal" else windows
@@ -168,7 +176,25 @@ class Conv(Layer):
         )
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        if 1 < self.groups == shape[0]:  # units are sampled, over all sites
+            return False
         return sites is SAME or self.windows(shape).ring
+
+    def recorded(self, units: Recorded) -> Recorded:
+        if self.weights != "gaussian" or self.groups > 1:
+            what = f"{self.weights} weights" if self.groups == 1 else "convolutions in groups"
+            raise NoTheory(
+                f"`net` has {what}, for which the spread over networks is not derived; use gaussian weights and one "
+                "group, or measure the spread with mfdnn.ensemble."
+            )
+        return units.weighted(
+            self.output_shape(units.shape),
+            fan_in=self.fan_in(units.shape),
+            sigma_w2=self.sigma_w2,
+            sigma_b2=self.sigma_b2,
+            bias=self.bias,
+            windows=self.windows(units.shape),
+        )
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

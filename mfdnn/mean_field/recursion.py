@@ -273,7 +273,7 @@ class MeanField:
             return sampled_runs(
                 lambda sampler: self._once(q0, c0, sampler, sites),
                 self._seed,
-                self.network.couples_samples,
+                self.network,
                 self.n_units,
             )
 

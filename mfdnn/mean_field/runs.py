@@ -16,6 +16,7 @@ from ..jobs.run import n_cores
 from ..jobs.watch import told_if_long
 from ..layers import Pairs, State, Tangents
 from ..layers.units import REPLICATES, Sampler
+from ..network import Network
 
 __all__ = ["Runs", "averaged", "jackknife", "one_by_one", "sampled_runs", "standard_errors", "without"]
 
@@ -23,7 +24,9 @@ Runs = tuple[tuple[State, State], ...]  # in front of a normalisation of the out
 Found = TypeVar("Found")
 
 
-def sampled_runs(once: Callable[[Sampler], tuple[State, State]], seed: int, coupled: bool, n_units: int | None) -> Runs:
+def sampled_runs(
+    once: Callable[[Sampler], tuple[State, State]], seed: int, net: Network, n_units: int | None
+) -> Runs:
     """Eight independent runs of a recursion that samples units, or one that does not.
 
     Parameters
@@ -31,8 +34,7 @@ def sampled_runs(once: Callable[[Sampler], tuple[State, State]], seed: int, coup
     once : callable
         The recursion, given its draws.
     seed : int
-    coupled : bool
-        Whether some layer couples samples.
+    net : Network
     n_units : int or None
 
     Returns
@@ -40,7 +42,8 @@ def sampled_runs(once: Callable[[Sampler], tuple[State, State]], seed: int, coup
     tuple of pairs of State
         The same for any number of threads.
     """
-    first = Sampler((seed, 0), coupled, n_units)
+    coupled, noise = net.couples_samples, max(layer.unit_noise(shape) for layer, shape in net.walk())
+    first = Sampler((seed, 0), coupled, n_units, noise)
     with single_blas_thread(), told_if_long(lambda: "sampling units takes long"):
         found = once(first)
         if not first.n_draws:
@@ -50,7 +53,7 @@ def sampled_runs(once: Callable[[Sampler], tuple[State, State]], seed: int, coup
             f"{REPLICATES} runs of the recursion with sampled units",
             "take fewer inputs, or none (exchangeable ones need no matrix over all pairs)",
         )
-        samplers = [Sampler((seed, run), coupled, n_units) for run in range(1, REPLICATES)]
+        samplers = [Sampler((seed, run), coupled, n_units, noise) for run in range(1, REPLICATES)]
         with ThreadPoolExecutor(min(n_cores(), len(samplers))) as threads:
             return (found, *threads.map(once, samplers))
 

@@ -27,6 +27,8 @@ class Sampler:
     n_units : int, optional
         S. Default: of given inputs as many as hold 32768 numbers, 64 to 4096; of exchangeable ones, which are
         averaged over, as many as hold 32768, 32 to 4096.
+    noise : float
+        Times as many units by default (`Layer.unit_noise`).
 
     Attributes
     ----------
@@ -34,8 +36,8 @@ class Sampler:
         How often units were drawn; 0: the run met nothing that needs them.
     """
 
-    def __init__(self, key: tuple[int, ...], coupled: bool, n_units: int | None = None):
-        self.key, self.coupled, self.n_units, self.n_draws = key, coupled, n_units, 0
+    def __init__(self, key: tuple[int, ...], coupled: bool, n_units: int | None = None, noise: float = 1.0):
+        self.key, self.coupled, self.n_units, self.noise, self.n_draws = key, coupled, n_units, noise, 0
 
     def __repr__(self) -> str:
         return f"Sampler({self.key}, n_draws={self.n_draws})"
@@ -50,4 +52,4 @@ class Sampler:
         if self.n_units is not None:
             return self.n_units
         numbers, fewest, most = OF_GIVEN if given else OF_RANDOM
-        return int(np.clip(numbers // (n_samples * n_sites), fewest, most))
+        return int(self.noise * np.clip(numbers // (n_samples * n_sites), fewest, most))

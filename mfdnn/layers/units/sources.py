@@ -49,6 +49,11 @@ class Integrated(Source):
     derivative: Derivative
     couples: bool = False  # whether the derivative couples samples
 
+    @classmethod
+    def of(cls, kernels: Tangents, shape: tuple[int, ...]) -> Integrated:
+        """Of fields (S, T, n) that have just been met."""
+        return cls(kernels, Derivative.identity(shape))
+
     def times(self, slope: np.ndarray) -> Integrated:
         return replace(self, derivative=self.derivative.times(slope))
 

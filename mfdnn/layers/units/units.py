@@ -8,12 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from ..pairs import Derivative, Pairs
+from ..._support.memory import require_memory
+from ..pairs import Pairs
 from ..state import Keep, State, Tangents
 from .sampler import Sampler
 from .sources import Drawn, Integrated, Own, Source
 
 __all__ = ["Units"]
+
+SPACE, MATRICES = 12, 6  # arrays of all units, and matrices over (input, site), that a layer takes at once
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,16 @@ class Units:
         assert sampler is not None and state.gaussian
         n_samples = moments.drawn_samples(sampler.coupled)
         n_units = sampler.how_many(n_samples, moments.n_sites, moments.given)
+        n = n_samples * moments.n_sites
+        require_memory(
+            8.0 * (SPACE * n_units * n + MATRICES * (n**2 if moments.given else moments.n_sites**2)),
+            f"{n_units} sampled units of {n_samples} inputs with {moments.n_sites} sites",
+            "take fewer inputs, smaller ones or fewer `n_units`"
+            + (" (exchangeable inputs need no matrix over all of them)" if moments.given else ""),
+        )
         centred = moments - moments.outer(state.mean) if np.any(state.mean) else moments
         values = state.mean + centred.draw_fields(n_units, n_samples, sampler.next_rng())
-        sources = (Integrated(state.tangents, Derivative.identity(values.shape)),) if state.tangents.names else ()
+        sources = (Integrated.of(state.tangents, values.shape),) if state.tangents.names else ()
         return cls(values, sources, moments, state.tangents.keep, sampler, state.shape[1:])
 
     def replace(self, **changes: object) -> Units:
