@@ -54,10 +54,29 @@ class ModuleLearningRate(Result):
         The same for cross-entropy whatever the outputs become, as long as their Jacobian stays.
     no_stable : str
         Why there is no `stable` rate, in one sentence; empty where there is one, or where it was not asked for.
-    theory, theory_band, warmup_limits, warmup_steps, scaling : None
-        What the theory of wide networks says of this architecture: not computed.
+    theory : float or None
+        The rate of a fresh draw of this module, by the theory of wide networks; `theory_notion` says which one: of SGD
+        the limit of "stability" (for cross-entropy at the first softmax), of others the critical rate of the "first
+        step".
+    theory_band : tuple of float, or None
+        Less than the first number have 5 % of the draws, more than the second 5 %, where there is a law.
     no_theory : str
-        Why not.
+        Why there is none, with the path of what cannot be read; empty where there is one.
+    theory_caution : str
+        What should be known before it is believed, or "".
+    warmup_limits : tuple of float, or None
+        The rate at which each of `n_steps` virtual steps would give the loss before it again, along the shortest linear
+        warm-up to the present rate that stays below.
+    warmup_steps : int or None
+        How many steps that warm-up has; 1 is none at all. None: no warm-up of at most `n_steps` stays below.
+    warmup_notion : str
+        "critical": its loss never rises; "stable": it rises only at steps whose rate is below the limit of stability
+        there, as with momentum; then `warmup_limits` are the larger of both.
+    warmup_losses : tuple of float, or None
+        The loss before each virtual step, and behind the last.
+    scaling : dict of str to float, or None
+        By theory: factors of the rate at twice the "width", "depth" (every layer that keeps its shape twice), "batch";
+        those that can be read.
     passes : int
         Passes through the module, forward or backward; a product with its Jacobian counts as two.
     loss, optimizer : str
@@ -97,9 +116,13 @@ class ModuleLearningRate(Result):
     caution: str
     theory: float | None = None
     theory_band: tuple[float, float] | None = None
+    theory_notion: str = ""
+    theory_caution: str = ""
     no_theory: str = NOT_COMPUTED
     warmup_limits: tuple[float, ...] | None = None
     warmup_steps: int | None = None
+    warmup_notion: str = ""
+    warmup_losses: tuple[float, ...] | None = None
     scaling: dict[str, float] | None = None
     _reached: float = np.inf
     _classes: bool = False
@@ -171,6 +194,14 @@ class ModuleLearningRate(Result):
             found.append(("stable", f"None: {self.no_stable}."))
         if self.any_softmax is not None:
             found.append(("any softmax", self._any_softmax()))
+        if self.theory is not None:
+            found.append(("theory", self._theory()))
+        elif self.no_theory != NOT_COMPUTED:
+            found.append(("theory", f"None: {self.no_theory.rstrip('.')}."))
+        if self.scaling:
+            found.append(("scaling", self._scaling()))
+        if self.warmup_limits is not None:
+            found.append(("warm-up", self._warmup()))
         if self.caution:
             found.append(("caution", self.caution))
         return found
@@ -221,6 +252,43 @@ class ModuleLearningRate(Result):
         return (
             f"{self.stable:.4g}: beyond it steps about a minimum with this curvature grow ({self._frozen}; "
             f"Gauss-Newton matrix of this batch{now}). Curvature moves during training, and so does this limit."
+        )
+
+    def _theory(self) -> str:
+        band = ""
+        if self.theory_band is not None:
+            low, high = self.theory_band
+            band = f", between {low:.3g} and {high:.3g} for nine draws in ten"
+        first = self.theory_notion == "first step"
+        mine, what = (self.critical, "critical") if first else (self.stable, "stable")
+        beside = "" if mine is None or not np.isfinite(mine) else f"; this draw's own {what} rate is {mine:.4g}"
+        notion = "critical rate of the first step" if first else "limit of stability"
+        caution = f" {self.theory_caution}" if self.theory_caution else ""
+        whose = f"the {notion} of fresh draws of this architecture, as wide networks have it"
+        return f"{self.theory:.4g}{band}: {whose}{beside}.{caution}"
+
+    def _scaling(self) -> str:
+        assert self.scaling is not None
+        parts = ", ".join(f"{name} {factor:.3g}" for name, factor in self.scaling.items())
+        return f"Factors of that rate where something is doubled: {parts}."
+
+    def _warmup(self) -> str:
+        assert self.warmup_limits is not None
+        n, low = len(self.warmup_limits), min(self.warmup_limits)
+        tail = f"Measured on {n} virtual steps on this batch alone; it promises nothing else."
+        if self.warmup_steps is None:
+            return (
+                f"None: with a linear warm-up of {n} steps to the present {self.current:.4g} the loss still rises; the "
+                f"smallest limit on the way is {low:.4g}. {tail}"
+            )
+        how = "the loss falls at every step"
+        if self.warmup_notion == "stable":
+            how = "the loss falls, but at steps whose rate is below the limit of stability there"
+        if self.warmup_steps == 1:
+            return f"None needed: at the present {self.current:.4g} {how}. {tail}"
+        return (
+            f"{self.warmup_steps} steps, linear, to the present {self.current:.4g}: the shortest in which {how}. The "
+            f"first step's limit is {self.warmup_limits[0]:.4g}, the smallest {low:.4g}. {tail}"
         )
 
     def _any_softmax(self) -> str:

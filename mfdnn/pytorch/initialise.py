@@ -82,7 +82,7 @@ def initialise_(
     >>> import torch
     >>> import mfdnn.pytorch as mp
     >>> module = torch.nn.Sequential(torch.nn.Linear(20, 64), torch.nn.Tanh(), torch.nn.Linear(64, 3))
-    >>> {path: (round(w2, 3), b2) for path, (w2, b2) in mp.initialise_(module, "critical", torch.randn(5, 20)).items()}
+    >>> {path: (round(w2, 2), b2) for path, (w2, b2) in mp.initialise_(module, "critical", torch.randn(5, 20)).items()}
     {'0': (1.76, 0.05), '2': (1.76, 0.05)}
 
     References
@@ -214,6 +214,6 @@ def _orthogonal(shape: tuple[int, ...], generator: np.random.Generator) -> np.nd
     q *= np.sign(np.diagonal(r))
     tap = (q if rows >= columns else q.T) * sqrt(max(rows, columns) / columns)
     w = np.zeros(shape)
-    centre: list[Any] = [slice(None), slice(None), *((k - 1) // 2 for k in shape[2:])]
-    w[tuple(centre)] = tap
+    centre: Any = (slice(None), slice(None), *((k - 1) // 2 for k in shape[2:]))
+    w[centre] = tap
     return w

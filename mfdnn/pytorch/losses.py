@@ -16,7 +16,7 @@ from .._support.validation import short
 from ._torch import torch
 from .inputs import ordinary
 
-__all__ = ["LossAt", "loss_at", "loss_value", "wide"]
+__all__ = ["LossAt", "is_of", "loss_at", "loss_value", "plain", "wide"]
 
 _WHOLE = 2000  # outputs of the batch up to which a Hessian that couples samples is formed
 _COLUMNS = 2048  # outputs of a sample up to which its block of the Hessian is formed
@@ -178,7 +178,7 @@ def loss_value(loss: Any, outputs: Any, targets: Any) -> Any:
             f"`loss` {_name(loss)} has reduction='none', so there is no one number to descend; use 'mean' or "
             "'sum', as in training."
         )
-    if _is(_plain(loss), torch.nn.MSELoss) and getattr(targets, "shape", outputs.shape) != outputs.shape:
+    if is_of(plain(loss), torch.nn.MSELoss) and getattr(targets, "shape", outputs.shape) != outputs.shape:
         raise ValueError(
             f"`loss` MSELoss would broadcast targets of shape {tuple(targets.shape)} to outputs of shape "
             f"{tuple(outputs.shape)}, and compare every output with every target; reshape the targets."
@@ -239,26 +239,26 @@ def _name(loss: Any) -> str:
     return type(loss).__name__ if isinstance(loss, torch.nn.Module) else getattr(loss, "__name__", type(loss).__name__)
 
 
-def _plain(loss: Any) -> Any:
+def plain(loss: Any) -> Any:
     """The loss module that a function of torch.nn.functional is with its defaults."""
     if loss is torch.nn.functional.cross_entropy:
         return torch.nn.CrossEntropyLoss()
     return torch.nn.MSELoss() if loss is torch.nn.functional.mse_loss else loss
 
 
-def _is(loss: Any, kind: Any) -> bool:
+def is_of(loss: Any, kind: Any) -> bool:
     """Whether it is of that class, and no subclass has changed what it computes."""
     return isinstance(loss, kind) and type(loss).forward is kind.forward
 
 
 def _known(loss: Any, f: Any, targets: Any) -> _Hessian | None:
     """The Hessian by its formula, where there is one."""
-    loss = _plain(loss)
-    if _is(loss, torch.nn.MSELoss):
+    loss = plain(loss)
+    if is_of(loss, torch.nn.MSELoss):
         return _Multiple(2.0 if loss.reduction == "sum" else 2.0 / f.numel())
-    if _is(loss, torch.nn.CrossEntropyLoss):
+    if is_of(loss, torch.nn.CrossEntropyLoss):
         return _Softmax(f, _cross_entropy_weights(loss, f, targets))
-    if _is(loss, torch.nn.NLLLoss):
+    if is_of(loss, torch.nn.NLLLoss):
         # Of outputs that are log-probabilities it is the cross-entropy of them as logits.
         total = wide(f).logsumexp(dim=_class_axis(f))
         if float(total.abs().max()) < 1e-4:

@@ -25,7 +25,7 @@ from .._support.memory import require_memory
 from .._support.validation import short
 from ._torch import torch
 
-__all__ = ["FrozenRule", "checked_optimizer", "frozen_rule", "next_step", "present_rates"]
+__all__ = ["FrozenRule", "checked_optimizer", "frozen_rule", "next_step", "present_rates", "twin"]
 
 # Without a limit of stability, and why.
 _NO_LIMIT = {
@@ -156,14 +156,36 @@ def _step_of_copy(
     factor: float,
     wide: bool,
 ) -> dict[Any, Any]:
-    twin: dict[Any, Any] = {}
+    taker, copies = twin(optimizer, held, wide)
+    for p, copied in copies.items():
+        if gradients.get(p) is not None:
+            copied.grad = gradients[p].detach().to(copied.dtype, copy=True)
+    for group in taker.param_groups:
+        group["lr"] = group["lr"] * factor
+    before = {p: t.detach().clone() for p, t in copies.items() if p in gradients}
+    with torch.enable_grad():  # as in a loop of training: step() turns it off itself
+        type(taker).step(taker)  # type: ignore[call-arg]
+    return {p: copies[p].detach() - start for p, start in before.items()}
+
+
+def twin(optimizer: Any, parameters: Sequence[Any], wide: bool = False) -> tuple[Any, dict[Any, Any]]:
+    """A copy of an optimiser, of copies of its parameters, and those by the originals.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+    parameters : sequence
+        Copied too, whether the optimiser has them or not.
+    wide : bool
+        Whether numbers become float64.
+    """
+    copies: dict[Any, Any] = {}
     memo: dict[int, Any] = {}
-    for p in held:
-        dtype = torch.float64 if wide and p.dtype.is_floating_point else p.dtype
-        twin[p] = memo[id(p)] = torch.nn.Parameter(p.detach().to(dtype, copy=True), requires_grad=p.requires_grad)
-        gradient = gradients.get(p)
-        if gradient is not None:
-            memo[id(p)].grad = gradient.detach().to(dtype, copy=True)
+    for p in (*parameters, *(p for group in optimizer.param_groups for p in group["params"])):
+        if p not in copies:
+            dtype = torch.float64 if wide and p.dtype.is_floating_point else p.dtype
+            fresh = torch.nn.Parameter(p.detach().to(dtype, copy=True), requires_grad=p.requires_grad)
+            copies[p] = memo[id(p)] = fresh
     taker = object.__new__(type(optimizer))
     # A scheduler puts its own `step` there, which counts steps of the optimiser.
     own = {name: value for name, value in vars(optimizer).items() if name not in (*_HOOKS, "step")}
@@ -174,12 +196,7 @@ def _step_of_copy(
             for name, value in values.items() if isinstance(values, dict) else ():
                 if torch.is_tensor(value) and value.is_floating_point() and value.ndim:
                     values[name] = value.to(torch.float64)
-    for group in taker.param_groups:
-        group["lr"] = group["lr"] * factor
-    before = {p: t.detach().clone() for p, t in twin.items() if p in gradients}
-    with torch.enable_grad():  # as in a loop of training: step() turns it off itself
-        type(taker).step(taker)  # type: ignore[call-arg]
-    return {p: twin[p].detach() - start for p, start in before.items()}
+    return taker, copies
 
 
 def _tensors(values: Any) -> Iterable[Any]:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .._support.memory import require_memory
-from .._support.validation import one_of, short
-from ..losses.line import LineSearch, line_search
+from .._support.validation import one_of, positive_integer, short
+from ..losses.line import LineSearch
 from ._torch import torch
-from .answer import ModuleLearningRate
-from .graph import Graph
-from .losses import LossAt, loss_at, wide
-from .memory import free_memory, rows
-from .module_operator import ModuleOperator, operator
-from .optimisers import FrozenRule, checked_optimizer, frozen_rule, next_step, present_rates
-from .stability import largest
+from .answer import NOT_COMPUTED, ModuleLearningRate
+from .module_operator import operator
+from .optimisers import FrozenRule, checked_optimizer, frozen_rule, present_rates
+from .run import Run, membership
+from .theory import theory_of
+from .warmup import warm_up
 
 __all__ = ["PARTS", "answered", "learning_rate"]
 
-PARTS = ("first_step", "critical", "stable")
-# Logits whose root mean square is below: at 0.09 (an MLP of PyTorch's initialisation on digits) the stable rate of
-# momentum fell from 4.1 to 0.15 in 20 steps, at 0.35 (with batch norm) it never fell.
-_SMALL = 0.2
+PARTS = ("first_step", "critical", "stable", "theory", "scaling", "warmup")
+EVERY = PARTS[:-1]  # of "all": a warm-up takes hundreds of passes
+STEPS = 20  # virtual ones
 
 
 def learning_rate(
@@ -36,6 +32,7 @@ def learning_rate(
     *,
     select: Any = None,
     parts: Any = "all",
+    n_steps: int = STEPS,
 ) -> ModuleLearningRate:
     r"""Learning rates of a module on a batch, by its loss and optimiser.
 
@@ -59,8 +56,12 @@ def learning_rate(
         Unchanged, with the state that it has: any class, as its own ``step()`` is called on a copy.
     select : callable, int or str, optional
         What of the module's return value are the outputs, as in `operator`; of any shape that the loss takes.
-    parts : "all", or some of "first_step", "critical", "stable"
-        What to compute. The first two take less than twenty passes.
+    parts : "all", or some of "first_step", "critical", "stable", "theory", "scaling", "warmup"
+        What to compute. The first two take less than twenty passes. theory: the rate of a fresh draw of the module (of
+        SGD its limit of stability, of others the critical rate of their first step), where it can be read; scaling: its
+        factors at twice the sizes. "all" is all but the warm-up, which must be asked for.
+    n_steps : int
+        Virtual steps of the warm-up, which is at most that long.
 
     Returns
     -------
@@ -84,7 +85,9 @@ def learning_rate(
     held, and curvature moves in training. Neither says anything about generalisation, late training or other batches.
 
     Passes: two for the graph, one for the gradient, two for D, and one a place of the line search, which takes 8 to 15.
-    "stable" takes three for every product with the matrix, some tens of them. Passes of a few samples, which tell what
+    "stable" takes three for every product with the matrix, some tens of them, "warmup" about 25 for each virtual step.
+    Theory takes one, and time of its own: where samples times sites are 512 or fewer it is computed. Passes of a few
+    samples, which tell what
     memory the batch will take, are not counted.
 
     References
@@ -107,19 +110,26 @@ def learning_rate(
     True
     """
     with torch.inference_mode(False):
-        return answered(module, batch, loss, optimizer, select, parts)
+        return answered(module, batch, loss, optimizer, select, parts, n_steps=n_steps)
 
 
 def answered(
-    module: Any, batch: Any, loss: Any, optimizer: Any, select: Any, parts: Any, places: int = 0
+    module: Any,
+    batch: Any,
+    loss: Any,
+    optimizer: Any,
+    select: Any,
+    parts: Any,
+    places: int = 0,
+    n_steps: int = STEPS,
 ) -> ModuleLearningRate:
     """What `learning_rate` returns, with the loss at so many more places on the line."""
-    wanted = _checked_parts(parts)
+    wanted, n_steps = _checked_parts(parts), positive_integer("n_steps", n_steps)
     X, Y = _checked_batch(batch)
     one = operator(module, select=select)
     optimizer = checked_optimizer(optimizer)
-    cautions = [one.caution, *_membership(one, optimizer)]
-    run = _Run(one, X, Y, loss, optimizer)
+    cautions = [one.caution, *membership(one, optimizer)]
+    run = Run(one, X, Y, loss, optimizer)
     current = present_rates(optimizer)
     found: dict[str, Any] = {}
     if {"first_step", "critical"} & set(wanted):
@@ -145,6 +155,10 @@ def answered(
     of_factor = [x for x in (critical, stable) if x is not None]
     factor = min(of_factor) if of_factor else None
     cautions += run.small_logits()
+    theory = None
+    if {"theory", "scaling"} & set(wanted):
+        theory = theory_of(one, X, run.Y, loss, optimizer, "scaling" in wanted)
+    warmed = warm_up(one, X, run.Y, loss, optimizer, n_steps) if "warmup" in wanted else None
 
     def rate(x: float | None) -> float | None:
         return None if x is None else float(x * unit)
@@ -162,7 +176,7 @@ def answered(
         stable=rate(stable),
         any_softmax=rate(any_softmax),
         no_stable=why_not,
-        passes=run.passes,
+        passes=run.passes + (0 if warmed is None else warmed.passes),
         loss=run.at.name,
         optimizer=type(optimizer).__name__,
         first_loss=run.at.value,
@@ -171,6 +185,16 @@ def answered(
         n_outputs=int(np.prod(run.at.shape[1:], dtype=int)),
         along=None if line is None else {"rate": line.places * unit, "loss": line.losses},
         caution=" ".join(filter(None, cautions)),
+        theory=None if theory is None else theory.rate,
+        theory_band=None if theory is None else theory.band,
+        theory_notion="" if theory is None else theory.notion,
+        theory_caution="" if theory is None else theory.caution,
+        no_theory=NOT_COMPUTED if theory is None else theory.reason,
+        warmup_limits=None if warmed is None else tuple(float(x * unit) for x in warmed.limits),
+        warmup_steps=None if warmed is None else warmed.steps,
+        warmup_notion="" if warmed is None else warmed.notion,
+        warmup_losses=None if warmed is None else warmed.losses,
+        scaling=None if theory is None or "scaling" not in wanted else theory.scaling,
         _reached=np.inf if line is None else line.upper * unit,
         _classes=run.at.classes,
         _frozen=rule.words if isinstance(rule, FrozenRule) else "",
@@ -180,7 +204,7 @@ def answered(
 def _checked_parts(parts: Any) -> tuple[str, ...]:
     if isinstance(parts, str):
         one_of("parts", parts, ("all", *PARTS))
-        return PARTS if parts == "all" else (parts,)
+        return EVERY if parts == "all" else (parts,)
     if not isinstance(parts, Sequence) or not parts:
         known = ", ".join(PARTS)
         raise TypeError(f"`parts` must be 'all' or some of {known}, got {short(parts)}; pass a tuple of them.")
@@ -197,227 +221,3 @@ def _checked_batch(batch: Any) -> tuple[Any, Any]:
 def _unit(current: tuple[float, ...]) -> float:
     """The rate that answers are given in: that of the first group, if it is not 0."""
     return next(rate for rate in current if rate)
-
-
-def _membership(one: ModuleOperator, optimizer: Any) -> list[str]:
-    """What is not of both, in sentences.
-
-    Raises
-    ------
-    ValueError
-        The optimiser has none of the module's parameters.
-    """
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    own = {id(p) for p in one.module.parameters()}
-    trained = [id(p) in held for p in one.tensors]
-    if not any(trained):
-        raise ValueError(
-            "`optimizer` has none of the trainable parameters of `module`, which may have been copied, moved or made "
-            "anew since; make it of this one: torch.optim.AdamW(module.parameters())."
-        )
-    found = []
-    if not all(trained):
-        names = [name for name, known in zip(one.names, trained, strict=True) if not known]
-        found.append(f"{len(names)} trainable parameters, as {names[0]}, are not in the optimiser: they stay.")
-    if held - own:
-        found.append(f"{len(held - own)} of the optimiser's parameters are not of this module: they have no part.")
-    if any("initial_lr" in group for group in optimizer.param_groups):
-        now = present_rates(optimizer)[0]
-        found.append(f"A scheduler sets the rate, {now:.4g} at present: compare the answers with its peak.")
-    return found
-
-
-def _require_room(one: ModuleOperator, X: Any) -> None:
-    """Raise a MemoryError where a few samples tell that the graph does not fit."""
-    needed = one.bytes_at(X)
-    if needed is not None:
-        require_memory(
-            needed,
-            f"Products with the Jacobian of {one.n_parameters} parameters at {rows(X)} samples",
-            "pass fewer samples",
-            free_memory(one.tensors[0].device),
-        )
-
-
-def _graph(one: ModuleOperator, X: Any) -> Graph:
-    """The graph of the batch, or in a sentence why the module has none."""
-    try:
-        return one.graph(X, outputs_of_any_shape=True)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        if "`" in str(error):  # a sentence already
-            raise
-        why = str(error).partition("\n")[0].strip(" .") or type(error).__name__
-        raise ValueError(
-            f"`module` does not take the inputs of `batch`, or `select` not what it returns ({why:.200}); pass X as "
-            "the module is called in training: a tensor, a tuple of arguments or a dict of keywords."
-        ) from error
-
-
-class _Run:
-    """One module at one batch, and the passes that were made."""
-
-    def __init__(self, one: ModuleOperator, X: Any, Y: Any, loss: Any, optimizer: Any):
-        self.one, self.X, self.Y, self.loss, self.optimizer = one, X, Y, loss, optimizer
-        _require_room(one, X)
-        self.graph: Graph | None = _graph(one, X)
-        self.passes = 2
-        if not bool(torch.isfinite(self.graph.outputs).all()):
-            raise ValueError("The outputs of `module` are not finite on this batch; look for what overflows there.")
-        self.outputs = self.graph.outputs
-        if isinstance(Y, np.ndarray | list):
-            self.Y = torch.as_tensor(np.asarray(Y)).to(self.outputs.device)
-            self.Y = self.Y.to(self.outputs.dtype) if self.Y.is_floating_point() else self.Y
-        self.at: LossAt = loss_at(loss, self.outputs, self.Y)
-        self.stepped = False
-        self.slope = 0.0
-
-    def take_step(self) -> list[str]:
-        """The next step, what it changes, and cautions of it."""
-        assert self.graph is not None
-        parameters, graph = self.one.tensors, self.graph
-        pulled = graph.vjp(self.at.gradient)
-        self.passes += 1
-        gradients = dict(zip(parameters, pulled, strict=True))
-        if not any(bool(g.any()) for g in pulled):
-            raise ValueError(
-                "`batch` gives a gradient of 0, so that nothing is learnt and every rate is as good; look for a loss "
-                "at its minimum, saturated units or weights of 0."
-            )
-        step = next_step(self.optimizer, gradients)
-        double = next_step(self.optimizer, gradients, factor=2.0)
-        self.moves = [step.get(p) for p in parameters]
-        self.falls = [
-            0.0 if move is None else -float((wide(g) * wide(move)).sum())
-            for g, move in zip(pulled, self.moves, strict=True)
-        ]
-        self.slope = float(np.sum(self.falls))
-        along = [torch.zeros_like(p) if m is None else m.to(p) for p, m in zip(parameters, self.moves, strict=True)]
-        self.change = graph.jvp(along)
-        self.passes += 2
-        self.stepped = True
-        return self._proportional(step, double)
-
-    def _proportional(self, step: dict[Any, Any], double: dict[Any, Any]) -> list[str]:
-        """Whether the step is a multiple of its rate."""
-        def norm(moves: list[Any]) -> float:
-            return float(sum(float(wide(move).square().sum()) for move in moves) ** 0.5)
-
-        size = norm(list(step.values()))
-        name = type(self.optimizer).__name__
-        if size == 0 or not np.isfinite(size):
-            raise ValueError(
-                f"`optimizer` {name} makes a step of size {size:g} on this batch; look at its rate and its state."
-            )
-        if norm([double[p] - 2 * step[p] for p in step]) <= 1e-2 * size:
-            return []
-        if norm([double[p] - step[p] for p in step]) <= 1e-2 * size:
-            return [f"The next step of {name} does not depend on its rate: the rates are multiples of that step."]
-        return [f"The step of {name} is not proportional to its rate: the rates are multiples of its present step."]
-
-    def shares(self) -> dict[str, float]:
-        """Shares of the layers in the fall of the loss, in the order of the module."""
-        found: dict[str, float] = {}
-        for name, fall in zip(self.one.names, self.falls, strict=True):
-            layer = name.rpartition(".")[0] or name
-            found[layer] = found.get(layer, 0.0) + fall
-        total = self.slope or 1.0
-        return {name: fall / total for name, fall in found.items()}
-
-    def directional(self) -> float | None:
-        """2 e.D/D.QD, a multiple of the present step."""
-        if self.at.why_not:
-            return None
-        curvature = self.at.curvature(self.change)
-        if curvature <= 0:
-            return None
-        return max(2 * self.slope / curvature, 0.0)
-
-    def search(self, directional: float | None, places: int) -> LineSearch:
-        """Crossings of the loss along the step, as multiples of it.
-
-        And `places` more about them, for a picture.
-        """
-        self.graph = None  # the memory of its products
-        if self.slope <= 0:
-            return LineSearch((), 0.0, np.zeros(1), np.array([self.at.value]))
-        start = self.one.vector.astype(np.float64)
-        parameters = self.one.tensors
-        zeros = [np.zeros(p.numel()) for p in parameters]
-        move = np.concatenate(
-            [zero if m is None else m.cpu().double().numpy().ravel() for zero, m in zip(zeros, self.moves, strict=True)]
-        )
-
-        def loss(x: float) -> float:
-            vector = (start + x * move).astype(self.one.dtype)
-            if not np.isfinite(vector).all():
-                return np.inf
-            self.passes += 1
-            outputs = self.one.at(vector).values(self.X)
-            if not bool(torch.isfinite(outputs).all()):
-                return np.inf
-            with torch.no_grad():
-                return float(self.loss(outputs, self.Y))
-
-        # Without a parabola: where a straight line would have lost all of the loss.
-        guess = directional or abs(self.at.value) / self.slope or 1.0
-        found = line_search(loss, self.at.value, guess)
-        if not places:
-            return found
-        first = found.crossings[0] if found.crossings else guess
-        more = np.concatenate([np.geomspace(1.0, first / 16, 6)[:-1], np.geomspace(first / 16, 4 * first, places)])
-        x = np.concatenate([found.places, more])
-        values = np.concatenate([found.losses, [loss(place) for place in more]])
-        order = np.argsort(x)
-        return replace(found, places=x[order], losses=values[order])
-
-    def stable(self, rule: FrozenRule) -> tuple[float, float | None]:
-        """Largest stable multiple of the present rates, at this softmax and at any."""
-        assert self.graph is not None
-        counted = _Counted(self.graph, self)
-        at = self.at
-        now = _limit(largest(counted, rule, at.root, at.transpose, self._split))  # type: ignore[arg-type]
-        if not at.classes:
-            return now, None
-        return now, _limit(largest(counted, rule, at.any_softmax, at.any_softmax, self._split))  # type: ignore[arg-type]
-
-    def _split(self, vector: np.ndarray) -> list[Any]:
-        return self.one.unflatten(vector)
-
-    def small_logits(self) -> list[str]:
-        """Whether a softmax begins so flat that its curvature is about to grow."""
-        if not self.at.classes:
-            return []
-        size = self.at.size(self.outputs)
-        if size >= _SMALL:
-            return []
-        return [
-            f"The logits are small ({size:.2g} root mean square): as they grow curvature does too, twentyfold within "
-            "twenty steps on an MLP of PyTorch's initialisation; take some dozen steps at a tenth of the rate and ask "
-            "again."
-        ]
-
-    def rounding(self, critical: float) -> list[str]:
-        """Whether the loss moves by more than its rounding on the way."""
-        eps = float(torch.finfo(self.at.gradient.dtype).eps)
-        if 0 < critical < np.inf and critical * self.slope < 100 * eps * abs(self.at.value):
-            return ["The loss moves by little more than its rounding up to the critical rate: convert all to float64."]
-        return []
-
-
-class _Counted:
-    """A graph whose products are counted."""
-
-    def __init__(self, graph: Graph, run: _Run):
-        self.outputs, self._graph, self._run = graph.outputs, graph, run
-
-    def vjp(self, u: Any) -> list[Any]:
-        self._run.passes += 1
-        return self._graph.vjp(u)
-
-    def jvp(self, v: Sequence[Any]) -> Any:
-        self._run.passes += 2
-        return self._graph.jvp(v)
-
-
-def _limit(eigenvalue: float) -> float:
-    return 2.0 / eigenvalue if eigenvalue > 0 else np.inf
