@@ -185,7 +185,8 @@ LAYERS = {
     "Dropout": Entry(
         lambda n: Dropout(0.8),
         ("before activation", "after activation", "sites, first", "sites, after activation"),
-        {"before activation": "always"},
+        {},
+        ("before activation",),
     ),
     "GroupNorm": Entry(lambda n: GroupNorm(1), (*NORMS[:-1], *WITH_SITES)),
     "GroupNorm with gain": Entry(

@@ -9,7 +9,9 @@ import numpy as np
 from .._support.validation import finite_number, positive_integer
 from .base import Layer
 from .pairs import SitePairs
+from .recorded import Recorded
 from .state import State
+from .units import Units, as_moments
 
 __all__ = ["Dropout"]
 
@@ -65,13 +67,21 @@ class Dropout(Layer):
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
-        more = 1 / self.keep_rate
+        state, more = as_moments(state), 1 / self.keep_rate
         return state.mapped(
             state.moments.on_itself(more), lambda kernel: kernel.on_itself(more), gaussian=state.gaussian and more == 1
         )
 
+    def through_units(self, units: Units) -> Units:
+        kept = (units.sampler.next_rng().random(units.values.shape) < self.keep_rate) / self.keep_rate
+        return units.elementwise(kept * units.values, kept)
+
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True
+
+    def recorded(self, units: Recorded) -> Recorded:
+        kept = units.recording.rng.random(units.values.value.shape) < self.keep_rate
+        return units.times_constant(kept / self.keep_rate)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def drawn(self, rng: np.random.Generator) -> Dropout:
