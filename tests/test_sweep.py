@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kill
@@ -446,7 +447,7 @@ def test_a_grid_of_momenta_may_begin_at_0():
     ("change", "message"),
     [
         ({"widht": 5}, "`key of the sweep` must be one of inputs, .*; got 'widht'; did you mean width"),
-        ({"inputs": None}, r"`inputs` \(number of inputs\) is missing from the sweep; give a value"),
+        ({"inputs": None}, r"`inputs` \(number of inputs, or channels of images\) is missing from the sweep; give"),
         ({"quantities": None}, "`quantities` is missing from the sweep; name what to measure"),
         ({"quantities": 3}, "`quantities` must be a list of names, got 3; write"),
         ({"quantities": ["lambda"]}, "`quantities` must be one of .*; got 'lambda'; did you mean"),
@@ -653,3 +654,51 @@ def test_the_scripts_of_the_document_on_clusters_are_what_the_package_takes():
     assert len(found) == 4
     for function, call in found:
         inspect.signature(function).bind(*call.args, **{k.arg: k.value for k in call.keywords})
+
+
+# -- convolutions -------------------------------------------------------------------------------------------------
+
+IMAGES = {"inputs": 2, "outputs": 1, "image": [3, 4], "channels": [8, 12], "depth": 3, "n_samples": 6}
+
+
+def test_a_sweep_of_convolutional_networks():
+    quantities = ["theory_lambda_max", "theory_learning_rate", "lambda_max", "q_fixed"]
+    options = {"mode": "circular", "readout": ["flatten", "average"], "sigma_w2": [1.2, 1.5], "sigma_b2": 0.1}
+    found = mfdnn.sweep({**IMAGES, **options, "activation": "tanh", "quantities": quantities})
+    assert found.shape == (2, 2, 2, 2) and not found.failures
+    wanted = {"image": 4, "channels": 8, "sigma_w2": 1.5, "readout": "average"}
+    place = tuple(values.index(wanted[axis]) for axis, values in found.axes.items())
+    net = mfdnn.cnn(
+        (2, 4, 4), [8, 8], 1, "tanh", sigma_w2=1.5, sigma_b2=0.1, mode="circular", readout="average"
+    )
+    fim = mfdnn.fisher_statistics(net, 6)
+    assert found.values["theory_lambda_max"][place] == pytest.approx(fim.largest, rel=1e-12)
+    assert found.values["theory_learning_rate"][place] == pytest.approx(2 / fim.largest, rel=1e-12)
+    assert found.values["q_fixed"][place] == pytest.approx(mfdnn.fixed_point("tanh", 1.5, 0.1).q, rel=1e-12)
+    assert len(np.unique(found.values["lambda_max"])) == 16
+
+
+def test_convolutional_networks_are_trained_and_kept(tmp_path):
+    spec = {**IMAGES, "learning_rate": 0.01, "n_steps": 3, "kernel": 1, "quantities": ["final_loss", "initial_loss"]}
+    found = mfdnn.sweep(spec, checkpoint=tmp_path)
+    assert np.all(found.values["final_loss"] < found.values["initial_loss"])
+    again = mfdnn.sweep(spec, checkpoint=tmp_path, executor=ThreadPoolExecutor(2))
+    np.testing.assert_array_equal(again.values["final_loss"], found.values["final_loss"])
+    alone = mfdnn.sweep({**spec, "image": 4, "channels": 12})
+    assert alone.values["final_loss"] == found.values["final_loss"][1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 10}, "`width` is of fully connected networks.*give `channels` instead"),
+        ({"image": None, "channels": None, "kernel": 3, "width": 5}, "`kernel` is of convolutional networks"),
+        ({"channels": None}, r"`channels` \(of every convolution, instead of width\) is missing"),
+        ({"depth": 1}, "`depth` must be at least 2 with `image`"),
+        ({"readout": "max"}, "`readout` must be one of flatten, average"),
+    ],
+)
+def test_keys_of_images_that_do_not_fit(change, message):
+    spec = {**IMAGES, "quantities": "theory_mean", **change}
+    with pytest.raises(ValueError, match=message):
+        mfdnn.sweep({key: value for key, value in spec.items() if value is not None})

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..architectures import mlp
+from ..architectures import cnn, mlp
 from ..datasets import gaussian_inputs
 from ..ensembles.statistics import EXACT
 from ..fisher import FisherStatistics, fisher_statistics
@@ -28,6 +28,7 @@ DRAWN_FROM = (
     *("inputs", "outputs", "width", "depth", "activation", "sigma_w2", "sigma_b2", "init", "weights"),
     *("n_samples", "q0", "c0", "seed"),
 )
+OF_CONVOLUTIONS = ("image", "channels", "kernel", "mode", "readout")
 DATA = ("n_samples", "q0", "c0")
 OPTIMISER = ("loss", "momentum", "nesterov", "weight_decay")
 
@@ -60,8 +61,18 @@ class Cell:
 
     @cached_property
     def network(self) -> Network:
-        """The fully connected network of this cell."""
+        """The network of this cell: fully connected, or convolutional where inputs are images."""
         v = self.values
+        if v["image"] is not None:
+            given = {key: v[key] for key in ("kernel", "mode", "readout", "weights") if v[key] is not None}
+            return cnn(
+                (v["inputs"], v["image"], v["image"]),
+                [v["channels"]] * (v["depth"] - 1),
+                v["outputs"],
+                self.activation,
+                **self._options("sigma_w2", "sigma_b2", "init"),
+                **given,
+            )
         widths = [v["inputs"], *[v["width"]] * (v["depth"] - 1), v["outputs"]]
         return mlp(widths, self.activation, **self._options("sigma_w2", "sigma_b2", "init", "weights"))
 
@@ -89,7 +100,8 @@ class Cell:
     @cached_property
     def rng(self) -> np.random.Generator:
         """Random numbers of this cell, wherever it lies in the grid."""
-        drawn_from = json.dumps(self._options(*DRAWN_FROM)).encode()
+        names = DRAWN_FROM if self.values["image"] is None else (*DRAWN_FROM, *OF_CONVOLUTIONS)
+        drawn_from = json.dumps(self._options(*names)).encode()
         words = np.frombuffer(hashlib.sha256(drawn_from).digest(), dtype="<u4")
         return np.random.default_rng([self.values["seed"], *words.tolist()])
 
@@ -98,7 +110,7 @@ class Cell:
         """A network of finite width, and its inputs."""
         v = self.values
         one = sample(self.network, rng=self.rng, dtype=v["dtype"])
-        return one, gaussian_inputs(v["n_samples"], v["inputs"], v["q0"], v["c0"], rng=self.rng)
+        return one, gaussian_inputs(v["n_samples"], self.network.n_inputs, v["q0"], v["c0"], rng=self.rng)
 
     @cached_property
     def spectrum(self) -> FisherSpectrum:

@@ -13,8 +13,7 @@ import numpy as np
 
 from .._support.memory import available_memory, require_memory
 from .._support.validation import checked, folder_path
-from ..activations import Activation
-from ..architectures import mlp
+from ..activations import Activation, activation
 from ..ensembles.statistics import EXACT
 from ..jobs.checkpoint import Checkpoint
 from ..jobs.run import are_numbers, check_executor, finished, n_cores
@@ -138,15 +137,15 @@ def workers_for(spec: Spec) -> int:
     """One per core, fewer if as many of the largest networks would not fit."""
     if set(spec.quantities) <= set(AT_INFINITE_WIDTH):
         return n_cores()
-    inputs, outputs, width, depth, n_samples = (
-        max(spec.axes.get(key, (spec.fixed.get(key),)))
-        for key in ("inputs", "outputs", "width", "depth", "n_samples")
-    )
-    net = mlp([inputs, *[width] * (depth - 1), outputs])
+    keys = ("inputs", "outputs", "width", "depth", "n_samples", "image", "channels", "kernel")
+    largest = {key: max(spec.axes.get(key, (spec.fixed.get(key),))) for key in keys}
+    outputs, n_samples = largest["outputs"], largest["n_samples"]
+    net = Cell({**dict.fromkeys(KEYS), **largest}, activation("relu")).network
+    signals = sum(math.prod(layer.output_shape(shape)) for layer, shape in net.weight_layers[:-1])
     # The network and a vector of Lanczos, or its teacher, its trained self, a gradient and a velocity.
     copies = 5 if set(spec.quantities) & set(TRAINED) else 2
     rows = n_samples * outputs
-    numbers = copies * net.n_parameters + 3 * n_samples * (inputs + (depth - 1) * width * outputs)
+    numbers = copies * net.n_parameters + 3 * n_samples * (net.n_inputs + signals * outputs)
     numbers += rows * (6 * rows if rows <= EXACT else 200)  # the dual matrix, and what its eigenvalues take
     return int(max(1, min(n_cores(), available_memory() // (8 * numbers))))
 

@@ -19,6 +19,7 @@ from ..activations import Activation, activation
 from ..activations.parsing import parse_activation
 from ..initialisation import SCHEMES
 from ..jobs.settings import told_apart
+from ..layers.windows import MODES
 from ..losses import LOSSES
 from .quantities import QUANTITIES, TRAINED
 
@@ -60,10 +61,15 @@ def _flag(name: str, value: Any) -> bool:
 
 # Key: what it is, how a value is checked, and the default (... where there is none).
 KEYS: dict[str, tuple[str, Callable[[str, Any], Any], Any]] = {
-    "inputs": ("number of inputs", _count(1), ...),
+    "inputs": ("number of inputs, or channels of images", _count(1), ...),
     "outputs": ("number of outputs C", _count(1), ...),
-    "width": ("units of every hidden layer", _count(1), ...),
+    "width": ("units of every hidden layer", _count(1), None),
     "depth": ("weight layers L, one more than hidden layers", _count(1), ...),
+    "image": ("sites along either side of a square image: networks are convolutional", _count(1), None),
+    "channels": ("of every convolution, instead of width", _count(1), None),
+    "kernel": ("taps of convolutions along an axis, 3", _count(1), None),
+    "mode": ("of their padding: zeros, circular or reflect", _name(MODES), None),
+    "readout": ("flatten or average, behind them", _name(("flatten", "average")), None),
     "activation": ("name, name(parameter=value) or module:function", lambda name, value: value, "relu"),
     "sigma_w2": ("weight variance times fan-in", variance, None),
     "sigma_b2": ("bias variance", variance, None),
@@ -87,7 +93,8 @@ KEYS: dict[str, tuple[str, Callable[[str, Any], Any], Any]] = {
 }
 
 _RANGE = ("start", "stop", "points", "spacing")
-_OF_OTHER_NETWORKS = ("arch", "network", "layers", "input_shape", "channels", "kernel")
+_OF_OTHER_NETWORKS = ("arch", "network", "layers", "input_shape")
+_OF_CONVOLUTIONS = ("channels", "kernel", "mode", "readout")
 _BYTES_A_VALUE = 200  # a number of Python, and its places in a tuple and a dictionary
 
 
@@ -127,8 +134,9 @@ class Spec:
         for key in given:
             if key in _OF_OTHER_NETWORKS:
                 raise ValueError(
-                    f"`{key}` must not be a key of the sweep, whose networks are fully connected, got it; for others "
-                    "call `mfdnn.compare` or `mfdnn.ensemble` of each in a loop."
+                    f"`{key}` must not be a key of the sweep, whose networks are fully connected, or convolutional "
+                    "with `image` and `channels`, got it; for others call `mfdnn.compare` or `mfdnn.ensemble` of each "
+                    "in a loop."
                 )
             one_of("key of the sweep", key, (*KEYS, "quantities"))
         quantities = _quantities(given.pop("quantities", None))
@@ -155,6 +163,7 @@ class Spec:
         return spec
 
     def _check_together(self) -> None:
+        self._check_network()
         if self._has("sigma_w2") and self._has("init"):
             raise ValueError(
                 "`init` and `sigma_w2` exclude each other, the sweep gives both; drop one of them."
@@ -177,6 +186,25 @@ class Spec:
                     f"`{key}` is of training, and no quantity of this sweep is measured by training; drop it, or add "
                     "for example final_loss to quantities."
                 )
+
+    def _check_network(self) -> None:
+        """Keys of a fully connected network, or of a convolutional one."""
+        image = self._has("image")
+        size, other = ("channels", "width") if image else ("width", "channels")
+        for key in (other,) if image else _OF_CONVOLUTIONS:
+            if self._has(key):
+                raise ValueError(
+                    f"`{key}` is of {'fully connected' if image else 'convolutional'} networks, and "
+                    + ("`image` makes these convolutional; give `channels` instead." if image else "the sweep gives no "
+                       "`image`; add one, such as image = 8, or drop it.")
+                )
+        if not self._has(size):
+            raise ValueError(
+                f"`{size}` ({KEYS[size][0]}) is missing from the sweep; give a value, a list or a range, such as "
+                f"{size} = [100, 200]."
+            )
+        if image and min(self.axes.get("depth", (self.fixed["depth"],))) < 2:
+            raise ValueError("`depth` must be at least 2 with `image`, a convolution and the read-out; raise it.")
 
     def _has(self, key: str) -> bool:
         return key in self.axes or self.fixed[key] is not None
