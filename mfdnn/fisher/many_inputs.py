@@ -5,6 +5,7 @@ Half of one kernel is held at a time, and no order parameters of all pairs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from .._support.memory import require_memory
 from .._support.results import jsonable
 from ..kernels.many_inputs import BYTES, HalfKernel
-from ..kernels.on_data import Tile, computed, tile_places
+from ..kernels.on_data import Tile, computed, tile_places, tiles
 from ..kernels.parts import PARTS
 from ..layers import Given, Keep, Pairs, State, Sums, Tangents
 from ..mean_field import MeanField
@@ -54,10 +55,10 @@ def order_parameters_of_many(wide: MeanField) -> OrderParametersOfMany:
     own = np.empty((len(names), n))
     at: list[np.ndarray] = []
     sums: dict[tuple[int, int], np.ndarray] = {}
-    tiles: list[Tile] = []
+    of_all: list[Tile] = []
     compute = partial(_tile, net=net, inputs=inputs, names=names)
     for rows, columns, found in computed(compute, tile_places(net, n), None):
-        tiles.append(Tile(rows, columns, found["kernel"]))
+        of_all.append(Tile(rows, columns, found["kernel"]))
         # A pair of two tiles stands for its mirror image too.
         sums[rows.start, columns.start] = found["sums"] * (1 if rows == columns else 2)
         if rows == columns:
@@ -74,11 +75,12 @@ def order_parameters_of_many(wide: MeanField) -> OrderParametersOfMany:
     pairs = {f"{field}_st": off[i * depth : (i + 1) * depth] for i, field in enumerate(FIELDS)}
     for field, what in FIELDS.items():
         check_finite(alone[field], pairs[f"{field}_st"], what)
-    half = HalfKernel(n, tiles)
+    half = HalfKernel(n, of_all)
     everything = names.index(EVERYTHING)
-    largest = half.largest(2) if np.isfinite(square[everything]) else np.full(2, np.inf)
+    largest = float(half.largest()[0]) if np.isfinite(square[everything]) else np.inf
+    two = partial(_two_largest, net, inputs)
     kernels = {
-        name: Summed(own[i], total[i], square[i], largest if i == everything else None)
+        name: Summed(own[i], total[i], square[i], *((largest, two) if i == everything else ()))
         for i, name in enumerate(names[3 * depth :], 3 * depth)
     }
     few = tile_outputs(net, inputs[:1], None, Keep())
@@ -119,6 +121,12 @@ def _of_state(state: State, name: tuple) -> np.ndarray:
     return pairs.at_two
 
 
+def _two_largest(net: Network, inputs: np.ndarray) -> np.ndarray:
+    """Of the kernel of all parameters; iterations for the second are many."""
+    keep = Keep(shares=False, errors=False, signal=False, only="standard")
+    return HalfKernel(len(inputs), tiles(net, inputs, None, keep)).largest(2)
+
+
 def largest_of_layer(net: Network, inputs: np.ndarray, layer: int) -> float:
     """Largest eigenvalue of a weight layer's own kernel, by a pass over tiles."""
     compute = partial(_tile_of_layer, net=net, inputs=inputs, layer=layer)
@@ -145,12 +153,21 @@ class Summed(Given):
         Its diagonal.
     total, square : float
         Sums of its entries, and of their squares.
-    largest : ndarray, shape (2,), or None
-        Its two largest eigenvalues, where they are known.
+    largest : float, optional
+        Its largest eigenvalue, where that is known.
+    two : callable, optional
+        Computes the two largest ones.
     """
 
-    def __init__(self, own: np.ndarray, total: float, square: float, largest: np.ndarray | None):
-        self.own, self.total, self.square, self.largest = own, total, square, largest
+    def __init__(
+        self,
+        own: np.ndarray,
+        total: float,
+        square: float,
+        largest: float | None = None,
+        two: Callable[[], np.ndarray] | None = None,
+    ):
+        self.own, self.total, self.square, self.largest, self.two = own, total, square, largest, two
         self.n_samples = len(own)
 
     def __repr__(self) -> str:
@@ -169,12 +186,14 @@ class Summed(Given):
 
     def sums(self, leading: bool = False) -> Sums:
         n = self.n_samples
-        top = self.total / n if leading or self.largest is None else self.largest[0]
+        top = self.total / n if leading or self.largest is None else self.largest
         return Sums(*self.averages(), self.square / n**2, top / n)
 
     def two_largest(self) -> tuple[Any, Any]:
-        """The two largest eigenvalues, over T."""
-        first, second = (self.matrix if self.largest is None else self.largest) / self.n_samples
+        """The two largest eigenvalues, over T, by another pass over tiles."""
+        if self.two is None:
+            return super().two_largest()
+        first, second = self.two() / self.n_samples
         return first, second
 
 
