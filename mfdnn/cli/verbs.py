@@ -122,7 +122,12 @@ def run_fisher(args: argparse.Namespace) -> Output:
     blocks = {"layer": np.arange(1, len(fim.layers) + 1)}
     for name in ("n_parameters", "mean", "second_moment", "largest"):
         blocks[name] = np.array([getattr(block, name) for block in fim.layers])
-    lines = [f"{net!r}, T = {fim.n_samples}", *(f"{name:<16} {value:.10g}" for name, value in rows.items())]
+    errors = fim.standard_error or {}
+    said = {name: f"  +- {errors[name]:.2g}" for name in rows if name in errors}
+    lines = [f"{net!r}, T = {fim.n_samples}"]
+    lines += [f"{name:<16} {value:.10g}{said.get(name, '')}" for name, value in rows.items()]
+    if errors:
+        lines.append("(+-: standard errors of theory, which samples units)")
     lines += [f"{'n_outliers':<16} {fim.n_outliers}", "", "diagonal blocks", table(blocks)]
     if fim.caution:
         lines += ["", fim.caution]

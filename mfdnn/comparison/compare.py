@@ -294,6 +294,7 @@ def _row(ensemble: Ensemble | FirstSteps, claim: Claim, rounding: float) -> Row:
         allowance=float(claim.allowance),
         agrees=agrees,
         note=claim.note,
+        theory_error=float(claim.theory_error),
     )
 
 

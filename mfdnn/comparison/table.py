@@ -95,6 +95,8 @@ class Row(Result):
         where theory makes no claim.
     note : str
         What to know about the row, mostly nothing.
+    theory_error : float
+        Standard error of `theory` where it rests on sampled units or drawn outputs; part of `deviation`.
     """
 
     quantity: str
@@ -107,6 +109,7 @@ class Row(Result):
     allowance: float
     agrees: bool | None
     note: str = ""
+    theory_error: float = 0.0
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -176,6 +179,10 @@ class Comparison(Result):
         lines = aligned(table)
         if any(row.predicted_error is not None for row in self.rows):
             lines.append("* predicted by the law of the outliers over networks")
+        if errors := [row.theory_error / abs(row.theory) for row in self.rows if row.theory_error and row.theory]:
+            lines.append(
+                f"theory has standard errors of its own, half of them below {100 * np.median(errors):.2g} % (`Row.theory_error`)"
+            )
         notes: dict[str, list[str]] = {}
         for row in self.rows:
             if row.note:

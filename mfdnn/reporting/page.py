@@ -39,6 +39,9 @@ def page(r: Any) -> list[str]:
         _entry("Network", f"{repr(net)[8:-1]}; {'/'.join(ensembles)} weights"),
         _entry("Inputs", r.inputs),
     ]
+    if fim.standard_error is not None:
+        error = fim.standard_error["largest"]
+        lines.append(_entry("Theory", f"units are sampled: largest eigenvalue {fim.largest:.5g} +- {error:.2g}"))
     if r.hidden is None or r.fixed_point is None:
         lines.append(_entry("Phase", f"none ({r.why_no_phase}): see the order parameters over depth"))
         lines += _batch_norm_growth(net)
