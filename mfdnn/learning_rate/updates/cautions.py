@@ -15,7 +15,6 @@ TESTED = {"n_samples": 256, "n_outputs": 10, "n_layers": 8}
 MOVED = 0.5  # rho up to which outputs are linear in the rate
 DEEP = 0.5  # L/sqrt(M) from which linear activations without biases are known to fail
 NARROW = 0.3
-MUON = 0.3  # times T/M: by how much Muon's closed form was low
 
 
 def cautions_of(
@@ -53,9 +52,6 @@ def cautions_of(
         )
     elif _relative_depth(wide) > NARROW:
         yield f"L/sqrt(M) is {_relative_depth(wide):.2g}: single networks scatter widely."
-    narrow = wide.n_samples / min(_hidden(wide), default=np.inf)
-    if update.family == "muon" and MUON * narrow > 0.05:
-        yield f"Muon's response is about {MUON * min(narrow, 1):.0%} low with T/M = {narrow:.2g}."
     if update.optimiser.name == "radam":
         yield "RAdam's first five steps are descent with momentum; later ones are Adam's, of another size."
     sizes = {"n_samples": wide.n_samples, "n_outputs": wide.network.n_outputs, "n_layers": response.n_layers}

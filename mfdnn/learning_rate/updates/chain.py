@@ -114,6 +114,13 @@ class StepLayer:
         assert self.back is not None
         return psd_root(self.back)
 
+    def drawn_back(self, n: int, n_outputs: int, rng: np.random.Generator) -> np.ndarray:
+        """Errors that come back to n units from each output, in front of the slope: (n, C, T)."""
+        n_samples = len(self.seen)
+        if self.uniform_back:
+            return np.repeat(self.drawn_uniform((n, n_outputs, 1), rng), n_samples, axis=2)
+        return rng.standard_normal((n, n_outputs, n_samples)) @ self.back_root
+
     def drawn_uniform(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Errors that come back below uniform output weights, alike for all inputs."""
         assert self.back is not None

@@ -8,12 +8,15 @@ from ..._support.errors import NoTheory
 from ...mean_field import MeanField
 from .chain import StepLayer, step_layers
 from .gradient import gradient_rows, gradient_speeds, kernel_rows
-from .muon import muon_rows, muon_speeds
+from .muon import muon_rows, muon_speeds, sampled_muon_rows
 from .parameterisation import layer_rates
 from .rules import FirstUpdate
 from .sign import Rows, bias_rows, sign_rows, sign_speeds
 
 __all__ = ["StepResponse", "step_response"]
+
+FEW = 0.15  # inputs for each unit up to which Gram matrices are their means, to 0.3 of it
+AT_ONCE = 100  # pairs of units that are worth one sample of all of them
 
 
 class StepResponse:
@@ -69,9 +72,20 @@ class StepResponse:
             return Rows(D, np.zeros(len(D)))
         if self.update.family == "sign":
             return sign_rows(self.layers, self.rates, self.update, e, n_pairs, rng)
-        D = muon_rows(self.layers, self.rates, self.muon_rule, e)
+        weights = self._orthogonal(e, max(1, n_pairs // AT_ONCE), rng)
         biases = bias_rows(self.layers, self.bias_rates, self.update, e, n_pairs, rng)
-        return Rows(np.concatenate([D, biases.D]), np.concatenate([np.zeros(len(D)), biases.standard_error]))
+        return Rows(*(np.concatenate(both) for both in zip(weights, biases, strict=True)))
+
+    def _orthogonal(self, e: np.ndarray, n: int, rng: np.random.Generator) -> Rows:
+        """Muon's rows of the weights: in closed form, or a mean over n samples of all units."""
+        assert self.layers is not None
+        hidden = self.wide.network.widths[1:-1]
+        if len(e) <= FEW * min(hidden, default=np.inf):
+            D = muon_rows(self.layers, self.rates, self.muon_rule, e)
+            return Rows(D, np.zeros(len(D)))
+        found = np.array([sampled_muon_rows(self.layers, self.rates, self.muon_rule, e, rng) for _ in range(n)])
+        each = np.einsum("nrtk,tk->nr", found, e)
+        return Rows(found.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(each[0])))
 
     def by_layer(self, e: np.ndarray, D: np.ndarray) -> np.ndarray:
         """e.D of every weight layer with its bias, (L,), of D from `rows`.

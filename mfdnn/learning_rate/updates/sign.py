@@ -283,12 +283,8 @@ def sign_speeds(
     for at, c in zip(layers[:-1], rates[:-1], strict=True):
         assert at.above is not None
         n = len(e)
-        if at.uniform_back:
-            errors = np.repeat(at.drawn_uniform((UNITS * e.shape[1], 1), rng), n, axis=1)
-        else:
-            errors = rng.standard_normal((UNITS * e.shape[1], n)) @ at.back_root
-        slopes = at.above.slopes(UNITS, rng)
-        sums = slopes * np.einsum("ikt,tk->it", errors.reshape(UNITS, -1, n), e)
+        errors = at.drawn_back(UNITS, e.shape[1], rng)
+        sums = at.above.slopes(UNITS, rng) * np.einsum("ikt,tk->it", errors, e)
         moved = np.zeros((UNITS, n))
         if c.weights:
             psi = _Psi(update, c.weight_unit, at.layer.sigma_w2 / at.fan_in, n)
