@@ -285,8 +285,9 @@ def test_answers_speak(torch):
     assert repr(answer).startswith("ModuleLearningRate(") and len(repr(answer)) < 120
     assert float(answer) == answer.rate == min(answer.critical, answer.stable)
     plain = answer.to_dict()
-    assert plain["rates"] == [answer.rate] and plain["theory"] is None and plain["no_theory"] == "not computed"
-    for name in ("theory", "theory_band", "warmup_limits", "warmup_steps", "scaling"):
+    assert plain["rates"] == [answer.rate] and plain["no_theory"] == ""
+    assert plain["theory"] > 0 and set(plain["scaling"]) <= {"width", "batch"}
+    for name in ("warmup_limits", "warmup_steps", "warmup_losses"):
         assert getattr(answer, name) is None
 
 
@@ -481,3 +482,17 @@ def test_memory_is_predicted(torch, monkeypatch):
     sgd = torch.optim.SGD(module.parameters(), lr=0.1)
     with pytest.raises(MemoryError, match=r"at 32 samples would take .* pass fewer samples"):
         mp.learning_rate(module, batch, torch.nn.CrossEntropyLoss(), sgd)
+
+
+@pytest.mark.parametrize("loss", ["NLLLoss", "KLDivLoss"])
+def test_an_infinite_rate_is_explained(torch, loss):
+    X = torch.randn(16, 5)
+    Y = torch.arange(16) % 3 if loss == "NLLLoss" else torch.softmax(torch.randn(16, 3), 1)
+    module = torch.nn.Linear(5, 3)
+    made = getattr(torch.nn, loss)(**({"reduction": "batchmean"} if loss == "KLDivLoss" else {}))
+    found = mp.learning_rate(module, (X, Y), made, torch.optim.SGD(module.parameters(), lr=0.1), parts=("critical",))
+    assert found.critical == float("inf")
+    assert "no critical rate (inf)" in found.caution and f"{loss} takes log-probabilities" in found.caution
+    right = torch.nn.Sequential(module, torch.nn.LogSoftmax(1))
+    found = mp.learning_rate(right, (X, Y), made, torch.optim.SGD(right.parameters(), lr=0.1), parts=("critical",))
+    assert found.critical < 1e3 and "log-probabilities" not in found.caution

@@ -780,3 +780,34 @@ def test_curvlinops_agrees_where_it_is_installed(torch, known, name):
     expected = eigsh(theirs.to_scipy(), k=1, tol=1e-8)[0][0]
     found = mp.fisher_spectrum(module, X, 1, output=torch.nn.MSELoss())
     assert found.largest == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_does_not_fit_names_the_part(torch):
+    nn = torch.nn
+    plain = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2))
+    images = nn.ModuleDict({"body": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))})["body"]
+    words = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2))
+    before = [p.detach().clone() for p in plain.parameters()]
+    for module, X, error, match in (
+        (plain, torch.randn(4, 6), ValueError, r"`X` must fit `module`, but its '0', Linear.*got shape \(4, 6\)"),
+        (plain, torch.ones(4, 5, dtype=torch.long), ValueError, r"its '0', Linear.*torch\.int64"),
+        (plain, (torch.randn(4, 5), torch.randn(4, 5)), ValueError, "but Sequential got shape.*2 positional arguments"),
+        (plain, {"y": torch.randn(4, 5)}, ValueError, "but Sequential got .*unexpected keyword"),
+        (plain, None, TypeError, "`X` must be a batch, .* got None"),
+        (plain, "abc", TypeError, "`X` must be a batch, .* got 'abc'"),
+        (plain, [None, None], TypeError, "`X` must be a batch"),
+        (images, torch.randn(4, 1, 8, 8), ValueError, "its '0', Conv2d.*got 1 channels"),
+        (images, torch.randn(4, 3, 9, 9), ValueError, r"its '2', Linear.*got shape \(4, 196\)"),
+        (words, torch.randn(4, 3), ValueError, "its '0', Embedding.*torch.float32"),
+        (words, torch.full((4, 3), 10), ValueError, "its '0', Embedding.*out of range"),
+    ):
+        with pytest.raises(error, match=match):
+            mp.fisher_spectrum(module, X)
+    assert all(p.grad is None and torch.equal(p, old) for p, old in zip(plain.parameters(), before, strict=True))
+
+    class Own(nn.Linear):
+        def forward(self, x):
+            raise RuntimeError("of my own")
+
+    with pytest.raises(RuntimeError, match="of my own"):
+        mp.fisher_spectrum(Own(5, 2), torch.randn(4, 5))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from .._support.validation import short
 from ._torch import torch
 
-__all__ = ["converted", "ordinary", "require_matrix"]
+__all__ = ["converted", "ordinary", "require_fitting", "require_matrix"]
+
+TORCH = os.path.dirname(torch.__file__) + os.sep
 
 
 def ordinary(value: Any) -> Any:
@@ -50,7 +54,47 @@ def converted(module: Any, X: Any) -> Any:
         return {key: one(f"X[{key!r}]", value) for key, value in X.items()}
     if isinstance(X, tuple):
         return tuple(one(f"X[{i}]", value) for i, value in enumerate(X))
-    return (one("X", X),)
+    try:
+        found = one("X", X)
+    except TypeError:  # of NumPy arrays that hold other things than numbers
+        found = None
+    if found is None or isinstance(found, str | bytes):
+        raise TypeError(
+            "`X` must be a batch, a tensor or an array of numbers, or a tuple or dictionary of the arguments of "
+            f"`module`, got {short(X)}; pass one."
+        )
+    return (found,)
+
+
+def require_fitting(module: Any, error: Exception) -> None:
+    """Raise a ValueError that names the part which PyTorch refused inputs of.
+
+    Nothing where the error was not raised by PyTorch itself inside of a part.
+    """
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return
+    names = {id(part): name for name, part in module.named_modules()}
+    frame, last, found = error.__traceback__, "", None
+    while frame is not None:
+        last = frame.tb_frame.f_code.co_filename
+        part = frame.tb_frame.f_locals.get("self")
+        if id(part) in names and isinstance(part, torch.nn.Module):
+            found = part, frame.tb_frame.f_locals
+        frame = frame.tb_next
+    if found is None or not last.startswith(TORCH):
+        return
+    part, local = found
+    name, given = names[id(part)], local.get("input", local.get("args") or local.get("kwargs"))
+    who = f"its {name!r}, {part!r:.80}," if name else f"{type(part).__name__}"
+    inputs = given if isinstance(given, tuple) else (given,)
+    told = " and ".join(
+        f"shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, torch.Tensor) else short(value)
+        for value in inputs
+    )
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    raise ValueError(
+        f"`X` must fit `module`, but {who} got {told or 'nothing'} ({reason}); pass a batch as it takes it."
+    ) from error
 
 
 def require_matrix(outputs: Any) -> None:

@@ -15,7 +15,7 @@ from .._support.validation import positive_integer, real_array
 from ._torch import torch
 from .features import ModuleFeatures
 from .graph import Graph
-from .inputs import converted, require_matrix
+from .inputs import converted, require_fitting, require_matrix
 from .linear import BatchedLinear, ModuleLinear, flat, numpy_of
 from .memory import Kept, free_memory, kept, rows, several, taken
 from .reading import SELECT, cautions, of_the_batch, require_usable, selector, unwrapped, why_it_draws
@@ -378,6 +378,10 @@ class ModuleOperator:
                     "`X` must hold at least two samples, as `module` has batch norm in training mode, got one; pass a "
                     "batch of the size that is trained on."
                 ) from error
+            require_fitting(module, error)
+            raise
+        except (RuntimeError, TypeError, IndexError) as error:
+            require_fitting(module, error)
             raise
         if drawn_since(before, module):
             raise ValueError(why_it_draws(module))

@@ -23,6 +23,7 @@ __all__ = ["Counted", "Run", "limit_of", "membership"]
 # Logits whose root mean square is below: at 0.09 (an MLP of PyTorch's initialisation on digits) the stable rate of
 # momentum fell from 4.1 to 0.15 in 20 steps, at 0.35 (with batch norm) it never fell.
 _SMALL = 0.2
+LOG_PROBABILITIES = ("NLLLoss", "KLDivLoss")
 
 
 def membership(one: ModuleOperator, optimizer: Any) -> list[str]:
@@ -227,7 +228,24 @@ class Run:
         eps = float(torch.finfo(self.at.gradient.dtype).eps)
         if 0 < critical < np.inf and critical * self.slope < 100 * eps * abs(self.at.value):
             return ["The loss moves by little more than its rounding up to the critical rate: convert all to float64."]
+        if np.isinf(critical):
+            return [
+                "There is no critical rate (inf): along the optimizer's direction the loss stays below its first value "
+                f"as far as it was followed; that is no leave for any rate.{self._raw_outputs()}"
+            ]
         return []
+
+    def _raw_outputs(self) -> str:
+        """Whether a loss of log-probabilities is given other outputs."""
+        if self.at.name not in LOG_PROBABILITIES or self.outputs.ndim < 2:
+            return ""
+        sums = self.outputs.detach().logsumexp(dim=1)
+        if bool((sums.abs() < 1e-3).all()):
+            return ""
+        return (
+            f" {self.at.name} takes log-probabilities, and of other outputs it has no lower bound: put "
+            "torch.nn.LogSoftmax(dim=1) behind the module."
+        )
 
 
 class Counted:
