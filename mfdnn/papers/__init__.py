@@ -173,6 +173,9 @@ FIGURES: dict[str, PaperFigure] = {
     "convolutions": PaperFigure(
         "convolutions", "figure", "largest Fisher eigenvalue and rate over the size of images; modes of convolutions"
     ),
+    "first-step-width": PaperFigure(
+        "first_step", "figure", "critical rates of the first step of four optimisers over width: theory and networks"
+    ),
     "lewkowycz2020-catapult": PaperFigure(
         "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
