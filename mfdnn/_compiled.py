@@ -1721,9 +1721,9 @@ def dropout_correlations(table, q, gain, at_zero, lost):
 
 @jit
 def moment_functions(values, weighted, x, m, dm):
-    """E[d/(x - d)] and its derivative for laws (F, k) of values d, at places x (F, n), into m and dm (F, n).
+    """E[d/(x - d)] and its derivative, into m and dm.
 
-    `weighted` are probabilities times values, 0 where a law has fewer.
+    Of laws (F, k) of values d, at places x (F, n). `weighted` are probabilities times values, 0 where a law has fewer.
     """
     n = x.shape[1]
     flat = np.empty(n)
@@ -1765,9 +1765,9 @@ def _over(a, b):
 
 @jit
 def passed_on(first, log_scales, constants, orthogonal, unknown, m, rates, out):
-    """A sum that passes through layers, to first order about `unknown` (L, n): see `mfdnn.jacobian.accumulation`.
+    """A sum that passes through layers, to first order about `unknown` (L, n).
 
-    `m` and `rates` (L - 1, n) are the moment functions of slopes and their logarithmic derivatives at the places
+    See `mfdnn.jacobian.accumulation`. `m` and `rates` (L - 1, n) are the moment functions of slopes and their logarithmic derivatives at the places
     x_l, of whose logarithms `unknown` consists but for log g_1. Into `out` (7, L, n): changes of the unknowns that
     their own equations ask for, at most 1/2; their derivatives by log g_1; gaps of the equations; log g and its
     derivative; y and its derivative.

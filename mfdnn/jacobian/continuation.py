@@ -65,7 +65,10 @@ class Equation(Protocol):
         """Whether the unknowns are in the half-planes that belong to the upper one, (n,)."""
 
     def certain(self, log_place: np.ndarray, unknown: np.ndarray) -> np.ndarray | None:
-        """Whether roots (k, n) at real places are the ones, (n,); None if that cannot be told."""
+        """Whether roots (k, n) at real places are the ones, (n,).
+
+        None if that cannot be told.
+        """
 
 
 def follow(
@@ -176,9 +179,9 @@ def _real(unknown: np.ndarray) -> np.ndarray:
 
 
 def principal(unknown: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Logarithms (k, n) with arguments in (-pi, pi], and those of real numbers < 0 on the side they come from.
+    """Logarithms (k, n) with arguments in [-pi, pi].
 
-    That is pi where `upper` (k,), else -pi.
+    Those of real numbers < 0 are on the side they come from: pi where `upper` (k,), else -pi.
     """
     angle = np.angle(np.exp(1j * unknown.imag))
     side = np.where(upper, 1.0, -1.0)[:, None]

@@ -61,7 +61,7 @@ class Cell:
 
     @cached_property
     def network(self) -> Network:
-        """The network of this cell: fully connected, or convolutional where inputs are images."""
+        """The network of this cell, convolutional where inputs are images."""
         v = self.values
         if v["image"] is not None:
             given = {key: v[key] for key in ("kernel", "mode", "readout", "weights") if v[key] is not None}
