@@ -1767,10 +1767,10 @@ def _over(a, b):
 def passed_on(first, log_scales, constants, orthogonal, unknown, m, rates, out):
     """A sum that passes through layers, to first order about `unknown` (L, n).
 
-    See `mfdnn.jacobian.accumulation`. `m` and `rates` (L - 1, n) are the moment functions of slopes and their logarithmic derivatives at the places
-    x_l, of whose logarithms `unknown` consists but for log g_1. Into `out` (7, L, n): changes of the unknowns that
-    their own equations ask for, at most 1/2; their derivatives by log g_1; gaps of the equations; log g and its
-    derivative; y and its derivative.
+    See `mfdnn.jacobian.accumulation`. `m` and `rates` (L - 1, n) are the moment functions of slopes and their
+    logarithmic derivatives at the places x_l, of whose logarithms `unknown` consists but for log g_1. Into `out`
+    (7, L, n): changes of the unknowns that their own equations ask for, at most 1/2; their derivatives by log g_1; gaps
+    of the equations; log g and its derivative; y and its derivative.
     """
     layers, n = unknown.shape
     for i in range(n):
