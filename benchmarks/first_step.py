@@ -1,9 +1,9 @@
 """Critical rates of fresh networks over those predicted before drawing them: the table of docs/optimisers.md.
 
-    python benchmarks/first_step.py            # about a quarter of an hour on one core, less on more
+    python benchmarks/first_step.py            # about a quarter of an hour on one core
     python benchmarks/first_step.py --quick    # four networks a row, printed and not written
 
-Each cell is the median over fourteen networks of the rate that a line search finds (`mfdnn.training.critical_rate`)
+Each cell is the median over networks of the rate that a line search finds (`mfdnn.training.critical_rate`)
 over `mfdnn.first_step(...).critical_learning_rate`, and in brackets the second smallest and the second largest of them.
 """
 
@@ -20,7 +20,8 @@ from mfdnn.datasets import digits, gaussian_inputs
 PAGE = Path(__file__).parent.parent / "docs" / "optimisers.md"
 BEGIN, END = "<!-- measured: written by benchmarks/first_step.py -->", "<!-- end of what was measured -->"
 OPTIMISERS = ("sgd", "adamw", "muon")
-N_NETWORKS, N_SAMPLES = 14, 64
+N_NETWORKS, N_SAMPLES = {"width": 14, "depth": 14}, 64
+OTHERWISE = 8  # networks
 WORST = 8
 
 HE, ONE, DEFAULT = {"init": "he"}, {"sigma_w2": 1.0}, {"init": "pytorch", "weights": "uniform"}
@@ -43,7 +44,6 @@ ROWS = [
     ("initialisation", "relu", "default", "half_mse", 8, 128, "digits"),
     *(("data", phi, init, "half_mse", 3, 256, "gaussian") for phi, init in (("relu", "he"), ("tanh", "one"))),
     *(("loss", phi, init, "cross_entropy", 3, 256, "digits") for phi, init in (("relu", "he"), ("gelu", "he"))),
-    ("loss", "relu", "he", "cross_entropy", 3, 1024, "digits"),
     *(("loss", "tanh", "one", "cross_entropy", L, 256, "digits") for L in (2, 4)),
     *(("loss", "relu", "default", "cross_entropy", L, M, "digits") for L, M in ((2, 256), (3, 256), (4, 512))),
     ("loss", "relu", "default", "cross_entropy", 6, 256, "digits"),
@@ -87,18 +87,30 @@ def cell(values):
     return f"{np.median(values):.2f} [{ordered[1]:.2f}, {ordered[-2]:.2f}]"
 
 
-def measured(n_networks):
-    """Lines of the page."""
-    head = ["varied", "network", "L", "M", "loss", "data", *OPTIMISERS]
+def wrapped(line):
+    """A paragraph or an entry of a list, as the page has it."""
+    return textwrap.fill(line, 118, subsequent_indent="  " if line.startswith("- ") else "")
+
+
+def write(lines, begin, end):
+    """Put the lines between two marks of the page."""
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text("\n".join([before + begin, *lines, end + after]))
+
+
+def measured(rows=ROWS, few=None):
+    """Lines of the page; `few`: that many networks a row."""
+    head = ["varied", "network", "L", "M", "loss", "data", "networks", *OPTIMISERS]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     medians = []
-    for row in ROWS:
-        cells = []
+    for row in rows:
+        cells, n_networks = [], few or N_NETWORKS.get(row[0], OTHERWISE)
         for optimizer in OPTIMISERS:
             values, predicted = ratios(row, optimizer, n_networks)
             cells.append(cell(values))
             medians.append((float(np.median(values)), row, optimizer, predicted.caution))
-        words = [row[0], *map(str, label(row)), *cells]
+        words = [row[0], *map(str, label(row)), str(n_networks), *cells]
         lines.append("| " + " | ".join(words) + " |")
         print(lines[-1], file=sys.stderr, flush=True)
     medians.sort(key=lambda entry: -abs(np.log(entry[0])))
@@ -113,23 +125,19 @@ def measured(n_networks):
     if silent:
         words += f"; the {len(silent)} without any caution lie between {min(silent):.2f} and {max(silent):.2f}"
     lines += ["", f"{words}."]
-    return [line if line.startswith("|") else textwrap.fill(line, 118, subsequent_indent="  ") for line in lines]
+    return [line if line.startswith("|") else wrapped(line) for line in lines]
 
 
 def main():
-    """Print, or write into the page."""
+    """Print, or write into the page with blank lines around."""
     quick = "--quick" in sys.argv
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # cautions of narrow networks
-        lines = measured(4 if quick else N_NETWORKS)
-    text = "\n".join(lines)
-    if quick:
-        print(text)
-        return
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        lines = measured(few=4 if quick else None)
+    if quick or "--print" in sys.argv:
+        print("\n".join(lines))
+    else:
+        write(["", *lines, ""], BEGIN, END)
 
 
 if __name__ == "__main__":
