@@ -320,7 +320,7 @@ def test_networks_that_are_no_chains_have_the_step_of_descent():
     for name in ("adam", "muon"):
         with pytest.raises(NoTheory, match="got a layer Conv"):
             mfdnn.first_step(wide, name)
-    with pytest.raises(NoTheory, match="got a layer Conv"):
+    with pytest.raises(NoTheory, match="`parameterisation` = ntk is known for fully connected"):
         mfdnn.first_step(wide, "sgd", parameterisation="ntk")
 
 
@@ -345,6 +345,16 @@ def test_nothing_to_learn():
         step = mfdnn.first_step(net, name, inputs=np.zeros((4, 8)), targets=np.zeros((4, 2)))
         assert float(step) == np.inf and step.response == 0 and "nothing to learn" in step.caution
         assert step.validity == 0.0
+
+
+def test_two_weight_layers_without_an_activation_between():
+    """All pairs are alike: their sums S have one variance, and a bias of the first layer has its closed form."""
+    layers = [mfdnn.Dense(50, 1.0, 0.1), mfdnn.Dense(60, 1.2, 0.1), mfdnn.Pointwise("relu"), mfdnn.Dense(2)]
+    wide = mfdnn.MeanField(mfdnn.Network(8, layers), inputs=X)
+    response = step_response(wide, checked_update("lion"), "standard")
+    rows = response.rows(E, 500, np.random.default_rng(0)).D
+    V = np.einsum("sk,st,tk->", E, response.layers[0].back, E)
+    assert slopes(rows)[3] == pytest.approx(50 * np.sqrt(2 / np.pi * V), rel=1e-9)
 
 
 def test_a_zero_head_lets_nothing_through():

@@ -115,7 +115,10 @@ class StepLayer:
         return psd_root(self.back)
 
     def drawn_back(self, n: int, n_outputs: int, rng: np.random.Generator) -> np.ndarray:
-        """Errors that come back to n units from each output, in front of the slope: (n, C, T)."""
+        """Errors that come back to n units from each output, (n, C, T).
+
+        In front of the slope.
+        """
         n_samples = len(self.seen)
         if self.uniform_back:
             return np.repeat(self.drawn_uniform((n, n_outputs, 1), rng), n_samples, axis=2)

@@ -77,7 +77,10 @@ class StepResponse:
         return Rows(*(np.concatenate(both) for both in zip(weights, biases, strict=True)))
 
     def _orthogonal(self, e: np.ndarray, n: int, rng: np.random.Generator) -> Rows:
-        """Muon's rows of the weights: in closed form, or a mean over n samples of all units."""
+        """Muon's rows of the weights.
+
+        In closed form, or a mean over n samples of all units.
+        """
         assert self.layers is not None
         hidden = self.wide.network.widths[1:-1]
         if len(e) <= FEW * min(hidden, default=np.inf):
@@ -128,8 +131,13 @@ def step_response(wide: MeanField, update: FirstUpdate, parameterisation: str) -
     try:
         layers: list[StepLayer] | None = step_layers(wide)
     except NoTheory:
-        if update.family != "gradient" or parameterisation != "standard":
+        if update.family != "gradient":
             raise
+        if parameterisation != "standard":
+            raise NoTheory(
+                f"`parameterisation` = {parameterisation} is known for fully connected networks of Dense and Pointwise "
+                f"layers, got {wide.network!r}; take standard."
+            ) from None
         layers = None
         if wide.last is not None:
             raise NoTheory(

@@ -28,6 +28,7 @@ ROOT = np.sqrt(2 / np.pi)
 SERIES = 5.0  # from here on the closed form cancels, and the integral is summed
 TINY = 1e-100  # its square is 0, whose logarithm the closed form has
 NODES = 200  # of Gauss-Legendre up to 12 standard deviations
+ROUNDING = 1e-10  # of numbers that are the same for all pairs, as without an activation
 AT_ONCE = 2**21  # numbers of an array over pairs, inputs and outputs
 LAST = 500  # units of the last hidden layer, a small share that costs little
 UNITS = 32  # for how far layers move, to some percent
@@ -264,7 +265,7 @@ def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     for use, fit in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
         away = x[fit] - x[fit].mean() if len(x[fit]) else x[fit]
         square = away @ away
-        slopes[use] = away @ y[fit] / square if square > 0 else 0.0
+        slopes[use] = away @ y[fit] / square if square > ROUNDING**2 * (x[fit] @ x[fit]) else 0.0
     return slopes
 
 
