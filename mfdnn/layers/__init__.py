@@ -19,7 +19,8 @@ from .pairs import Between, Exchangeable, Given, Pairs, Sums
 from .pointwise import Pointwise
 from .pooling import AveragePool, GlobalAveragePool
 from .residual import Residual
-from .state import ONLY_MOMENTS, Keep, State, Tangents, WeightRecord
+from .state import State
+from .tangents import ONLY_MOMENTS, Keep, Tangents, WeightRecord
 
 __all__ = [
     "CONV_ENSEMBLES",

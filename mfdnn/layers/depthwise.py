@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..gaussian.unit_draws import normals
-from .state import State, Tangents, WeightRecord
+from .state import State
+from .tangents import Tangents, WeightRecord
 from .units import Integrated, Own, Source, units_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..pairs import Derivative, Pairs
-from ..state import Tangents
+from ..tangents import Tangents
 
 __all__ = ["Drawn", "Integrated", "Own", "Source"]
 

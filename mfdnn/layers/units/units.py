@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._support.memory import require_memory
 from ..pairs import Pairs
-from ..state import Keep, State, Tangents
+from ..tangents import Keep, Tangents
 from .sampler import Sampler
 from .sources import Drawn, Integrated, Own, Source
 
@@ -47,10 +47,20 @@ class Units:
     sites: tuple[int, ...]
 
     @classmethod
-    def drawn(cls, state: State) -> Units:
-        """Units of a Gaussian signal, with tangents that are averaged over exactly."""
-        sampler, moments = state.sampler, state.moments
-        assert sampler is not None and state.gaussian
+    def drawn(
+        cls, moments: Pairs, mean: np.ndarray, tangents: Tangents, sampler: Sampler, sites: tuple[int, ...]
+    ) -> Units:
+        """Units of a Gaussian signal, with tangents that are averaged over exactly.
+
+        Parameters
+        ----------
+        moments : Pairs
+        mean : ndarray, shape (n,) or (T, n)
+            Over units.
+        tangents : Tangents
+        sampler : Sampler
+        sites : tuple of int
+        """
         n_samples = moments.drawn_samples(sampler.coupled)
         n_units = sampler.how_many(n_samples, moments.n_sites, moments.given)
         n = n_samples * moments.n_sites
@@ -60,10 +70,10 @@ class Units:
             "take fewer inputs, smaller ones or fewer `n_units`"
             + (" (exchangeable inputs need no matrix over all of them)" if moments.given else ""),
         )
-        centred = moments - moments.outer(state.mean) if np.any(state.mean) else moments
-        values = state.mean + centred.draw_fields(n_units, n_samples, sampler.next_rng())
-        sources = (Integrated.of(state.tangents, values.shape),) if state.tangents.names else ()
-        return cls(values, sources, moments, state.tangents.keep, sampler, state.shape[1:])
+        centred = moments - moments.outer(mean) if np.any(mean) else moments
+        values = mean + centred.draw_fields(n_units, n_samples, sampler.next_rng())
+        sources = (Integrated.of(tangents, values.shape),) if tangents.names else ()
+        return cls(values, sources, moments, tangents.keep, sampler, sites)
 
     def replace(self, **changes: object) -> Units:
         """The units with some fields changed."""

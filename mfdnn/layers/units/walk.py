@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..._support.errors import NoTheory
 from ..state import State
 from .units import Units
 
-if TYPE_CHECKING:
-    from ..base import Layer
-
 __all__ = ["as_moments", "joined_units", "through_units", "units_behind", "units_of"]
 
 
-def units_of(state: State, layer: Layer) -> Units:
+class UnitMap(Protocol):
+    """What a layer has to say of single units."""
+
+    def through_units(self, units: Units) -> Units:
+        """What it makes of them."""
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that leaves."""
+
+
+def units_of(state: State, layer: object) -> Units:
     """The units of a signal: those that it has, drawn anew if it is Gaussian, or mapped as they were on the way.
 
     Raises
@@ -26,7 +33,7 @@ def units_of(state: State, layer: Layer) -> Units:
         return state.units
     if state.sampler is not None:
         if state.gaussian:
-            return Units.drawn(state)
+            return Units.drawn(state.moments, state.mean, state.tangents, state.sampler, state.shape[1:])
         if state.origin is not None:
             return state.origin()
     raise NoTheory(
@@ -35,18 +42,18 @@ def units_of(state: State, layer: Layer) -> Units:
     )
 
 
-def units_behind(layer: Layer, state: State) -> Units:
+def units_behind(layer: UnitMap, state: State) -> Units:
     """The units behind a layer that maps single ones."""
     return layer.through_units(units_of(state, layer)).replace(sites=layer.output_shape(state.shape)[1:])
 
 
-def through_units(layer: Layer, state: State) -> State:
+def through_units(layer: UnitMap, state: State) -> State:
     """The state behind a map of single units, which are sampled."""
     units = units_behind(layer, state)
     return state.replace(units=units, origin=None, gaussian=False, shape=layer.output_shape(state.shape))
 
 
-def joined_units(layer: Layer, skip: State, branch: State, factor: float = 1.0) -> Units:
+def joined_units(layer: object, skip: State, branch: State, factor: float = 1.0) -> Units:
     """The units of `factor` times one signal plus another, independent of it but for what both come from."""
     return units_of(skip, layer).plus(units_of(branch, layer), factor)
 
