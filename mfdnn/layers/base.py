@@ -43,7 +43,17 @@ class Factors(NamedTuple):
 
 # What a layer computes, and what follows from it.
 _ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
-_DERIVED = ("propagate", "through_units", "recorded", "factors", "collect", "errors_below", "fully_connected", "bypass", "closes")
+_DERIVED = (
+    "propagate",
+    "through_units",
+    "recorded",
+    "factors",
+    "collect",
+    "errors_below",
+    "fully_connected",
+    "bypass",
+    "closes",
+)
 
 
 class Layer:
@@ -116,7 +126,9 @@ class Layer:
         # What is derived from another arithmetic than its own no longer holds: a Dense with another `forward` is none.
         lost = _DERIVED if any(name in cls.__dict__ for name in _ARITHMETIC) else ()
         if "propagate" in cls.__dict__:  # another law may need other pairs of sites
-            lost = (*lost, "closes")
+            lost = (*lost, "closes", "recorded")
+        if "initialise" in cls.__dict__:  # and other draws another spread
+            lost = (*lost, "recorded")
         for name in lost:
             if name not in cls.__dict__:
                 setattr(cls, name, getattr(Layer, name))

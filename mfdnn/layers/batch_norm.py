@@ -12,6 +12,7 @@ from .._support.errors import NoTheory
 from .inverse_variance import ratios
 from .output_laws import FewerOutputs, OutputLaw, StandardisedOutputs
 from .pairs import Exchangeable, Given, Pairs
+from .recorded import Recorded
 from .state import State
 from .unit_variance import ROUNDING, Normalisation, check_samples, one_over, reciprocal
 from .units import Units, through_units
@@ -150,6 +151,10 @@ class BatchNorm(Normalisation):
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
         law = StandardisedOutputs if outputs.given else FewerOutputs
         return law(self.kind, self.gamma, self.eps, self.affine, outputs, n_outputs)
+
+    def recorded(self, units: Recorded) -> Recorded:
+        behind, z = units.standardised(self.gamma, self.beta, self.eps, (-2, -1))
+        return behind.trained(z, None) if self.affine else behind
 
     # -- finite width -----------------------------------------------------------------------------------------
     def along(self, ndim: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from .._support.errors import NoTheory
 from .._support.validation import boolean, finite_number, positive_integer, variance
 from .base import Factors, Layer
 from .pairs import SitePairs
+from .recorded import Recorded
 from .state import State
 
 __all__ = ["GroupNorm", "RMSNorm"]
@@ -166,6 +167,10 @@ class RMSNorm(_ChannelNorm):
         behind = state.mapped(self.gamma**2 * z, lambda kernel: kernel * (self.gamma**2 * factors), mean=mean)
         return behind.trained(z) if self.affine else behind
 
+    def recorded(self, units: Recorded) -> Recorded:
+        behind, z = units.normalised(self.gamma, 0.0, self.eps, centred=False)
+        return behind.trained(z) if self.affine else behind
+
     # -- finite width -----------------------------------------------------------------------------------------
     def _mean(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return x.mean(axis=1 - len(shape), keepdims=True)
@@ -240,6 +245,10 @@ class GroupNorm(_ChannelNorm):
             left, lambda kernel: kernel * (self.gamma**2 * factors), mean=self.gamma * shift + self.beta
         )
         return behind.trained(z + 1.0) if self.affine else behind
+
+    def recorded(self, units: Recorded) -> Recorded:
+        behind, z = units.normalised(self.gamma, self.beta, self.eps, sites=True)
+        return behind.trained(z, None) if self.affine else behind
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

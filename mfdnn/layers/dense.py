@@ -10,9 +10,11 @@ from copy import copy
 
 import numpy as np
 
+from .._support.errors import NoTheory
 from .._support.validation import boolean, one_of, positive_integer, variance
 from .base import Factors, Layer, one_site
 from .pairs import SitePairs
+from .recorded import Recorded
 from .state import State
 
 __all__ = ["WEIGHT_ENSEMBLES", "Dense", "drawn_biases", "haar"]
@@ -85,6 +87,16 @@ class Dense(Layer):
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True
+
+    def recorded(self, units: Recorded) -> Recorded:
+        if self.weights != "gaussian":
+            raise NoTheory(
+                f"`net` has {self.weights} weights, for which the spread over networks is not derived here; use "
+                "gaussian ones, or measure the spread with mfdnn.ensemble."
+            )
+        return units.weighted(
+            (self.units,), fan_in=units.shape[0], sigma_w2=self.sigma_w2, sigma_b2=self.sigma_b2, bias=self.bias
+        )
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .base import Layer
 from .pairs import SitePairs
+from .recorded import Recorded
 from .state import State
 
 __all__ = ["Flatten"]
@@ -45,6 +46,9 @@ class Flatten(Layer):
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True
+
+    def recorded(self, units: Recorded) -> Recorded:
+        return units.side_by_side(self.output_shape(units.shape))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

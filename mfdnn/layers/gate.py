@@ -12,6 +12,7 @@ from ..activations import Activation
 from .base import Layer, checked_layers, shape_text, through
 from .pairs import SitePairs
 from .pointwise import Pointwise
+from .recorded import Recorded
 from .state import State
 from .units import as_moments, units_of
 
@@ -123,6 +124,14 @@ class Gate(Layer):
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
+
+    def recorded(self, units: Recorded) -> Recorded:
+        left, right = units, units
+        for layer in self.left:
+            left = layer.recorded(left)
+        for layer in self._gated:
+            right = layer.recorded(right)
+        return left.times(right)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from .base import Layer, shape_text
+from .recorded import Recorded
 from .units import Units
 from .windows import Windows, pooling_windows, sizes
 
@@ -66,6 +67,9 @@ class MaxPool(Layer):
             np.copyto(largest, x[of], where=larger)
             np.copyto(at, places[of], where=larger)
         return units.picked(at.reshape(*at.shape[:2], -1))
+
+    def recorded(self, units: Recorded) -> Recorded:
+        return units.largest(self.windows(units.shape), self.output_shape(units.shape))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,15 +8,16 @@ import numpy as np
 
 from .base import Factors, Layer, one_site
 from .output_laws import CentredOutputs, MixedOutputs, OutputLaw
-from .pairs import Pairs
+from .pairs import Pairs, SitePairs
+from .recorded import Recorded
 from .state import State
-from .unit_variance import SAMPLES, UNITS, Normalisation, check_samples, less_mean, one_over, reciprocal
+from .unit_variance import UNITS, Normalisation, check_samples, less_mean, one_over, reciprocal
 
 __all__ = ["LayerNorm", "MeanSubtraction"]
 
 
 class MeanSubtraction(Layer):
-    r"""Mean over the samples subtracted from every unit.
+    r"""Mean over the samples subtracted from every unit, at every site.
 
     :math:`y_i(t) = x_i(t) - \frac1T \sum_s x_i(s)`. Infinite width, exactly: :math:`q \to (1 - 1/T)(q - q_{st})`,
     :math:`q_{st} \to -(q - q_{st})/T`; of given inputs K becomes :math:`P_0 K P_0` with :math:`P_0 = I - 1 1^T/T`,
@@ -47,22 +48,26 @@ class MeanSubtraction(Layer):
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
         return CentredOutputs(self.kind)
 
-    # -- finite width -----------------------------------------------------------------------------------------
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        one_site("MeanSubtraction", shape)
-        return shape
+    def recorded(self, units: Recorded) -> Recorded:
+        return units.less_mean((-2,))
 
+    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
+        return True
+
+    # -- finite width -----------------------------------------------------------------------------------------
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        check_samples(x.shape[SAMPLES], 2, self.kind)
-        return less_mean(x, SAMPLES)
+        check_samples(len(x), 2, self.kind)
+        trace.append(-x.ndim)  # the axis of samples, behind leading ones
+        return less_mean(x, 0)
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
-        return None if dx is None else less_mean(dx, SAMPLES)
+        samples = next(trace)
+        return None if dx is None else less_mean(dx, samples)
 
     def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
-        return less_mean(delta, SAMPLES)
+        return less_mean(delta, next(trace))
 
 
 class LayerNorm(Normalisation):
@@ -111,6 +116,10 @@ class LayerNorm(Normalisation):
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
         return MixedOutputs(self.kind, self.gamma, self.eps, self.affine, outputs, n_outputs)
+
+    def recorded(self, units: Recorded) -> Recorded:
+        behind, z = units.normalised(self.gamma, self.beta, self.eps)
+        return behind.trained(z, None) if self.affine else behind
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from ..activations import Activation, activation
 from ..gaussian import expect
 from .base import Layer
 from .pairs import Pairs, SitePairs
+from .recorded import Recorded
 from .state import State
 from .units import Units, through_units
 
@@ -87,6 +88,9 @@ class Pointwise(Layer):
         if np.ptp(mean) > rounding:
             return None
         return float(mean[0]) if abs(mean[0]) > rounding else 0.0
+
+    def recorded(self, units: Recorded) -> Recorded:
+        return units.elementwise(self.activation)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:

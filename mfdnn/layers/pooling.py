@@ -9,6 +9,7 @@ import numpy as np
 
 from .base import Layer, shape_text
 from .pairs import OFFSETS, SitePairs
+from .recorded import Recorded
 from .state import State
 from .windows import Windows, pooling_windows, sizes
 
@@ -65,6 +66,10 @@ class AveragePool(Layer):
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return sites is OFFSETS and self.windows(shape).ring
+
+    def recorded(self, units: Recorded) -> Recorded:
+        means = self.windows(units.shape).mean_of_sites(np.eye(prod(units.shape[1:]))).T
+        return units.over_sites(means, self.output_shape(units.shape))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -133,6 +138,10 @@ class GlobalAveragePool(Layer):
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return sites is OFFSETS
+
+    def recorded(self, units: Recorded) -> Recorded:
+        n = prod(units.shape[1:])
+        return units.over_sites(np.full((1, n), 1 / n), self.output_shape(units.shape))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

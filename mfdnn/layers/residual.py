@@ -10,6 +10,7 @@ import numpy as np
 from .._support.validation import finite_number
 from .base import Layer, checked_layers, shape_text, through
 from .pairs import SitePairs
+from .recorded import Recorded
 from .state import State
 from .units import joined_units
 
@@ -116,6 +117,14 @@ class Residual(Layer):
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
+
+    def recorded(self, units: Recorded) -> Recorded:
+        branch, beside = units, units
+        for layer in self.layers:
+            branch = layer.recorded(branch)
+        for layer in self.beside:
+            beside = layer.recorded(beside)
+        return beside.plus(branch, 1.0 if self.beside else self.skip)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,0 +1,10 @@
+"""Sampled units that are recorded: what a mean over them becomes if one unit counts more.
+
+The derivative of a function of the network by the weight of a sampled unit is that unit's influence, and influences are
+the spread of the function over networks of finite width.
+"""
+
+from .tape import Node, adjoints
+from .units import Recorded, Recording, Stream
+
+__all__ = ["Node", "Recorded", "Recording", "Stream", "adjoints"]

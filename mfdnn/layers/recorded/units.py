@@ -1,0 +1,380 @@
+"""Sampled units, recorded for derivatives of means over them by their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..._support.errors import NoTheory
+from ...activations import Activation
+from ..windows import Windows
+from .tape import Node, chosen, drawn, gram, sandwiched, tangents_drawn
+
+__all__ = ["Recorded", "Recording", "Stream"]
+
+BUMP = 0.1  # width of the Gaussian in place of the point mass at a kink, in standard deviations of what enters
+
+
+class Stream:
+    """Units that are drawn together: of one weight layer, or of all that a skip connection adds up.
+
+    Attributes
+    ----------
+    width : int
+        How many there are in the finite network.
+    weights : Node, of shape (5, S)
+        Weights of the sampled units in all means over them, see `tape.gram`.
+    """
+
+    def __init__(self, width: int, n_units: int):
+        self.width = width
+        self.weights = Node(np.repeat([[1.0], [1.0], [1.0], [0.0], [0.0]], n_units, axis=1))
+        self._joined: Stream | None = None
+
+    def __repr__(self) -> str:
+        return f"Stream({self.width})"
+
+    @property
+    def root(self) -> Stream:
+        """The stream that it has become a part of."""
+        return self if self._joined is None else self._joined.root
+
+    def join(self, other: Stream) -> None:
+        """Add unit by unit: influences of both are those of one unit."""
+        if other.root is not self.root:
+            other.root._joined = self.root
+
+
+@dataclass
+class Recording:
+    """One walk over the layers.
+
+    Attributes
+    ----------
+    rng : numpy.random.Generator
+    n_units : int
+        S, even.
+    streams : list of Stream
+        In the order of the weight layers.
+    """
+
+    rng: np.random.Generator
+    n_units: int
+    streams: list[Stream] = field(default_factory=list)
+
+    def stream(self, width: int) -> Stream:
+        """Units of a weight layer."""
+        self.streams.append(Stream(width, self.n_units))
+        return self.streams[-1]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    r"""A signal: values and tangents of S sampled units over all (input, site).
+
+    Behind a weight layer it is known by its covariances, until a layer needs the units. A layer's part of it is
+    `Layer.recorded`, written with the methods below.
+
+    Attributes
+    ----------
+    recording : Recording
+    shape : tuple of int
+        (channels, \*sites) of the finite layer.
+    n_samples : int
+    stream : Stream or None
+        None: channels of the inputs, which are not drawn.
+    field_values, field_tangents : Node or None
+        Of units that were drawn: (S, T, n), and two independent copies (2, S, T, n); no tangents at the inputs.
+    covariances : tuple of Node, or None
+        Of values and of tangents, (T n, T n), of units that were not.
+    repeats : int
+        How many fields one unit has, side by side.
+    """
+
+    recording: Recording
+    shape: tuple[int, ...]
+    n_samples: int
+    stream: Stream | None = None
+    field_values: Node | None = None
+    field_tangents: Node | None = None
+    covariances: tuple[Node, Node] | None = None
+    repeats: int = 1
+
+    @classmethod
+    def inputs(cls, inputs: np.ndarray, recording: Recording) -> Recorded:
+        r"""Given inputs (T, channels, \*sites)."""
+        values = np.moveaxis(inputs.reshape(*inputs.shape[:2], -1), 1, 0)
+        return cls(recording, inputs.shape[1:], len(inputs), None, Node(values))
+
+    @cached_property
+    def _drawn(self) -> tuple[Node, Node]:
+        assert self.covariances is not None
+        n, rng = self.recording.n_units, self.recording.rng
+        of_values, of_tangents = self.covariances
+        size, fields = len(of_values.value), (n, self.n_samples, -1)
+        e = rng.standard_normal((n // 2, size))
+
+        def shaped(node: Node, *lead: int) -> Node:
+            return node.linear(
+                lambda x: x.reshape(*lead, *fields), lambda d: d.reshape(*d.shape[:-2], size)
+            )
+
+        values = drawn(of_values, np.concatenate([e, -e]))
+        tangents = tangents_drawn(of_tangents, rng.standard_normal((2, n, size)))
+        return shaped(values), shaped(tangents, 2)
+
+    @property
+    def values(self) -> Node:
+        """Of units, (S, T, n)."""
+        return self._drawn[0] if self.field_values is None else self.field_values
+
+    @property
+    def tangents(self) -> Node | None:
+        """Of units, two independent copies (2, S, T, n)."""
+        return self._drawn[1] if self.field_values is None else self.field_tangents
+
+    def mapped(self, values: Node, tangents: Node | None, shape: tuple[int, ...] | None = None) -> Recorded:
+        """Behind a map of the units."""
+        return replace(
+            self, field_values=values, field_tangents=tangents, covariances=None, shape=shape or self.shape
+        )
+
+    # -- maps of single units ---------------------------------------------------------------------------------
+
+    def elementwise(self, act: Activation) -> Recorded:
+        """Behind an activation.
+
+        In the derivative of its slope the point mass at a kink is a Gaussian of a tenth of a standard deviation.
+        """
+        values = self.values
+        x = values.value
+        slope = act.slope(x)
+        behind = values.elementwise(act(x), slope)
+        if self.tangents is None:
+            return self.mapped(behind, None)
+        bend, pieces = act.curvature(x), act.pieces
+        for place, jump in zip(pieces.breaks, pieces.jumps[:, 1], strict=True):
+            if jump:
+                bend = bend + jump * _bump(x - place, x)
+        return self.mapped(behind, self.tangents * values.elementwise(slope, bend))
+
+    def times_constant(self, factor: np.ndarray | float) -> Recorded:
+        """Every number times a constant."""
+        return self.mapped(self.values * factor, None if self.tangents is None else self.tangents * factor)
+
+    def over_sites(self, matrix: np.ndarray, shape: tuple[int, ...]) -> Recorded:
+        """Behind a linear map of the sites, (m, n)."""
+        if self.field_values is None:
+            whole = _over_samples(matrix, self.n_samples)
+            assert self.covariances is not None
+            of_values, of_tangents = self.covariances
+            both = sandwiched(of_values, [whole]), sandwiched(of_tangents, [whole])
+            return replace(self, covariances=both, shape=shape)
+
+        def pooled(of: Node) -> Node:
+            return of.linear(lambda x: x @ matrix.T, lambda d: d @ matrix)
+
+        return self.mapped(pooled(self.values), None if self.tangents is None else pooled(self.tangents), shape)
+
+    def largest(self, windows: Windows, shape: tuple[int, ...]) -> Recorded:
+        """The largest value of every window of sites.
+
+        The switch from one to another is smooth as a kink is.
+        """
+        first, *others = (_tap(windows, tap) for tap in np.ndindex(windows.kernel))
+        values, tangents = self.values, self.tangents
+        best, tangent = chosen(values, first), None if tangents is None else chosen(tangents, first)
+        for at in others:
+            less = chosen(values, at) - best
+            x = less.value
+            ahead = (x > 0).astype(float)
+            best = best + less.elementwise(np.maximum(x, 0), ahead)
+            if tangents is not None and tangent is not None:
+                switch = less.elementwise(ahead, _bump(x, x))
+                tangent = tangent + (chosen(tangents, at) - tangent) * switch
+        return self.mapped(best, tangent, shape)
+
+    def side_by_side(self, shape: tuple[int, ...]) -> Recorded:
+        """Every site becomes a field of its own, of one site."""
+        n = self.values.value.shape[-1]
+
+        def apart(x: np.ndarray) -> np.ndarray:  # (..., S, T, n) to (..., S n, T, 1)
+            return np.swapaxes(x, -1, -2).reshape(*x.shape[:-3], x.shape[-3] * n, x.shape[-2], 1)
+
+        def back(d: np.ndarray) -> np.ndarray:
+            return np.swapaxes(d.reshape(*d.shape[:-3], d.shape[-3] // n, n, d.shape[-2]), -1, -2)
+
+        both = [None if of is None else of.linear(apart, back) for of in (self.values, self.tangents)]
+        return replace(self.mapped(both[0], both[1], shape), repeats=self.repeats * n)  # type: ignore[arg-type]
+
+    def standardised(self, gamma: float, beta: float, eps: float, axes: tuple[int, ...]) -> tuple[Recorded, Node]:
+        """Behind a normalisation of every unit along axes of (T, n), and what it is before gain and offset."""
+        x = self.values - self.values.mean(axes)
+        inverse = (x * x).mean(axes).shifted(eps).power(-0.5)
+        z = x * inverse
+        tangents = self.tangents
+        if tangents is not None:
+            less = tangents - tangents.mean(axes)
+            tangents = (less - z * (less * z).mean(axes)) * (inverse * gamma)
+        return self.mapped((z * gamma).shifted(beta), tangents), z
+
+    def less_mean(self, axes: tuple[int, ...]) -> Recorded:
+        """Less the mean along axes of (T, n)."""
+        both = [None if of is None else of - of.mean(axes) for of in (self.values, self.tangents)]
+        return self.mapped(both[0], both[1])  # type: ignore[arg-type]
+
+    def trained(self, *fields: Node | None) -> Recorded:
+        """With parameters of each unit's own, whose derivatives are these fields; None stands for 1."""
+        tangents = self.tangents
+        for x in fields:
+            e = self.recording.rng.standard_normal((2, len(self.values.value), 1, 1))
+            if x is None:
+                own = Node(np.broadcast_to(e, (2, *self.values.value.shape)), tangent=True)
+            else:
+                own = _with_normals(x, e)
+            tangents = own if tangents is None else tangents + own
+        return self.mapped(self.values, tangents)
+
+    # -- several units ----------------------------------------------------------------------------------------
+
+    def mean_over_units(self, fields: Node, sites: bool = False) -> Node:
+        """Mean over all units (and sites) of fields (S, T, n): a statistic that their weights enter."""
+        n, repeats = len(fields.value), self.repeats
+        value = fields.value.mean(axis=(0, 2) if sites else 0, keepdims=True)
+        share, shape = value.size / fields.value.size, fields.value.shape
+        parents = [(fields, lambda d: np.broadcast_to(d * share, shape))]
+        if self.stream is not None:
+
+            def of_weights(d: np.ndarray) -> np.ndarray:
+                found = np.zeros((5, n))
+                found[0] = share * np.sum(d * fields.value, axis=(1, 2))
+                return found.reshape(5, -1, repeats).sum(axis=-1)
+
+            parents.append((self.stream.weights, of_weights))
+        return Node(value, *parents)
+
+    def normalised(
+        self, gamma: float, beta: float, eps: float, *, centred: bool = True, sites: bool = False
+    ) -> tuple[Recorded, Node]:
+        """Behind a normalisation over all units (and sites), and what it is before gain and offset."""
+        x = self.values
+        if centred:
+            x = x - self.mean_over_units(x, sites)
+        inverse = self.mean_over_units(x * x, sites).shifted(eps).power(-0.5)
+        z = x * inverse
+        tangents = None if self.tangents is None else self.tangents * (inverse * gamma)
+        return self.mapped((z * gamma).shifted(beta), tangents), z
+
+    def plus(self, other: Recorded, factor: float) -> Recorded:
+        """`factor` times the signal plus another one, unit by unit."""
+        mine = self if factor == 1 else self.times_constant(factor)
+        stream = self._joined(other)
+        values = mine.values + other.values
+        both = [of for of in (mine.tangents, other.tangents) if of is not None]
+        tangents = both[0] + both[1] if len(both) == 2 else both[0]
+        return replace(mine.mapped(values, tangents), stream=stream)
+
+    def times(self, other: Recorded) -> Recorded:
+        """The signal times another one, unit by unit."""
+        stream = self._joined(other)
+        parts = [
+            of * by for of, by in ((self.tangents, other.values), (other.tangents, self.values)) if of is not None
+        ]
+        tangents = parts[0] + parts[1] if len(parts) == 2 else parts[0]
+        return replace(self.mapped(self.values * other.values, tangents), stream=stream)
+
+    def _joined(self, other: Recorded) -> Stream:
+        if self.stream is None or other.stream is None:
+            raise NoTheory(
+                "`net` joins channels of its inputs with units, one by one, and the spread that this makes is not "
+                "derived; put a weight layer before the skip connection, or measure the spread with mfdnn.ensemble."
+            )
+        if self.repeats != other.repeats:
+            raise NoTheory(
+                "`net` joins units behind `Flatten` with others, whose spread is not derived; put a weight layer "
+                "between, or measure the spread with mfdnn.ensemble."
+            )
+        self.stream.join(other.stream)
+        return self.stream
+
+    def weighted(
+        self,
+        shape: tuple[int, ...],
+        *,
+        fan_in: int,
+        sigma_w2: float,
+        sigma_b2: float,
+        bias: bool,
+        windows: Windows | None = None,
+    ) -> Recorded:
+        """Behind random Gaussian weights and biases, as `State.weighted`; `windows`: what a convolution reads."""
+        moments, kernel = self.grams
+        if windows is not None:
+            n = prod(windows.sites)
+            taps = [
+                _over_samples(_reading(at, n), self.n_samples)
+                for at in (_tap(windows, tap) for tap in np.ndindex(windows.kernel))
+            ]
+            moments, kernel = sandwiched(moments, taps), None if kernel is None else sandwiched(kernel, taps)
+        left = (moments * sigma_w2).shifted(sigma_b2)
+        own = (moments * float(fan_in)).shifted(float(bias))
+        if not np.any(left.value):
+            raise NoTheory("`net` has no signal at one of its weight layers; give it inputs, weights or biases.")
+        return Recorded(
+            self.recording,
+            shape,
+            self.n_samples,
+            self.recording.stream(shape[0]),
+            covariances=(left, own if kernel is None else own + kernel * sigma_w2),
+        )
+
+    @property
+    def grams(self) -> tuple[Node, Node | None]:
+        """Means over units of products of two (input, site): of values, and of tangents."""
+        weights = Node(np.zeros((5, len(self.values.value) // self.repeats)))  # which nobody asks for
+        weights = weights if self.stream is None else self.stream.weights
+        tangents = self.tangents
+        return (
+            gram(self.values, weights, self.repeats),
+            None if tangents is None else gram(tangents, weights, self.repeats),
+        )
+
+
+def _with_normals(x: Node, e: np.ndarray) -> Node:
+    """Tangents x e, both of whose factors change with x."""
+    return Node(x.value * e, (x, lambda d: d * e), tangent=True)
+
+
+def _bump(distance: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A Gaussian in place of a point mass, `BUMP` standard deviations of x wide."""
+    width = BUMP * np.sqrt(np.mean(x**2))
+    return np.exp(-0.5 * (distance / width) ** 2) / (width * np.sqrt(2 * np.pi))
+
+
+def _tap(windows: Windows, tap: Sequence[int]) -> np.ndarray:
+    """Sites (m,) that a tap of every window reads; -1: none."""
+    each = np.meshgrid(*(axis.tap(b) for axis, b in zip(windows.along, tap, strict=True)), indexing="ij")
+    found = np.zeros(windows.out, int)
+    for at, axis in zip(each, windows.along, strict=True):
+        found = found * axis.size + at
+    return np.where(np.logical_or.reduce([at < 0 for at in each]), -1, found).ravel()
+
+
+def _reading(at: np.ndarray, n: int) -> Any:
+    """The sparse matrix (m, n) that reads these sites."""
+    from scipy.sparse import csr_array
+
+    rows = np.flatnonzero(at >= 0)
+    return csr_array((np.ones(len(rows)), (rows, at[rows])), shape=(len(at), n))
+
+
+def _over_samples(matrix: Any, n_samples: int) -> Any:
+    """The same map of the sites of every sample."""
+    from scipy.sparse import csr_array, eye_array, kron
+
+    return csr_array(kron(eye_array(n_samples), matrix))
