@@ -180,9 +180,8 @@ class Comparison(Result):
         if any(row.predicted_error is not None for row in self.rows):
             lines.append("* predicted by the law of the outliers over networks")
         if errors := [row.theory_error / abs(row.theory) for row in self.rows if row.theory_error and row.theory]:
-            lines.append(
-                f"theory has standard errors of its own, half of them below {100 * np.median(errors):.2g} % (`Row.theory_error`)"
-            )
+            half = f"half of them below {100 * np.median(errors):.2g} %"
+            lines.append(f"theory has standard errors of its own, {half} (`Row.theory_error`)")
         notes: dict[str, list[str]] = {}
         for row in self.rows:
             if row.note:

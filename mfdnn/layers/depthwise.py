@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -11,17 +11,21 @@ from .state import State
 from .tangents import Tangents, WeightRecord
 from .units import Integrated, Own, Source, units_of
 
-if TYPE_CHECKING:
-    from .convolution import Conv
-
 __all__ = ["depthwise"]
 
 
-def depthwise(conv: Conv, state: State) -> State:
+def depthwise(conv: Any, state: State) -> State:
     r"""The state behind a depthwise convolution, :math:`u(p) = \sum_\beta w_\beta\, h(i_\beta(p)) + b` for every unit.
 
     A unit has taps of its own and reads a single other one, so that no central limit makes it Gaussian: taps, bias and
     the unit that they read are drawn together. The next layer that mixes channels sees means over units.
+
+    Parameters
+    ----------
+    conv : Conv
+        With one channel a group.
+    state : State
+        What enters.
     """
     units, windows = units_of(state, conv), conv.windows(state.shape)
     drawn, drawn_taps = windows, np.arange(windows.taps)
