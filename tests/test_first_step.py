@@ -357,6 +357,11 @@ def test_two_weight_layers_without_an_activation_between():
     assert slopes(rows)[3] == pytest.approx(50 * np.sqrt(2 / np.pi * V), rel=1e-9)
 
 
+def test_one_weight_layer_has_no_kernels_to_draw():
+    step = mfdnn.first_step(mfdnn.mlp([8, 3]), "muon", inputs=X)
+    assert step.caution == "" and step.validity == 0 and step.cap is None and step.by_layer.tolist() == [1.0]
+
+
 def test_a_zero_head_lets_nothing_through():
     net = mfdnn.Network(8, [mfdnn.Dense(50), mfdnn.Pointwise("tanh"), mfdnn.Dense(2, 0.0, bias=False)])
     for name in ("adam", "muon", "sgd"):

@@ -209,8 +209,10 @@ def on_inputs(
 def _kernel_spread(wide: MeanField) -> float | None:
     """Deviation over networks of the logarithm of the largest eigenvalue.
 
-    None where it has no law.
+    None where it has no law; 0 of one weight layer, whose kernel is not random.
     """
+    if wide.network.n_weight_layers == 1:
+        return 0.0
     try:
         law = law_of(wide)
     except (NoTheory, OutOfRange):
