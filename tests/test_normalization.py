@@ -285,3 +285,44 @@ def test_batch_norm_in_hidden_layers_leaves_order_m():
     assert twice.largest / fim.largest == pytest.approx(2, rel=0.05)
     odd = mfdnn.fisher_statistics(network(200, "tanh", before=[Batch()]), 60)  # nothing stands out
     assert "No eigenvalue stands out" in odd.caution
+
+
+# -- means over samples at several sites --------------------------------------------------------------------------
+
+
+def images(readout, mode="zeros", channels=96):
+    conv = lambda: mfdnn.Conv(channels, 3, 1.6, 0.1, mode=mode)  # noqa: E731
+    behind = [mfdnn.Pointwise("tanh"), readout(), mfdnn.Dense(2, 1.5)]
+    return mfdnn.Network((2, 5), [conv(), mfdnn.MeanSubtraction(), mfdnn.Pointwise("tanh"), conv(), *behind])
+
+
+@pytest.mark.parametrize("readout", [mfdnn.Flatten, mfdnn.GlobalAveragePool])
+def test_mean_subtraction_at_sites_against_sampled_networks(readout):
+    X = np.random.default_rng(0).standard_normal((8, 2, 5)) + 0.4
+    table = mfdnn.compare(images(readout), n_networks=40, inputs=X, rng=0)
+    assert not [row for row in table.rows if row.agrees is False]
+    left_out = [layer for layer in images(readout).layers if not isinstance(layer, mfdnn.MeanSubtraction)]
+    plain = mfdnn.fisher_statistics(mfdnn.Network((2, 5), left_out), inputs=X)
+    assert mfdnn.fisher_statistics(images(readout), inputs=X).largest < 0.9 * plain.largest
+
+
+def test_mean_subtraction_on_a_ring_needs_no_more_than_offsets():
+    """Random inputs on a ring, by offsets, against sampled networks."""
+    ring = images(mfdnn.GlobalAveragePool, "circular")
+    for q0, c0 in ((1.0, 0.0), (0.7, 0.3)):
+        found = mfdnn.fisher_statistics(ring, n_samples=6, q0=q0, c0=c0)
+        one = mfdnn.ensemble(ring, 6, 40, q0=q0, c0=c0, rng=1)
+        assert one.mean["mean"] == pytest.approx(
+            found.mean, abs=4 * one.standard_error["mean"] + 0.02 * found.mean
+        )
+
+
+def test_mean_subtraction_at_sites_is_its_own_adjoint():
+    one = mfdnn.sample(images(mfdnn.Flatten, channels=6), rng=0)
+    rng = np.random.default_rng(2)
+    X, u, v = rng.standard_normal((4, 2, 5)), rng.standard_normal((4, 2)), rng.standard_normal(one.n_parameters)
+    assert np.sum(u * one.jvp(X, v)) == pytest.approx(one.vjp(X, u) @ v, rel=1e-12)
+    x = rng.standard_normal((3, 4, 2, 5))  # leading axis
+    layer, trace = mfdnn.MeanSubtraction(), []
+    layer.forward(x[0], iter(()), trace)
+    np.testing.assert_allclose(layer.backward(x, iter(()), iter(trace), []), x - x.mean(axis=1, keepdims=True))

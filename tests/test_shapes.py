@@ -92,11 +92,6 @@ def test_flatten_takes_leading_axes(leading):
         ),
         (
             (2, 4),
-            [CircularConv(3, 2), MeanSubtraction(), SiteMean()],
-            "`MeanSubtraction` takes units of one site",
-        ),
-        (
-            (2, 4),
             [Residual([CircularConv(3, 2)]), SiteMean()],
             "`Residual` must keep channels and sites: 2x4 enter and",
         ),
