@@ -80,6 +80,7 @@ def test_page_and_picture(torch, tmp_path):
         "rate of one step of SGD",
         "eigenvalue of the Gauss-Newton matrix of the loss",
         "share of the first fall of the loss, step of SGD (%)",
+        *["weight layer"] * 3,
     ]
     pyplot.close(figure)
     text = str(page)
@@ -87,6 +88,47 @@ def test_page_and_picture(torch, tmp_path):
     json.dumps(page.to_dict())
     page.save(tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 10000
+
+
+def test_layers_beside_their_theory(torch):
+    nn = torch.nn
+    torch.manual_seed(0)
+    layers = [part for _ in range(9) for part in (nn.Linear(100, 100), nn.Tanh())]
+    module = nn.Sequential(nn.Linear(30, 100), nn.Tanh(), *layers, nn.Linear(100, 5))
+    batch = torch.randn(20, 30), torch.arange(20) % 5
+    loss, sgd = torch.nn.CrossEntropyLoss(), torch.optim.SGD(module.parameters(), lr=0.1)
+    page = mp.report(module, batch, loss, sgd)
+    text = " ".join(str(page).split())
+    assert page.layers.names == page.theory.names == ("0", *map(str, range(2, 21, 2)))
+    inner = slice(0, -1)  # the last one has five units
+    np.testing.assert_allclose(page.layers.variance[inner], page.theory.variance[inner], rtol=0.3)
+    np.testing.assert_allclose(page.layers.correlation, page.theory.correlation, atol=0.1)
+    np.testing.assert_allclose(page.layers.gradient, page.theory.gradient, rtol=0.6)
+    for words in (
+        "The outputs are nearly the same for every input",
+        "Gradients vanish: squared, those at `0` are",
+        "as PyTorch's default initialisation (11 of 11 layers); gradients keep their size at 1.76",
+        "behind each weight layer, this module (theory of fresh draws)",
+    ):
+        assert words in text
+    figure = page.figure()
+    below = {ax.get_ylabel(): ax for ax in figure.axes}
+    assert len(below["correlation of two inputs"].lines) == 2  # points and line
+    np.testing.assert_array_equal(below["variance"].lines[0].get_ydata(), page.layers.variance)
+    pyplot.close(figure)
+    mp.initialise_(module, "critical", batch[0], rng=0)
+    again = str(mp.report(module, batch, loss, sgd))
+    assert "Gradients vanish" not in again and "nearly the same" not in again
+
+
+def test_layers_without_theory_are_shown_alone(torch):
+    nn = torch.nn
+    module = nn.Sequential(nn.Linear(8, 20), nn.Softmax(1), nn.Linear(20, 3))
+    batch, sgd = (torch.randn(10, 8), torch.arange(10) % 3), torch.optim.SGD(module.parameters(), lr=0.1)
+    page = mp.report(module, batch, torch.nn.CrossEntropyLoss(), sgd)
+    assert page.theory is None and page.layers.names == ("0", "2") and "`1` (softmax)" in page.answer.no_theory
+    assert "theory       None: `1` (softmax)" in str(page)
+    pyplot.close(page.figure())
 
 
 def test_class_weights_and_outputs_of_any_shape_have_spectra(torch):

@@ -8,6 +8,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from .._support.validation import file_path
 from ..plots._style import integer_ticks
 from ._torch import torch
 from .answer import ModuleLearningRate
+from .layer_points import LayerPoints
+from .layer_words import FIELDS, described, draw_layers, layer_table
 from .module_operator import operator
 from .rates import answered
 from .reading import selector
@@ -51,6 +54,12 @@ class ModuleReport(Result):
         Of the loss's Gauss-Newton matrix on the batch: all eigenvalues, or the largest of a large module.
     no_spectrum : str
         Why there is none; empty where there is one.
+    layers : LayerPoints or None
+        Variance, correlation of two inputs and gradient behind each weight layer of the module.
+    theory : LayerPoints or None
+        The same of wide networks of this architecture; None where there is no theory, as `answer` says.
+    findings : tuple of str
+        What the layers tell, a sentence each.
     """
 
     module: str
@@ -58,6 +67,9 @@ class ModuleReport(Result):
     answer: ModuleLearningRate
     spectrum: ModuleSpectrum | None
     no_spectrum: str
+    layers: LayerPoints | None = None
+    theory: LayerPoints | None = None
+    findings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"ModuleReport({self.module}, P={self.n_parameters}, {self.answer!r})"
@@ -73,6 +85,10 @@ class ModuleReport(Result):
             values = self.spectrum.eigenvalues
             top = ", ".join(f"{value:.4g}" for value in values[:5])
             lines.append(f"{'spectrum':<12} largest eigenvalues of the Gauss-Newton matrix: {top}")
+        for text in self.findings:
+            lines += wrap(text, 100, initial_indent=f"{'layers':<12} ", subsequent_indent=" " * 13)
+        if self.layers is not None and self.layers.names:
+            lines += ["", *layer_table(self.layers, self.theory)]
         if a.by_layer is not None:
             width = max(map(len, a.by_layer))
             lines += ["", "share of each layer in the first fall of the loss"]
@@ -83,8 +99,15 @@ class ModuleReport(Result):
         """The picture: loss along the step, spectrum, shares of layers."""
         from matplotlib import pyplot
 
-        places = [["line", "line"], ["spectrum", "shares"]]
-        figure, axes = pyplot.subplot_mosaic(places, figsize=(11, 9), layout="constrained")  # type: ignore[arg-type]
+        places = [["line"] * 6, ["spectrum"] * 3 + ["shares"] * 3]
+        shown = self.layers is not None and len(self.layers.names) > 0
+        if shown:
+            places.append(["variance"] * 2 + ["correlation"] * 2 + ["gradient"] * 2)
+        size = (11, 12.5 if shown else 9)
+        figure, axes = pyplot.subplot_mosaic(places, figsize=size, layout="constrained")  # type: ignore[arg-type]
+        if shown:
+            assert self.layers is not None
+            draw_layers(self.layers, self.theory, [axes[name] for name in FIELDS])
         plots.loss_along_step(self.answer, ax=axes["line"])
         self._spectrum_panel(axes["spectrum"])
         plots.layer_shares(self.answer, ax=axes["shares"])
@@ -98,7 +121,8 @@ class ModuleReport(Result):
 
     def _spectrum_panel(self, ax: Axes) -> None:
         if self.spectrum is None:
-            ax.text(0.5, 0.5, self.no_spectrum, ha="center", va="center", fontsize="small", wrap=True)
+            text = "\n".join(wrap(self.no_spectrum, 50))
+            ax.text(0.5, 0.5, text, ha="center", va="center", fontsize="small").set_in_layout(False)
             ax.set_axis_off()
             return
         values = self.spectrum.eigenvalues
@@ -202,7 +226,9 @@ def report(
         spectrum = _spectrum(one, batch, loss, select)
     except (ValueError, TypeError, ArithmeticError, MemoryError) as error:
         why_not = str(error)
-    found = ModuleReport(type(one.module).__name__, one.n_parameters, answer, spectrum, why_not)
+    found = ModuleReport(
+        type(one.module).__name__, one.n_parameters, answer, spectrum, why_not, *described(one, batch[0])
+    )
     if where is not None:
         found.save(where)
     return found

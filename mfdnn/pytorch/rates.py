@@ -59,7 +59,7 @@ def learning_rate(
     parts : "all", or some of "first_step", "critical", "stable", "theory", "scaling", "warmup"
         What to compute. The first two take less than twenty passes. theory: the rate of a fresh draw of the module (of
         SGD its limit of stability, of others the critical rate of their first step), where it can be read; scaling: its
-        factors at twice the sizes. "all" is all but the warm-up, which must be asked for.
+        factors at twice the sizes. "all" is all but the warm-up, and the scaling of images, which must be asked for.
     n_steps : int
         Virtual steps of the warm-up, which is at most that long.
 
@@ -157,7 +157,7 @@ def answered(
     cautions += run.small_logits()
     theory = None
     if {"theory", "scaling"} & set(wanted):
-        theory = theory_of(one, X, run.Y, loss, optimizer, "scaling" in wanted)
+        theory = theory_of(one, X, run.Y, loss, optimizer, "scaling" in wanted, parts == "all")
     warmed = warm_up(one, X, run.Y, loss, optimizer, n_steps) if "warmup" in wanted else None
 
     def rate(x: float | None) -> float | None:

@@ -18,7 +18,7 @@ from .module_operator import ModuleOperator
 from .reader import ModuleNetwork, read
 from .reading import selector
 
-__all__ = ["MOST_PLACES", "Theory", "loss_word", "theory_of"]
+__all__ = ["MOST_PLACES", "Theory", "loss_word", "some_inputs", "theory_of"]
 
 MOST_PLACES = 512  # samples times sites up to which theory is computed unasked: half a minute where units are sampled
 FEWEST = 8  # samples
@@ -56,7 +56,9 @@ class Theory:
     caution: str = ""
 
 
-def theory_of(one: ModuleOperator, X: Any, Y: Any, loss: Any, optimizer: Any, scaling: bool) -> Theory:
+def theory_of(
+    one: ModuleOperator, X: Any, Y: Any, loss: Any, optimizer: Any, scaling: bool, quick: bool = False
+) -> Theory:
     """Theory of fresh draws of the module as it stands, on this batch.
 
     Parameters
@@ -66,16 +68,18 @@ def theory_of(one: ModuleOperator, X: Any, Y: Any, loss: Any, optimizer: Any, sc
         As `learning_rate` takes them.
     scaling : bool
         Whether at twice the sizes too, which is theory four times over.
+    quick : bool
+        If so, not of images.
     """
     try:
         rule = _Rule(one, Y, loss, optimizer)
         net = read(one.module, X, "weights", selector(one._select))
-        inputs, caution = _some(net)
+        inputs, caution = some_inputs(net)
         rate, band = rule(net, inputs)
     except (NoTheory, ValueError, ArithmeticError, MemoryError) as error:
         return Theory(reason=str(error))
     factors: dict[str, float] = {}
-    for name, other in _others(net, inputs) if scaling else ():
+    for name, other in _others(net, inputs) if scaling and not (quick and inputs.ndim > 2) else ():
         try:
             found = rule(*other)[0]
         except (NoTheory, ValueError, ArithmeticError, MemoryError):
@@ -153,13 +157,13 @@ def _targets(Y: Any) -> Any:
     return found if found.ndim in (1, 2) else None
 
 
-def _some(net: ModuleNetwork) -> tuple[np.ndarray, str]:
+def some_inputs(net: ModuleNetwork) -> tuple[np.ndarray, str]:
     """As many inputs as theory can take at a time."""
     sites = max([prod(net.input_shape[1:]), *(prod(shape[1:]) for _, shape in net.walk())])
     n, room = len(net.inputs), MOST_PLACES // sites
     if n <= room or sites == 1:
         return net.inputs, ""
-    if room < FEWEST:
+    if room < FEWEST or net.couples_samples:  # which are another network with fewer of them
         raise NoTheory(
             f"theory of {n} inputs with {sites} sites takes {n * sites} places, and up to {MOST_PLACES} are computed "
             "unasked; pass smaller inputs, or mfdnn.max_learning_rate the network that mfdnn.pytorch.network reads"
