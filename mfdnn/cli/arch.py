@@ -7,7 +7,8 @@ import json
 import re
 from typing import Any
 
-from .arguments import DEFAULT_ACTIVATION, parse_activation, parse_widths
+from ..activations.parsing import parse_activation
+from .words import DEFAULT_ACTIVATION, parse_widths
 
 __all__ = ["network_of_arch"]
 

@@ -12,38 +12,14 @@ import numpy as np
 from .._support.files import SUFFIXES
 from .._support.validation import one_of
 from ..activations.parsing import parse_activation
-from .words import FILES, number, seed, whole_number
+from .arch import network_of_arch
+from .words import DEFAULT_ACTIVATION, FILES, number, parse_widths, seed, whole_number
 
-DEFAULT_ACTIVATION = "relu"
 DEFAULT_HIDDEN = "1000-1000-10"
 DEFAULT_INPUTS = 784
 NORMS = ("mean_subtraction", "batch_norm", "layer_norm")
 NORM_PLACES = ("hidden", "after", "last")
-DEEPEST, MOST_POINTS = 10_000, 1_000_000  # of one repeated width, of one axis
-
-
-def parse_widths(text: str) -> list[int]:
-    """784-1000-1000-10, or 784-1000x5-10 for five equal widths."""
-    sizes: list[int] = []
-    for part in text.split("-"):
-        match = re.fullmatch(r"(\d{1,18})(?:x(\d{1,18}))?", part.strip())
-        if not match:
-            raise argparse.ArgumentTypeError(
-                f"must be widths such as 784-1000-1000-10 or 784-1000x5-10, got {text!r}"
-            )
-        units, repeats = int(match[1]), int(match[2] or 1)
-        if match[2] and not sizes:
-            rest = text[len(part) :]
-            raise argparse.ArgumentTypeError(
-                f"begins with {part}: inputs of {units} x {repeats} pixels are written {units * repeats}{rest}, and "
-                f"{repeats} layers of {units} units {units}-{units}x{repeats - 1}{rest}"
-            )
-        if not 1 <= repeats <= DEEPEST:
-            raise argparse.ArgumentTypeError(
-                f"must repeat a width 1 to {DEEPEST} times, got {part}; write 1000x5 for five layers of 1000 units"
-            )
-        sizes += [units] * repeats
-    return sizes
+MOST_POINTS = 1_000_000  # of one axis
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -252,8 +228,6 @@ def network_of(args: argparse.Namespace, n_features: int | None = None) -> Any:
     from ..architectures import mlp, resnet
 
     if args.arch is not None:
-        from .arch import network_of_arch
-
         return network_of_arch(args)
     for name in ("input", "readout"):
         if getattr(args, name) is not None:

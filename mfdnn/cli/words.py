@@ -9,7 +9,12 @@ from typing import Any, NoReturn
 
 from .._support.validation import did_you_mean, one_of
 
-__all__ = ["FILES", "Parser", "in_options", "number", "parse", "seed", "whole_number"]
+__all__ = [
+    *("DEFAULT_ACTIVATION", "FILES", "Parser", "in_options", "number", "parse", "parse_widths", "seed", "whole_number"),
+]
+
+DEFAULT_ACTIVATION = "relu"
+DEEPEST = 10_000  # layers of one repeated width
 
 # Arguments of functions, and the options that give them.
 NETWORK = ("activation", "sigma_w2", "sigma_b2", "init", "weights")
@@ -125,3 +130,27 @@ def seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,4000}", text):
         raise argparse.ArgumentTypeError(f"must be a whole number >= 0, got {text!r}")
     return int(text)
+
+
+def parse_widths(text: str) -> list[int]:
+    """784-1000-1000-10, or 784-1000x5-10 for five equal widths."""
+    sizes: list[int] = []
+    for part in text.split("-"):
+        match = re.fullmatch(r"(\d{1,18})(?:x(\d{1,18}))?", part.strip())
+        if not match:
+            raise argparse.ArgumentTypeError(
+                f"must be widths such as 784-1000-1000-10 or 784-1000x5-10, got {text!r}"
+            )
+        units, repeats = int(match[1]), int(match[2] or 1)
+        if match[2] and not sizes:
+            rest = text[len(part) :]
+            raise argparse.ArgumentTypeError(
+                f"begins with {part}: inputs of {units} x {repeats} pixels are written {units * repeats}{rest}, and "
+                f"{repeats} layers of {units} units {units}-{units}x{repeats - 1}{rest}"
+            )
+        if not 1 <= repeats <= DEEPEST:
+            raise argparse.ArgumentTypeError(
+                f"must repeat a width 1 to {DEEPEST} times, got {part}; write 1000x5 for five layers of 1000 units"
+            )
+        sizes += [units] * repeats
+    return sizes
