@@ -200,6 +200,10 @@ CALLS = {
         mfdnn.train,
         {"one": s.one, "X": s.X, "Y": s.Y, "learning_rate": 0.1, "n_steps": 2, "batch_size": 3, **s.optimiser},
     ),
+    "training.critical_rate": lambda s: (
+        mfdnn.training.critical_rate,
+        {"one": s.one, "X": s.X, "Y": s.Y, "optimizer": "sgd", **s.optimiser},
+    ),
     "trajectory": lambda s: (mfdnn.trajectory, {**s.single, "depth": 3}),
     "two_layer_theory": lambda s: (mfdnn.two_layer_theory, s.unit),
     "TwoLayerTheory.bound": lambda s: (mfdnn.two_layer_theory(**s.unit).bound, {"k": 3, "eta": 0.1}),
