@@ -163,9 +163,12 @@ def test_the_page_of_the_documentation_is_true(torch):
 
 def test_the_example_of_the_readme_runs(torch, tmp_path, monkeypatch):
     text = (Path(__file__).parent.parent / "README.md").read_text()
-    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "mp.report(" in code)
+    first, second = (c for c in re.findall(r"```python\n(.*?)```", text, re.S) if "mp.report(" in c or "mp.compare(" in c)
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    names = {}
+    exec(compile(first, "README.md", "exec"), names)
+    exec(compile(second, "README.md", "exec"), names)
+    assert names["answer"].warmup_steps >= 1 and names["net"].names == ("0", "2", "4")
     assert (tmp_path / "report.html").stat().st_size > 10000
 
 
