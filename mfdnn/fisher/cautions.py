@@ -71,7 +71,7 @@ def of_second_moment(overlaps: Any, square: Any) -> str:
 
 
 def of_ratio(ratio: Any) -> str:
-    """What to know before `largest` is used where the kernel's second eigenvalue comes near it."""
+    """What to know before `largest` is used if the second eigenvalue is near it."""
     if not np.any(np.greater(ratio, DEGENERATE)):
         return ""
     return (

@@ -158,8 +158,9 @@ class FisherStatistics(Result):
 
     @cached_property
     def ratio(self) -> Any:
-        r"""Second largest eigenvalue of the tangent kernel over the largest, :math:`\lambda_2/\lambda_1`.
+        r"""Second largest eigenvalue of the tangent kernel over the largest.
 
+        :math:`\lambda_2/\lambda_1`.
         Near 1 the largest eigenvalue of a single network lies above `largest`, as the random part of its kernel spreads
         what is nearly degenerate. None where the outputs are normalised.
         """

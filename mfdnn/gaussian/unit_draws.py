@@ -14,8 +14,9 @@ OPEN = 2.0**-52  # a point of a net may be 0, whose normal is infinite
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
-    """A with A A^T = covariance, (n, n), its columns in the order of what they contribute.
+    """A with A A^T = covariance, (n, n).
 
+    Its columns come in the order of what they contribute.
     Of a positive semi-definite matrix, which may be singular: inputs may repeat. What rounding makes negative is 0. By
     principal components, beyond 256 of them by Cholesky decomposition with the largest pivots first, which is thirty
     times faster.
@@ -35,7 +36,7 @@ def factor(covariance: np.ndarray) -> np.ndarray:
 
 
 def normals(n_units: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal fields, (n_units, n), with less noise in their averages than independent ones.
+    """Standard normal fields, (n_units, n), whose averages have little noise.
 
     Points of a scrambled Sobol net up to 512 dimensions, random ones beyond. Over the units the mean is 0 and the
     covariance the identity, exactly, in the first directions: up to half as many as there are units. `factor` puts

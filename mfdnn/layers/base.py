@@ -232,7 +232,7 @@ class Layer:
         )
 
     def propagate_outputs(self, state: State) -> State:
-        """`propagate` of a layer behind the last weights, whose units are outputs; by default the same."""
+        """`propagate` of a layer whose units are outputs; by default the same."""
         return self.propagate(state)
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
@@ -251,12 +251,12 @@ class Layer:
 
     @property
     def acts_on_units(self) -> bool:
-        """Whether it takes sampled units (`State.units`); others see means over units in their place."""
+        """Whether it takes sampled units (`State.units`), not means over them."""
         kind = type(self)
         return kind.unit is not Layer.unit or kind.through_units is not Layer.through_units
 
     def unit_noise(self, shape: tuple[int, ...]) -> float:
-        """How many times as many units as usual are sampled in a network that has this layer.
+        """How many times as many units as usual a network with it samples.
 
         `shape` is that of what enters. More than 1 where units differ by more than their fields.
         """
@@ -285,7 +285,10 @@ class Layer:
         raise NoTheory(f"`{self!r}` has no derivative of its map of one unit's field (`unit_jvp`).")
 
     def through_units(self, units: Units) -> Units:
-        """What the layer makes of sampled units: by default `unit`, with tangents that are drawn."""
+        """What the layer makes of sampled units.
+
+        By default `unit`, with tangents that are drawn.
+        """
         n_units, n_samples, _ = units.values.shape
         sites = units.sites
 
@@ -299,7 +302,7 @@ class Layer:
         )
 
     def recorded(self, units: Recorded) -> Recorded:
-        """What the layer makes of sampled units whose weights in all means over them may change.
+        """What the layer makes of units whose weights in all means may change.
 
         Derivatives by these weights are the spread over networks of finite width. Write it with the maps of `Recorded`.
 

@@ -167,7 +167,7 @@ class BatchNorm(Normalisation):
 
 
 def _check_directions(centred: np.ndarray) -> None:
-    """Raise where the numbers of a channel differ in so few directions that an average over units does not settle."""
+    """Raise where numbers differ in too few directions for averages to settle."""
     some = centred[: 2 * DIRECTIONS].reshape(-1, prod(centred.shape[1:]))
     if len(some) > DIRECTIONS and (found := np.linalg.matrix_rank(some)) < DIRECTIONS and np.any(some):
         raise NoTheory(

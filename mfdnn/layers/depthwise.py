@@ -1,4 +1,4 @@
-"""A convolution that reads one channel a group: weights act on single units, which are sampled."""
+"""A convolution that reads one channel a group: its weights act on single units."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ __all__ = ["depthwise"]
 
 
 def depthwise(conv: Any, state: State) -> State:
-    r"""The state behind a depthwise convolution, :math:`u(p) = \sum_\beta w_\beta\, h(i_\beta(p)) + b` for every unit.
+    r"""The state behind a depthwise convolution.
 
+    :math:`u(p) = \sum_\beta w_\beta\, h(i_\beta(p)) + b` for every unit.
     A unit has taps of its own and reads a single other one, so that no central limit makes it Gaussian: taps, bias and
     the unit that they read are drawn together. The next layer that mixes channels sees means over units.
 

@@ -82,7 +82,7 @@ class Pointwise(Layer):
         return True
 
     def _offset(self, state: State) -> float | None:
-        """Mean of the units, of a normalisation's offset, where it is the same for all inputs; else None."""
+        """Mean of the units where it is the same for all inputs, else None."""
         mean = np.ravel(state.mean)
         rounding = ROUNDING * np.sqrt(np.max(state.moments.variance, initial=0.0))
         if np.ptp(mean) > rounding:

@@ -75,7 +75,7 @@ class OrderParameters(Result):
 
     @cached_property
     def standard_error(self) -> dict[str, np.ndarray] | None:
-        """Standard errors of the fields by their names, where units were sampled; None: closed form.
+        """Standard errors of the fields, where units were sampled, else None.
 
         They are computed when first asked for: of T given inputs that takes eight times these fields.
         """

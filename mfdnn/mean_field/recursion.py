@@ -266,7 +266,7 @@ class MeanField:
         return tuple(runs)
 
     def _sampled(self, q0: Any, c0: Any) -> Runs:
-        """The runs of the recursion, for one mean square and correlation where it samples units."""
+        """The runs of the recursion; of one mean square if it samples units."""
         q0, c0 = (None if value is None else np.asarray(value) for value in (q0, c0))
 
         def runs(sites: SitePairs | None) -> Runs:
@@ -311,7 +311,7 @@ class MeanField:
         return len(self._runs) > 1
 
     def without_one_run(self) -> list[MeanField]:
-        """The same without one of the runs with sampled units, for each of them; none where nothing is sampled."""
+        """The same without one of the runs each; none where nothing is sampled."""
         return self.once("without_one_run", lambda: [self._like(averaged(runs)) for runs in without(self._runs)])
 
     def _like(self, states: tuple[State, State]) -> MeanField:

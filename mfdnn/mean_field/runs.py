@@ -1,4 +1,4 @@
-"""Several runs of the recursion where units are sampled: their mean, and standard errors."""
+"""Runs of the recursion with sampled units: their mean, and standard errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,11 @@ def sampled_runs(
     """
     coupled, noise = net.couples_samples, max(layer.unit_noise(shape) for layer, shape in net.walk())
     first = Sampler((seed, 0), coupled, n_units, noise)
-    with single_blas_thread(), told_if_long(lambda: "sampling units takes long"):
+
+    def what() -> str:
+        return f"{'sampling units' if first.n_draws else 'the recursion over the layers'} takes long"
+
+    with single_blas_thread(), told_if_long(what):
         found = once(first)
         if not first.n_draws:
             return (found,)
@@ -78,7 +82,7 @@ def without(runs: Runs) -> list[Runs]:
 
 
 def jackknife(values: Sequence[Any]) -> Any:
-    """Standard error of a function of the mean of runs, from its values without one run each."""
+    """Standard error of a function of runs, from its values without one each."""
     found = np.asarray(values, dtype=float)
     n = len(found)
     return np.sqrt((n - 1) / n * np.sum((found - found.mean(axis=0)) ** 2, axis=0))
@@ -96,7 +100,7 @@ def _mean(states: Sequence[State]) -> State:
 
 
 def one_by_one(states: Sequence[State], shape: tuple[int, ...]) -> State:
-    """Signals of several exchangeable inputs, run one by one, as one of that leading shape."""
+    """Signals that were run one by one, as one of that leading shape."""
 
     def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
         return np.stack(arrays).reshape(*shape, *arrays[0].shape)

@@ -149,7 +149,7 @@ class Pairs(ABC):
 
     @abstractmethod
     def drawn_samples(self, coupled: bool) -> int:
-        """How many samples a field of a sampled unit holds: all of them, if layers couple them."""
+        """How many samples a field of a sampled unit holds: all, if layers couple."""
 
     @abstractmethod
     def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -185,11 +185,11 @@ class Pairs(ABC):
 
     @abstractmethod
     def picked(self: Self, a: np.ndarray, at: np.ndarray) -> Self:
-        """Means over units of a_i a_j K[at_i, at_j]: sites `at` (S, T, m) of the same samples."""
+        """Means over units of a_i a_j K[at_i, at_j], at sites (S, T, m) of a sample."""
 
     @abstractmethod
     def within_samples(self: Self, d: Derivative) -> Self:
-        """E[J K J^T] of derivatives without what samples do to each other: blocks of one sample alone."""
+        """E[J K J^T] of derivatives without what samples do to each other."""
 
     def _require_all_sites(self) -> None:
         if self.sites is not ALL:

@@ -63,7 +63,7 @@ class Derivative(NamedTuple):
         return Derivative(chosen(self.slope), self.n_sites, before, tuple(map(chosen, self.left)), self.right)
 
     def less(self, u: np.ndarray, v: np.ndarray) -> Derivative:
-        """Behind I - u v^T, of fields u and v (S, T, m), or of one unit where they are the same for all."""
+        """Behind I - u v^T, of fields u and v (S, T, m) or (1, T, m)."""
         return self._replace(left=(*self.left, -u), right=(*self.right, self.transposed_on(v)))
 
     def transposed_on(self, v: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ class Derivative(NamedTuple):
         return found
 
     def rows_of(self, x: np.ndarray) -> np.ndarray:
-        """diag(a) x, x read at the sites of the rows: fields (..., S, T, n) become (..., S, T, m)."""
+        """diag(a) x, x (..., S, T, n) read at the sites of the rows: (..., S, T, m)."""
         if self.at is None:
             return self.slope * x
         lead = (*x.shape[:-3], *self.at.shape[:2])
@@ -84,7 +84,7 @@ class Derivative(NamedTuple):
         return self.slope * np.take_along_axis(np.broadcast_to(x, (*lead, x.shape[-1])), at, axis=-1)
 
     def rows_of_all(self, x: np.ndarray) -> np.ndarray:
-        """The same of every sample in place of its own, summed: x_t at the rows of all samples."""
+        """The same with x_t at the rows of all samples, summed."""
         if self.at is None:
             return self.slope.sum(axis=1, keepdims=True) * x
         n_units, n_samples, m = self.slope.shape

@@ -1,4 +1,4 @@
-"""Sampled units: maps of a unit's field that have no closed form, executed on draws of it.
+"""Sampled units: maps without a closed form, executed on draws of a unit's field.
 
 Behind a weight layer the units of an infinitely wide network are independent Gaussian fields over (input, site). Any
 map of one unit passes on means over units of what it makes of them and of their tangents: averages over draws.

@@ -74,7 +74,7 @@ class Integrated(Source):
 
 @dataclass(frozen=True)
 class Own(Source):
-    """Tangents of a unit's own parameters, such as a gain: sums of fields times independent standard normals."""
+    """Tangents of a unit's own parameters: fields times independent normals."""
 
     empty: Tangents
     group: tuple
@@ -103,7 +103,7 @@ class Own(Source):
 
 @dataclass(frozen=True)
 class Drawn(Source):
-    """Tangents that are drawn as the values are, one field for each group of parameters."""
+    """Tangents that are drawn too, one field for each group of parameters."""
 
     empty: Tangents
     names: tuple[tuple, ...]

@@ -85,7 +85,7 @@ class Units:
     # -- maps -------------------------------------------------------------------------------------------------
 
     def elementwise(self, values: np.ndarray, slope: np.ndarray) -> Units:
-        """Behind a map of every number by itself, with its slopes (S, T, n) or (n,), (T, n)."""
+        """Behind a map of every number by itself, with its slopes."""
         return self._behind(values, lambda source: source.times(slope))
 
     def picked(self, at: np.ndarray) -> Units:
@@ -93,14 +93,14 @@ class Units:
         return self._behind(np.take_along_axis(self.values, at, axis=-1), lambda source: source.picked(at))
 
     def less(self, values: np.ndarray, *projections: tuple[np.ndarray, np.ndarray]) -> Units:
-        """Behind a map whose derivative is the product of I - u v^T, the first one innermost."""
+        """Behind a map whose derivative is a product of I - u v^T, the first first."""
         units = self.replace(values=values)
         for u, v in projections:
             units = units._behind(values, lambda source, u=u, v=v: source.less(u, v))  # type: ignore[misc]
         return units
 
     def trained(self, *fields: np.ndarray) -> Units:
-        """With parameters of each unit's own, whose derivatives are these fields (S, T, n)."""
+        """With parameters of each unit's own, of these derivatives (S, T, n)."""
         name = {"": "others", "standard": "only"}.get(self.keep.only)
         if name is None or self.keep.only == "none":
             return self
@@ -109,7 +109,7 @@ class Units:
         return self.replace(sources=(*self.sources, own))
 
     def mapped(self, values: np.ndarray, jvp: Callable[[np.ndarray], np.ndarray], couples: bool) -> Units:
-        """Behind any map of one unit's field, known by its derivative `jvp` along a tangent (S, T, n).
+        """Behind any map, known by its derivative `jvp` along a tangent.
 
         Tangents are drawn, as nothing is known of the derivative's form.
         """

@@ -22,7 +22,9 @@ class UnitMap(Protocol):
 
 
 def units_of(state: State, layer: object) -> Units:
-    """The units of a signal: those that it has, drawn anew if it is Gaussian, or mapped as they were on the way.
+    """The units of a signal.
+
+    Those that it has, drawn anew if it is Gaussian, or mapped as they were on the way.
 
     Raises
     ------
@@ -54,12 +56,12 @@ def through_units(layer: UnitMap, state: State) -> State:
 
 
 def joined_units(layer: object, skip: State, branch: State, factor: float = 1.0) -> Units:
-    """The units of `factor` times one signal plus another, independent of it but for what both come from."""
+    """The units of `factor` times one signal plus another, independent one."""
     return units_of(skip, layer).plus(units_of(branch, layer), factor)
 
 
 def as_moments(state: State) -> State:
-    """The same signal with means over the units, in place of them, for a layer that sees no others."""
+    """The same signal with means over the units in place of them."""
     if state.units is None:
         return state
     units = state.units
