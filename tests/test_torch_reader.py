@@ -390,3 +390,43 @@ def test_a_dead_branch_and_inputs_behind_what_comes_first(torch):
     assert net.names == ("head",) and net.input_shape == (12,)
     scaled = torch.nn.functional.avg_pool2d(X / 255 - 0.5, 2).flatten(1)
     np.testing.assert_allclose(net.inputs, scaled.numpy(), rtol=1e-6)
+
+
+def padded(torch):
+    nn = torch.nn
+    pool = nn.MaxPool2d(3, 2, 1)
+    return nn.Sequential(nn.Conv2d(2, 16, 3), pool, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)).double()
+
+
+def test_operations_without_a_layer_run_as_they_are(torch):
+    """Max pooling with padding: J and its transpose, and the map of one unit's field."""
+    torch.manual_seed(0)
+    module, X = padded(torch), torch.randn(5, 2, 7, 7).double()
+    net = mp.network(module, X)
+    assert "PerChannel(max_pool2d)" in map(repr, net.layers)
+    one = with_the_weights_of(torch, net, module)
+    np.testing.assert_allclose(one(net.inputs), module(X).detach().numpy(), atol=1e-12)
+    rng = np.random.default_rng(0)
+    v, u = rng.standard_normal(one.n_parameters), rng.standard_normal((5, 3))
+    linear = one.linearise(net.inputs)
+    assert np.vdot(u, linear.jvp(v)) == pytest.approx(np.vdot(linear.vjp(u), v), rel=1e-12)
+    layer = net.layers[1]
+    g, z = rng.standard_normal((2, 6, 4, 5, 5))  # units, samples, sites
+    there = torch.nn.functional.max_pool2d(torch.tensor(g), 3, 2, 1).numpy()
+    np.testing.assert_array_equal(layer.unit(g), there)
+    step = (layer.unit(g + 1e-7 * z) - layer.unit(g - 1e-7 * z)) / 2e-7
+    np.testing.assert_allclose(layer.unit_jvp(g, z), step, atol=1e-6)
+    with pytest.raises(ValueError, match=r"was recorded at sites \(5, 5\)"):
+        layer.output_shape((3, 6, 6))
+
+
+def test_sampled_units_give_it_a_theory(torch):
+    torch.manual_seed(0)
+    net = mp.network(padded(torch), torch.randn(4, 2, 7, 7).double())
+    found = mfdnn.fisher_statistics(net, inputs=net.inputs)
+    plain = mfdnn.Network((2, 7, 7), [
+        *(net.layers[0], mfdnn.MaxPool(3, 2), mfdnn.GlobalAveragePool(), net.layers[-1])
+    ])  # fmt: skip
+    assert found.standard_error["largest"] > 0
+    # Without the padding four windows of nine sites take the place of nine of four to nine.
+    assert found.largest == pytest.approx(mfdnn.fisher_statistics(plain, inputs=net.inputs).largest, rel=0.5)

@@ -163,7 +163,8 @@ def test_the_page_of_the_documentation_is_true(torch):
 
 def test_the_example_of_the_readme_runs(torch, tmp_path, monkeypatch):
     text = (Path(__file__).parent.parent / "README.md").read_text()
-    first, second = (c for c in re.findall(r"```python\n(.*?)```", text, re.S) if "mp.report(" in c or "mp.compare(" in c)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    first, second = (code for code in blocks if "mp.report(" in code or "mp.compare(" in code)
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(first, "README.md", "exec"), names)
