@@ -117,7 +117,7 @@ def measured(rows=ROWS, few=None):
     lines += ["", f"The {WORST} medians that are furthest from 1, and what `first_step(...).caution` says of each:", ""]
     for median, row, optimizer, caution in medians[:WORST]:
         phi, depth, width, loss, _ = label(row)
-        said = caution or "nothing"
+        said = caution.partition("The band is ")[0].strip() or "nothing"
         lines.append(f"- {median:.2f}: {optimizer}, {phi}, L = {depth}, M = {width}, {loss}. {said}")
     within = np.mean([0.5 <= entry[0] <= 2 for entry in medians])
     silent = [entry[0] for entry in medians if not entry[3]]

@@ -93,7 +93,7 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         marked(name, plots.COLOURS[colour], marker, lw=1.3) for name, (colour, marker) in OPTIMISERS.items()
     ]
     handles += [entry("theory", lw=1.3), shade("5 to 95 % of networks, predicted")]
-    handles += [marked("networks", "0.3", "o", ls="")]
+    handles += [marked("networks", "0.3", "o", ls=""), entry("as large as outputs are (C)", "0.5", ls=":", lw=1)]
     legend(drawing, handles, 4)
     return drawing
 
