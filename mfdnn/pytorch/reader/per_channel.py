@@ -77,7 +77,7 @@ class PerChannel(Layer):
 
     def unit_jvp(self, g: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Derivative of `unit` at g along z."""
-        return _back(torch.func.jvp(self.run, (_channels(g),), (_channels(z),))[1])
+        return _back(self._pushed(_channels(g), _channels(z)))
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -103,12 +103,27 @@ class PerChannel(Layer):
         if dx is None:
             return None
         along = torch.from_numpy(np.ascontiguousarray(dx))
-        return torch.func.jvp(self.run, (tensor,), (along,))[1].numpy()
+        return self._pushed(tensor, along).numpy()
 
     def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         """Their derivative, transposed."""
-        _, pull = torch.func.vjp(self.run, next(trace))
-        return pull(torch.from_numpy(np.ascontiguousarray(delta)))[0].numpy()
+        with torch.enable_grad():
+            x = next(trace).detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.run(x), x, torch.from_numpy(np.ascontiguousarray(delta)))
+        return found.numpy()
+
+    def _pushed(self, x: Any, dx: Any) -> Any:
+        """J dx as the derivative of J^T u by u.
+
+        Forward differentiation is not made for several threads at once.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            y = self.run(x)
+            u = torch.zeros_like(y, requires_grad=True)
+            (pulled,) = torch.autograd.grad(y, x, u, create_graph=True)
+            (found,) = torch.autograd.grad(pulled, u, dx)
+        return found.detach()
 
 
 def _channels(g: np.ndarray) -> Any:
