@@ -8,7 +8,15 @@ from .._support.errors import NoTheory
 from .layer_moments import LayerMoments
 from .recursion import Law
 
-__all__ = ["NoOutlier", "cautions_of", "cautions_of_inputs", "cautions_of_law", "refuse"]
+__all__ = [
+    "NoOutlier",
+    "cautions_of",
+    "cautions_of_inputs",
+    "cautions_of_law",
+    "doubts_of_overlap",
+    "refuse",
+    "refuse_overlap",
+]
 
 # What simulation has shown, see `outlier_distribution`.
 REFUSED_MARGIN, DOUBTFUL_MARGIN, DOUBTFUL_SPREAD = 2.0, 4.0, 0.35
@@ -21,11 +29,14 @@ REFUSED_OVERLAP, DOUBTFUL_OVERLAP = 0.25, 0.1
 
 
 class NoOutlier(NoTheory):
-    """The law is void at these widths; `reason` says why in a few words."""
+    """The law is void at these widths; `reason` says why in a few words.
 
-    def __init__(self, reason: str, more: str):
+    `at_any_width`: at others too.
+    """
+
+    def __init__(self, reason: str, more: str, at_any_width: bool = False):
         super().__init__(reason, more)
-        self.reason = reason
+        self.reason, self.at_any_width = reason, at_any_width
 
     def __str__(self) -> str:
         return " ".join(self.args)
@@ -40,7 +51,11 @@ def refuse(law: Law, n_outputs: int) -> None:
             f"{REFUSED_CLEARANCE:g}): the largest one may be the edge of the bulk, and this law is void; widen the "
             "layers, take more samples, larger biases, or an activation that is not odd.",
         )
-    overlap = _overlap(law, n_outputs)
+    refuse_overlap(_overlap(law, n_outputs), n_outputs)
+
+
+def refuse_overlap(overlap: float, n_outputs: int) -> None:
+    """Raise `NoOutlier` where C B / lambda_0^2, the `overlap`, is too large."""
     if overlap > REFUSED_OVERLAP:
         raise NoOutlier(
             f"the {n_outputs} outputs are too many for these widths",
@@ -66,13 +81,17 @@ def cautions_of_law(law: Law, n_outputs: int, spread: float) -> dict[str, float]
             f"The relative spread is {spread:.2g}: above {DOUBTFUL_SPREAD:g} the expansion in 1/width was hardly "
             "tested, and quantiles may be 10 % higher."
         ] = 0.1
-    overlap = _overlap(law, n_outputs)
-    if overlap > DOUBTFUL_OVERLAP:
-        found[
-            f"C = {n_outputs} outputs are many for these widths (C B = {overlap:.2g} lambda_0^2): above "
-            f"{DOUBTFUL_OVERLAP:g} the largest may be 3 % higher, or more."
-        ] = 0.05
-    return found
+    return found | doubts_of_overlap(_overlap(law, n_outputs), n_outputs)
+
+
+def doubts_of_overlap(overlap: float, n_outputs: int) -> dict[str, float]:
+    """The same of C B / lambda_0^2."""
+    if overlap <= DOUBTFUL_OVERLAP:
+        return {}
+    return {
+        f"C = {n_outputs} outputs are many for these widths (C B = {overlap:.2g} lambda_0^2): above "
+        f"{DOUBTFUL_OVERLAP:g} the largest may be 3 % higher, or more.": 0.05
+    }
 
 
 def cautions_of(layers: Iterable[LayerMoments], unclear: bool) -> dict[str, float]:

@@ -38,7 +38,14 @@ class Influence(NamedTuple):
     complete: bool
 
 
-def influence(net: Network, inputs: np.ndarray, n_units: int, rng: np.random.Generator, probes: int) -> Influence:
+def influence(
+    net: Network,
+    inputs: np.ndarray,
+    n_units: int,
+    rng: np.random.Generator,
+    probes: int,
+    least: float = 0.0,
+) -> Influence:
     r"""A, B and the push from one walk over the layers and its derivatives.
 
     With a weight on every sampled unit in all means over units,
@@ -55,6 +62,8 @@ def influence(net: Network, inputs: np.ndarray, n_units: int, rng: np.random.Gen
     rng : numpy.random.Generator
     probes : int
         How many directions of the rest of the spectrum are looked at, at most; 0: none.
+    least : float
+        The second eigenvalue over the first from which on they are.
     """
     signal = Recorded.inputs(inputs, Recording(rng, n_units))
     for layer in net.layers:
@@ -85,6 +94,7 @@ def influence(net: Network, inputs: np.ndarray, n_units: int, rng: np.random.Gen
     covariances = {key: (width, _copies(y)) for key, (width, y) in mine.items()}
     born = np.array([c.trace() / 2 / width for width, c in covariances.values()])
     common = sum(c[0, 1] / width for width, c in covariances.values())
+    probes = probes if values[-2] >= least * largest else 0
     rest = vectors[:, :-1] / np.sqrt(1 - values[:-1] / largest)
     complete = rest.shape[1] <= probes
     if not complete:

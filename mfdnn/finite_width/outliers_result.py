@@ -61,6 +61,13 @@ class OutlierDistribution(Result):
         Why the numbers may be worse than usual; empty if nothing is known against them.
     allowance : float
         How much higher quantiles may be by what `caution` says, as a fraction of them; 0 if it is empty.
+    method : {"exchangeable inputs", "sampled units"}
+        Which law: a recursion in closed form, or influences of sampled units. Of these `margin` is the first
+        eigenvalue over the second at infinite width, `clearance` from the spectrum there, `variance_born` has an entry
+        for each set of units that are drawn together, in the order of the layers, and a single Wishart matrix stands
+        for the overlaps: `parts` 1 and 0. `shift` is not known, and 0.
+    standard_error : dict or None
+        Of the fields that were sampled; None in closed form.
     """
 
     lambda_0: float
@@ -81,6 +88,9 @@ class OutlierDistribution(Result):
     allowance: float
     _pair_push: float
     _excess: float
+    method: str = "exchangeable inputs"
+    standard_error: dict[str, float] | None = None
+    _extra: float = 0.0  # relative variance of what the rest of the spectrum adds
 
     def __repr__(self) -> str:
         numbers = f"mean={self.mean:.6g}, standard_deviation={self.standard_deviation:.4g}"
@@ -175,7 +185,7 @@ class OutlierDistribution(Result):
     @property
     def _log_variance(self) -> float:
         """Variance of the logarithm of the common factor."""
-        return self.A / self.lambda_0**2
+        return self.A / self.lambda_0**2 + self._extra
 
     @cached_property
     def _draws(self) -> np.ndarray:

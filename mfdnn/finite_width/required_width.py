@@ -100,7 +100,8 @@ def width_for_spread(
     if isinstance(net, MeanField):
         refuse_data(net, **data)
         data, net = net.data, net.network
-    architecture(net)
+    if data["inputs"] is None:
+        architecture(net)
     widest = max(net.widths[1:-1])
     tried: dict[int, RequiredWidth | NoOutlier] = {}
 
@@ -133,6 +134,8 @@ def _evaluate(net: Network, factor: float, data: dict[str, Any]) -> RequiredWidt
     try:
         law = law_of(MeanField(scaled, **data))
     except NoOutlier as error:
+        if error.at_any_width:
+            raise
         return error
     spread = law.largest_standard_deviation / law.largest_mean
     return RequiredWidth(factor, scaled.widths, spread, law, law.caution, scaled)

@@ -77,7 +77,8 @@ class LearningRate(Result):
     first_step : FirstStep or None
         For "first step" all that is known of it.
     standard_error : dict or None
-        Of `value` and `lambda_max`, where units were sampled (`mfdnn.MeanField`); None: closed form.
+        Of `value` and `lambda_max`, where units were sampled (`mfdnn.MeanField`); of `value` and `lambda_quantile`,
+        where they were measured on networks; None: closed form.
 
     Notes
     -----

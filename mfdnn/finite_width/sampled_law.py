@@ -1,0 +1,185 @@
+"""The law of the largest eigenvalues from sampled units, for networks of any layers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+
+import numpy as np
+
+from .._support.blas import single_blas_thread
+from .._support.errors import NoTheory
+from .._support.memory import require_memory
+from ..jobs.run import n_cores
+from ..jobs.watch import told_if_long
+from ..mean_field import MeanField
+from ..network import Network
+from .doubts import DOUBTFUL_SPREAD, NoOutlier, doubts_of_overlap, refuse_overlap
+from .influence import Influence, influence
+from .outliers_result import OutlierDistribution
+
+__all__ = ["sampled_law"]
+
+RUNS, PUSHED = 4, 2  # independent runs; and those of them that look at the rest of the spectrum
+FEWEST_UNITS = 1024  # fewer bias the spread: 3 % at 256
+PER_NUMBER = 4  # units for each (input, site) of a field
+DIRECTIONS, LARGE, FEWER = 12, 128, 4  # of the rest of the spectrum that are looked at; fewer of large fields
+LARGEST_FIELD = 1024  # (input, site); time grows with the cube
+# Of the second eigenvalue over the first, see `outlier_distribution`.
+NO_PUSH, DOUBTFUL_RATIO, REFUSED_RATIO = 0.1, 0.5, 0.7
+NARROW = 64  # units that a normalisation over them needs for a spread within 6 %
+INACCURATE = 0.05  # relative standard error of the spread
+
+
+def sampled_law(wide: MeanField, lambda_0: float) -> OutlierDistribution:
+    """The law of a network at given inputs, of any layers that have `Layer.recorded`.
+
+    Parameters
+    ----------
+    wide : MeanField
+        At given inputs.
+    lambda_0 : float
+        The outlier of infinite width.
+
+    Raises
+    ------
+    NoTheory
+        A layer without it; a second eigenvalue close to the first, or too many outputs (`NoOutlier`).
+    """
+    net, inputs, n_outputs = wide.network, wide.inputs, wide.network.n_outputs
+    assert inputs is not None
+    if net.n_weight_layers < 2:
+        raise NoTheory(
+            "`net` must have a hidden layer: a single weight layer is linear regression, whose largest eigenvalue "
+            "does not depend on the weights."
+        )
+    if (size := _largest_field(net, len(inputs))) > LARGEST_FIELD:
+        raise NoTheory(
+            f"`inputs` make fields of {size} numbers, inputs times sites, and the spread over networks is computed for "
+            f"{LARGEST_FIELD} at most; pass fewer inputs, or measure the spread with mfdnn.ensemble."
+        )
+    if len(inputs) == 1:
+        raise NoTheory("`inputs` must be two or more for the spread over networks of these layers; pass more.")
+    n_units = max(wide.n_units or 0, FEWEST_UNITS, PER_NUMBER * size)
+    n_units += n_units % 2
+    directions = DIRECTIONS if size <= LARGE else FEWER
+    n_threads = min(n_cores(), RUNS)
+    # Measured: values, two tangents, their two adjoints and slopes of a layer, for some layers at once.
+    n_layers = sum(1 for _ in net.walk())
+    require_memory(
+        8.0 * n_threads * n_units * size * (6 * n_layers + 10),
+        f"the spread over networks of {n_layers} layers",
+        "pass fewer inputs",
+    )
+
+    def run(i: int) -> Influence:
+        rng = np.random.default_rng([wide._seed, 1, i])
+        return influence(net, inputs, n_units, rng, directions if i < PUSHED else 0, NO_PUSH)
+
+    with (
+        single_blas_thread(),
+        told_if_long(lambda: "the spread over networks takes long"),
+        ThreadPoolExecutor(n_threads) as threads,
+    ):
+        runs = list(threads.map(run, range(RUNS)))
+    return _distribution(net, len(inputs), n_outputs, lambda_0, runs, n_units)
+
+
+def _largest_field(net: Network, n_samples: int) -> int:
+    sites = [prod(layer.output_shape(shape)[1:]) for layer, shape in net.walk() if layer.total_weight_layers]
+    return n_samples * max(sites, default=1)
+
+
+def _distribution(
+    net: Network, n_samples: int, n_outputs: int, lambda_0: float, runs: list[Influence], n_units: int
+) -> OutlierDistribution:
+    values = np.linalg.eigvalsh(np.mean([run.kernel for run in runs], axis=0))
+    values /= values[-1]
+    ratio = max(float(values[-2]), np.finfo(float).tiny)
+    if ratio > REFUSED_RATIO:
+        raise NoOutlier(
+            "no eigenvalue stands clear of the bulk",
+            f"(the second is {ratio:.2g} of the first at infinite width, at most {REFUSED_RATIO:g} is allowed): the "
+            "law is of an eigenvalue that stands alone; measure the spread with mfdnn.ensemble.",
+            at_any_width=True,
+        )
+    A, B = (max(float(np.mean([getattr(run, name) for run in runs])), 0.0) for name in ("A", "B"))
+    refuse_overlap(n_outputs * B, n_outputs)
+    pushed = [run for run in runs if len(run.pushes)]
+    pushes = [float(run.pushes @ [1.0, n_outputs] @ np.ones(len(run.pushes))) for run in pushed]
+    push = float(np.mean(pushes)) if pushes else 0.0
+    noise = [2 * np.sum(run.pushes.sum(axis=1) ** 2) for run in pushed if run.complete]
+    extra = float(np.mean(noise)) / n_outputs if noise else 0.0
+    mean = lambda_0 * (1 + push)
+    spread = _spread(A + extra, B, n_outputs)
+    of_runs = [_spread(max(run.A, 0.0) + extra, max(run.B, 0.0), n_outputs) for run in runs]
+    errors = {
+        "A": lambda_0**2 * _error([run.A for run in runs]),
+        "B": lambda_0**2 * _error([run.B for run in runs]),
+        "standard_deviation": mean * _error(of_runs),
+    }
+    if len(pushes) > 1:
+        errors["push"] = errors["mean"] = lambda_0 * _error(pushes)
+    cautions = doubts_of_overlap(n_outputs * B, n_outputs) | _doubts(
+        net, ratio, spread, errors["standard_deviation"] / mean, n_units
+    )
+    below = values[:-1].mean()
+    return OutlierDistribution(
+        lambda_0=lambda_0,
+        mean=mean,
+        standard_deviation=mean * spread,
+        A=lambda_0**2 * A,
+        B=lambda_0**2 * B,
+        shift=0.0,
+        push=lambda_0 * push,
+        margin=1 / ratio,
+        clearance=float((1 - below) / max((ratio - below) / 2, np.finfo(float).tiny)),
+        variance_born=lambda_0**2 * np.mean([run.born for run in runs], axis=0),
+        parts=np.array([1.0, 0.0]),
+        degrees_of_freedom=np.array([1 / B if B > 0 else np.inf]),
+        n_samples=n_samples,
+        n_outputs=n_outputs,
+        caution=" ".join(cautions),
+        allowance=max(cautions.values(), default=0.0),
+        _pair_push=0.0,
+        _excess=0.0,
+        method="sampled units",
+        standard_error=errors,
+        _extra=extra,
+    )
+
+
+def _spread(A: float, B: float, n_outputs: int) -> float:
+    """Relative deviation of the mean outlier: of a common factor times the mean of overlaps."""
+    return float(np.sqrt(np.exp(A) * (1 + 2 * B / n_outputs) - 1))
+
+
+def _error(values: list[float]) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def _doubts(net: Network, ratio: float, spread: float, error: float, n_units: int) -> dict[str, float]:
+    """Sentences, each with how much higher quantiles may be, as a fraction."""
+    found = {}
+    if ratio > DOUBTFUL_RATIO:
+        found[
+            f"The second eigenvalue is {ratio:.2g} of the first: above {DOUBTFUL_RATIO:g} the spread may be 15 % and "
+            "quantiles 10 % higher."
+        ] = 0.1
+    if spread > DOUBTFUL_SPREAD:
+        found[
+            f"The relative spread is {spread:.2g}: above {DOUBTFUL_SPREAD:g} the expansion in 1/width was hardly "
+            "tested, and quantiles may be 10 % higher."
+        ] = 0.1
+    widths = [shape[0] for layer, shape in net.walk() if layer.normalises == "units"]
+    if widths and min(widths) < NARROW:
+        found[
+            f"Layer norm over {min(widths)} units: below {NARROW} the spread may be 10 % and quantiles 7 % higher."
+        ] = 0.07
+    if error > INACCURATE * spread:
+        needed = int(n_units * (error / (INACCURATE * spread)) ** 2)
+        found[
+            f"The spread is known to {error / spread:.0%} only; about {needed} units (`n_units` of MeanField) make "
+            f"{INACCURATE:.0%} of it."
+        ] = 2 * error
+    return found
