@@ -13,8 +13,6 @@ from ._torch import torch
 
 __all__ = ["converted", "ordinary", "require_fitting", "require_matrix"]
 
-TORCH = os.path.dirname(torch.__file__) + os.sep
-
 
 def ordinary(value: Any) -> Any:
     """A tensor that autograd can keep.
@@ -81,7 +79,7 @@ def require_fitting(module: Any, error: Exception) -> None:
         if id(part) in names and isinstance(part, torch.nn.Module):
             found = part, frame.tb_frame.f_locals
         frame = frame.tb_next
-    if found is None or not last.startswith(TORCH):
+    if found is None or not last.startswith(os.path.dirname(torch.__file__) + os.sep):
         return
     part, local = found
     name, given = names[id(part)], local.get("input", local.get("args") or local.get("kwargs"))
