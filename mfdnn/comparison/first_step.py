@@ -76,7 +76,7 @@ def first_steps(
     progress: bool = False,
     dtype: Any = "float64",
 ) -> FirstSteps:
-    r"""e.D of networks drawn, and of theory, layer by layer, at the same inputs and errors.
+    r"""e.D of networks and of theory by layer, at the same inputs and errors.
 
     Errors e (T, C) are drawn, standard normal, and so are inputs where none are given; both are the same for all
     networks. The update of a layer is :math:`-\eta U`, and :math:`e \cdot D = T\,\langle G, U \rangle` its share in the

@@ -73,7 +73,7 @@ def first_step_theory(
     loss: str,
     optimiser: Optimiser,
 ) -> dict[str, Any]:
-    """Fields of `LearningRateMap`: critical rates of the first step, and their bands, at inputs and targets."""
+    """Fields of `LearningRateMap`: critical rates of first steps, with their bands."""
     cautions: list[str] = []
     found = []
     with warnings.catch_warnings(record=True) as warned:
