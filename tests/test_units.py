@@ -23,6 +23,7 @@ from mfdnn.layers import (
     Residual,
 )
 from mfdnn.mean_field.runs import jackknife
+from mfdnn.papers import normalised_images
 
 W2, B2 = 2.0, 0.1
 NORM, GAINS = BatchNorm(eps=1e-5, affine=False), BatchNorm(eps=1e-5)
@@ -259,14 +260,11 @@ def test_kernel_of_one_and_of_two_random_images():
     assert_is(two, "at two", 8.98, 0.02)
 
 
-def mini(shape, channels, *, kind=NORM, mode="zeros", readout=GlobalAveragePool, stride=1, n_outputs=1):
-    """`resnet2d` with these normalisations, padding and end."""
-    one = Conv(channels, 3, W2, 0.05, mode=mode)
-    last = Conv(channels, 3, W2, 0.05, mode=mode, stride=stride)
-    phi, block = Pointwise("relu"), Residual([one, kind, Pointwise("relu"), one, kind])
-    return mfdnn.Network(
-        shape, [one, kind, phi, block, phi, MaxPool(2), last, kind, phi, readout(), Dense(n_outputs, W2, 0.05)]
-    )
+def mini(shape, channels, *, kind=NORM, n_outputs=1):
+    """`resnet2d` with these normalisations."""
+    one, phi = [Conv(channels, 3, W2, 0.05), kind], Pointwise("relu")
+    layers = [*one, phi, Residual([*one, phi, *one]), phi, MaxPool(2), *one, phi]
+    return mfdnn.Network(shape, [*layers, GlobalAveragePool(), Dense(n_outputs, W2, 0.05)])
 
 
 def pooled():
@@ -291,12 +289,6 @@ SLOW_ROWS = {
     "images of digits": (lambda: mini((1, 8, 8), 64), (digits, 8, 1, 8, 8), (12.98, 0.02), None),
     "16 images of digits": (lambda: mini((1, 8, 8), 128), (digits, 16, 1, 8, 8), (23.80, 0.02), None),
     "images of digits, gains": (lambda: mini((1, 8, 8), 192, kind=GAINS), (digits, 8, 1, 8, 8), (37.70, 0.09), None),
-    "ring, laid flat": (
-        lambda: mini((3, 6, 6), 96, mode="circular", readout=Flatten, stride=2),
-        (3, 8, 3, 6, 6),
-        (298.6, 1.4),
-        (2136, 4),
-    ),
 }
 each_row = [pytest.param(*row, id=name) for name, row in ROWS.items()]
 each_row += [slow(*row, id=name) for name, row in SLOW_ROWS.items()]
@@ -425,13 +417,13 @@ def test_networks_on_digits_agree_and_tell_a_wrong_theory(make):
     ens = mfdnn.ensemble(net, inputs=X, n_networks=40, rng=0)
     right = mfdnn.compare(net, ensemble=ens)
     assert all(row.agrees is not False for row in right.rows), right
-    assert right.row("outlier_mean").agrees and right.row("mean").agrees
+    assert right.row("outlier_mean").agrees
     other = make(np.sqrt(1.05))  # variances behind every normalisation are off by 5 %
     wrong = mfdnn.compare(other, ensemble=replace(ens, network=other))
     assert wrong.row("q_hat[1]").agrees is False
 
 
-DEPTHS = {"relu": (RELU_TWICE, Pointwise("relu")), "tanh": ([OwnIdentity(), Pointwise("tanh")], Pointwise("tanh"))}
+DEPTHS = {"relu": (RELU_TWICE, Pointwise("relu")), "tanh": ([Pointwise("linear"), Pointwise("tanh")], Pointwise("tanh"))}
 
 
 @pytest.mark.slow
@@ -449,3 +441,19 @@ def test_errors_at_depth(name, n_layers):
         stated = np.sqrt(np.mean([one.standard_error[quantity] ** 2 for one in found]))
         assert abs(values.mean() - getattr(expected, quantity)) < 4 * stated / np.sqrt(6)
         assert 0.3 * stated < np.std(values, ddof=1) < 2 * stated
+
+
+def test_lines_of_the_figure(drawn):
+    chains, blocks = drawn["normalised-images"].axes
+    for norm, (of_chain, of_blocks) in enumerate(zip(lines(chains), lines(blocks), strict=True)):
+        for n, value in zip(*of_chain, strict=True):
+            fim = mfdnn.fisher_statistics(normalised_images.chain(int(n), bool(norm)), 16)
+            assert value == pytest.approx(fim.largest, rel=1e-12 if fim.standard_error is None else 0.02)
+        for n, value in zip(*of_blocks, strict=True):
+            fim = mfdnn.fisher_statistics(normalised_images.residual(int(n), 8, bool(norm)), 16)
+            assert value == pytest.approx(2 / fim.largest, rel=0.1)  # of some tens of units
+
+
+def lines(ax):
+    """Those of theory."""
+    return [line.get_data() for line in ax.lines if line.get_linestyle() == "-" and line.get_marker() == "None"]

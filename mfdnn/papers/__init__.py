@@ -176,6 +176,11 @@ FIGURES: dict[str, PaperFigure] = {
     "first-step-width": PaperFigure(
         "first_step", "figure", "critical rates of the first step of four optimisers over width: theory and networks"
     ),
+    "normalised-images": PaperFigure(
+        "normalised_images",
+        "figure",
+        "batch norm in networks of images: largest Fisher eigenvalue over channels, rate over residual blocks",
+    ),
     "lewkowycz2020-catapult": PaperFigure(
         "lewkowycz2020", "figure", "training above 2/lambda_max: the solved model, trajectories, zones"
     ),
