@@ -156,7 +156,7 @@ def _variances(
 def _of_activations(
     net: ModuleNetwork, scheme: str, spread: float, layers: dict[str, Any]
 ) -> dict[str, tuple[float, float]]:
-    """Variances by the activation in front of each weight layer; those of the next for one that has none."""
+    """Variances by the activation in front of each weight layer, or the next one's."""
     depth = max(net.n_weight_layers, 1)
     points: dict[int, tuple[float, float]] = {}
 

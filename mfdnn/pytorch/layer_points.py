@@ -1,4 +1,4 @@
-"""Signals and gradients of a module, weight layer by weight layer, beside their theory."""
+"""Signals and gradients of a module beside theory, by weight layers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def layer_points(one: ModuleOperator, X: Any) -> LayerPoints:
 
 
 def _gradients(outputs: Any, signals: list[Any]) -> np.ndarray:
-    """With random signs of the samples, so that those that are coupled count one by one."""
+    """With random signs of the samples, so that coupled ones count one by one."""
     generator = torch.Generator().manual_seed(0)  # the mean does not depend on it
     n, width = outputs.shape
     chosen = np.unique(np.linspace(0, width - 1, min(width, OUTPUTS)).astype(int))

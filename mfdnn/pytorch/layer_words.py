@@ -29,7 +29,7 @@ FAILURES = (NoTheory, ValueError, TypeError, ArithmeticError, MemoryError)
 def described(
     one: ModuleOperator, X: Any
 ) -> tuple[LayerPoints | None, LayerPoints | None, tuple[str, ...]]:
-    """Points of the module, of its theory, and what they tell; None for what there is not."""
+    """Points of the module, of its theory, and what they tell; else None."""
     try:
         points = layer_points(one, X)
     except (*FAILURES, RuntimeError):

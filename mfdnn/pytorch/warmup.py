@@ -1,4 +1,4 @@
-"""The limit of the rate over some virtual steps, and the shortest warm-up below it."""
+"""The limit of the rate over virtual steps, and the shortest warm-up below it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class _Virtual:
         return 0.0 if not np.isfinite(loss) else 20 * eps * max(abs(loss), 1e-30)
 
     def _steps(self, length: int, n: int) -> Any:
-        """Yield the loss with parameters, optimiser and gradients before each step, and at the end."""
+        """Yield the loss, with all state before each step, and at the end."""
         parameters = self.one.tensors
         stepper, copies = twin(self.optimizer, parameters)
         own = [copies[p] for p in parameters]
@@ -161,7 +161,7 @@ class _Virtual:
         return float(value.detach()), list(pulled)
 
     def _limit(self, now: float, own: Sequence[Any], stepper: Any, gradients: dict[Any, Any]) -> float:
-        """Where the next step, at any multiple of the present rates, gives the loss of now again."""
+        """Where the next step, at a multiple of the rates, gives the loss of now."""
         moves = next_step(stepper, gradients)
         moved = {p: wide(moves[p]) for p, g in gradients.items() if g is not None and p in moves}
         fall = -sum(float((wide(gradients[p]) * move).sum()) for p, move in moved.items())

@@ -119,7 +119,7 @@ def network(module: Any, X: Any, *, variances: Any = "weights", select: Any = No
 
 
 def read(module: Any, X: Any, variances: Any, choose: Any, anew: bool = False) -> ModuleNetwork:
-    """What `network` returns; `anew`: for weights that are about to be drawn, whatever they are now."""
+    """What `network` returns; `anew`: for weights that are about to be drawn."""
     tape = recorded(module, X, choose)
     reading = Reading(tape, variances, OPERATIONS)
     _refuse_ties(tape, reading)
