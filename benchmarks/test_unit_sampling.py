@@ -52,6 +52,6 @@ def test_error_and_time(name, timed, row):
     row(
         f"sampled units, {name}: standard error of lambda_max",
         f"{bar:.1%} in {seconds:g} s",
-        f"{error:.2%} in {taken:.2f} s of processor time; {n_networks:.0f} sampled networks would take {as_long:.2g} s",
+        f"{error:.2%} in {taken:.2f} s of processor time; {n_networks:.0f} sampled networks would take {as_long:.1f} s",
         error < bar and taken < seconds,
     )
