@@ -457,3 +457,33 @@ def test_lines_of_the_figure(drawn):
 def lines(ax):
     """Those of theory."""
     return [line.get_data() for line in ax.lines if line.get_linestyle() == "-" and line.get_marker() == "None"]
+
+
+@pytest.mark.parametrize("c0", [-0.9, -0.2, [-0.9, 0.5]])
+def test_inputs_of_negative_correlation(c0):
+    """No more than 1 - 1/c0 of them exist, and fewer are drawn of a unit."""
+    def net(*activations):
+        return mfdnn.Network(40, [dense(100), *map(Pointwise, activations), dense(100), Pointwise("relu"), dense(1)])
+
+    sampled = mfdnn.order_parameters(net("relu", "tanh"), c0=c0)
+    exact = mfdnn.order_parameters(net(lambda u: np.tanh(np.maximum(u, 0))), c0=c0)
+    for name in ("q", "c", "q_hat_st"):
+        gap = np.abs(getattr(sampled, name) - getattr(exact, name))
+        assert np.all(gap <= LIMIT * sampled.standard_error[name] + 1e-9), name
+        assert np.all(gap < 4e-3), name
+
+
+def test_three_inputs_of_negative_correlation_behind_a_maximum():
+    """The variance of one input does not depend on what it shares with others."""
+    net = mfdnn.Network((2, 4), [Conv(60, 3, W2, B2), Pointwise("relu"), MaxPool(2), Flatten(), dense(1)])
+    assert_agree(statistics(net, n_samples=3, c0=-0.45), statistics(net, n_samples=3, c0=0.2), ["mean"])
+
+
+def test_one_random_image_and_batch_norm():
+    """Normalised over its sites."""
+    net = mfdnn.Network((2, 12), [Conv(60, 3, W2, B2), GAINS, Pointwise("relu"), Flatten(), dense(1)])
+    found = statistics(net, n_samples=1)
+    assert found.largest == pytest.approx(found.n_parameters * found.mean)
+    one = np.linalg.qr(gaussian(0, 12, 2))[0].T[None]
+    given = statistics(net, inputs=one * np.sqrt(24 / np.sum(one**2)))
+    assert given.largest == pytest.approx(found.largest, rel=0.2)

@@ -275,6 +275,7 @@ class MeanField:
                 self._seed,
                 self.network,
                 self.n_units,
+                c0,
             )
 
         try:

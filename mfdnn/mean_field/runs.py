@@ -15,7 +15,7 @@ from .._support.results import unwrap
 from ..jobs.run import n_cores
 from ..jobs.watch import told_if_long
 from ..layers import Pairs, State, Tangents
-from ..layers.units import REPLICATES, Sampler
+from ..layers.units import PAIR, REPLICATES, REPRESENTATIVES, Sampler
 from ..network import Network
 
 __all__ = ["Runs", "averaged", "jackknife", "one_by_one", "sampled_runs", "standard_errors", "without"]
@@ -25,7 +25,7 @@ Found = TypeVar("Found")
 
 
 def sampled_runs(
-    once: Callable[[Sampler], tuple[State, State]], seed: int, net: Network, n_units: int | None
+    once: Callable[[Sampler], tuple[State, State]], seed: int, net: Network, n_units: int | None, c0: Any = None
 ) -> Runs:
     """Eight independent runs of a recursion that samples units, or one that does not.
 
@@ -36,6 +36,8 @@ def sampled_runs(
     seed : int
     net : Network
     n_units : int or None
+    c0 : float, array_like or None
+        Correlation of exchangeable inputs.
 
     Returns
     -------
@@ -43,7 +45,9 @@ def sampled_runs(
         The same for any number of threads.
     """
     coupled, noise = net.couples_samples, max(layer.unit_noise(shape) for layer, shape in net.walk())
-    first = Sampler((seed, 0), coupled, n_units, noise)
+    many = c0 is None or np.min(c0) * (REPRESENTATIVES - 1) >= -1  # or so many samples do not exist
+    representatives = REPRESENTATIVES if many else PAIR
+    first = Sampler((seed, 0), coupled, n_units, noise, representatives)
 
     def what() -> str:
         return f"{'sampling units' if first.n_draws else 'the recursion over the layers'} takes long"
@@ -57,7 +61,7 @@ def sampled_runs(
             f"{REPLICATES} runs of the recursion with sampled units",
             "take fewer inputs, or none (exchangeable ones need no matrix over all pairs)",
         )
-        samplers = [Sampler((seed, run), coupled, n_units, noise) for run in range(1, REPLICATES)]
+        samplers = [Sampler((seed, run), coupled, n_units, noise, representatives) for run in range(1, REPLICATES)]
         with ThreadPoolExecutor(min(n_cores(), len(samplers))) as threads:
             return (found, *threads.map(once, samplers))
 

@@ -148,8 +148,11 @@ class Pairs(ABC):
     # -- fields of sampled units: arrays (S, T, n), of several matrices at once (..., S, T, n) ---------------------
 
     @abstractmethod
-    def drawn_samples(self, coupled: bool) -> int:
-        """How many samples a field of a sampled unit holds: all, if layers couple."""
+    def drawn_samples(self, coupled: bool, representatives: int) -> int:
+        """How many samples a field of a sampled unit holds: all, if layers couple.
+
+        Else so many `representatives`, of exchangeable ones.
+        """
 
     @abstractmethod
     def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:

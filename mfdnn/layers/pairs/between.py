@@ -114,7 +114,7 @@ class Between(Pairs):
         found = [covariances(act, np.diagonal(block), block) for block in blocks]
         return np.array(found).swapaxes(0, 1)
 
-    def drawn_samples(self, coupled: bool) -> NoReturn:
+    def drawn_samples(self, coupled: bool, representatives: int) -> NoReturn:
         raise NeedsAllPairs  # of the rows among them, and of the columns
 
     def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> NoReturn:

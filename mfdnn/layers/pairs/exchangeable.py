@@ -15,7 +15,6 @@ from .sites import ALL, SAME, SitePairs
 
 __all__ = ["Exchangeable"]
 
-REPRESENTATIVES = 8  # samples of a sampled unit where none depends on the others
 SPACE = 2**22  # floats of work space, about
 
 
@@ -106,8 +105,8 @@ class Exchangeable(Pairs):
 
     # -- fields of sampled units: what a pair of inputs has is the mean over pairs of those that were drawn --------
 
-    def drawn_samples(self, coupled: bool) -> int:
-        return REPRESENTATIVES if self.n_samples is None or not coupled else self.n_samples
+    def drawn_samples(self, coupled: bool, representatives: int) -> int:
+        return representatives if self.n_samples is None or not coupled else self.n_samples
 
     def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         self._require_all_sites()
@@ -123,7 +122,7 @@ class Exchangeable(Pairs):
     def products(self, x: np.ndarray, y: np.ndarray) -> Exchangeable:
         n_units, n_samples = x.shape[-3:-1]
         one, two = _gram(x, y), _gram(x.sum(axis=-2, keepdims=True), y.sum(axis=-2, keepdims=True))
-        two = (two - one) / (n_units * n_samples * (n_samples - 1))
+        two = (two - one) / (n_units * _ordered_pairs(n_samples))
         return self._like(one / (n_units * n_samples), two)
 
     def mean_of_fields(self, x: np.ndarray) -> np.ndarray:
@@ -146,7 +145,7 @@ class Exchangeable(Pairs):
             one += _sandwiched(rows, self.one)
             two += total @ self.two @ total.T - _sandwiched(rows, self.two)
         n = n_units * n_samples
-        return self._like(one / n, two / (n * (n_samples - 1)))
+        return self._like(one / n, two / (n_units * _ordered_pairs(n_samples)))
 
     def within_samples(self, d: Derivative) -> Exchangeable:
         n_units = max(map(len, (d.slope, *d.left, *d.right)))
@@ -170,7 +169,7 @@ class Exchangeable(Pairs):
                     shared[..., range(n_samples), range(n_samples)] = 0.0
                     rest = rest + 0.5 * shared @ other_left
                 two += _gram(*as_many_units(rest, left))
-        half = found._like(one / (n_units * n_samples), two / (n_units * n_samples * (n_samples - 1)))
+        half = found._like(one / (n_units * n_samples), two / (n_units * _ordered_pairs(n_samples)))
         return found + half + half.transposed()
 
     @property
@@ -214,6 +213,11 @@ class Exchangeable(Pairs):
         common = max(own / n_samples + self.at_two, 0.0)
         own = np.maximum(own, 0.0)  # below by rounding alone, of inputs that are the same
         return np.sqrt(own) * (z - mean) + np.sqrt(n_samples * common) * mean
+
+
+def _ordered_pairs(n_samples: int) -> int:
+    """How many there are of two different samples; 1 where there is one sample, and nothing to divide."""
+    return max(n_samples * (n_samples - 1), 1)
 
 
 def _gram(x: np.ndarray, y: np.ndarray) -> np.ndarray:

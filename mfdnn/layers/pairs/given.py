@@ -98,7 +98,7 @@ class Given(Pairs):
         n = self.n_samples
         return self._like(matrix.reshape(n, len(matrix) // n, n, -1).swapaxes(1, 2))
 
-    def drawn_samples(self, coupled: bool) -> int:
+    def drawn_samples(self, coupled: bool, representatives: int) -> int:
         return self.n_samples
 
     def draw_fields(self, n_units: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:

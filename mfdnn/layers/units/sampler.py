@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["REPLICATES", "Sampler"]
+__all__ = ["PAIR", "REPLICATES", "REPRESENTATIVES", "Sampler"]
 
 REPLICATES = 8  # independent runs, from which every number has its standard error
+REPRESENTATIVES, PAIR = 8, 2  # exchangeable samples that are drawn of a unit where none depends on the others
 # Numbers drawn at once, the fewest units and the most: exchangeable inputs are averaged over, and matrices are small.
 OF_GIVEN = 2**15, 64, 4096
 OF_RANDOM = 2**15, 32, 4096
@@ -29,6 +30,9 @@ class Sampler:
         averaged over, as many as hold 32768, 32 to 4096.
     noise : float
         Times as many units by default (`Layer.unit_noise`).
+    representatives : int
+        Exchangeable samples that are drawn where none depends on the others. Of negative correlation c0 there are no
+        more than 1 - 1/c0: two then stand for all.
 
     Attributes
     ----------
@@ -36,8 +40,16 @@ class Sampler:
         How often units were drawn; 0: the run met nothing that needs them.
     """
 
-    def __init__(self, key: tuple[int, ...], coupled: bool, n_units: int | None = None, noise: float = 1.0):
+    def __init__(
+        self,
+        key: tuple[int, ...],
+        coupled: bool,
+        n_units: int | None = None,
+        noise: float = 1.0,
+        representatives: int = REPRESENTATIVES,
+    ):
         self.key, self.coupled, self.n_units, self.noise, self.n_draws = key, coupled, n_units, noise, 0
+        self.representatives = representatives
 
     def __repr__(self) -> str:
         return f"Sampler({self.key}, n_draws={self.n_draws})"

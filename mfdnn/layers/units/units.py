@@ -61,7 +61,7 @@ class Units:
         sampler : Sampler
         sites : tuple of int
         """
-        n_samples = moments.drawn_samples(sampler.coupled)
+        n_samples = moments.drawn_samples(sampler.coupled, sampler.representatives)
         n_units = sampler.how_many(n_samples, moments.n_sites, moments.given)
         n = n_samples * moments.n_sites
         require_memory(
