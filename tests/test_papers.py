@@ -17,6 +17,7 @@ from mfdnn.finite_width import spread_map
 from mfdnn.finite_width.band import outlier_band
 from mfdnn.papers import _signals as signals
 from mfdnn.papers import (
+    any_layer,
     karakida2019,
     karakida2021,
     lambda_max_law,
@@ -459,6 +460,22 @@ def test_law_of_the_largest_eigenvalue_is_that_of_the_package(index, drawn):
     ens = mfdnn.ensemble(net, n_samples=lambda_max_law.N_SAMPLES_FAST, n_networks=12, rng=child)
     beyond = 100 * np.mean(ens.values["lambda_max"] > law.lambda_0)
     assert ax.texts[0].get_text() == f"{beyond:.3g} % beyond"
+
+
+def test_spread_of_any_layer_is_that_of_the_law(drawn):
+    nets = any_layer.networks(fast=True)
+    shares, spreads = panels(drawn["spread-any-layer"])
+    assert [label.get_text() for label in shares.get_yticklabels()] == list(nets)
+    children = np.random.default_rng(0).spawn(2 * len(nets))
+    net = nets["layer norm"]
+    X = children[4].standard_normal((12, 32))
+    with pytest.warns(RuntimeWarning, match="Layer norm over 24 units"):
+        law = mfdnn.outlier_distribution(net, inputs=X)
+    assert spreads.patches[2].get_width() == pytest.approx(law.relative_spread, rel=1e-12)
+    networks = mfdnn.ensemble(net, inputs=X, n_networks=12, rng=children[5]).values["lambda_max"]
+    (points,) = shares.containers
+    share = 100 * np.mean(networks < law.quantile(0.95))
+    assert points.lines[0].get_xdata()[2] == pytest.approx(share)
 
 
 def test_outlier_law_refuses_what_has_no_picture():

@@ -22,8 +22,9 @@ __all__ = ["sampled_law"]
 
 RUNS, PUSHED = 4, 2  # independent runs; and those of them that look at the rest of the spectrum
 FEWEST_UNITS = 1024  # fewer bias the spread: 3 % at 256
-PER_NUMBER = 4  # units for each (input, site) of a field
-DIRECTIONS, LARGE, FEWER = 12, 128, 4  # of the rest of the spectrum that are looked at; fewer of large fields
+PER_NUMBER = 2  # units for each (input, site) of a field: no bias is seen
+DIRECTIONS = 12  # of the rest of the spectrum that are looked at
+LARGE, FEWER = 128, 2  # (input, site) from which on so few are, in one run: each costs two sweeps
 LARGEST_FIELD = 1024  # (input, site); time grows with the cube
 # Of the second eigenvalue over the first, see `outlier_distribution`.
 NO_PUSH, DOUBTFUL_RATIO, REFUSED_RATIO = 0.1, 0.5, 0.7
@@ -62,7 +63,7 @@ def sampled_law(wide: MeanField, lambda_0: float) -> OutlierDistribution:
         raise NoTheory("`inputs` must be two or more for the spread over networks of these layers; pass more.")
     n_units = max(wide.n_units or 0, FEWEST_UNITS, PER_NUMBER * size)
     n_units += n_units % 2
-    directions = DIRECTIONS if size <= LARGE else FEWER
+    directions, pushed = (DIRECTIONS, PUSHED) if size <= LARGE else (FEWER, 1)
     n_threads = min(n_cores(), RUNS)
     # Measured: values, two tangents, their two adjoints and slopes of a layer, for some layers at once.
     n_layers = sum(1 for _ in net.walk())
@@ -74,7 +75,7 @@ def sampled_law(wide: MeanField, lambda_0: float) -> OutlierDistribution:
 
     def run(i: int) -> Influence:
         rng = np.random.default_rng([wide._seed, 1, i])
-        return influence(net, inputs, n_units, rng, directions if i < PUSHED else 0, NO_PUSH)
+        return influence(net, inputs, n_units, rng, directions if i < pushed else 0, NO_PUSH)
 
     with (
         single_blas_thread(),

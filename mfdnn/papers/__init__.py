@@ -106,6 +106,9 @@ FIGURES: dict[str, PaperFigure] = {
         "figure",
         "largest Fisher eigenvalue over random networks: predicted law and simulation",
     ),
+    "spread-any-layer": PaperFigure(
+        "any_layer", "figure", "share of networks below the predicted 95 % quantile, of ten architectures"
+    ),
     "lambda-max-depth-width": PaperFigure(
         "lambda_max_map",
         "figure",
