@@ -80,7 +80,7 @@ def influence(
     streams = signal.recording.streams
 
     def of(a: np.ndarray, b: np.ndarray) -> dict[int, tuple[int, np.ndarray]]:
-        """Influences on a^T Theta b / lambda_1, by streams: width, and (5, S) as the weights."""
+        """Influences on a^T Theta b / lambda_1, by streams: width, and (5, S)."""
         found = adjoints(kernel, np.outer(a, b) / largest, [stream.weights for stream in streams])
         whole: dict[int, tuple[int, np.ndarray]] = {}
         for stream, d in zip(streams, found, strict=True):
