@@ -487,3 +487,49 @@ def test_one_random_image_and_batch_norm():
     one = np.linalg.qr(gaussian(0, 12, 2))[0].T[None]
     given = statistics(net, inputs=one * np.sqrt(24 / np.sum(one**2)))
     assert given.largest == pytest.approx(found.largest, rel=0.2)
+
+
+def square(u):
+    return u * u
+
+
+PATHS = {  # that share single units, and one that is the same without
+    "identities": (Residual([Residual([dense(60)])]), Residual([dense(60)], skip=2.0)),
+    "gates": (
+        Gate([Gate([], [dense(60)], "sigmoid")], [], "linear"),
+        Gate([Pointwise(square)], [dense(60)], "sigmoid"),
+    ),
+    "gains": (Residual([GAINS, Residual([dense(60)])], skip=0.0), [GAINS, Residual([dense(60)])]),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("data", [{"inputs": gaussian(0, 12, 30)}, {"n_samples": 9, "c0": 0.3}])
+def test_paths_that_share_units(name, data):
+    """They are no independent ones."""
+    both = []
+    for between in PATHS[name]:
+        layers = between if isinstance(between, list) else [between]
+        net = mfdnn.Network(30, [dense(60), *layers, Pointwise("relu"), dense(60), Pointwise("relu"), dense(1)])
+        both.append(statistics(net, **data, n_units=1024))
+    assert_agree(*both)
+    for one in both:
+        assert one.n_parameters == both[0].n_parameters
+
+
+def test_networks_whose_paths_share_units():
+    skips = Residual([Pointwise("relu"), GAINS, Residual([dense(100), GAINS])], skip=0.5)
+    layers = [dense(100), skips, Gate([], [Residual([dense(100)])], "tanh")]
+    net = mfdnn.Network(30, [*layers, Pointwise("relu"), dense(1)])
+    table = mfdnn.compare(net, inputs=gaussian(0, 12, 30), n_networks=30, rng=0)
+    assert all(row.agrees is not False for row in table.rows), table
+    assert table.row("mean").agrees
+
+
+def test_errors_of_a_sample_behind_batch_norm_where_tangents_are_drawn():
+    """They were centred over samples, which left nothing of them."""
+    both = [mlp(30, GAINS, phi, width=60) for phi in (OwnRelu(), Pointwise("relu"))]
+    drawn, exact = (mfdnn.order_parameters(net, inputs=gaussian(0, 12, 30)) for net in both)
+    errors = np.hypot(drawn.standard_error["q_tilde"], exact.standard_error["q_tilde"])
+    assert np.all(np.abs(drawn.q_tilde - exact.q_tilde) <= LIMIT * errors)
+    assert np.all(errors < 0.03 * exact.q_tilde)

@@ -16,14 +16,24 @@ from .._support.validation import listed, short
 from ..activations import Activation
 from .pairs import Pairs, SitePairs
 from .state import State
-from .units import as_moments, through_units, units_behind
+from .units import as_moments, through_units, units_behind, units_of
 
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
     from .recorded import Recorded
     from .units import Units
 
-__all__ = ["Factors", "Layer", "checked_layers", "one_site", "propagated", "shape_text", "through"]
+__all__ = [
+    "Factors",
+    "Layer",
+    "carry_units",
+    "checked_layers",
+    "one_site",
+    "propagated",
+    "shape_text",
+    "shared_units",
+    "through",
+]
 
 
 class Factors(NamedTuple):
@@ -390,6 +400,15 @@ class Layer:
             )
         return (1.0,) * len(self.parameter_shapes(shape))
 
+    def carries_units(self, shape: tuple[int, ...]) -> bool:
+        """Whether a unit that leaves depends on one that enters more than on any other.
+
+        `shape` is that of what enters. Weights end it, if they mix units.
+        """
+        if self.children:
+            return carry_units(self.children, shape)
+        return not self.n_weight_layers
+
     def n_free_outputs(self, n_outputs: int) -> int:
         """How many of the outputs are free if this layer is the last.
 
@@ -568,6 +587,23 @@ def propagated(layer: Layer, state: State) -> State:
         return behind
     # What maps units in closed form can map sampled ones, should a later layer need them.
     return behind.replace(origin=lambda: units_behind(layer, state))
+
+
+def carry_units(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
+    """`Layer.carries_units` of layers behind each other."""
+    for layer in layers:
+        if not layer.carries_units(shape):
+            return False
+        shape = layer.output_shape(shape)
+    return True
+
+
+def shared_units(layer: Layer, paths: Sequence[Sequence[Layer]], state: State) -> tuple[State, bool]:
+    """What enters two paths, sampled if units of both depend on the same ones; whether they do."""
+    if not all(carry_units(path, state.shape) for path in paths):
+        return state, False
+    units = units_of(state, layer).with_drawn_tangents()
+    return state.replace(units=units, gaussian=False, origin=None), True
 
 
 def through(layers: Sequence[Layer], state: State) -> State:

@@ -157,6 +157,9 @@ class Conv(Layer):
     def unit_noise(self, shape: tuple[int, ...]) -> float:
         return 8.0 if 1 < self.groups == shape[0] else 1.0  # of random taps and drawn tangents
 
+    def carries_units(self, shape: tuple[int, ...]) -> bool:
+        return self.groups == shape[0] > 1
+
     def propagate(self, state: State) -> State:
         if 1 < self.groups == state.shape[0]:
             return depthwise(self, state)

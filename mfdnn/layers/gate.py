@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.errors import NoTheory
 from ..activations import Activation
-from .base import Layer, checked_layers, shape_text, through
+from .base import Layer, carry_units, checked_layers, shape_text, shared_units, through
 from .pairs import SitePairs
 from .pointwise import Pointwise
 from .recorded import Recorded
@@ -104,14 +104,22 @@ class Gate(Layer):
     def acts_on_units(self) -> bool:
         return True
 
+    def carries_units(self, shape: tuple[int, ...]) -> bool:
+        return carry_units(self.left, shape) or carry_units(self._gated, shape)
+
     def propagate(self, state: State) -> State:
         if not any(layer.total_weight_layers for layer in self.children):
             raise NoTheory(
                 f"{self!r} has no weights on either path, whose units then depend on each other; write it as one "
                 "activation, x * phi(x) for example (`Pointwise`)."
             )
-        left = as_moments(through(self.left, state))
-        right = as_moments(through(self._gated, state.replace(records=left.records)))
+        state, shared = shared_units(self, (self.left, self._gated), state)
+        left = through(self.left, state)
+        right = through(self._gated, state.replace(records=left.records))
+        if shared:
+            units = units_of(left, self).times(units_of(right, self))
+            return right.replace(units=units, gaussian=False, origin=None)
+        left, right = as_moments(left), as_moments(right)
         of_left = left.tangents.map(lambda kernel: kernel * right.moments)
         of_right = right.tangents.map(lambda kernel: kernel * left.moments)
         return right.replace(

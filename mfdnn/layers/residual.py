@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_number
-from .base import Layer, checked_layers, shape_text, through
+from .base import Layer, carry_units, checked_layers, shape_text, shared_units, through
 from .pairs import SitePairs
 from .recorded import Recorded
 from .state import State
@@ -105,11 +105,15 @@ class Residual(Layer):
     def acts_on_units(self) -> bool:
         return True
 
+    def carries_units(self, shape: tuple[int, ...]) -> bool:
+        return carry_units(self.layers, shape) or carry_units(self.beside, shape)
+
     def propagate(self, state: State) -> State:
+        state, shared = shared_units(self, (self.layers, self.beside), state)
         branch, factor = through(self.layers, state), 1.0 if self.beside else self.skip
         side = through(self.beside, state.replace(records=branch.records)) if self.beside else state
         branch = branch.replace(records=side.records) if self.beside else branch
-        if side.units is not None or branch.units is not None:
+        if shared or side.units is not None or branch.units is not None:
             units = joined_units(self, side, branch, factor)
             return branch.replace(units=units, gaussian=False, origin=None)
         whole = side.joined(branch, factor)

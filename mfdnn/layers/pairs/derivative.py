@@ -95,11 +95,11 @@ class Derivative(NamedTuple):
             rows += own
         return x @ rows.swapaxes(-1, -2)
 
-    def on(self, z: np.ndarray) -> np.ndarray:
-        """J z, fields (S, T, m)."""
-        found = self.rows_of(z)
+    def on(self, z: np.ndarray, within_samples: bool = False) -> np.ndarray:
+        """J z, fields (S, T, m), or what every sample's part of z does to itself."""
+        found, axes = self.rows_of(z), 2 if within_samples else (1, 2)
         for left, right in zip(self.left, self.right, strict=True):
-            found = found + np.sum(right * z, axis=(1, 2), keepdims=True) * left
+            found = found + np.sum(right * z, axis=axes, keepdims=True) * left
         return found
 
     def _scattered(self, x: np.ndarray) -> np.ndarray:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..pairs import Derivative, Pairs
 from ..tangents import Tangents
 
-__all__ = ["Drawn", "Integrated", "Own", "Source"]
+__all__ = ["WITHIN_SAMPLES", "Drawn", "Integrated", "Own", "Source", "joined_sources"]
 
+WITHIN_SAMPLES = "errors", "features"  # groups of which what samples do to each other is left out
 UNITS_OF_ERRORS = 128  # where there are several sites
 
 Jvp = Callable[[np.ndarray], np.ndarray]
@@ -38,7 +39,7 @@ class Source(ABC):
         """Their kernels, by groups of parameters; `like` is what the units' moments are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Integrated(Source):
     """Tangents J z whose z ~ N(0, P) is averaged over exactly.
 
@@ -72,13 +73,17 @@ class Integrated(Source):
         return self.kernels.map(lambda kernel: kernel.behind(d), lambda kernel: kernel.within_samples(some))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Own(Source):
-    """Tangents of a unit's own parameters: fields times independent normals."""
+    """Tangents of a unit's own parameters: fields times independent normals.
+
+    Of one `origin` are those that come from the same draws, by whatever path.
+    """
 
     empty: Tangents
     group: tuple
     fields: tuple[np.ndarray, ...]
+    origin: object = field(default_factory=object)
 
     def _each(self, function: Jvp) -> Own:
         return replace(self, fields=tuple(map(function, self.fields)))
@@ -101,13 +106,17 @@ class Own(Source):
         return self.empty.add((self.group, sum(others, start=first)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawn(Source):
-    """Tangents that are drawn too, one field for each group of parameters."""
+    """Tangents that are drawn too, one field for each group of parameters.
+
+    `origin` as of `Own`.
+    """
 
     empty: Tangents
     names: tuple[tuple, ...]
     fields: tuple[np.ndarray, ...]
+    origin: object = field(default_factory=object)
 
     def _each(self, function: Jvp) -> Drawn:
         return replace(self, fields=tuple(map(function, self.fields)))
@@ -121,7 +130,7 @@ class Drawn(Source):
     def less(self, u: np.ndarray, v: np.ndarray) -> Drawn:
         found = []
         for name, x in zip(self.names, self.fields, strict=True):
-            axes = 2 if name[0] in ("errors", "features") else (1, 2)  # without what samples do to each other
+            axes = 2 if name[0] in WITHIN_SAMPLES else (1, 2)  # without what samples do to each other
             found.append(x - u * np.sum(v * x, axis=axes, keepdims=True))
         return replace(self, fields=tuple(found))
 
@@ -129,12 +138,26 @@ class Drawn(Source):
         """Behind a map of the units by its derivative, which may couple samples."""
         found = []
         for name, x in zip(self.names, self.fields, strict=True):
-            found.append(_sample_by_sample(jvp, x) if couples and name[0] in ("errors", "features") else jvp(x))
+            found.append(_sample_by_sample(jvp, x) if couples and name[0] in WITHIN_SAMPLES else jvp(x))
         return replace(self, fields=tuple(found))
 
     def tangents(self, like: Pairs) -> Tangents:
         kernels: Sequence[Pairs] = [like.products(x, x) for x in self.fields]
         return self.empty.add(*zip(self.names, kernels, strict=True))
+
+
+def joined_sources(mine: Sequence[Source], others: Sequence[Source]) -> tuple[Source, ...]:
+    """Tangents of a sum: fields of one origin, which took two paths, are added."""
+    found = {getattr(source, "origin", source): source for source in mine}
+    for source in others:
+        origin = getattr(source, "origin", source)
+        if origin in found:
+            first = found[origin]
+            assert isinstance(first, Own | Drawn) and isinstance(source, Own | Drawn)
+            fields = tuple(a + b for a, b in zip(first.fields, source.fields, strict=True))
+            source = replace(first, fields=fields)
+        found[origin] = source
+    return tuple(found.values())
 
 
 def _sample_by_sample(jvp: Jvp, x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from ..._support.memory import require_memory
 from ..pairs import Pairs
 from ..tangents import Keep, Tangents
 from .sampler import Sampler
-from .sources import Drawn, Integrated, Own, Source
+from .sources import WITHIN_SAMPLES, Drawn, Integrated, Own, Source, joined_sources
 
 __all__ = ["Units"]
 
@@ -121,25 +121,33 @@ class Units:
             sources.append(source.pushed(jvp) if isinstance(source, Own) else source.pushed(jvp, couples))
         return self.replace(values=values, sources=tuple(sources))
 
+    def with_drawn_tangents(self) -> Units:
+        """The units with tangents that two paths may share."""
+        drawn = [self._with_tangents(of) if isinstance(of, Integrated) else of for of in self.sources]
+        return self.replace(sources=tuple(drawn))
+
     def _with_tangents(self, source: Integrated) -> Drawn:
         """A source whose tangents are drawn, one field for each group of parameters."""
         n_units, n_samples = self.values.shape[:2]
         kernels, fields = source.kernels, []
         for name in kernels.names:
             z = kernels[name].draw_fields(n_units, n_samples, self.sampler.next_rng())
-            fields.append(source.derivative.on(z))
+            fields.append(source.derivative.on(z, within_samples=source.couples and name[0] in WITHIN_SAMPLES))
         return Drawn(Tangents(self.keep), kernels.names, tuple(fields))
 
     def plus(self, other: Units, factor: float = 1.0) -> Units:
-        """`factor` times these plus `other` ones, independent of them."""
+        """`factor` times these plus `other` ones.
+
+        They are independent, or the same draws in part, by another path (`with_drawn_tangents`).
+        """
         scaled = self if factor == 1 else self.elementwise(factor * self.values, np.array(factor))
-        return self.replace(values=scaled.values + other.values, sources=(*scaled.sources, *other.sources))
+        return self.replace(values=scaled.values + other.values, sources=joined_sources(scaled.sources, other.sources))
 
     def times(self, other: Units) -> Units:
-        """These times `other` ones, independent of them."""
+        """These times `other` ones, as in `plus`."""
         mine = tuple(source.times(other.values) for source in self.sources)
         theirs = tuple(source.times(self.values) for source in other.sources)
-        return self.replace(values=self.values * other.values, sources=mine + theirs)
+        return self.replace(values=self.values * other.values, sources=joined_sources(mine, theirs))
 
     # -- what the next weight layer sees ----------------------------------------------------------------------
 
