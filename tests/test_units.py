@@ -533,3 +533,45 @@ def test_errors_of_a_sample_behind_batch_norm_where_tangents_are_drawn():
     errors = np.hypot(drawn.standard_error["q_tilde"], exact.standard_error["q_tilde"])
     assert np.all(np.abs(drawn.q_tilde - exact.q_tilde) <= LIMIT * errors)
     assert np.all(errors < 0.03 * exact.q_tilde)
+
+
+class Mapped(Layer):
+    """A user's layer of these two maps."""
+
+    def __init__(self, unit, unit_jvp):
+        self.unit, self.unit_jvp = unit, unit_jvp
+
+    @property
+    def acts_on_units(self):
+        return True
+
+
+class InPlaceTanh(OwnTanh):
+    def unit(self, g):
+        return np.tanh(g, out=g)
+
+    def unit_jvp(self, g, z):
+        np.cosh(g, out=g)
+        z /= g**2
+        return z
+
+
+def test_layers_that_overwrite_what_they_are_given():
+    one, other = (statistics(mlp(20, layer), n_samples=9) for layer in (InPlaceTanh(), OwnTanh()))
+    assert one.largest == pytest.approx(other.largest, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("unit", "unit_jvp", "message"),
+    [
+        (lambda g: g[:, :3], lambda g, z: z, "samples, got shape"),
+        (lambda g: g.mean(), lambda g, z: z, r"got shape \(\)"),
+        (lambda g: g, lambda g, z: z[:1], "samples, got shape"),
+        (lambda g: g, lambda g, z: 1.0, r"got shape \(\)"),
+        (lambda g: g, lambda g, z: np.stack([z, z], -1), "as many sites as `unit`, 1, got 2"),
+        (lambda g: np.stack([g, g], -1), lambda g, z: np.stack([z, z], -1), "to 1 sites, as its .* got 2"),
+    ],
+)
+def test_arrays_of_a_wrong_shape(unit, unit_jvp, message):
+    with pytest.raises(ValueError, match=message):
+        statistics(mlp(20, Mapped(unit, unit_jvp)), n_samples=9)

@@ -303,13 +303,26 @@ class Layer:
         sites = units.sites
 
         def of_sites(function: Callable[..., np.ndarray], *fields: np.ndarray) -> np.ndarray:
-            found = function(*(x.reshape(n_units, n_samples, *sites) for x in fields))
-            return np.asarray(found, dtype=float).reshape(n_units, n_samples, -1)
+            # Copies, which it may overwrite.
+            found = np.asarray(function(*(x.reshape(n_units, n_samples, *sites).copy() for x in fields)), dtype=float)
+            if found.shape[:2] != (n_units, n_samples):
+                raise ValueError(
+                    f"`{function.__name__}` of {self!r} must return an array (S, T, *sites) of {n_units} units and "
+                    f"{n_samples} samples, got shape {found.shape}; return a number for each unit, sample and site."
+                )
+            return found.reshape(n_units, n_samples, -1)
 
-        values = units.values
-        return units.mapped(
-            of_sites(self.unit, values), lambda z: of_sites(self.unit_jvp, values, z), self.couples_samples
-        )
+        def of_tangents(z: np.ndarray) -> np.ndarray:
+            found = of_sites(self.unit_jvp, units.values, z)
+            if found.shape != values.shape:
+                raise ValueError(
+                    f"`unit_jvp` of {self!r} must return as many sites as `unit`, {values.shape[-1]}, got "
+                    f"{found.shape[-1]}; return the derivative of each number."
+                )
+            return found
+
+        values = of_sites(self.unit, units.values)
+        return units.mapped(values, of_tangents, self.couples_samples)
 
     def recorded(self, units: Recorded) -> Recorded:
         """What the layer makes of units whose weights in all means may change.

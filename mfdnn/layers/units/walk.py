@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Protocol
 
 from ..._support.errors import NoTheory
@@ -46,7 +47,13 @@ def units_of(state: State, layer: object) -> Units:
 
 def units_behind(layer: UnitMap, state: State) -> Units:
     """The units behind a layer that maps single ones."""
-    return layer.through_units(units_of(state, layer)).replace(sites=layer.output_shape(state.shape)[1:])
+    units, sites = layer.through_units(units_of(state, layer)), layer.output_shape(state.shape)[1:]
+    if (found := units.values.shape[-1]) != prod(sites):
+        raise ValueError(
+            f"`{layer!r}` must map a unit's field to {prod(sites)} sites, as its `output_shape` says, got {found}; "
+            "make both of one size."
+        )
+    return units.replace(sites=sites)
 
 
 def through_units(layer: UnitMap, state: State) -> State:
