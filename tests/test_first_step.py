@@ -12,12 +12,13 @@ from mfdnn import NoTheory
 from mfdnn.learning_rate.updates.chain import step_layers
 from mfdnn.learning_rate.updates.draws import error_of_median, quantile_of_draws
 from mfdnn.learning_rate.updates.gradient import gradient_rows, gradient_speeds
-from mfdnn.learning_rate.updates.muon import adjustment, muon_rows, muon_speeds
+from mfdnn.learning_rate.updates.muon import muon_rows, muon_speeds
 from mfdnn.learning_rate.updates.parameterisation import LayerRates, mup_network
 from mfdnn.learning_rate.updates.response import step_response
 from mfdnn.learning_rate.updates.rules import checked_update
 from mfdnn.learning_rate.updates.sign import _Psi, gain, sign_rows
 from mfdnn.losses import LOSSES, softmax
+from mfdnn.losses.muon import muon_adjustment
 from mfdnn.losses.optimisers import RULES
 
 ROWS = np.arange(6)[:, None]
@@ -88,7 +89,7 @@ def test_known_values(act):
         "polar": muon_rows(layers, STANDARD, "original", E, steps=None),
         "muon": muon_rows(layers, STANDARD, "original", E),
     }
-    factors = [adjustment(100, 8, "original"), 1.0, 1.0]  # the known values are without
+    factors = [muon_adjustment(100, 8, "original"), 1.0, 1.0]  # the known values are without
     for name, D in rows.items():
         found = slopes(D) / (1.0 if name == "sgd" else factors)
         np.testing.assert_allclose(found, known[name], rtol=1e-4, atol=6e-5)  # as they are printed
@@ -450,3 +451,27 @@ def test_bad_arguments(arguments, error, message):
 def test_cross_entropy_of_one_output():
     with pytest.raises(ValueError, match="two outputs or more"):
         mfdnn.first_step(mfdnn.mlp([8, 20, 1]), "adam", 6, loss="cross_entropy")
+
+
+def test_cross_entropy_says_what_line_searches_gave():
+    """The rows of the page that were furthest from 1 lie within what is said of them."""
+    inputs, classes = np.random.default_rng(0).standard_normal((30, 8)), np.arange(30) % 3
+    for phi, said in (("tanh", "1 to 11 times"), ("relu", "to 4 times")):
+        net = mfdnn.mlp([8, 100, 100, 3], phi, sigma_w2=1.0)
+        step = mfdnn.first_step(net, "adamw", inputs=inputs, targets=classes, loss="cross_entropy", n_draws=4)
+        assert step.validity < 4 and said in step.caution
+    deep = mfdnn.mlp([8, *[100] * 5, 3], "relu", init="pytorch")
+    step = mfdnn.first_step(deep, "muon", inputs=inputs, targets=classes, loss="cross_entropy", n_draws=4)
+    assert step.validity > 4 and "0.5 to 5 times" in step.caution
+
+
+def test_settings_at_the_edge_of_numbers():
+    assert float(mfdnn.first_step(NET, "sgd", inputs=X, eps=None)) == float(mfdnn.first_step(NET, "sgd", inputs=X))
+    step = mfdnn.first_step(NET, "adam", inputs=X, weight_decay=1e300, n_draws=4)  # nothing of the gradient is left
+    assert step.response == 0 and "nothing to learn" in step.caution
+    with pytest.raises(ValueError, match=r"`targets` reach 1e\+200"):
+        mfdnn.first_step(NET, "muon", inputs=X, targets=np.full((6, 2), 1e200))
+
+
+def test_one_weight_layer_in_mup_has_no_layers_that_move():
+    assert mfdnn.first_step(mfdnn.mlp([8, 3]), "adam", inputs=X, parameterisation="mup").caution == ""

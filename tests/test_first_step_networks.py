@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn.learning_rate.updates.muon import adjustment, muon_rows, newton_schulz
+from mfdnn.learning_rate.updates.muon import muon_rows
 from mfdnn.learning_rate.updates.response import step_response
 from mfdnn.learning_rate.updates.rules import checked_update
 from mfdnn.losses import loss_and_slope
 from mfdnn.losses.line import line_search
+from mfdnn.losses.muon import muon_adjustment, orthogonalised_values
 
 
 def orthogonalised(G):
     """By singular values: what Newton and Schulz do without them."""
     u, s, vt = np.linalg.svd(G, full_matrices=False)
-    return (u * newton_schulz(s / np.linalg.norm(s))) @ vt
+    return (u * orthogonalised_values(s / np.linalg.norm(s))) @ vt
 
 
 def displacement(update, g, w):
@@ -24,7 +25,7 @@ def displacement(update, g, w):
     if g is None:
         return None
     if update.family == "muon" and g.ndim == 2:
-        return adjustment(*g.shape, update.optimiser.adjust) * orthogonalised(g)
+        return muon_adjustment(*g.shape, update.optimiser.adjust) * orthogonalised(g)
     g = g + update.decay * w
     return update.factor * g / np.where(g == 0, 1.0, np.abs(g) + update.eps)
 

@@ -343,3 +343,12 @@ def test_wrong_arguments_are_refused(change, error, message):
 def test_what_an_optimiser_does_not_have_may_be_said_to_be_none():
     assert checked_optimiser("adam", momentum=0.0, nesterov=False) == checked_optimiser("adam")
     assert checked_optimiser("muon", momentum=0.0).nesterov is False
+
+
+def test_critical_rate_of_a_step_that_is_small_beside_the_parameters():
+    """Adam with a large eps is descent at a rate eps times smaller."""
+    one, X, Y = problem()
+    descent = critical_rate(one, X, Y).rate
+    for eps in (1e10, 1e30):
+        found = critical_rate(one, X, Y, "adam", eps=eps)
+        assert found.rate == pytest.approx(eps * descent, rel=1e-2) and not found.caution

@@ -162,10 +162,14 @@ def critical_rate(
         fall, curvature = _second_order(loss, f, y, slope, change)
         directional = 2 * fall / curvature if curvature > 0 else np.inf
         caution = ""
-        if fall <= 0:  # weight decay pulls the other way
+        if fall <= 0:  # weight decay pulls the other way, or the step is below all numbers
             crossings: tuple[float, ...] = (0.0,)
             upper, places, losses = 0.0, np.zeros(1), np.array([first])
-            caution = "The loss rises at once along the step, which the weight decay turns: no rate lowers it."
+            caution = (
+                "The loss rises at once along the step, which the weight decay turns: no rate lowers it."
+                if optimiser.weight_decay
+                else "The step is too small for its numbers to tell where the loss goes: take a smaller `eps`."
+            )
         else:
 
             def value(rate: float) -> float:
@@ -201,10 +205,14 @@ def critical_rate(
 
 
 def _first_move(arrays: list[np.ndarray], gradients: list[np.ndarray], optimiser: Optimiser) -> np.ndarray:
-    """Displacement (P,) of the parameters by the first step at the rate 1."""
-    moved = [a.astype(np.float64) for a in arrays]
+    """Displacement (P,) of the parameters by the first step at the rate 1.
+
+    Only decay asks where they are: elsewhere they begin at 0, where no small step is lost beside them.
+    """
+    old = [a.astype(np.float64) if optimiser.weight_decay else np.zeros(a.shape) for a in arrays]
+    moved = [a.copy() for a in old]
     Update(moved, 1.0, optimiser)([g.astype(np.float64) for g in gradients])
-    return np.concatenate([(new - old).ravel() for new, old in zip(moved, arrays, strict=True)])
+    return np.concatenate([(new - was).ravel() for new, was in zip(moved, old, strict=True)])
 
 
 def _second_order(

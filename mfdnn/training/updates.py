@@ -30,13 +30,12 @@ from typing import Any
 
 import numpy as np
 
+from ..losses.muon import COEFFICIENTS, STEPS, muon_adjustment
 from ..losses.optimisers import Optimiser
 
-__all__ = ["Update", "muon_adjustment", "n_buffers", "newton_schulz"]
+__all__ = ["Update", "n_buffers", "newton_schulz"]
 
 BLOCK = 2**15  # numbers updated at a time: they stay in the cache from one operation to the next
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 5
 SMALLEST_NORM = 1e-7  # of a matrix that is orthogonalised
 MOMENTUM_DECAY = 4e-3  # of NAdam
 
@@ -48,20 +47,6 @@ def n_buffers(optimiser: Optimiser) -> int:
     if optimiser.name in ("sgd", "rmsprop"):
         return (optimiser.name == "rmsprop") + bool(optimiser.momentum)
     return {"signsgd": 0, "lion": 1, "adagrad": 1}.get(optimiser.name, 2)
-
-
-def muon_adjustment(rows: int, columns: int, adjust: str) -> float:
-    """Factor of Muon's rate for a matrix of that shape.
-
-    Examples
-    --------
-    >>> from mfdnn.training.updates import muon_adjustment
-    >>> [muon_adjustment(400, 100, rule) for rule in ("original", "match_rms_adamw", "spectral_unclamped")]
-    [2.0, 4.0, 2.0]
-    """
-    if adjust == "match_rms_adamw":
-        return float(0.2 * np.sqrt(max(rows, columns)))
-    return float(np.sqrt(rows / columns if adjust == "spectral_unclamped" else max(1.0, rows / columns)))
 
 
 def newton_schulz(matrix: np.ndarray) -> np.ndarray:
@@ -78,10 +63,10 @@ def newton_schulz(matrix: np.ndarray) -> np.ndarray:
     array (rows, columns)
         Of its singular vectors; singular values from 0.7 to 1.2, of those that are not far below the largest.
     """
-    a, b, c = NEWTON_SCHULZ
+    a, b, c = COEFFICIENTS
     x = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = x / max(float(np.linalg.norm(x)), SMALLEST_NORM)
-    for _ in range(NEWTON_SCHULZ_STEPS):
+    for _ in range(STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if len(matrix) > matrix.shape[1] else x

@@ -20,35 +20,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..._support.blas import single_blas_thread
+from ...losses.muon import STEPS, muon_adjustment, orthogonalised_values
 from .chain import StepLayer, psd_root
 from .parameterisation import LayerRates
 
-__all__ = ["STEPS", "adjustment", "muon_rows", "muon_speeds", "newton_schulz", "sampled_muon_rows"]
+__all__ = ["muon_rows", "muon_speeds", "sampled_muon_rows"]
 
-COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5  # those of torch.optim.Muon
 NULL = 1e-5  # of the largest singular value: below, it is rounding (1e-10 of its square)
-
-
-def newton_schulz(s: np.ndarray, steps: int | None = STEPS) -> np.ndarray:
-    """What orthogonalisation makes of normalised singular values.
-
-    None: the polar factor, all 1.
-    """
-    if steps is None:
-        return np.ones_like(s)
-    a, b, c = COEFFICIENTS
-    for _ in range(steps):
-        s = a * s + b * s**3 + c * s**5
-    return s
-
-
-def adjustment(rows: int, columns: int, rule: str) -> float:
-    """What Muon multiplies its rate with, for a matrix of that shape."""
-    return {
-        "original": max(1.0, rows / columns) ** 0.5,
-        "match_rms_adamw": 0.2 * max(rows, columns) ** 0.5,
-        "spectral_unclamped": (rows / columns) ** 0.5,
-    }[rule]
 
 
 def muon_rows(
@@ -61,7 +39,7 @@ def muon_rows(
     layers, rates
         The network, and its rates.
     rule : str
-        Of `adjustment`.
+        Of `mfdnn.losses.muon.muon_adjustment`.
     e : ndarray, shape (T, C)
         T times the slope of the loss by the outputs.
     steps : int or None
@@ -70,7 +48,7 @@ def muon_rows(
     rows = []
     for at, c in zip(layers, rates, strict=True):
         R = _mean_of_grams(*_singular(at, e), steps)
-        rows.append(c.weights * adjustment(at.fan_out, at.fan_in, rule) * (at.errors * R) @ e)
+        rows.append(c.weights * muon_adjustment(at.fan_out, at.fan_in, rule) * (at.errors * R) @ e)
     return np.array(rows)
 
 
@@ -97,13 +75,13 @@ def sampled_muon_rows(
             Z = np.einsum("ikt,tk->it", errors, e)
             R = _mean_of_grams(*_leading(root, Z.T), steps)
             D = np.einsum("iks,is->sk", errors, Z @ R)
-        rows.append(c.weights * adjustment(at.fan_out, at.fan_in, rule) * D)
+        rows.append(c.weights * muon_adjustment(at.fan_out, at.fan_in, rule) * D)
     return np.array(rows)
 
 
 def _mean_of_grams(factors: np.ndarray, s: np.ndarray, steps: int | None) -> np.ndarray:
     """R, from B^1/2 v and the singular values."""
-    factors = factors * np.sqrt(newton_schulz(s / (np.linalg.norm(s) or 1.0), steps) / s)
+    factors = factors * np.sqrt(orthogonalised_values(s / (np.linalg.norm(s) or 1.0), steps) / s)
     return factors @ factors.T
 
 
@@ -141,7 +119,7 @@ def muon_speeds(
     found = []
     for at, c in zip(layers[:-1], rates[:-1], strict=True):
         factors, s = _singular(at, e)
-        factors = factors * newton_schulz(s / (np.linalg.norm(s) or 1.0), steps)
-        times = c.weights * adjustment(at.fan_out, at.fan_in, rule)
+        factors = factors * orthogonalised_values(s / (np.linalg.norm(s) or 1.0), steps)
+        times = c.weights * muon_adjustment(at.fan_out, at.fan_in, rule)
         found.append(times**2 * np.sum(factors**2) / (len(e) * at.fan_out))
     return np.array(found)

@@ -53,8 +53,8 @@ class FirstStep(Result):
     n_samples, n_outputs, n_draws : int
         T, C, and of how many outputs.
     caution : str
-        What the number is worth here; empty for squared errors in wide networks, where fresh networks' own critical
-        rates were within 0.84 and 1.45 of it.
+        What the number is worth here; empty for squared errors in wide networks, where medians of fresh networks' own
+        critical rates were 0.8 to 1.4 times it.
     """
 
     response: float

@@ -109,7 +109,7 @@ def checked_update(
     """
     has = RULES[one_of("optimizer", optimizer, RULES)]
     if "eps" not in has:
-        if finite_number("eps", eps) < 0:
+        if eps is not None and finite_number("eps", eps) < 0:
             raise ValueError(f"`eps` must be >= 0, got {eps:g}; 1e-8 is usual.")
         eps = None
     if "adjust" not in has and isinstance(adjust, str) and adjust == "original":

@@ -143,7 +143,10 @@ class _Psi:
 
     def __init__(self, update: FirstUpdate, unit: float, variance: float, n_samples: int):
         self.eps = n_samples * update.eps / unit
-        self.spread2 = (n_samples * update.decay / unit**2) ** 2 * variance  # of the decay in the sum
+        # Of the decay in the sum; what is beyond all numbers leaves nothing of the gradient's sign.
+        with np.errstate(over="ignore"):
+            spread = np.float64(n_samples * update.decay / unit**2) * np.sqrt(variance)
+            self.spread2 = float(spread**2)
 
     def factor(self, V: np.ndarray) -> np.ndarray:
         """E psi' at Gaussian sums of variance V; 0 where all is 0."""
