@@ -268,7 +268,7 @@ def _row(ensemble: Ensemble | FirstSteps, claim: Claim, rounding: float) -> Row:
     expected = claim.theory if claim.predicted is None else claim.predicted
     difference = float(simulation) - expected
     rounding *= claim.scale
-    known = None if claim.spread is None else claim.spread / np.sqrt(ensemble.n_networks)
+    known = None if claim.spread is None else float(claim.spread / np.sqrt(ensemble.n_networks))
     measure = float(np.hypot(error, claim.theory_error)) if known is None else known
     if abs(difference) <= rounding:
         deviation = 0.0  # both are exact, as q_tilde = 1 at the output, and their spread is rounding noise

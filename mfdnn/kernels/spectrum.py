@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from ..layers import ONLY_MOMENTS
 from ..layers.pairs.given import largest_eigenvalue
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.inputs import check_network, checked_inputs
+from ..mean_field.runs import standard_errors
 from ..mean_field.tiles import pairs_are_apart
 from ..network import Network
 from .many_inputs import HalfKernel
@@ -111,14 +114,14 @@ def kernel_spectrum(
     if inputs is None and not (isinstance(net, MeanField) and net.given):
         if subsets is not None:
             raise ValueError("`subsets` are of given `inputs`, got none; pass the data, or drop `subsets`.")
-        return _of_random_inputs(as_mean_field(net, n_samples, q0, c0), k, kernel, parameterisation)
+        wide = as_mean_field(net, n_samples, q0, c0)
+        return _with_errors(wide, lambda one: _of_random_inputs(one, k, kernel, parameterisation))
     option = {"kernel": kernel, "parameterisation": parameterisation}
     if isinstance(net, MeanField):
         wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
         net, inputs = wide.network, wide.inputs
         if subsets is None and not wide.many:
-            whole = nngp(wide) if kernel == "nngp" else ntk(wide, parameterisation=parameterisation)
-            return _of_matrix(whole, net, inputs, k, option)
+            return _with_errors(wide, lambda one: _of_recursion(one, k, option))
     else:
         check_network(net)
         refuse_both("inputs", inputs, q0=q0, c0=c0)
@@ -126,10 +129,31 @@ def kernel_spectrum(
         sample_count(n_samples, inputs)
     if subsets is not None:
         return _of_subsets(net, inputs, subsets, option)
+    if net.couples_samples:
+        require_memory(24.0 * len(inputs) ** 2, f"the eigenvalues of {len(inputs)} inputs", "pass fewer")
+        return _with_errors(MeanField(net, inputs=inputs), lambda one: _of_recursion(one, k, option))
     if k is not None and len(inputs) > DENSE_UP_TO and pairs_are_apart(net):
         return _largest_of(net, inputs, _at_most(k, len(inputs)), option)
     require_memory(24.0 * len(inputs) ** 2, f"the eigenvalues of {len(inputs)} inputs", "pass `k`, or `subsets`")
     return _of_matrix(_whole(net, inputs, option), net, inputs, k, option)
+
+
+def _of_recursion(wide: MeanField, k: int | None, option: dict[str, str]) -> KernelSpectrum:
+    """Of a network on given inputs, whose recursion runs over all of them at once."""
+    own = {"parameterisation": option["parameterisation"]}
+    whole = nngp(wide) if option["kernel"] == "nngp" else ntk(wide, **own)
+    assert wide.inputs is not None
+    return _of_matrix(whole, wide.network, wide.inputs, k, option)
+
+
+def _with_errors(wide: MeanField, spectrum: Callable[[MeanField], KernelSpectrum]) -> KernelSpectrum:
+    """With standard errors, where units are sampled."""
+    found = spectrum(wide)
+    if not wide.sampled:
+        return found
+    without_one = [spectrum(one) for one in wide.without_one_run()]
+    names = [name for name in ("largest", "smallest", "condition") if np.isfinite(getattr(found, name) or np.nan)]
+    return replace(found, standard_error=standard_errors(without_one, names))
 
 
 def _whole(net: Network, inputs: np.ndarray, option: dict[str, str]) -> np.ndarray:

@@ -34,7 +34,8 @@ class KernelSpectrum(Result):
     n_samples, n_outputs : int
         T and C.
     standard_error : dict or None
-        Of `largest`, where it was estimated on random subsets.
+        Of `largest`, where it was estimated on random subsets, and of `smallest` and `condition` too, where units were
+        sampled (`mfdnn.MeanField`).
     caution : str
         What to know before the numbers are used; "" if there is nothing.
     """
