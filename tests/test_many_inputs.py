@@ -104,6 +104,8 @@ def test_a_softmax_is_still_of_all_pairs(many):
     expected = mfdnn.fisher_statistics(MLP, inputs=X, output="softmax").largest
     many()
     assert mfdnn.fisher_statistics(MLP, inputs=X, output="softmax").largest == expected
+    with pytest.raises(ValueError, match="whose kernels were summed tile by tile, and a softmax needs them whole"):
+        mfdnn.softmax_statistics(mfdnn.fisher_statistics(MLP, inputs=X))
 
 
 def test_a_network_on_many_inputs_computes_what_is_asked(many):

@@ -154,7 +154,8 @@ def softmax_statistics(
     Raises
     ------
     TypeError, ValueError
-        Another `fim`, one output, `logits` that are not (T, C), or statistics of several `q0` or `c0` at once.
+        Another `fim`, one output, `logits` that are not (T, C), or statistics of several `q0` or `c0` at once
+        or of many inputs, summed by tiles.
 
     Examples
     --------
@@ -195,6 +196,11 @@ def softmax_statistics(
         )
     if fim.n_outputs < 2:
         raise ValueError("`fim` must be of two outputs or more, got 1: a softmax of one is constant; use C >= 2.")
+    if fim.summed:
+        raise ValueError(
+            f"`fim` is of {fim.n_samples} inputs whose kernels were summed tile by tile, and a softmax needs them "
+            "whole; take mfdnn.fisher_statistics(net, inputs=X, output='softmax'), or fewer inputs."
+        )
     shape, op = (fim.n_samples, fim.n_outputs), fim.order_parameters
     if logits is None:
         draws = mean_field_logits(op, *shape, checked(n_draws=n_draws), rng=checked(rng=rng))
