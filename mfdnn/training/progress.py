@@ -124,7 +124,7 @@ class Progress:
         """
         text = json.dumps({"format": _FORMAT, "settings": self.settings, **numbers})
         folder = os.path.dirname(self.path) or os.curdir
-        handle, beside = tempfile.mkstemp(suffix=".npz", dir=folder)
+        handle, beside = tempfile.mkstemp(prefix=f"{os.path.basename(self.path)}.", suffix=".part", dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, numbers=np.array(text), **arrays)  # type: ignore[arg-type]
