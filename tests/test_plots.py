@@ -10,6 +10,7 @@ from slow import slow
 
 import mfdnn
 from mfdnn import phase, plots
+from mfdnn.comparison import coordinate_check
 from mfdnn.finite_width import spread_map
 from mfdnn.pytorch.answer import ModuleLearningRate
 
@@ -68,6 +69,11 @@ def jacobian():
     return mfdnn.jacobian_spectrum(mfdnn.mlp([20] * 5, "hard_tanh", 1.05, 0.02, weights="orthogonal"), q0=0.2)
 
 
+@cache
+def checked():
+    return coordinate_check(mfdnn.mlp([8, 16, 16, 2], "relu"), sizes=[16, 32], n_steps=2, n_networks=2, rng=0)
+
+
 def answer(**changed):
     """Rates of a module, with a parabola that is half as wide as the loss."""
     rate = np.geomspace(0.01, 0.32, 16)
@@ -101,6 +107,7 @@ EVERY = {
     "spread_map": lambda ax: plots.spread_map(spread(), ax=ax, constant=[0.2, 0.4]),
     "loss_along_step": lambda ax: answer().plot(ax=ax),
     "layer_shares": lambda ax: plots.layer_shares(answer(), ax=ax),
+    "coordinate_check": lambda ax: plots.coordinate_check(checked(), ax=ax),
 }
 
 

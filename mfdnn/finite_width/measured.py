@@ -1,4 +1,4 @@
-"""A quantile of the largest eigenvalue from networks that were drawn, with the help of a law where there is one."""
+"""A quantile of the largest eigenvalue from drawn networks, helped by a law."""
 
 from __future__ import annotations
 

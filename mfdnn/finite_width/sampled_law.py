@@ -1,4 +1,4 @@
-"""The law of the largest eigenvalues from sampled units, for networks of any layers."""
+"""The law of the largest eigenvalues from sampled units, for any layers."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _distribution(
 
 
 def _spread(A: float, B: float, n_outputs: int) -> float:
-    """Relative deviation of the mean outlier: of a common factor times the mean of overlaps."""
+    """Relative deviation of the mean outlier: common factor times mean overlap."""
     return float(np.sqrt(np.exp(A) * (1 + 2 * B / n_outputs) - 1))
 
 

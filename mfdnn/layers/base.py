@@ -612,7 +612,7 @@ def carry_units(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
 
 
 def shared_units(layer: Layer, paths: Sequence[Sequence[Layer]], state: State) -> tuple[State, bool]:
-    """What enters two paths, sampled if units of both depend on the same ones; whether they do."""
+    """What enters two paths, sampled if their units depend on the same ones."""
     if not all(carry_units(path, state.shape) for path in paths):
         return state, False
     units = units_of(state, layer).with_drawn_tangents()

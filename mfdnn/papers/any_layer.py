@@ -1,4 +1,4 @@
-r"""The 95 % rate of single networks, for layers of every kind: this package's own result.
+r"""The 95 % rate of single networks, for layers of every kind.
 
 `mfdnn.outlier_distribution` at given inputs, against networks that were drawn.
 """
@@ -126,7 +126,7 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
     axes[0].set_xlabel("networks below the 95 % quantile (%)")
     axes[1].barh(places, predicted, color="C1", alpha=0.5, height=0.6, label="law")
     axes[1].errorbar(measured, places, xerr=errors, fmt="o", color="C0", markersize=4, label=f"{n_networks} networks")
-    axes[1].set_xlabel(r"standard deviation of $\lambda_{max}$ over its mean")
+    axes[1].set_xlabel(r"standard deviation of $\lambda_\mathrm{max}$ over its mean")
     axes[1].legend(frameon=False)
     letter(axes[0], "A", "who is safe at $2/q_{95}$")
     letter(axes[1], "B", "spread over networks")

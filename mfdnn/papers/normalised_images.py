@@ -64,7 +64,7 @@ def infinitely_wide(net: Network) -> float:
 
 
 def largest(net: Network, n_networks: int, rng: Any) -> np.ndarray:
-    """Largest Fisher eigenvalues of sampled networks, each at random images of its own."""
+    """Largest Fisher eigenvalues of sampled networks, each at images of its own."""
     found = []
     for stream in np.random.default_rng(rng).spawn(n_networks):
         draw, images = stream.spawn(2)

@@ -150,7 +150,7 @@ def _first_steps(wide: MeanField, loss: str) -> tuple[dict[str, FirstStep], str]
     else:
         data = {**data, "n_samples": min(data["n_samples"], FIRST_STEP_SAMPLES)}
     try:
-        at = MeanField(wide.network, **data)
+        at = wide if wide.n_samples <= FIRST_STEP_SAMPLES else MeanField(wide.network, **data)
         return {name: first_step(at, name, loss=loss) for name in OPTIMISERS}, ""
     except (NoTheory, OutOfRange) as error:
         return {}, str(error)

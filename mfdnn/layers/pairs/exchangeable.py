@@ -216,7 +216,7 @@ class Exchangeable(Pairs):
 
 
 def _ordered_pairs(n_samples: int) -> int:
-    """How many there are of two different samples; 1 where there is one sample, and nothing to divide."""
+    """How many pairs of different samples there are; 1 where there are none."""
     return max(n_samples * (n_samples - 1), 1)
 
 

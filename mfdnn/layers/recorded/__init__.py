@@ -1,4 +1,4 @@
-"""Sampled units that are recorded: what a mean over them becomes if one unit counts more.
+"""Sampled units on record: what means over them become if one counts more.
 
 The derivative of a function of the network by the weight of a sampled unit is that unit's influence, and influences are
 the spread of the function over networks of finite width.

@@ -89,7 +89,7 @@ class Node:
 
 
 def adjoints(of: Node, seed: np.ndarray, leaves: Sequence[Node]) -> list[np.ndarray | None]:
-    """Derivatives of sum(seed * of) by some leaves; None by those that it does not depend on."""
+    """Derivatives of sum(seed * of) by some leaves; None by those not met."""
     found: dict[int, np.ndarray] = {of.number: seed}
     nodes = {of.number: of}
     kept: dict[int, np.ndarray] = {}
@@ -193,7 +193,7 @@ def drawn(covariance: Node, e: np.ndarray) -> Node:
 
 
 def tangents_drawn(kernel: Node, e: np.ndarray) -> Node:
-    """Tangents z = L e with L L^T = `kernel`, for standard normal e (2, S, I); see `Node`."""
+    """Tangents z = L e with L L^T = `kernel`, for normal e (2, S, I)."""
     lower = _lower(kernel.value)
     n = len(lower)
     away = solve_triangular(lower, e.reshape(-1, n).T, lower=True, trans="T").T  # L^-T e, of which z~ is P^T times

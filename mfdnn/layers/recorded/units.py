@@ -21,7 +21,7 @@ BUMP = 0.1  # width of the Gaussian in place of the point mass at a kink, in sta
 
 
 class Stream:
-    """Units that are drawn together: of one weight layer, or of all that a skip connection adds up.
+    """Units that are drawn together: of a weight layer, or a whole skip.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ class Recorded:
         return replace(self.mapped(both[0], both[1], shape), repeats=self.repeats * n)  # type: ignore[arg-type]
 
     def standardised(self, gamma: float, beta: float, eps: float, axes: tuple[int, ...]) -> tuple[Recorded, Node]:
-        """Behind a normalisation of every unit along axes of (T, n), and what it is before gain and offset."""
+        """Behind a normalisation of every unit, and what it is before gains."""
         x = self.values - self.values.mean(axes)
         inverse = (x * x).mean(axes).shifted(eps).power(-0.5)
         z = x * inverse
@@ -229,7 +229,7 @@ class Recorded:
         return self.mapped(both[0], both[1])  # type: ignore[arg-type]
 
     def trained(self, *fields: Node | None) -> Recorded:
-        """With parameters of each unit's own, whose derivatives are these fields; None stands for 1."""
+        """With parameters of each unit's own, of these derivatives; None is 1."""
         tangents = self.tangents
         for x in fields:
             e = self.recording.rng.standard_normal((2, len(self.values.value), 1, 1))
@@ -243,7 +243,7 @@ class Recorded:
     # -- several units ----------------------------------------------------------------------------------------
 
     def mean_over_units(self, fields: Node, sites: bool = False) -> Node:
-        """Mean over all units (and sites) of fields (S, T, n): a statistic that their weights enter."""
+        """Mean over all units (and sites) of fields, which their weights enter."""
         n, repeats = len(fields.value), self.repeats
         value = fields.value.mean(axis=(0, 2) if sites else 0, keepdims=True)
         share, shape = value.size / fields.value.size, fields.value.shape
@@ -261,7 +261,7 @@ class Recorded:
     def normalised(
         self, gamma: float, beta: float, eps: float, *, centred: bool = True, sites: bool = False
     ) -> tuple[Recorded, Node]:
-        """Behind a normalisation over all units (and sites), and what it is before gain and offset."""
+        """Behind a normalisation over units, and what it is before gains."""
         x = self.values
         if centred:
             x = x - self.mean_over_units(x, sites)
@@ -312,7 +312,7 @@ class Recorded:
         bias: bool,
         windows: Windows | None = None,
     ) -> Recorded:
-        """Behind random Gaussian weights and biases, as `State.weighted`; `windows`: what a convolution reads."""
+        """Behind random weights and biases; `windows`: what a convolution reads."""
         moments, kernel = self.grams
         if windows is not None:
             n = prod(windows.sites)
