@@ -11,6 +11,7 @@ from user_layers import InstanceNorm
 import mfdnn
 from mfdnn.kernels.parts import kernel
 from mfdnn.layers import (
+    AveragePool,
     BatchNorm,
     Conv,
     Dense,
@@ -575,3 +576,21 @@ def test_layers_that_overwrite_what_they_are_given():
 def test_arrays_of_a_wrong_shape(unit, unit_jvp, message):
     with pytest.raises(ValueError, match=message):
         statistics(mlp(20, Mapped(unit, unit_jvp)), n_samples=9)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [[NORM, AveragePool(2), Pointwise("relu")], [Pointwise("relu"), AveragePool(2), NORM, Pointwise("relu")]],
+    ids=["behind batch norm", "before it"],
+)
+def test_means_of_windows_of_sampled_units(between):
+    """Tangents are drawn there; against the mean over networks, whose own share of the width is left."""
+    c, X = 60, gaussian(3, 8, 3, 6, 6)
+    layers = [Conv(c, 3, W2, B2), *between, Conv(c, 3, W2, B2), Pointwise("relu"), GlobalAveragePool(), Dense(1, W2, B2)]
+    net = mfdnn.Network((3, 6, 6), layers)
+    found = mfdnn.fisher_statistics(net, inputs=X)
+    traces = [np.trace(mfdnn.empirical_ntk(mfdnn.sample(net, rng=seed), X)) / 8 for seed in range(20)]
+    error = np.std(traces, ddof=1) / np.sqrt(20)
+    theory, own = (of * net.n_parameters for of in (found.mean, found.standard_error["mean"]))
+    assert own < 0.01 * theory
+    assert abs(np.mean(traces) - theory) < 4 * np.hypot(error, own) + theory / c

@@ -75,7 +75,7 @@ class BatchNorm(Normalisation):
     def propagate(self, state: State) -> State:
         n_samples = state.n_samples
         known = state.units is not None or state.gaussian or state.origin is not None
-        if state.sampler is None or not known or (n_samples is None and len(state.shape) == 1):
+        if len(state.shape) == 1 and (state.sampler is None or not known or n_samples is None):
             return self.propagate_outputs(state)
         if n_samples is None:
             raise NoTheory(

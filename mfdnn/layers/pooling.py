@@ -11,6 +11,7 @@ from .base import Layer, shape_text
 from .pairs import OFFSETS, SitePairs
 from .recorded import Recorded
 from .state import State
+from .units import Units, as_moments
 from .windows import Windows, pooling_windows, sizes
 
 __all__ = ["AveragePool", "GlobalAveragePool"]
@@ -56,13 +57,17 @@ class AveragePool(Layer):
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
-        windows = self.windows(state.shape)
+        state, windows = as_moments(state), self.windows(state.shape)
         return state.mapped(
             state.moments.pooled(windows),
             lambda kernel: kernel.pooled(windows),
             mean=windows.mean_of_sites(state.mean),
             shape=self.output_shape(state.shape),
         )
+
+    def through_units(self, units: Units) -> Units:
+        means = self.windows((1, *units.sites)).mean_of_sites
+        return units.mapped(means(units.values), means, couples=False)
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return sites is OFFSETS and self.windows(shape).ring
@@ -129,12 +134,19 @@ class GlobalAveragePool(Layer):
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
+        state = as_moments(state)
         return state.mapped(
             state.moments.mean_over_sites(),
             lambda kernel: kernel.mean_over_sites(),
             mean=state.mean.mean(axis=-1, keepdims=True),
             shape=state.shape[:1],
         )
+
+    def through_units(self, units: Units) -> Units:
+        def mean(x: np.ndarray) -> np.ndarray:
+            return x.mean(axis=-1, keepdims=True)
+
+        return units.mapped(mean(units.values), mean, couples=False)
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return sites is OFFSETS
