@@ -586,8 +586,8 @@ def test_arrays_of_a_wrong_shape(unit, unit_jvp, message):
 def test_means_of_windows_of_sampled_units(between):
     """Tangents are drawn there; against the mean over networks, whose own share of the width is left."""
     c, X = 60, gaussian(3, 8, 3, 6, 6)
-    layers = [Conv(c, 3, W2, B2), *between, Conv(c, 3, W2, B2), Pointwise("relu"), GlobalAveragePool(), Dense(1, W2, B2)]
-    net = mfdnn.Network((3, 6, 6), layers)
+    behind = [Conv(c, 3, W2, B2), Pointwise("relu"), GlobalAveragePool(), Dense(1, W2, B2)]
+    net = mfdnn.Network((3, 6, 6), [Conv(c, 3, W2, B2), *between, *behind])
     found = mfdnn.fisher_statistics(net, inputs=X)
     traces = [np.trace(mfdnn.empirical_ntk(mfdnn.sample(net, rng=seed), X)) / 8 for seed in range(20)]
     error = np.std(traces, ddof=1) / np.sqrt(20)
