@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 
 from .._support.blas import single_blas_thread
@@ -52,7 +54,8 @@ def normals(n_units: int, n: int, rng: np.random.Generator) -> np.ndarray:
         from scipy.stats import qmc
 
         # A net is balanced at powers of two: drawn up to the next one, what is over is left out.
-        points = qmc.Sobol(n, scramble=True, rng=rng).random_base2(int(n_units - 1).bit_length())[:n_units]
+        name = "rng" if "rng" in signature(qmc.Sobol).parameters else "seed"  # before SciPy 1.15
+        points = qmc.Sobol(n, scramble=True, **{name: rng}).random_base2(int(n_units - 1).bit_length())[:n_units]
         # In an order of its own: points of two nets with the same number depend on each other.
         e = rng.permutation(ndtri(np.clip(points, OPEN, 1 - OPEN)))
     else:
