@@ -124,7 +124,7 @@ def torch():
 
 
 def pytest_collection_modifyitems(config, items):
-    examples = [item for item in items if item.path.parent.name == "pytorch"]  # of that room
+    examples = [item for item in items if any(of.name == "pytorch" for of in item.path.parents)]  # of that room
     for item in examples:
         item.add_marker("torch")
         item.add_marker(pytest.mark.filterwarnings(r"ignore:.*torch\.jit:DeprecationWarning"))

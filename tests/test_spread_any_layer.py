@@ -64,7 +64,7 @@ def test_spread_and_push_of_the_reference(name):
     error = np.std(found, ddof=1) / np.sqrt(len(found))
     # Five degrees of freedom, and the reference's own error of 0.0007; one run has the push to some percent.
     assert abs(np.mean(found) - spread) < 3.5 * np.hypot(error, 0.0007)
-    assert error < 0.02 * spread
+    assert error < 0.04 * spread
     assert runs[0].complete
     # One run of 1024 units: 3 % of the push where it is large, 20 % of that of layer norm.
     assert runs[0].pushes.sum() == pytest.approx(push, abs=0.05 * push + 0.003)

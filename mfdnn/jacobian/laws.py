@@ -234,6 +234,7 @@ class Laws:
 
     def transform(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """M(x) = E[d / (x - d)] and its derivative, at complex x (F, n): a row a law."""
+        x = np.ascontiguousarray(x)
         m, dm = np.empty_like(x), np.empty_like(x)
-        moment_functions(self._values, self._weighted, np.ascontiguousarray(x), m, dm)
+        moment_functions(self._values, self._weighted, x, m, dm)
         return m, dm

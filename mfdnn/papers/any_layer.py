@@ -30,7 +30,7 @@ from ..layers import (
     RMSNorm,
 )
 from ..network import Network
-from ._style import bar, letter, paper_style
+from ._style import bar, entry, legend, letter, marked, paper_style, shade
 
 __all__ = ["figure", "networks"]
 
@@ -123,11 +123,18 @@ def figure(fast: bool = False, rng: Any = 0, progress: bool = False) -> Figure:
         100 * shares, places, xerr=100 * np.sqrt(shares * (1 - shares) / n_networks), fmt="o", color="C0", markersize=4
     )
     axes[0].set_yticks(places, list(nets))
+    axes[0].set_ylabel("architecture")
     axes[0].set_xlabel("networks below the 95 % quantile (%)")
-    axes[1].barh(places, predicted, color="C1", alpha=0.5, height=0.6, label="law")
-    axes[1].errorbar(measured, places, xerr=errors, fmt="o", color="C0", markersize=4, label=f"{n_networks} networks")
+    axes[1].barh(places, predicted, color="C1", alpha=0.5, height=0.6)
+    axes[1].errorbar(measured, places, xerr=errors, fmt="o", color="C0", markersize=4)
     axes[1].set_xlabel(r"standard deviation of $\lambda_\mathrm{max}$ over its mean")
-    axes[1].legend(frameon=False)
     letter(axes[0], "A", "who is safe at $2/q_{95}$")
     letter(axes[1], "B", "spread over networks")
+    handles = [
+        marked(f"{n_networks} networks", "C0", "o", ls="none", mfc="C0"),
+        entry("95 %", "0.4", ls="--", lw=1),
+        shade("92 to 98 %", "0.9", alpha=1),
+        shade("law", "C1", alpha=0.5),
+    ]
+    legend(drawing, handles, 4)
     return drawing
