@@ -83,5 +83,7 @@ def test_runs(path, kernel, tmp_path, request):
     client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    complaints = [output.text for output in outputs if output.get("name") == "stderr"]
-    assert not any("Warning" in text for text in complaints), complaints
+    said = [line for output in outputs if output.get("name") == "stderr" for line in output.text.splitlines()]
+    # That something takes long is true of the machine.
+    complaints = [line for line in said if "Warning" in line and "(Ctrl-C stops it)" not in line]
+    assert complaints == []
