@@ -355,7 +355,7 @@ BAD = {
     "must return one number": lambda t, m, b, o: (m, b, lambda f, y: f.sum(1), o),
     "does not depend on the outputs": lambda t, m, b, o: (m, b, lambda f, y: (f.argmax(1) == y).double().mean(), o),
     "is nan at these outputs": lambda t, m, b, o: (m, (b[0], 0 * b[1] - 100), t.nn.CrossEntropyLoss(), o),
-    "`module` does not take the inputs of `batch`": lambda t, m, b, o: (
+    "`X` must fit `module`, but its '0'": lambda t, m, b, o: (
         m, (b[0][:, :2], b[1]), t.nn.CrossEntropyLoss(), o,
     ),
     "`batch` must be a pair": lambda t, m, b, o: (m, b[0], t.nn.CrossEntropyLoss(), o),
