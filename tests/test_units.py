@@ -594,3 +594,20 @@ def test_means_of_windows_of_sampled_units(between):
     theory, own = (of * net.n_parameters for of in (found.mean, found.standard_error["mean"]))
     assert own < 0.01 * theory
     assert abs(np.mean(traces) - theory) < 4 * np.hypot(error, own) + theory / c
+
+
+@pytest.mark.parametrize("n_inputs", [30, 5000])  # fewer and more than units that are drawn
+@pytest.mark.parametrize("gated", [False, True])
+def test_channels_of_given_inputs_beside_units_that_are_drawn(n_inputs, gated):
+    """An input plus a Gaussian, or times a function of one: against means over these channels, drawn apart."""
+    X = gaussian(0, 6, n_inputs)
+    block = Gate([], Dense(n_inputs, W2, B2), "tanh") if gated else Residual([Dense(n_inputs, W2, B2)])
+    layers = [block, Pointwise("tanh"), Dense(1, W2, B2)]
+    found = mfdnn.MeanField(mfdnn.Network(n_inputs, layers), inputs=X).order_parameters
+    n_draws = 12000 // n_inputs + 40
+    x, u = X.T, gaussian(1, n_draws, n_inputs, 6) @ np.linalg.cholesky(W2 * X @ X.T / n_inputs + B2).T
+    h = np.tanh(x * np.tanh(u) if gated else x + u)
+    draws = np.einsum("nci,ncj->nij", h, h) / n_inputs
+    error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    own = found.standard_error["q_hat_st"][1]
+    assert np.all(np.abs(draws.mean(axis=0) - found.q_hat_st[1]) < 5 * np.hypot(error, own))

@@ -172,7 +172,7 @@ def given_state(
 
     def channels() -> Units:  # the units of the inputs are known, and few
         assert sampler is not None
-        return Units(np.moveaxis(x, 1, 0).astype(float), (), moments, keep, sampler, shape[1:])
+        return Units(np.moveaxis(x, 1, 0).astype(float), (), moments, keep, sampler, shape[1:], known=True)
 
     return State(moments, mean, shape, False, Tangents(keep), sampler=sampler, origin=None if more else channels)
 

@@ -41,7 +41,7 @@ class Derivative(NamedTuple):
         """Of fields (S, T, n) that are not mapped yet."""
         return cls(np.ones((1, *shape[1:])), shape[-1])
 
-    def of_units(self, units: slice) -> Derivative:
+    def of_units(self, units: slice | np.ndarray) -> Derivative:
         """Of some of the units."""
         def some(x: np.ndarray) -> np.ndarray:
             return x if len(x) == 1 else x[units]

@@ -35,6 +35,10 @@ class Source(ABC):
         """Behind I - u v^T, fields over samples and sites."""
 
     @abstractmethod
+    def of_units(self, at: np.ndarray) -> Source:
+        """Of these units, by their numbers."""
+
+    @abstractmethod
     def tangents(self, like: Pairs) -> Tangents:
         """Their kernels, by groups of parameters; `like` is what the units' moments are."""
 
@@ -60,6 +64,9 @@ class Integrated(Source):
 
     def picked(self, at: np.ndarray) -> Integrated:
         return replace(self, derivative=self.derivative.picked(at))
+
+    def of_units(self, at: np.ndarray) -> Integrated:
+        return replace(self, derivative=self.derivative.of_units(at))
 
     def less(self, u: np.ndarray, v: np.ndarray) -> Integrated:
         return replace(self, derivative=self.derivative.less(u, v), couples=True)
@@ -94,6 +101,9 @@ class Own(Source):
     def picked(self, at: np.ndarray) -> Own:
         return self._each(lambda x: np.take_along_axis(x, at, axis=-1))
 
+    def of_units(self, at: np.ndarray) -> Own:
+        return self._each(lambda x: x[at])
+
     def less(self, u: np.ndarray, v: np.ndarray) -> Own:
         return self._each(lambda x: x - u * np.sum(v * x, axis=(1, 2), keepdims=True))
 
@@ -126,6 +136,9 @@ class Drawn(Source):
 
     def picked(self, at: np.ndarray) -> Drawn:
         return self._each(lambda x: np.take_along_axis(x, at, axis=-1))
+
+    def of_units(self, at: np.ndarray) -> Drawn:
+        return self._each(lambda x: x[at])
 
     def less(self, u: np.ndarray, v: np.ndarray) -> Drawn:
         found = []

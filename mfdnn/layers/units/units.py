@@ -37,6 +37,8 @@ class Units:
     sampler : Sampler
     sites : tuple of int
         How the n sites lie; () for one.
+    known : bool
+        Whether these are all units there are, channels of given inputs, and not draws.
     """
 
     values: np.ndarray
@@ -45,6 +47,7 @@ class Units:
     keep: Keep
     sampler: Sampler
     sites: tuple[int, ...]
+    known: bool = False
 
     @classmethod
     def drawn(
@@ -141,13 +144,29 @@ class Units:
         They are independent, or the same draws in part, by another path (`with_drawn_tangents`).
         """
         scaled = self if factor == 1 else self.elementwise(factor * self.values, np.array(factor))
-        return self.replace(values=scaled.values + other.values, sources=joined_sources(scaled.sources, other.sources))
+        mine, theirs = scaled._beside(other), other._beside(scaled)
+        values, sources = mine.values + theirs.values, joined_sources(mine.sources, theirs.sources)
+        return self.replace(values=values, sources=sources, known=self.known and other.known)
 
     def times(self, other: Units) -> Units:
         """These times `other` ones, as in `plus`."""
-        mine = tuple(source.times(other.values) for source in self.sources)
-        theirs = tuple(source.times(self.values) for source in other.sources)
-        return self.replace(values=self.values * other.values, sources=joined_sources(mine, theirs))
+        left, right = self._beside(other), other._beside(self)
+        mine = tuple(source.times(right.values) for source in left.sources)
+        theirs = tuple(source.times(left.values) for source in right.sources)
+        sources = joined_sources(mine, theirs)
+        return self.replace(values=left.values * right.values, sources=sources, known=self.known and other.known)
+
+    def _beside(self, other: Units) -> Units:
+        """As many as can be paired with others.
+
+        Known ones stand as often as each other; drawn ones are repeated, or some are left out.
+        """
+        own, others = len(self.values), len(other.values)
+        if own == others:
+            return self
+        n_known, n_drawn = (own, others) if self.known else (others, own)
+        at = np.arange(n_known * max(1, n_drawn // n_known)) % own
+        return self.replace(values=self.values[at], sources=tuple(source.of_units(at) for source in self.sources))
 
     # -- what the next weight layer sees ----------------------------------------------------------------------
 
