@@ -390,6 +390,11 @@ FEWER = {
         "all",
         "offsets",
     ),
+    "normalised": (
+        [Conv(8, 3, 1.7, 0.2), mfdnn.GroupNorm(2), Pointwise("relu"), mfdnn.RMSNorm(), Flatten()],
+        "same",
+        "same",
+    ),
     "pooled with borders": ([Conv(4, 3, 1.7, 0.2), Pointwise("relu"), GlobalAveragePool()], "all", "all"),
     "pooled and side by side": ([Conv(4, 3), Pointwise("relu"), AveragePool(2), Flatten()], "all", "all"),
 }

@@ -16,7 +16,7 @@ from .._support.validation import listed, short
 from ..activations import Activation
 from .pairs import Pairs, SitePairs
 from .state import State
-from .units import as_moments, through_units, units_behind, units_of
+from .units import as_moments, through_units, units_behind
 
 if TYPE_CHECKING:
     from .output_laws import OutputLaw
@@ -31,8 +31,6 @@ __all__ = [
     "one_site",
     "propagated",
     "shape_text",
-    "shared_units",
-    "through",
 ]
 
 
@@ -51,18 +49,17 @@ class Factors(NamedTuple):
     bias: float  # 1, or 0 without one; times its squared unit
 
 
-# What a layer computes, and what follows from it.
-_ARITHMETIC = ("forward", "pushforward", "backward", "gradient", "parameter_shapes")
-_DERIVED = (
-    "propagate",
-    "through_units",
-    "recorded",
-    "factors",
-    "collect",
-    "errors_below",
-    "fully_connected",
-    "bypass",
-    "closes",
+# What a layer computes, and what follows from it; what its law may change, and its draws.
+_FOLLOWS = (
+    (
+        ("forward", "pushforward", "backward", "gradient", "parameter_shapes"),
+        (
+            *("propagate", "through_units", "recorded", "factors", "collect", "errors_below", "fully_connected"),
+            *("bypass", "closes"),
+        ),
+    ),
+    (("propagate",), ("closes", "recorded")),
+    (("initialise",), ("recorded",)),
 )
 
 
@@ -133,15 +130,14 @@ class Layer:
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
-        # What is derived from another arithmetic than its own no longer holds: a Dense with another `forward` is none.
-        lost = _DERIVED if any(name in cls.__dict__ for name in _ARITHMETIC) else ()
-        if "propagate" in cls.__dict__:  # another law may need other pairs of sites
-            lost = (*lost, "closes", "recorded")
-        if "initialise" in cls.__dict__:  # and other draws another spread
-            lost = (*lost, "recorded")
-        for name in lost:
-            if name not in cls.__dict__:
-                setattr(cls, name, getattr(Layer, name))
+        # What follows from another arithmetic or law no longer holds: a Dense with another `forward` is none.
+        for causes, names in _FOLLOWS:
+            if not any(cause in cls.__dict__ for cause in causes):
+                continue
+            for name in names:
+                owner = next(base for base in cls.__mro__ if name in base.__dict__)
+                if owner is not cls and any(getattr(owner, cause) is not getattr(Layer, cause) for cause in causes):
+                    setattr(cls, name, getattr(Layer, name))
 
     @property
     def mixes_samples(self) -> bool:
@@ -609,21 +605,6 @@ def carry_units(layers: Sequence[Layer], shape: tuple[int, ...]) -> bool:
             return False
         shape = layer.output_shape(shape)
     return True
-
-
-def shared_units(layer: Layer, paths: Sequence[Sequence[Layer]], state: State) -> tuple[State, bool]:
-    """What enters two paths, sampled if their units depend on the same ones."""
-    if not all(carry_units(path, state.shape) for path in paths):
-        return state, False
-    units = units_of(state, layer).with_drawn_tangents()
-    return state.replace(units=units, gaussian=False, origin=None), True
-
-
-def through(layers: Sequence[Layer], state: State) -> State:
-    """The state behind some layers."""
-    for layer in layers:
-        state = propagated(layer, state)
-    return state
 
 
 def _plain(value: Any) -> Any:

@@ -9,17 +9,17 @@ import numpy as np
 
 from .._support.errors import NoTheory
 from ..activations import Activation
-from .base import Layer, carry_units, checked_layers, shape_text, shared_units, through
-from .pairs import SitePairs
+from .base import Layer, checked_layers, shape_text
 from .pointwise import Pointwise
 from .recorded import Recorded
 from .state import State
+from .two_paths import TwoPaths
 from .units import as_moments, units_of
 
 __all__ = ["Gate"]
 
 
-class Gate(Layer):
+class Gate(TwoPaths):
     r"""The units of one path times an activation of another.
 
     :math:`y = A(x)\,\phi(B(x))`. Two `Dense` layers and "sigmoid" are a gated linear unit, with "silu" a SwiGLU; two
@@ -64,11 +64,7 @@ class Gate(Layer):
     ):
         self.left, self.right = _path("left", left), _path("right", right)
         self._gate = Pointwise(phi)
-        self._gated = (*self.right, self._gate)
-        self.children = (*self.left, *self._gated)
-        self.n_weight_layers = sum(layer.n_weight_layers for layer in self.children)
-        self.couples_samples = any(layer.couples_samples for layer in self.children)
-        self.batches_errors = all(layer.batches_errors for layer in self.children)
+        self._set_paths(self.left, (*self.right, self._gate))
 
     @property
     def phi(self) -> Activation:
@@ -82,40 +78,17 @@ class Gate(Layer):
         sides = {name: [layer.to_dict() for layer in getattr(self, name)] for name in ("left", "right")}
         return {"layer": "Gate", **sides, "phi": self._gate.to_dict()["phi"]}
 
-    def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
-        yield self, shape
-        for path in (self.left, self._gated):  # both begin with what enters
-            inside = shape
-            for layer in path:
-                yield from layer.walk(inside)
-                inside = layer.output_shape(inside)
-
-    def scaled(self, factor: float) -> Gate:
-        left, right = ([layer.scaled(factor) for layer in path] for path in (self.left, self.right))
-        return Gate(left, right, self.phi)
-
-    def drawn(self, rng: np.random.Generator) -> Gate:
-        left, right = ([layer.drawn(rng) for layer in path] for path in (self.left, self.right))
-        same = all(new is old for new, old in zip([*left, *right], (*self.left, *self.right), strict=True))
-        return self if same else Gate(left, right, self.phi)
+    def _of(self, first: list[Layer], second: list[Layer]) -> Gate:
+        return Gate(first, second[:-1], self.phi)
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    @property
-    def acts_on_units(self) -> bool:
-        return True
-
-    def carries_units(self, shape: tuple[int, ...]) -> bool:
-        return carry_units(self.left, shape) or carry_units(self._gated, shape)
-
     def propagate(self, state: State) -> State:
         if not any(layer.total_weight_layers for layer in self.children):
             raise NoTheory(
                 f"{self!r} has no weights on either path, whose units then depend on each other; write it as one "
                 "activation, x * phi(x) for example (`Pointwise`)."
             )
-        state, shared = shared_units(self, (self.left, self._gated), state)
-        left = through(self.left, state)
-        right = through(self._gated, state.replace(records=left.records))
+        left, right, shared = self._propagated(state)
         if shared:
             units = units_of(left, self).times(units_of(right, self))
             return right.replace(units=units, gaussian=False, origin=None)
@@ -130,24 +103,13 @@ class Gate(Layer):
             origin=lambda: units_of(left, self).times(units_of(right, self)),
         )
 
-    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
-        return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
-
     def recorded(self, units: Recorded) -> Recorded:
-        left, right = units, units
-        for layer in self.left:
-            left = layer.recorded(left)
-        for layer in self._gated:
-            right = layer.recorded(right)
+        left, right = self._recorded(units)
         return left.times(right)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        found, expected = shape, shape
-        for layer in self.right:
-            found = layer.output_shape(found)
-        for layer in self.left:
-            expected = layer.output_shape(expected)
+        expected, found = self._output_shapes(shape)
         if found != expected:
             raise ValueError(
                 f"`Gate` must have one shape behind both of its paths: {shape_text(expected)} leave `left` and "
@@ -156,22 +118,14 @@ class Gate(Layer):
         return found
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        left, right = x, x
-        for layer in self.left:
-            left = layer.forward(left, parameters, trace)
-        for layer in self._gated:
-            right = layer.forward(right, parameters, trace)
+        left, right = self._forward(x, parameters, trace)
         trace.append((left, right))
         return left * right
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
-        d_left, d_right = dx, dx
-        for layer in self.left:
-            d_left = layer.pushforward(d_left, parameters, tangents, trace)
-        for layer in self._gated:
-            d_right = layer.pushforward(d_right, parameters, tangents, trace)
+        d_left, d_right = self._pushforward(dx, parameters, tangents, trace)
         left, right = next(trace)
         if d_left is None or d_right is None:  # a path without weights, and nothing has entered
             return d_left * right if d_left is not None else None if d_right is None else left * d_right
@@ -179,11 +133,7 @@ class Gate(Layer):
 
     def backward(self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list) -> np.ndarray:
         left, right = next(trace)
-        of_left, of_right = delta * right, delta * left
-        for layer in reversed(self._gated):
-            of_right = layer.backward(of_right, parameters, trace, collected)
-        for layer in reversed(self.left):
-            of_left = layer.backward(of_left, parameters, trace, collected)
+        of_left, of_right = self._backward(delta * right, delta * left, parameters, trace, collected)
         return of_left + of_right
 
 

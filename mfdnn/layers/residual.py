@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from .._support.validation import finite_number
-from .base import Layer, carry_units, checked_layers, shape_text, shared_units, through
-from .pairs import SitePairs
+from .base import Layer, checked_layers, shape_text
 from .recorded import Recorded
 from .state import State
+from .two_paths import TwoPaths
 from .units import joined_units
 
 __all__ = ["Residual"]
 
 
-class Residual(Layer):
+class Residual(TwoPaths):
     r"""A block of layers with a skip connection around it, :math:`y = s\,x + B(x)`.
 
     Infinite width: the block holds a weight layer drawn independently of x, so the two branches are independent unit
@@ -60,10 +60,7 @@ class Residual(Layer):
                 )
         else:
             self.skip = finite_number("skip", skip)
-        self.children = (*self.layers, *self.beside)
-        self.n_weight_layers = sum(layer.n_weight_layers for layer in self.children)
-        self.couples_samples = any(layer.couples_samples for layer in self.children)
-        self.batches_errors = all(layer.batches_errors for layer in self.children)
+        self._set_paths(self.layers, self.beside)
         if not any(layer.n_weight_layers for layer in self.layers):
             raise ValueError("`layers` of a Residual block must contain a weight layer; add a `Dense` layer.")
 
@@ -83,60 +80,26 @@ class Residual(Layer):
         skip = [layer.to_dict() for layer in self.beside] if self.beside else self.skip
         return {"layer": "Residual", "layers": [layer.to_dict() for layer in self.layers], "skip": skip}
 
-    def walk(self, shape: tuple[int, ...]) -> Iterator[tuple[Layer, tuple[int, ...]]]:
-        yield self, shape
-        for path in (self.layers, self.beside):  # both begin with what enters
-            inside = shape
-            for layer in path:
-                yield from layer.walk(inside)
-                inside = layer.output_shape(inside)
-
-    def scaled(self, factor: float) -> Residual:
-        skip = [layer.scaled(factor) for layer in self.beside] if self.beside else self.skip
-        return Residual([layer.scaled(factor) for layer in self.layers], skip)
-
-    def drawn(self, rng: np.random.Generator) -> Residual:
-        layers, beside = ([layer.drawn(rng) for layer in path] for path in (self.layers, self.beside))
-        same = all(new is old for new, old in zip([*layers, *beside], self.children, strict=True))
-        return self if same else Residual(layers, beside or self.skip)
+    def _of(self, first: list[Layer], second: list[Layer]) -> Residual:
+        return Residual(first, second or self.skip)
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    @property
-    def acts_on_units(self) -> bool:
-        return True
-
-    def carries_units(self, shape: tuple[int, ...]) -> bool:
-        return carry_units(self.layers, shape) or carry_units(self.beside, shape)
-
     def propagate(self, state: State) -> State:
-        state, shared = shared_units(self, (self.layers, self.beside), state)
-        branch, factor = through(self.layers, state), 1.0 if self.beside else self.skip
-        side = through(self.beside, state.replace(records=branch.records)) if self.beside else state
-        branch = branch.replace(records=side.records) if self.beside else branch
+        branch, side, shared = self._propagated(state)
+        factor = 1.0 if self.beside else self.skip
         if shared or side.units is not None or branch.units is not None:
             units = joined_units(self, side, branch, factor)
             return branch.replace(units=units, gaussian=False, origin=None)
         whole = side.joined(branch, factor)
         return whole if whole.gaussian else whole.replace(origin=lambda: joined_units(self, side, branch, factor))
 
-    def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
-        return all(layer.closes(sites, inside) for layer, inside in self.walk(shape) if layer is not self)
-
     def recorded(self, units: Recorded) -> Recorded:
-        branch, beside = units, units
-        for layer in self.layers:
-            branch = layer.recorded(branch)
-        for layer in self.beside:
-            beside = layer.recorded(beside)
+        branch, beside = self._recorded(units)
         return beside.plus(branch, 1.0 if self.beside else self.skip)
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        found, expected = shape, shape
-        for layer in self.layers:
-            found = layer.output_shape(found)
-        for layer in self.beside:
-            expected = layer.output_shape(expected)
+        found, expected = self._output_shapes(shape)
         if found != expected:
             enter, leave = shape_text(expected), shape_text(found)
             if self.beside:
@@ -154,21 +117,13 @@ class Residual(Layer):
         return found
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        branch, beside = x, x
-        for layer in self.layers:
-            branch = layer.forward(branch, parameters, trace)
-        for layer in self.beside:
-            beside = layer.forward(beside, parameters, trace)
+        branch, beside = self._forward(x, parameters, trace)
         return branch + (beside if self.beside else x * x.dtype.type(self.skip))
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
     ) -> np.ndarray | None:
-        branch, beside = dx, dx
-        for layer in self.layers:
-            branch = layer.pushforward(branch, parameters, tangents, trace)
-        for layer in self.beside:
-            beside = layer.pushforward(beside, parameters, tangents, trace)
+        branch, beside = self._pushforward(dx, parameters, tangents, trace)
         if not self.beside and dx is not None:
             beside = dx * dx.dtype.type(self.skip)
         assert branch is not None  # the block holds a weight layer
@@ -177,9 +132,5 @@ class Residual(Layer):
     def backward(
         self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
     ) -> np.ndarray:
-        branch, beside = delta, delta
-        for layer in reversed(self.beside):
-            beside = layer.backward(beside, parameters, trace, collected)
-        for layer in reversed(self.layers):
-            branch = layer.backward(branch, parameters, trace, collected)
+        branch, beside = self._backward(delta, delta, parameters, trace, collected)
         return branch + (beside if self.beside else delta * delta.dtype.type(self.skip))
