@@ -9,7 +9,7 @@ from typing import Any
 
 from .._support.validation import boolean, finite_number, one_of, short
 
-__all__ = ["ADJUSTMENTS", "RULES", "Optimiser", "checked_optimiser"]
+__all__ = ["ADJUSTMENTS", "RULES", "Optimiser", "checked_optimiser", "nadam_momenta"]
 
 _ADAM: dict[str, Any] = {"betas": (0.9, 0.999), "eps": 1e-8}
 RULES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -27,6 +27,7 @@ RULES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "muon": {"momentum": 0.95, "nesterov": True, "adjust": "original", **_ADAM},
     }
 )
+MOMENTUM_DECAY = 4e-3  # of NAdam, PyTorch's default
 ADJUSTMENTS = ("original", "match_rms_adamw", "spectral_unclamped")  # of Muon's rate, by the shape of a matrix
 
 
@@ -159,3 +160,9 @@ _CHECKS: dict[str, Any] = {
     "alpha": _alpha,
     "adjust": lambda name, value: one_of(name, value, ADJUSTMENTS),
 }
+
+
+def nadam_momenta(beta: float, step: int) -> tuple[float, float]:
+    """NAdam's momenta of a step, counted from 1, and of the next."""
+    first, second = (beta * (1 - 0.5 * 0.96 ** (s * MOMENTUM_DECAY)) for s in (step, step + 1))
+    return first, second

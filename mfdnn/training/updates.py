@@ -31,13 +31,12 @@ from typing import Any
 import numpy as np
 
 from ..losses.muon import COEFFICIENTS, STEPS, muon_adjustment
-from ..losses.optimisers import Optimiser
+from ..losses.optimisers import Optimiser, nadam_momenta
 
 __all__ = ["Update", "n_buffers", "newton_schulz"]
 
 BLOCK = 2**15  # numbers updated at a time: they stay in the cache from one operation to the next
 SMALLEST_NORM = 1e-7  # of a matrix that is orthogonalised
-MOMENTUM_DECAY = 4e-3  # of NAdam
 
 State = dict[str, np.ndarray]
 
@@ -162,7 +161,7 @@ class Update:
             b1, b2 = o.betas
             found |= {"b1": b1, "b2": b2, "c1": 1 - b1**t, "c2": 1 - b2**t}
         if o.name == "nadam":
-            mu, following = (b1 * (1 - 0.5 * 0.96 ** (s * MOMENTUM_DECAY)) for s in (t, t + 1))
+            mu, following = nadam_momenta(b1, t)
             product = self.numbers["mu_product"] = self.numbers["mu_product"] * mu
             found |= {"of_g": (1 - mu) / (1 - product), "of_m": following / (1 - product * following)}
         if o.name == "radam":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._support.validation import finite_number, one_of
-from ...losses.optimisers import RULES, Optimiser, checked_optimiser
+from ...losses.optimisers import RULES, Optimiser, checked_optimiser, nadam_momenta
 
 __all__ = ["KERNEL_SHARE", "FirstUpdate", "checked_update", "nadam_factor"]
 
@@ -65,9 +65,9 @@ def _rmsprop(optimiser: Optimiser) -> FirstUpdate:
     return FirstUpdate(optimiser, "sign", 1 / root, (optimiser.eps or 0.0) / root, optimiser.weight_decay)
 
 
-def nadam_factor(beta: float, momentum_decay: float = 4e-3) -> float:
+def nadam_factor(beta: float) -> float:
     """How much larger NAdam's first step is than Adam's."""
-    mu, following = (beta * (1 - 0.5 * 0.96 ** (step * momentum_decay)) for step in (1, 2))
+    mu, following = nadam_momenta(beta, 1)
     return 1 + following * (1 - beta) / (1 - mu * following)
 
 
