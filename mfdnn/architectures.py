@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ._support.validation import boolean, listed, one_of, positive_integer, variance
+from ._support.validation import boolean, listed, one_of, positive_integer, short, variance
 from .activations import Activation
 from .activations.definition import as_activation
 from .initialisation import per_layer, variances_of
@@ -19,6 +19,7 @@ from .layers import (
     GlobalAveragePool,
     GroupNorm,
     Layer,
+    LayerNorm,
     MaxPool,
     Pointwise,
     Residual,
@@ -174,7 +175,7 @@ def cnn(
     sigma_b2: float | Sequence[float] | None = None,
     init: str | None = None,
     norm: str | Layer | None = None,
-    pool: int | Sequence[int | None] | None = None,
+    pool: int | Layer | Sequence[int | Layer | None] | None = None,
     readout: str = "flatten",
     **conv: Any,
 ) -> Network:
@@ -196,10 +197,10 @@ def cnn(
         Variances of all weight layers, the read-out last, as in `mlp`; fan_in counts taps.
     init : {"he", "lecun", "glorot", "pytorch", "critical"}
         Instead of `sigma_w2`, as in `mlp`; glorot counts the taps of fan_out too. Default "he".
-    norm : {"batch_norm", "group_norm", "rms_norm"} or Layer
+    norm : {"batch_norm", "group_norm", "layer_norm", "rms_norm"} or Layer
         A normalisation in front of every activation: group norm with one group, or a layer of yours.
-    pool : int or sequence of int or None
-        Sizes of windows that are averaged behind each activation; None for none.
+    pool : int, Layer, or sequence of them or None
+        Behind each activation: the size of windows that are averaged, or a layer such as ``MaxPool(2)``; None for none.
     readout : {"flatten", "average"}
         Sites side by side, or their mean.
     **conv
@@ -232,7 +233,7 @@ def cnn(
     n_outputs = positive_integer("n_outputs", n_outputs)
     acts = [as_activation("activation", act) for act in per_layer("activation", activation, len(hidden))]
     each = per_layer("pool", pool, len(hidden))
-    pools = [None if size is None else AveragePool(sizes_of_axes("pool", size)) for size in each]
+    pools = [() if size is None else _pool(size) for size in each]
     last = {"flatten": Flatten, "average": GlobalAveragePool}[one_of("readout", readout, ("flatten", "average"))]()
     norms = _norm(norm)
     if isinstance(init, str) and init == "pytorch":
@@ -244,7 +245,7 @@ def cnn(
     for n_channels, act, pooled in zip(hidden, acts, pools, strict=True):
         own = Conv(n_channels, kernel, **conv)
         fans.append((own.fan_in(shape), own.windows(shape).taps * n_channels // own.groups))
-        behind.append([*norms, Pointwise(act), *([] if pooled is None else [pooled])])
+        behind.append([*norms, Pointwise(act), *pooled])
         for layer in (own, *behind[-1]):
             shape = layer.output_shape(shape)
     (units,) = last.output_shape(shape)
@@ -356,9 +357,21 @@ def _norm(norm: Any) -> tuple[Layer, ...]:
     if norm is None:
         return ()
     if isinstance(norm, str):
-        known = {"batch_norm": BatchNorm(), "group_norm": GroupNorm(1), "rms_norm": RMSNorm()}
+        known = {"batch_norm": BatchNorm(), "group_norm": GroupNorm(1)}
+        known |= {"layer_norm": LayerNorm(), "rms_norm": RMSNorm()}
         return (known[one_of("norm", norm, tuple(known))],)
     return checked_layers([norm], "norm")
+
+
+def _pool(pool: Any) -> tuple[Layer, ...]:
+    """Average pooling of a size, or a layer."""
+    if isinstance(pool, Layer):
+        return (pool,)
+    if isinstance(pool, str) or callable(pool):
+        raise TypeError(
+            f"`pool` must be a size of windows or a layer, got {short(pool)}; pass 2 for their means, or MaxPool(2)."
+        )
+    return (AveragePool(sizes_of_axes("pool", pool)),)
 
 
 def _check_widths(widths: Sequence[int]) -> list[int]:

@@ -62,7 +62,7 @@ def test_norms_stand_before_activations(norm):
         ({"input_shape": (8,)}, r"`input_shape` must be \(channels, \*sites\), got \(8,\)"),
         ({"channels": []}, "`channels` must have an entry for each convolution, got none"),
         ({"readout": "max"}, "`readout` must be one of"),
-        ({"norm": "layer_norm"}, "`norm` must be one of"),
+        ({"norm": "instance"}, "`norm` must be one of"),
         ({"strides": 2}, "`argument of Conv` must be one of"),
         ({"pool": [2]}, "`pool` needs one entry per layer, 2 of them, got 1"),
         ({"pool": 3}, "`AveragePool` needs windows no longer than the sites"),
@@ -117,3 +117,16 @@ def test_bad_command_lines(capsys, line, message):
         code, err = stop.code, capsys.readouterr().err
     assert code == 2
     assert message in err
+
+
+def test_pooling_and_norms_by_layers_and_names():
+    net = mfdnn.cnn((3, 8, 8), [4, 4], 2, norm="layer_norm", pool=[mfdnn.MaxPool(2), 2])
+    kinds = [type(layer).__name__ for layer in net.layers]
+    block = ["Conv", "LayerNorm", "Pointwise"]
+    assert kinds == [*block, "MaxPool", *block, "AveragePool", "Flatten", "Dense"]
+
+
+@pytest.mark.parametrize("pool", ["max", mfdnn.MaxPool, [None, "max"]])
+def test_what_is_no_pooling_says_what_is(pool):
+    with pytest.raises(TypeError, match=r"`pool` must be a size of windows or a layer, got .*MaxPool\(2\)"):
+        mfdnn.cnn((3, 8, 8), [4, 4], 2, pool=pool)
