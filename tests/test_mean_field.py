@@ -8,8 +8,11 @@ import pytest
 
 import mfdnn
 from mfdnn.datasets import gaussian_inputs
+from mfdnn.finite_width import sampled_law
+from mfdnn.finite_width.influence import influence
+from mfdnn.finite_width.outliers import law_of
 from mfdnn.finite_width.traces import fisher_traces
-from mfdnn.layers import Exchangeable, Given
+from mfdnn.layers import BatchNorm, Dense, Exchangeable, Given, Pointwise
 
 WIDTHS = [12, 20, 16, 3]
 
@@ -230,3 +233,16 @@ def test_order_parameters_behind_two_normalisations_of_the_outputs():
     assert wide.order_parameters.q.shape == (3,)
     with pytest.raises(mfdnn.NoTheory, match="one normalisation behind"):
         mfdnn.fisher_statistics(wide)
+
+
+def test_copies_without_a_run_share_what_no_run_enters(monkeypatch):
+    block = [Dense(64, 2.0), BatchNorm(), Pointwise("relu")]
+    net = mfdnn.Network(20, [*block, *block, Dense(1)])
+    wide = mfdnn.MeanField(net, inputs=np.random.default_rng(0).standard_normal((12, 20)))
+    calls = []
+    monkeypatch.setattr(sampled_law, "influence", lambda *a: calls.append(1) or influence(*a))
+    laws = [law_of(one) for one in (wide, *wide.without_one_run())]
+    assert len(calls) == sampled_law.RUNS
+    lambdas = [law.lambda_0 for law in laws]
+    assert len(set(lambdas)) == len(laws)  # lambda_0 is of the runs
+    np.testing.assert_allclose([law.mean / law.lambda_0 for law in laws], laws[0].mean / laws[0].lambda_0, rtol=1e-12)

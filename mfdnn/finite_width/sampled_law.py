@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
@@ -15,10 +16,11 @@ from ..jobs.watch import told_if_long
 from ..mean_field import MeanField
 from ..network import Network
 from .doubts import DOUBTFUL_SPREAD, NoOutlier, doubts_of_overlap, refuse_overlap
+from .drawn_influence import DrawnInfluence
 from .influence import Influence, influence
 from .outliers_result import OutlierDistribution
 
-__all__ = ["sampled_law"]
+__all__ = ["LARGEST_FIELD", "PER_NUMBER", "RUNS", "assembled", "largest_sites", "sampled_law"]
 
 RUNS, PUSHED = 4, 2  # independent runs; and those of them that look at the rest of the spectrum
 FEWEST_UNITS = 1024  # fewer bias the spread: 3 % at 256
@@ -54,7 +56,7 @@ def sampled_law(wide: MeanField, lambda_0: float) -> OutlierDistribution:
             "`net` must have a hidden layer: a single weight layer is linear regression, whose largest eigenvalue "
             "does not depend on the weights."
         )
-    if (size := _largest_field(net, len(inputs))) > LARGEST_FIELD:
+    if (size := len(inputs) * largest_sites(net)) > LARGEST_FIELD:
         raise NoTheory(
             f"`inputs` make fields of {size} numbers, inputs times sites, and the spread over networks is computed for "
             f"{LARGEST_FIELD} at most; pass fewer inputs, or measure the spread with mfdnn.ensemble."
@@ -77,18 +79,21 @@ def sampled_law(wide: MeanField, lambda_0: float) -> OutlierDistribution:
         rng = np.random.default_rng([wide._seed, 1, i])
         return influence(net, inputs, n_units, rng, directions if i < pushed else 0, NO_PUSH)
 
-    with (
-        single_blas_thread(),
-        told_if_long(lambda: "the spread over networks takes long"),
-        ThreadPoolExecutor(n_threads) as threads,
-    ):
-        runs = list(threads.map(run, range(RUNS)))
+    def influences() -> list[Influence]:
+        with (
+            single_blas_thread(),
+            told_if_long(lambda: "the spread over networks takes long"),
+            ThreadPoolExecutor(n_threads) as threads,
+        ):
+            return list(threads.map(run, range(RUNS)))
+
+    runs = wide.once("influences", influences, of_all_runs=True)
     return _distribution(net, len(inputs), n_outputs, lambda_0, runs, n_units)
 
 
-def _largest_field(net: Network, n_samples: int) -> int:
-    sites = [prod(layer.output_shape(shape)[1:]) for layer, shape in net.walk() if layer.total_weight_layers]
-    return n_samples * max(sites, default=1)
+def largest_sites(net: Network) -> int:
+    """Sites of the largest field of units."""
+    return max((prod(layer.output_shape(shape)[1:]) for layer, shape in net.walk() if layer.total_weight_layers), default=1)
 
 
 def _distribution(
@@ -104,14 +109,60 @@ def _distribution(
             "law is of an eigenvalue that stands alone; measure the spread with mfdnn.ensemble.",
             at_any_width=True,
         )
+    pushed = [run for run in runs if len(run.pushes)]
+    noise = [2 * np.sum(run.pushes.sum(axis=1) ** 2) for run in pushed if run.complete]
+    below = values[:-1].mean()
+    return assembled(
+        net,
+        n_samples,
+        lambda_0,
+        runs,
+        pushes=[float(run.pushes @ [1.0, n_outputs] @ np.ones(len(run.pushes))) for run in pushed],
+        extra=float(np.mean(noise)) / n_outputs if noise else 0.0,
+        ratio=ratio,
+        margin=1 / ratio,
+        clearance=float((1 - below) / max((ratio - below) / 2, np.finfo(float).tiny)),
+        n_units=n_units,
+    )
+
+
+def assembled(
+    net: Network,
+    n_samples: int,
+    lambda_0: float,
+    runs: Sequence[Influence] | Sequence[DrawnInfluence],
+    *,
+    pushes: list[float],
+    extra: float,
+    ratio: float,
+    margin: float,
+    clearance: float,
+    n_units: int,
+    shifts: Sequence[float] = (),
+    doubts: dict[str, float] | None = None,
+) -> OutlierDistribution:
+    """The law from some runs of sampled units.
+
+    Parameters
+    ----------
+    net, n_samples, lambda_0, runs
+        What it is of.
+    pushes, shifts
+        Of some runs, in units of `lambda_0`.
+    extra : float
+        Relative variance of the push.
+    ratio : float
+        The second eigenvalue over the first.
+    margin, clearance, n_units
+        As they are reported.
+    doubts
+        Sentences, each with how much higher quantiles may be.
+    """
+    n_outputs = net.n_outputs
     A, B = (max(float(np.mean([getattr(run, name) for run in runs])), 0.0) for name in ("A", "B"))
     refuse_overlap(n_outputs * B, n_outputs)
-    pushed = [run for run in runs if len(run.pushes)]
-    pushes = [float(run.pushes @ [1.0, n_outputs] @ np.ones(len(run.pushes))) for run in pushed]
-    push = float(np.mean(pushes)) if pushes else 0.0
-    noise = [2 * np.sum(run.pushes.sum(axis=1) ** 2) for run in pushed if run.complete]
-    extra = float(np.mean(noise)) / n_outputs if noise else 0.0
-    mean = lambda_0 * (1 + push)
+    push, shift = (float(np.mean(each)) if len(each) else 0.0 for each in (pushes, shifts))
+    mean = lambda_0 * (1 + shift + push)
     spread = _spread(A + extra, B, n_outputs)
     of_runs = [_spread(max(run.A, 0.0) + extra, max(run.B, 0.0), n_outputs) for run in runs]
     errors = {
@@ -119,22 +170,23 @@ def _distribution(
         "B": lambda_0**2 * _error([run.B for run in runs]),
         "standard_deviation": mean * _error(of_runs),
     }
-    if len(pushes) > 1:
-        errors["push"] = errors["mean"] = lambda_0 * _error(pushes)
+    parts = {name: lambda_0 * _error(each) for name, each in (("push", pushes), ("shift", shifts)) if len(each) > 1}
+    if parts:
+        errors |= parts | {"mean": float(np.hypot(*parts.values())) if len(parts) == 2 else sum(parts.values())}
     cautions = doubts_of_overlap(n_outputs * B, n_outputs) | _doubts(
         net, ratio, spread, errors["standard_deviation"] / mean, n_units
     )
-    below = values[:-1].mean()
+    cautions |= doubts or {}
     return OutlierDistribution(
         lambda_0=lambda_0,
         mean=mean,
         standard_deviation=mean * spread,
         A=lambda_0**2 * A,
         B=lambda_0**2 * B,
-        shift=0.0,
+        shift=lambda_0 * shift,
         push=lambda_0 * push,
-        margin=1 / ratio,
-        clearance=float((1 - below) / max((ratio - below) / 2, np.finfo(float).tiny)),
+        margin=margin,
+        clearance=clearance,
         variance_born=lambda_0**2 * np.mean([run.born for run in runs], axis=0),
         parts=np.array([1.0, 0.0]),
         degrees_of_freedom=np.array([1 / B if B > 0 else np.inf]),
@@ -155,7 +207,7 @@ def _spread(A: float, B: float, n_outputs: int) -> float:
     return float(np.sqrt(np.exp(A) * (1 + 2 * B / n_outputs) - 1))
 
 
-def _error(values: list[float]) -> float:
+def _error(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 

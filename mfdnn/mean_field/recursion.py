@@ -154,6 +154,7 @@ class MeanField:
         refuse_both("inputs", inputs, q0=q0, c0=c0)
         self.network, self._keep = net, keep
         self._known: dict[str, Any] = {}
+        self._of_all_runs: dict[str, Any] = {}
         self._lock = RLock()
         self.inputs: np.ndarray | None = None
         self.q0: Any = None
@@ -212,18 +213,23 @@ class MeanField:
 
     # -- the recursion ----------------------------------------------------------------------------------------
 
-    def once(self, name: str, compute: Callable[[], Found]) -> Found:
-        """What `compute` returns, computed at the first call of that name alone."""
+    def once(self, name: str, compute: Callable[[], Found], *, of_all_runs: bool = False) -> Found:
+        """What `compute` returns, computed at the first call of that name alone.
+
+        `of_all_runs` says that the sampled runs do not enter: `without_one_run` has the same.
+        """
+        known = self._of_all_runs if of_all_runs else self._known
         with self._lock:  # threads that share the object wait for one of them
-            if name not in self._known:
+            if name not in known:
                 try:
-                    self._known[name] = compute()
+                    known[name] = compute()
                 except OutOfRange as error:
                     raise OutOfRange(error.fact, self.advice) from None
-            return self._known[name]
+            return known[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}, "_lock": None}  # what was computed is computed again
+        # What was computed is computed again.
+        return {**self.__dict__, "_known": {}, "_of_all_runs": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=RLock())
@@ -313,7 +319,13 @@ class MeanField:
 
     def without_one_run(self) -> list[MeanField]:
         """The same without one of the runs each; none where nothing is sampled."""
-        return self.once("without_one_run", lambda: [self._like(averaged(runs)) for runs in without(self._runs)])
+        return self.once("without_one_run", self._without_one_run)
+
+    def _without_one_run(self) -> list[MeanField]:
+        others = [self._like(averaged(runs)) for runs in without(self._runs)]
+        for other in others:
+            other._of_all_runs = self._of_all_runs
+        return others
 
     def _like(self, states: tuple[State, State]) -> MeanField:
         other = MeanField.__new__(MeanField)
