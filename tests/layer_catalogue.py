@@ -57,6 +57,7 @@ PLACEMENTS = {
     "between weights": lambda make, n, c: (n, [dense(n), make(n), dense(c)]),
     "before activation": lambda make, n, c: (n, [dense(n), make(n), tanh(), dense(c)]),
     "after activation": lambda make, n, c: (n, [dense(n), tanh(), make(n), dense(c)]),
+    "between activations": lambda make, n, c: (n, [dense(n), tanh(), make(n), tanh(), dense(c)]),
     "first in a block": lambda make, n, c: (
         n,
         [dense(n), Residual([make(n), dense(n), tanh()], 0.7), dense(c)],
@@ -73,6 +74,10 @@ PLACEMENTS = {
     "sites, after activation": lambda make, n, c: (
         (n, SITES),
         [conv(n), tanh(), make(n), Flatten(), dense(c)],
+    ),
+    "sites, between activations": lambda make, n, c: (
+        (n, SITES),
+        [conv(n), tanh(), make(n), tanh(), Flatten(), dense(c)],
     ),
     "sites, in a block": lambda make, n, c: (
         (n, SITES),
@@ -95,6 +100,7 @@ NORMS = (
 )
 BLOCKS = ("first", "before activation", "after activation", "last in a block")
 WITH_SITES = ("sites, first", "sites, before activation", "sites, after activation", "sites, in a block")
+BETWEEN = ("between activations", "sites, between activations")
 POOLED = WITH_SITES[:3]
 GATED = (*BLOCKS, "outputs")
 WEIGHTS = ("first", "before activation", "after activation", "last in a block", "outputs")
@@ -140,20 +146,23 @@ LAYERS = {
         lambda n: Gate([conv(n), tanh()], conv(n), "tanh"), WITH_SITES, {}, ("sites, before activation",)
     ),
     "Residual with sites": Entry(lambda n: Residual([conv(n), tanh(), conv(n)], 0.7), WITH_SITES),
-    "MeanSubtraction": Entry(lambda n: MeanSubtraction(), NORMS),
+    "MeanSubtraction": Entry(lambda n: MeanSubtraction(), (*NORMS, *WITH_SITES, *BETWEEN), {}, BETWEEN),
     "BatchNorm": Entry(lambda n: BatchNorm(), NORMS, {}, NORMS[1:-1]),
     "BatchNorm with gain": Entry(lambda n: BatchNorm(1.2, 0.3, eps=0.1), NORMS, {}, NORMS[1:-1]),
     "BatchNorm not affine": Entry(lambda n: BatchNorm(affine=False), NORMS, {}, NORMS[1:-1]),
     "BatchNorm with sites": Entry(
         lambda n: BatchNorm(1.2, 0.3, eps=0.1), WITH_SITES, UNITS_OF_SITES, WITH_SITES[1:]
     ),
-    "LayerNorm": Entry(lambda n: LayerNorm(), NORMS),
-    "LayerNorm with gain": Entry(lambda n: LayerNorm(1.2, 0.3, eps=0.1), NORMS),
+    "LayerNorm": Entry(lambda n: LayerNorm(), (*NORMS, *WITH_SITES)),
+    "LayerNorm with gain": Entry(
+        lambda n: LayerNorm(1.2, 0.3, eps=0.1), (*NORMS, *WITH_SITES, *BETWEEN), {}, BETWEEN
+    ),
     "LayerNorm not affine": Entry(lambda n: LayerNorm(affine=False), NORMS),
     "Flatten": Entry(
         lambda n: Flatten(),
         ("first", "before activation", *MERGING),
-        {"sites, merged before activation": "always"},
+        {},
+        ("sites, merged before activation",),
     ),
     "CircularConv": Entry(conv, WITH_SITES),
     "Conv": Entry(partial(Conv, sigma_w2=1.5, sigma_b2=0.1), WITH_SITES),
@@ -177,7 +186,9 @@ LAYERS = {
         lambda n: Residual([conv(n), tanh(), Conv(n, 3, 1.5, stride=2)], [Conv(n, 1, 0.7, stride=2)]),
         WITH_SITES[:3],
     ),
-    "RMSNorm": Entry(lambda n: RMSNorm(1.2, eps=0.1), (*NORMS[:-1], *WITH_SITES)),
+    "RMSNorm": Entry(
+        lambda n: RMSNorm(1.2, eps=0.1), (*NORMS[:-1], *WITH_SITES, *BETWEEN), {}, BETWEEN
+    ),
     "RMSNorm not affine": Entry(
         lambda n: RMSNorm(affine=False), ("before activation", "sites, before activation")
     ),
@@ -190,7 +201,7 @@ LAYERS = {
     ),
     "GroupNorm": Entry(lambda n: GroupNorm(1), (*NORMS[:-1], *WITH_SITES)),
     "GroupNorm with gain": Entry(
-        lambda n: GroupNorm(1, 1.2, 0.3, eps=0.1), ("before activation", *WITH_SITES)
+        lambda n: GroupNorm(1, 1.2, 0.3, eps=0.1), ("before activation", *WITH_SITES, *BETWEEN), {}, BETWEEN
     ),
     "GroupNorm not affine": Entry(
         lambda n: GroupNorm(1, affine=False), ("after activation", "sites, before activation")

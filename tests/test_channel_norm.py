@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn.layers import Conv, Dense, Flatten, GlobalAveragePool, GroupNorm, Pointwise, RMSNorm
+from mfdnn.layers import Conv, Dense, Flatten, GlobalAveragePool, GroupNorm, LayerNorm, Pointwise, RMSNorm
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.1])
@@ -15,6 +15,9 @@ def test_definitions(shape, eps):
     np.testing.assert_allclose(
         found, 1.5 * x / np.sqrt(np.mean(x**2, axis=1, keepdims=True) + eps), rtol=1e-13
     )
+    z = x - x.mean(axis=1, keepdims=True)
+    z /= np.sqrt(z.var(axis=1, keepdims=True) + eps)
+    np.testing.assert_allclose(LayerNorm(eps=eps, affine=False).forward(x, iter(()), []), z, rtol=1e-12, atol=1e-14)
     groups = x.reshape(4, 2, -1)
     z = groups - groups.mean(axis=-1, keepdims=True)
     z /= np.sqrt(z.var(axis=-1, keepdims=True) + eps)
@@ -26,6 +29,7 @@ def test_constants_become_zero_and_pass_no_error():
     for layer, x in (
         (RMSNorm(affine=False), np.zeros((2, 3, 4))),
         (GroupNorm(1, affine=False), np.full((2, 3, 4), 0.1)),
+        (LayerNorm(affine=False), np.full((2, 3, 4), 0.1)),
     ):
         trace = []
         np.testing.assert_array_equal(layer.forward(x, iter(()), trace), 0.0)
@@ -44,8 +48,12 @@ def test_it_is_torch_s(torch, shape):
             RMSNorm(eps=1e-3),
             lambda x, w, b: (torch.nn.functional.rms_norm(x.movedim(1, -1), (6,), w, 1e-3)).movedim(-1, 1),
         ),
+        (
+            LayerNorm(eps=1e-3),
+            lambda x, w, b: (torch.nn.functional.layer_norm(x.movedim(1, -1), (6,), w, b, 1e-3)).movedim(-1, 1),
+        ),
     ):
-        group, trace, collected = (gamma, beta) if ours.offsets else (gamma,), [], []
+        group, trace, collected = (gamma, beta) if ours.centres else (gamma,), [], []
         found = ours.forward(x, iter([group]), trace)
         below = ours.backward(delta, iter([group]), iter(trace), collected)
         arrays = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
@@ -57,25 +65,9 @@ def test_it_is_torch_s(torch, shape):
 
 
 def test_group_norm_of_one_site_is_layer_norm_in_theory():
-    def net(norm):
-        return mfdnn.Network(
-            20,
-            [
-                Dense(50, 1.5, 0.1),
-                Pointwise("relu"),
-                norm,
-                Pointwise("tanh"),
-                Dense(30),
-                Pointwise("relu"),
-                Dense(2),
-            ],
-        )
-
     X = np.random.default_rng(0).standard_normal((6, 20))
-    norms = GroupNorm(2, 1.2, 0.3, eps=0.1), mfdnn.LayerNorm(1.2, 0.3, eps=0.1)
+    norms = GroupNorm(2, 1.2, 0.3, eps=0.1), LayerNorm(1.2, 0.3, eps=0.1)
     for data in ({"inputs": X}, {"n_samples": 6, "c0": 0.3}):
-        with pytest.raises(mfdnn.NoTheory, match="needs the law of single units"):
-            mfdnn.fisher_statistics(net(norms[0]), **data)
         one, two = (
             mfdnn.fisher_statistics(
                 mfdnn.Network(20, [Dense(50, 1.5, 0.1), norm, Pointwise("tanh"), Dense(2)]), **data
@@ -86,7 +78,24 @@ def test_group_norm_of_one_site_is_layer_norm_in_theory():
         assert one.mean == pytest.approx(two.mean, rel=1e-12)
 
 
-@pytest.mark.parametrize("norm", [GroupNorm(4, 1.2, 0.3, eps=0.1), RMSNorm(1.2, eps=0.1)])
+@pytest.mark.parametrize("mode", ["circular", "zeros"])
+def test_sites_that_layer_norm_makes_alike_are_those_of_a_fully_connected_network(mode):
+    norm, phi = LayerNorm(1.3, 0.2), Pointwise("relu")
+    conv, dense = Conv(60, 3, 1.5, 0.1, mode=mode), Dense(60, 1.5, 0.1)
+    cnn = mfdnn.Network((2, 8), [conv, phi, norm, conv, phi, norm, Flatten(), Dense(3)])
+    mlp = mfdnn.Network(6, [dense, phi, norm, dense, phi, norm, Dense(3)])
+    found, expected = (mfdnn.order_parameters(net, c0=0.3) for net in (cnn, mlp))
+    if mode == "circular":  # all sites of random inputs are alike from the first on
+        np.testing.assert_allclose(found.q, expected.q, rtol=1e-13)
+        np.testing.assert_allclose(found.q_st, expected.q_st, rtol=1e-13)
+    else:  # borders see zeros: fainter, and of unit variance behind the norm
+        assert found.q[0] < expected.q[0] * 0.95
+        np.testing.assert_allclose(found.q_hat[2], 1.3**2 + 0.2**2, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "norm", [GroupNorm(4, 1.2, 0.3, eps=0.1), RMSNorm(1.2, eps=0.1), LayerNorm(1.2, 0.3, eps=0.1)], ids=repr
+)
 @pytest.mark.parametrize("readout", [Flatten, GlobalAveragePool])
 def test_compare(norm, readout):
     """Means that differ from site to site, as behind zero padding and relu."""
@@ -111,6 +120,11 @@ def test_compare(norm, readout):
 def test_bad_norms_are_said(norm, message):
     with pytest.raises(ValueError, match=message):
         mfdnn.Network((3, 2), [Conv(6), norm(), Flatten(), Dense(2)])
+
+
+def test_layer_norm_of_two_channels_is_refused():
+    with pytest.raises(ValueError, match="`LayerNorm` needs three channels or more, got 2"):
+        mfdnn.Network((3, 4), [Conv(2), LayerNorm(), Flatten(), Dense(2)])
 
 
 def test_a_norm_of_every_channel_has_no_law():

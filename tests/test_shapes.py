@@ -87,11 +87,6 @@ def test_flatten_takes_leading_axes(leading):
         ),
         (
             (2, 4),
-            [CircularConv(3, 2), LayerNorm(), SiteMean()],
-            "`LayerNorm` takes units of one site, but 3x4 enter",
-        ),
-        (
-            (2, 4),
             [Residual([CircularConv(3, 2)]), SiteMean()],
             "`Residual` must keep channels and sites: 2x4 enter and",
         ),

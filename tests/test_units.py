@@ -18,10 +18,14 @@ from mfdnn.layers import (
     Flatten,
     Gate,
     GlobalAveragePool,
+    GroupNorm,
     Layer,
+    LayerNorm,
     MaxPool,
+    MeanSubtraction,
     Pointwise,
     Residual,
+    RMSNorm,
 )
 from mfdnn.mean_field.runs import jackknife
 from mfdnn.papers import normalised_images
@@ -180,6 +184,56 @@ def test_two_activations_in_a_row_are_the_closed_form_of_one(given):
     errors = mfdnn.MeanField(mlp(64, *RELU_TWICE, width=256, depth=3), **data).order_parameters.standard_error
     assert set(errors) >= {"q", "q_st", "q_tilde", "c", "chi"}
     assert np.max(errors["q"][0]) < 1e-14  # closed form up to there
+
+
+NORMS_OF_UNITS = [LayerNorm(1.2, 0.3, eps=0.1), GroupNorm(1, 1.2, 0.3, eps=0.1), RMSNorm(1.2), MeanSubtraction()]
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("shape", [(20,), (2, 5)])
+@pytest.mark.parametrize("norm", NORMS_OF_UNITS, ids=repr)
+def test_norms_of_sampled_units_are_their_closed_form(norm, shape, given):
+    """A map of units that changes nothing has them sampled: the identity, and relu behind relu over its size."""
+    data = {"inputs": gaussian(0, 9, *shape) + 0.2} if given else {"n_samples": 9, "c0": 0.2}
+    first, again = ("relu", "relu") if isinstance(norm, RMSNorm) else ("tanh", "linear")
+    known = [Pointwise(first), norm]
+    if len(shape) == 1:
+        nets = [mfdnn.Network(20, [dense(100), *of, dense(2)]) for of in ([*known, Pointwise(again)], known)]
+    else:
+        conv = Conv(100, 3, W2, B2)
+        nets = [mfdnn.Network(shape, [conv, *of, Flatten(), dense(2)]) for of in ([*known, Pointwise(again)], known)]
+    found, expected = (statistics(net, 3, **data) for net in nets)
+    assert expected.standard_error is None
+    assert_agree(found, expected)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_units_of_all_sites_side_by_side(given):
+    """An activation behind `Flatten` is one before it; batch norm on a ring is that of a fully connected network."""
+    conv, relu = Conv(100, 3, W2, B2, mode="circular"), Pointwise("relu")
+    data = {"inputs": gaussian(0, 9, 2, 5) + 0.2} if given else {"n_samples": 9, "c0": 0.2}
+    nets = [mfdnn.Network((2, 5), [conv, *of, dense(2)]) for of in ([Flatten(), relu], [relu, Flatten()])]
+    found, expected = (statistics(net, 3, **data) for net in nets)
+    assert expected.standard_error is None
+    assert_agree(found, expected)
+    cnn = mfdnn.Network((2, 5), [conv, Flatten(), GAINS, relu, dense(2)])
+    if not given:
+        mlp = mfdnn.Network(6, [dense(500), GAINS, relu, dense(2)])
+        names = ("largest", "mean")
+        found, expected = statistics(cnn, 3, **data), statistics(mlp, 4, **data)
+        # A gain each, not one a channel for all sites: as many outputs' weights as units, fewer in front of them.
+        for name in names:
+            scale = cnn.n_parameters / mlp.n_parameters if name == "mean" else 1.0
+            gap = scale * getattr(found, name) - getattr(expected, name)
+            error = np.hypot(scale * found.standard_error[name], expected.standard_error[name])
+            assert abs(gap) < LIMIT * error, (name, gap, error)
+            assert error < 0.02 * getattr(expected, name)
+
+
+def test_means_over_infinitely_many_samples_of_sampled_units_have_no_theory():
+    net = mfdnn.Network(20, [dense(30), Pointwise("tanh"), MeanSubtraction(), Pointwise("tanh"), dense(1)])
+    with pytest.raises(mfdnn.NoTheory, match="of sampled units needs a number of samples, `n_samples`, got None"):
+        mfdnn.order_parameters(net, c0=0.2)
 
 
 def test_a_gate_of_sampled_units_is_its_closed_form():

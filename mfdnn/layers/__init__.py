@@ -6,14 +6,14 @@ Mean-field algebra and the arithmetic of sampled networks stand side by side in 
 from .base import Factors, Layer
 from .batch_norm import BatchNorm
 from .chain import Chain, read_chain
-from .channel_norm import GroupNorm, RMSNorm
+from .channel_norm import GroupNorm, LayerNorm, RMSNorm
 from .convolution import CONV_ENSEMBLES, Conv
 from .dense import WEIGHT_ENSEMBLES, Dense
 from .dropout import Dropout
 from .flatten import Flatten
 from .gate import Gate
 from .max_pool import MaxPool
-from .normalization import LayerNorm, MeanSubtraction
+from .mean_subtraction import MeanSubtraction
 from .output_laws import OutputLaw
 from .pairs import Between, Exchangeable, Given, Pairs, Sums
 from .pointwise import Pointwise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -147,6 +147,14 @@ class BatchNorm(Normalisation):
         own = self.gamma**2 * inverse * (1 - (1 + kept) * share) ** 2  # of the error of a sample at its own units
         scale = self.gamma**2 * inverse * (1 - kept * share / (1 - share))
         return self._behind(state, z, lambda kernel: kernel.centred().times(scale), lambda kernel: kernel.times(own))
+
+    def _behind(
+        self, state: State, z: Pairs, tangents: Callable[[Pairs], Pairs], errors: Callable[[Pairs], Pairs]
+    ) -> State:
+        """The state of gamma z + beta, with gains and offsets, for moments of z."""
+        mean, moments = np.full_like(state.mean, self.beta), self.gamma**2 * z + self.beta**2
+        behind = state.mapped(moments, tangents, mean=mean, errors=errors)
+        return behind.trained(z + 1.0) if self.affine else behind
 
     def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
         law = StandardisedOutputs if outputs.given else FewerOutputs

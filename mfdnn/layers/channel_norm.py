@@ -2,118 +2,167 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
 from math import prod
 
 import numpy as np
 
 from .._support.errors import NoTheory
-from .._support.validation import boolean, finite_number, positive_integer, variance
-from .base import Factors, Layer
-from .pairs import SitePairs
+from .._support.validation import positive_integer
+from .base import Factors
+from .output_laws import MixedOutputs, OutputLaw
+from .pairs import Pairs, SitePairs
 from .recorded import Recorded
 from .state import State
+from .unit_variance import Normalisation, reciprocal
+from .units import Units, as_moments
 
-__all__ = ["GroupNorm", "RMSNorm"]
-
-ROUNDING = 8  # a spread below so many eps of the largest value is the rounding error of a constant
+__all__ = ["GroupNorm", "LayerNorm", "RMSNorm"]
 
 
-class _ChannelNorm(Layer, ABC):
-    """y = gamma z + beta, z of mean square 1, with a gain for each channel."""
+class _ChannelNorm(Normalisation):
+    """Statistics over channels.
 
-    keeps_units = batches_errors = True
-    offsets = True
+    At infinite width they are numbers, the same for all units.
+    """
 
-    gamma: float
-    beta: float
-    eps: float
-    affine: bool
+    over_sites = False  # whether all sites of a sample are normalised together
 
     # -- infinite width ---------------------------------------------------------------------------------------
+    @abstractmethod
+    def statistics(self, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is taken away, and the mean square of what is left.
+
+        Of means over units of x and x^2 at every site, (..., n); both of that shape.
+        """
+
+    def propagate(self, state: State) -> State:
+        self.check_law(state.shape)
+        state = as_moments(state)
+        moments = state.moments
+        away, inverse = self._scales(state.mean, moments.variance)
+        left, factors = state.mean - away, moments.outer(inverse)
+        squares = moments
+        if np.any(away):  # the covariance, and products of the means that are left
+            squares = squares - moments.outer(state.mean)
+            squares = squares + moments.outer(left) if np.any(left) else squares
+        z, shift = squares * factors, left * inverse
+        behind = self.gamma**2 * z
+        if self.beta:
+            behind = behind + self.beta**2 + (2 * self.gamma * self.beta) * moments.outer(shift, np.ones_like(shift))
+        found = state.mapped(
+            behind, lambda kernel: kernel * (self.gamma**2 * factors), mean=self.gamma * shift + self.beta
+        )
+        if not self.affine:
+            return found
+        return found.trained(z + 1.0 if self.centres else z)
+
+    def check_law(self, shape: tuple[int, ...]) -> None:
+        """Raise where means over the channels that enter stay random."""
+
+    def through_units(self, units: Units) -> Units:
+        away, inverse = self._scales(units.mean, units.moments.variance)
+        z = (units.values - away) * inverse
+        units = units.elementwise(self.gamma * z + self.beta, np.broadcast_to(self.gamma * inverse, z.shape[1:])[None])
+        if not self.affine:
+            return units
+        return units.trained(z, np.ones_like(z)) if self.centres else units.trained(z)
+
+    def _scales(self, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is taken away, and by what the rest is multiplied."""
+        away, spread = self.statistics(mean, square)
+        return away, np.sqrt(reciprocal(spread + self.eps))
+
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True  # means over sites are of variances
 
-    # -- finite width -----------------------------------------------------------------------------------------
-    def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
-        if not self.affine:
-            return ()
-        return (shape[:1], shape[:1]) if self.offsets else (shape[:1],)
-
-    def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
-        both = np.full(shape[:1], self.gamma, dtype), np.full(shape[:1], self.beta, dtype)
-        return both if self.offsets else both[:1]
-
-    def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
-        group = self._gains(parameters, x)
-        centred = self._less_mean(x)
-        square = self._mean(centred**2, x.shape)
-        largest = np.abs(x).max(axis=tuple(range(1, x.ndim)), keepdims=True)
-        constant = square <= (ROUNDING * np.finfo(x.dtype).eps * largest) ** 2
-        # Constants become 0 and pass no error, as in the limit eps -> 0.
-        inverse = np.divide(
-            1, np.sqrt(square + x.dtype.type(self.eps)), out=np.zeros_like(square), where=~constant
+    def recorded(self, units: Recorded) -> Recorded:
+        behind, z = units.normalised(
+            self.gamma, self.beta, self.eps, centred=self.centres, sites=self.over_sites
         )
-        z = centred * inverse
-        trace.append((z, inverse))
-        return group[0] * z + group[1] if self.offsets else group[0] * z
+        if not self.affine:
+            return behind
+        return behind.trained(z, None) if self.centres else behind.trained(z)
 
-    def pushforward(
-        self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
-    ) -> np.ndarray | None:
-        z, inverse = next(trace)
-        group = self._gains(parameters, z)
-        dy = None
-        if self.affine:
-            changes = [_beside(own, z) for own in next(tangents)]
-            dy = changes[0] * z + changes[1] if self.offsets else changes[0] * z
-        if dx is None:
-            return dy
-        pushed = group[0] * self._project(dx, z, inverse)
-        return pushed if dy is None else dy + pushed
-
-    def backward(
-        self, delta: np.ndarray, parameters: Iterator, trace: Iterator, collected: list
-    ) -> np.ndarray:
-        z, inverse = next(trace)
-        group = self._gains(parameters, z)
-        if self.affine:
-            collected.append((z, delta))
-        return self._project(group[0] * delta, z, inverse)
-
-    def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
-        sites = (0, *range(2, h.ndim))
-        both = (delta * h).sum(axis=sites), delta.sum(axis=sites)
-        return both if self.offsets else both[:1]
+    # -- finite width -----------------------------------------------------------------------------------------
+    def along(self, ndim: int) -> tuple[int, ...]:
+        return (1 - ndim,)  # the channels
 
     def factors(self, h: np.ndarray, delta: np.ndarray) -> list[Factors]:
         nothing, sites = h.reshape(len(h), -1)[:, :0], tuple(range(2 - h.ndim, 0))
-        both = [Factors(nothing, of.sum(axis=sites) if sites else of, 1.0) for of in (delta * h, delta)]
-        return both if self.offsets else both[:1]
+        both = (delta * h, delta)[: 1 + self.centres]
+        return [Factors(nothing, of.sum(axis=sites) if sites else of, 1.0) for of in both]
 
     def factor_size(self, shape: tuple[int, ...]) -> int:
         return sum(prod(own) for own in self.parameter_shapes(shape) if own is not None)
 
-    def _gains(self, parameters: Iterator, x: np.ndarray) -> tuple:
-        if not self.affine:
-            return x.dtype.type(self.gamma), x.dtype.type(self.beta)
-        return tuple(_beside(own, x) for own in next(parameters))
 
-    @abstractmethod
-    def _mean(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Means over what is normalised together, beside x (..., T, channels, *sites)."""
+class LayerNorm(_ChannelNorm):
+    r"""Layer normalisation: channels of mean 0 and variance 1, at every site.
 
-    def _less_mean(self, x: np.ndarray) -> np.ndarray:
-        return x
+    :math:`y_i = \gamma_i z_i + \beta_i`, :math:`z = (x - \mu)/\sqrt{\sigma^2 + \epsilon}` with mean and variance over
+    the units of one sample at one site, and a gain and an offset for each channel: the norm of transformers and of
+    ConvNeXt. ``torch.nn.LayerNorm(C)`` has the channels last; ``torch.nn.LayerNorm((C, H, W))`` normalises over all
+    sites, as `GroupNorm` of one group does, but has a gain and an offset for every number.
 
-    def _project(self, dx: np.ndarray, z: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        """The symmetric derivative of z."""
-        shape = z.shape
-        return inverse * (self._less_mean_of(dx, shape) - z * self._mean(dx * z, shape))
+    Infinite width: with v and k the variance and covariance of x over units, :math:`q \to \gamma^2 + \beta^2` and
+    :math:`q_{st} \to \gamma^2 k/\sqrt{v v'} + \beta^2`, also of two sites; errors come back times :math:`\gamma^2/v`,
+    tangent kernels times :math:`\gamma^2/\sqrt{v v'}`. As an output of few units it has a theory of its own in
+    `mfdnn.fisher_statistics`.
 
-    def _less_mean_of(self, dx: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        return dx
+    Parameters
+    ----------
+    gamma, beta : float
+        Initial gain and offset of every channel.
+    eps : float
+        Added to the variance; 0 as in the papers (frameworks: 1e-5).
+    affine : bool
+        Whether gains and offsets are trainable parameters; True, as in ``torch.nn.LayerNorm``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `affine` that is no bool, negative `eps`; in a network, fewer than three channels (z would be constant).
+
+    Notes
+    -----
+    A sample whose channels are all equal at a site becomes `beta` there and passes no error.
+
+    Examples
+    --------
+    >>> import mfdnn
+    >>> layers = [mfdnn.Conv(96, 7, 1.5), mfdnn.LayerNorm(eps=1e-6), mfdnn.Conv(384, 1, 1.5), mfdnn.Pointwise("gelu")]
+    >>> layers += [mfdnn.Conv(96, 1, 1.5), mfdnn.GlobalAveragePool(), mfdnn.Dense(10)]
+    >>> mfdnn.order_parameters(mfdnn.Network((3, 16, 16), layers), c0=0.5).q_hat[1]  # behind layer norm
+    1.0
+
+    References
+    ----------
+    Ba, Kiros & Hinton 2016, "Layer normalization", arXiv:1607.06450. Karakida, Akaho & Amari 2019,
+    arXiv:1906.02926.
+    """
+
+    kind, normalises = "layer norm", "units"
+
+    # -- infinite width ---------------------------------------------------------------------------------------
+    def statistics(self, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return mean, square - mean**2
+
+    def as_outputs(self, outputs: Pairs, n_outputs: int) -> OutputLaw:
+        return MixedOutputs(self.kind, self.gamma, self.eps, self.affine, outputs, n_outputs)
+
+    # -- finite width -----------------------------------------------------------------------------------------
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if (units := shape[0]) < 3:
+            what = "units" if len(shape) == 1 else "channels"
+            raise ValueError(
+                f"`LayerNorm` needs three {what} or more, got {units}: its output would not depend on its input but "
+                "for a sign; make the layer before it wider."
+            )
+        return shape
+
+    def n_free_outputs(self, n_outputs: int) -> int:
+        return n_outputs - 1  # their mean is taken away
 
 
 class RMSNorm(_ChannelNorm):
@@ -149,31 +198,14 @@ class RMSNorm(_ChannelNorm):
     Zhang & Sennrich 2019, "Root mean square layer normalization", arXiv:1910.07467.
     """
 
-    kind = "rms norm"
-    offsets = False
+    kind, centres = "rms norm", False
 
     def __init__(self, gamma: float = 1.0, eps: float = 0.0, affine: bool = True):
-        self.gamma, self.beta = finite_number("gamma", gamma), 0.0
-        self.eps, self.affine = variance("eps", eps), boolean("affine", affine)
-
-    def __repr__(self) -> str:
-        return f"RMSNorm({self.gamma:g}{_extra(self)})"
+        super().__init__(gamma, 0.0, eps, affine)
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate(self, state: State) -> State:
-        inverse = np.sqrt(_reciprocal(state.moments.variance + self.eps))
-        factors = state.moments.outer(inverse)
-        z, mean = state.moments * factors, self.gamma * state.mean * inverse
-        behind = state.mapped(self.gamma**2 * z, lambda kernel: kernel * (self.gamma**2 * factors), mean=mean)
-        return behind.trained(z) if self.affine else behind
-
-    def recorded(self, units: Recorded) -> Recorded:
-        behind, z = units.normalised(self.gamma, 0.0, self.eps, centred=False)
-        return behind.trained(z) if self.affine else behind
-
-    # -- finite width -----------------------------------------------------------------------------------------
-    def _mean(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        return x.mean(axis=1 - len(shape), keepdims=True)
+    def statistics(self, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros_like(mean), square
 
 
 class GroupNorm(_ChannelNorm):
@@ -181,7 +213,7 @@ class GroupNorm(_ChannelNorm):
 
     :math:`y_i = \gamma_i z_i + \beta_i`, :math:`z_i = (x_i - \mu)/\sqrt{\sigma^2 + \epsilon}` with mean and variance
     over the channels of a group and all sites, and a gain and an offset for each channel. One group is layer norm of
-    images.
+    whole images.
 
     Infinite width, many channels a group: as layer norm, with the mean of the variance over sites in place of the
     variance.
@@ -214,41 +246,28 @@ class GroupNorm(_ChannelNorm):
     Wu & He 2018, "Group normalization", arXiv:1803.08494.
     """
 
-    kind = "group norm"
+    kind, over_sites = "group norm", True
 
     def __init__(
         self, groups: int, gamma: float = 1.0, beta: float = 0.0, eps: float = 0.0, affine: bool = True
     ):
         self.groups = positive_integer("groups", groups)
-        self.gamma, self.beta = finite_number("gamma", gamma), finite_number("beta", beta)
-        self.eps, self.affine = variance("eps", eps), boolean("affine", affine)
+        super().__init__(gamma, beta, eps, affine)
 
-    def __repr__(self) -> str:
-        return f"GroupNorm({self.groups}, {self.gamma:g}, {self.beta:g}{_extra(self)})"
+    def _made_of(self) -> list[str]:
+        return [str(self.groups)]
 
     # -- infinite width ---------------------------------------------------------------------------------------
-    def propagate(self, state: State) -> State:
-        if state.shape[0] == self.groups:
+    def check_law(self, shape: tuple[int, ...]) -> None:
+        if shape[0] == self.groups:
             raise NoTheory(
                 f"{self!r} normalises every channel by itself, whose mean over a few sites is random however many "
                 "channels there are; take fewer groups, or sample such networks (`mfdnn.ensemble`)."
             )
-        moments, ones = state.moments, np.ones_like(state.mean)
-        mean = state.mean.mean(axis=-1, keepdims=True) * ones  # of a group, the same at all sites
-        spread = (moments.variance.mean(axis=-1, keepdims=True) - mean**2) * ones
-        inverse = np.sqrt(_reciprocal(spread + self.eps))
-        factors = moments.outer(inverse)
-        centred = moments - 2.0 * moments.outer(state.mean, mean) + moments.outer(mean)
-        z, shift = centred * factors, (state.mean - mean) * inverse
-        left = self.gamma**2 * z + self.beta**2 + (2 * self.gamma * self.beta) * moments.outer(shift, ones)
-        behind = state.mapped(
-            left, lambda kernel: kernel * (self.gamma**2 * factors), mean=self.gamma * shift + self.beta
-        )
-        return behind.trained(z + 1.0) if self.affine else behind
 
-    def recorded(self, units: Recorded) -> Recorded:
-        behind, z = units.normalised(self.gamma, self.beta, self.eps, sites=True)
-        return behind.trained(z, None) if self.affine else behind
+    def statistics(self, mean: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of_group, squares = (of.mean(axis=-1, keepdims=True) * np.ones_like(of) for of in (mean, square))
+        return of_group, squares - of_group**2
 
     # -- finite width -----------------------------------------------------------------------------------------
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -264,29 +283,9 @@ class GroupNorm(_ChannelNorm):
             )
         return shape
 
-    def _mean(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        lead = x.shape[: 1 + x.ndim - len(shape)]
-        means = x.reshape(*lead, self.groups, -1).mean(axis=-1)
-        return np.repeat(means, shape[1] // self.groups, axis=-1).reshape(
-            *lead, shape[1], *[1] * (len(shape) - 2)
-        )
+    def along(self, ndim: int) -> tuple[int, ...]:
+        return tuple(range(1 - ndim, 0))
 
-    def _less_mean(self, x: np.ndarray) -> np.ndarray:
-        return x - self._mean(x, x.shape)
-
-    def _less_mean_of(self, dx: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        return dx - self._mean(dx, shape)
-
-
-def _extra(layer: _ChannelNorm) -> str:
-    return ("" if layer.eps == 0 else f", eps={layer.eps:g}") + ("" if layer.affine else ", affine=False")
-
-
-def _beside(own: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A number a channel, beside x (T, channels, *sites)."""
-    return own.reshape(-1, *[1] * (x.ndim - 2))
-
-
-def _reciprocal(x: np.ndarray) -> np.ndarray:
-    """1/x, 0 for 0: what is constant stays 0 and passes no error."""
-    return np.divide(1.0, x, out=np.zeros_like(x), where=x > 0)
+    def apart(self, x: np.ndarray, ndim: int) -> np.ndarray:
+        at = x.ndim + 1 - ndim  # of the channels
+        return x.reshape(*x.shape[:at], self.groups, -1, *x.shape[at + 1 :])

@@ -9,14 +9,14 @@ from .._support.validation import one_of
 from ..activations.parsing import parse_activation
 from .base import Layer
 from .batch_norm import BatchNorm
-from .channel_norm import GroupNorm, RMSNorm
+from .channel_norm import GroupNorm, LayerNorm, RMSNorm
 from .convolution import Conv
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
 from .gate import Gate
 from .max_pool import MaxPool
-from .normalization import LayerNorm, MeanSubtraction
+from .mean_subtraction import MeanSubtraction
 from .pointwise import Pointwise
 from .pooling import AveragePool, GlobalAveragePool
 from .residual import Residual

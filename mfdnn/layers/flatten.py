@@ -11,6 +11,7 @@ from .base import Layer
 from .pairs import SitePairs
 from .recorded import Recorded
 from .state import State
+from .units import Units, as_moments
 
 __all__ = ["Flatten"]
 
@@ -35,7 +36,7 @@ class Flatten(Layer):
 
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
-        one_site = state.moments.n_sites == 1
+        state, one_site = as_moments(state), state.moments.n_sites == 1
         return state.mapped(
             state.moments.site_mean(),
             lambda kernel: kernel.site_mean(),
@@ -43,6 +44,9 @@ class Flatten(Layer):
             shape=self.output_shape(state.shape),
             gaussian=state.gaussian and one_site,  # else a mixture of the laws at several sites
         )
+
+    def through_units(self, units: Units) -> Units:
+        return units.apart()
 
     def closes(self, sites: SitePairs, shape: tuple[int, ...]) -> bool:
         return True

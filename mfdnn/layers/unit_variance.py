@@ -1,21 +1,18 @@
-"""What batch norm and layer norm share: mean 0 and variance 1, gains and offsets."""
+"""What the normalisations share: variance 1, gains and offsets."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .._support.validation import boolean, finite_number, variance
 from .base import Layer
-from .pairs import Pairs
-from .state import State
 
-__all__ = ["ROUNDING", "SAMPLES", "UNITS", "Normalisation", "check_samples", "less_mean", "one_over", "reciprocal"]
+__all__ = ["ROUNDING", "Normalisation", "check_samples", "less_mean", "one_over", "reciprocal"]
 
-SAMPLES, UNITS = -2, -1  # axes
 ROUNDING = 8  # a spread below so many eps of the largest value is the rounding error of a constant
 
 
@@ -23,59 +20,65 @@ class Normalisation(Layer, ABC):
     """y = gamma z + beta with z = (x - mean) / sqrt(variance + eps) `along` some axes.
 
     A gain and an offset for each channel.
+
+    Attributes
+    ----------
+    centres : bool
+        Whether the mean is taken away and offsets are added; else z = x / sqrt(mean square + eps).
     """
 
     keeps_units = batches_errors = True
+    centres = True
 
     def __init__(self, gamma: float = 1.0, beta: float = 0.0, eps: float = 0.0, affine: bool = True):
         self.gamma, self.beta = finite_number("gamma", gamma), finite_number("beta", beta)
         self.eps, self.affine = variance("eps", eps), boolean("affine", affine)
 
     def __repr__(self) -> str:
-        extra = "" if self.eps == 0 else f", eps={self.eps:g}"
-        extra += "" if self.affine else ", affine=False"
-        return f"{type(self).__name__}({self.gamma:g}, {self.beta:g}{extra})"
+        made_of = [f"{self.gamma:g}", f"{self.beta:g}"][: 1 + self.centres]
+        made_of += [f"eps={self.eps:g}"] if self.eps else []
+        made_of += [] if self.affine else ["affine=False"]
+        return f"{type(self).__name__}({', '.join([*self._made_of(), *made_of])})"
 
-    # -- infinite width ---------------------------------------------------------------------------------------
-    def _behind(
-        self,
-        state: State,
-        z: Pairs,
-        tangents: Callable[[Pairs], Pairs],
-        errors: Callable[[Pairs], Pairs] | None = None,
-    ) -> State:
-        """The state of gamma z + beta, with gains and offsets, for moments of z."""
-        mean = np.full_like(state.mean, self.beta)
-        moments = self.gamma**2 * z + self.beta**2
-        behind = state.mapped(moments, tangents, mean=mean, errors=errors)
-        return behind.trained(z + 1.0) if self.affine else behind
+    def _made_of(self) -> list[str]:
+        """Arguments that come first, as text."""
+        return []
 
     # -- finite width -----------------------------------------------------------------------------------------
     @abstractmethod
     def along(self, ndim: int) -> tuple[int, ...]:
-        r"""Axes of (T, channels, \*sites) that are normalised together, from the last.
+        r"""Axes that are normalised together, from the last, of what is `apart`.
 
-        `ndim` is how many axes there are.
+        `ndim` is how many axes (T, channels, \*sites) are.
         """
 
+    def apart(self, x: np.ndarray, ndim: int) -> np.ndarray:
+        r"""The array with what is normalised together along axes of its own.
+
+        x is (..., T, channels, \*sites), of which `ndim` axes are those of samples, channels and sites.
+        """
+        return x
+
     def parameter_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, ...]:
-        return (shape[:1], shape[:1]) if self.affine else ()
+        return (shape[:1],) * (1 + self.centres) if self.affine else ()
 
     def initialise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> tuple:
-        return np.full(shape[:1], self.gamma, dtype), np.full(shape[:1], self.beta, dtype)
+        return tuple(np.full(shape[:1], value, dtype) for value in (self.gamma, self.beta)[: 1 + self.centres])
 
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         (gamma, beta), axes = self._gains(parameters, x), self.along(x.ndim)
-        z = less_mean(x, axes)
+        z = apart = self.apart(x, x.ndim)
+        if self.centres:
+            z = less_mean(apart, axes)
         spread = np.mean(z**2, axis=axes, keepdims=True)
-        largest = np.abs(x).max(axis=axes, keepdims=True)
+        largest = np.abs(apart).max(axis=axes, keepdims=True)
         constant = spread <= (ROUNDING * np.finfo(x.dtype).eps * largest) ** 2
         spread = np.sqrt(spread + x.dtype.type(self.eps))
         # Constants become 0 and pass no error, as in the limit eps -> 0.
         inverse = np.divide(1, spread, out=np.zeros_like(spread), where=~constant)
-        z *= inverse
+        z = np.multiply(z, inverse, out=z if self.centres else None).reshape(x.shape)
         trace.append((z, inverse))
-        return gamma * z + beta
+        return gamma * z + beta if self.centres else gamma * z
 
     def pushforward(
         self, dx: np.ndarray | None, parameters: Iterator, tangents: Iterator, trace: Iterator
@@ -84,8 +87,8 @@ class Normalisation(Layer, ABC):
         gamma, _ = self._gains(parameters, z)
         dy = None
         if self.affine:
-            d_gamma, d_beta = (_beside(own, z) for own in next(tangents))
-            dy = d_gamma * z + d_beta
+            d_gamma, *d_beta = (_beside(own, z) for own in next(tangents))
+            dy = sum(d_beta, start=d_gamma * z)
         if dx is None:
             return dy
         pushed = gamma * self._project(dx, z, inverse)
@@ -100,18 +103,22 @@ class Normalisation(Layer, ABC):
 
     def gradient(self, h: np.ndarray, delta: np.ndarray) -> tuple:
         others = (0, *range(2, h.ndim))
-        return (delta * h).sum(axis=others), delta.sum(axis=others)
+        return tuple(of.sum(axis=others) for of in (delta * h, delta)[: 1 + self.centres])
 
     def _gains(self, parameters: Iterator, x: np.ndarray) -> tuple:
+        """Gamma and beta beside x, beta 0 where there are no offsets."""
+        zero = x.dtype.type(0)
         if not self.affine:
-            return x.dtype.type(self.gamma), x.dtype.type(self.beta)
-        return tuple(_beside(own, x) for own in next(parameters))
+            return x.dtype.type(self.gamma), x.dtype.type(self.beta) if self.centres else zero
+        gamma, *beta = (_beside(own, x) for own in next(parameters))
+        return gamma, beta[0] if beta else zero
 
     def _project(self, dx: np.ndarray, z: np.ndarray, inverse: np.ndarray) -> np.ndarray:
         """The symmetric derivative of z, (I - (1 1^T + z z^T)/n) / sigma."""
-        axes = self.along(z.ndim)
-        slope = np.mean(dx * z, axis=axes, keepdims=True)
-        return inverse * (less_mean(dx, axes) - z * slope)
+        axes, apart, of = self.along(z.ndim), self.apart(dx, z.ndim), self.apart(z, z.ndim)
+        slope = np.mean(apart * of, axis=axes, keepdims=True)
+        apart = less_mean(apart, axes) if self.centres else apart
+        return (inverse * (apart - of * slope)).reshape(dx.shape)
 
 
 def _beside(own: np.ndarray, x: np.ndarray) -> np.ndarray:

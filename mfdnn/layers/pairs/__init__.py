@@ -5,7 +5,7 @@ Of exchangeable inputs, of given ones, of given ones and others.
 
 from .base import NeedsAllPairs, NeedsSingle, Pairs, Sums
 from .between import Between
-from .derivative import Derivative
+from .derivative import Derivative, apart
 from .exchangeable import Exchangeable
 from .given import DENSE_UP_TO, Given, largest_eigenvalue
 from .sites import ALL, OFFSETS, SAME, SitePairs
@@ -24,5 +24,6 @@ __all__ = [
     "Pairs",
     "SitePairs",
     "Sums",
+    "apart",
     "largest_eigenvalue",
 ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Derivative"]
+__all__ = ["Derivative", "apart"]
 
 
 class Derivative(NamedTuple):
@@ -62,6 +62,14 @@ class Derivative(NamedTuple):
         before = at if self.at is None else chosen(self.at)
         return Derivative(chosen(self.slope), self.n_sites, before, tuple(map(chosen, self.left)), self.right)
 
+    def apart(self, n_units: int) -> Derivative:
+        """Of every unit at every site as a unit of its own; without products."""
+        assert not self.left
+        shape = (n_units, *self.slope.shape[1:])
+        at = np.arange(self.n_sites) if self.at is None else self.at
+        slope, at = (apart(np.broadcast_to(x, shape)) for x in (self.slope, at))
+        return Derivative(slope, self.n_sites, at)
+
     def less(self, u: np.ndarray, v: np.ndarray) -> Derivative:
         """Behind I - u v^T, of fields u and v (S, T, m) or (1, T, m)."""
         return self._replace(left=(*self.left, -u), right=(*self.right, self.transposed_on(v)))
@@ -109,3 +117,8 @@ class Derivative(NamedTuple):
         rows = np.arange(n_units * n_samples).reshape(n_units, n_samples, 1) * n
         total = np.bincount((rows + self.at).ravel(), weights=x.ravel(), minlength=n_units * n_samples * n)
         return total.reshape(n_units, n_samples, n)
+
+
+def apart(x: np.ndarray) -> np.ndarray:
+    """Fields (S, T, n) as S n units of one site, (S n, T, 1)."""
+    return x.swapaxes(1, 2).reshape(-1, x.shape[1], 1)

@@ -138,12 +138,14 @@ class Exchangeable(Pairs):
     def picked(self, a: np.ndarray, at: np.ndarray) -> Exchangeable:
         n_units, n_samples, m = a.shape
         one, two = (np.zeros((*self.leading_shape, m, m)) for _ in range(2))
-        for slopes, places in zip(a, at, strict=True):
-            rows = np.zeros((n_samples, m, self.n_sites))  # of the derivative of every sample
+        step = max(1, SPACE // (8 * n_samples * m * self.n_sites))  # rows, and what they see: in the cache
+        for start in range(0, n_units, step):
+            slopes, places = (of[start : start + step] for of in (a, at))
+            rows = np.zeros((*slopes.shape, self.n_sites))  # of the derivative of every sample
             np.put_along_axis(rows, places[..., None], slopes[..., None], axis=-1)
-            total = rows.sum(axis=0)
-            one += _sandwiched(rows, self.one)
-            two += total @ self.two @ total.T - _sandwiched(rows, self.two)
+            own, total = rows.reshape(-1, m, self.n_sites), rows.sum(axis=1)
+            one += _sandwiched(own, self.one)
+            two += _sandwiched(total, self.two) - _sandwiched(own, self.two)
         n = n_units * n_samples
         return self._like(one / n, two / (n_units * _ordered_pairs(n_samples)))
 

@@ -16,6 +16,7 @@ from .sites import ALL, SAME, SitePairs
 
 __all__ = ["DENSE_UP_TO", "Given", "largest_eigenvalue"]
 
+SPACE = 2**16  # entries of units at once
 DENSE_UP_TO = 512  # inputs: above, Lanczos for the top eigenvalue beats a full eigenvalue decomposition
 
 
@@ -121,9 +122,12 @@ class Given(Pairs):
     def picked(self, a: np.ndarray, at: np.ndarray) -> Given:
         flat, (n_units, n_samples, m) = self._flat, a.shape
         rows = (at + self.n_sites * np.arange(n_samples)[:, None]).reshape(n_units, -1)
-        total = np.zeros(2 * (n_samples * m,))
-        for slopes, places in zip(a.reshape(n_units, -1), rows, strict=True):
-            total += slopes[:, None] * slopes * flat[places[:, None], places]
+        slopes, total = a.reshape(n_units, -1), np.zeros(2 * (n_samples * m,))
+        step = max(1, SPACE // total.size)
+        for start in range(0, n_units, step):
+            some, at_once = slopes[start : start + step], rows[start : start + step]
+            entries = flat[at_once[:, :, None], at_once[:, None, :]]
+            total += np.einsum("ui,uj,uij->ij", some, some, entries)
         return self._of_flat(total / n_units)
 
     def within_samples(self, d: Derivative) -> Given:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..pairs import Derivative, Pairs
+from ..pairs import Derivative, Pairs, apart
 from ..tangents import Tangents
 
 __all__ = ["WITHIN_SAMPLES", "Drawn", "Integrated", "Own", "Source", "joined_sources"]
@@ -39,6 +39,10 @@ class Source(ABC):
         """Of these units, by their numbers."""
 
     @abstractmethod
+    def apart(self, n_units: int) -> Source:
+        """Every one of so many units at every site a unit of its own."""
+
+    @abstractmethod
     def tangents(self, like: Pairs) -> Tangents:
         """Their kernels, by groups of parameters; `like` is what the units' moments are."""
 
@@ -67,6 +71,9 @@ class Integrated(Source):
 
     def of_units(self, at: np.ndarray) -> Integrated:
         return replace(self, derivative=self.derivative.of_units(at))
+
+    def apart(self, n_units: int) -> Integrated:
+        return replace(self, derivative=self.derivative.apart(n_units))
 
     def less(self, u: np.ndarray, v: np.ndarray) -> Integrated:
         return replace(self, derivative=self.derivative.less(u, v), couples=True)
@@ -104,6 +111,9 @@ class Own(Source):
     def of_units(self, at: np.ndarray) -> Own:
         return self._each(lambda x: x[at])
 
+    def apart(self, n_units: int) -> Own:
+        return self._each(apart)
+
     def less(self, u: np.ndarray, v: np.ndarray) -> Own:
         return self._each(lambda x: x - u * np.sum(v * x, axis=(1, 2), keepdims=True))
 
@@ -139,6 +149,9 @@ class Drawn(Source):
 
     def of_units(self, at: np.ndarray) -> Drawn:
         return self._each(lambda x: x[at])
+
+    def apart(self, n_units: int) -> Drawn:
+        return self._each(apart)
 
     def less(self, u: np.ndarray, v: np.ndarray) -> Drawn:
         found = []

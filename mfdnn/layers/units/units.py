@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..._support.memory import require_memory
-from ..pairs import Pairs
+from ..pairs import Pairs, apart
 from ..tangents import Keep, Tangents
 from .sampler import Sampler
 from .sources import WITHIN_SAMPLES, Drawn, Integrated, Own, Source, joined_sources
@@ -95,6 +95,18 @@ class Units:
         """Behind a choice of sites, (S, T, m), which may differ from unit to unit."""
         return self._behind(np.take_along_axis(self.values, at, axis=-1), lambda source: source.picked(at))
 
+    def apart(self) -> Units:
+        """Every unit at every site becomes a unit of its own, of one site."""
+        if self.values.shape[-1] == 1:
+            return self
+        drawn = [self._with_tangents(of) if isinstance(of, Integrated) and of.couples else of for of in self.sources]
+        n_units = len(self.values)
+        return self.replace(values=apart(self.values), sources=tuple(of.apart(n_units) for of in drawn))
+
+    def of_units(self, at: np.ndarray) -> Units:
+        """These of the units, by their numbers."""
+        return self._behind(self.values[at], lambda source: source.of_units(at))
+
     def less(self, values: np.ndarray, *projections: tuple[np.ndarray, np.ndarray]) -> Units:
         """Behind a map whose derivative is a product of I - u v^T, the first first."""
         units = self.replace(values=values)
@@ -166,7 +178,7 @@ class Units:
             return self
         n_known, n_drawn = (own, others) if self.known else (others, own)
         at = np.arange(n_known * max(1, n_drawn // n_known)) % own
-        return self.replace(values=self.values[at], sources=tuple(source.of_units(at) for source in self.sources))
+        return self.of_units(at)
 
     # -- what the next weight layer sees ----------------------------------------------------------------------
 
