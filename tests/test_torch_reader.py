@@ -112,6 +112,24 @@ def blocks(torch):
     )
 
 
+def channels_last(torch):
+    """Norms over the channels of images, which are moved to the last axis and back."""
+    nn = torch.nn
+
+    class Layer(nn.LayerNorm):
+        def forward(self, x):
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    class RMS(nn.RMSNorm):
+        def forward(self, x):
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1), Layer(16, eps=1e-3), nn.GELU(), nn.Conv2d(16, 12, 3), RMS(12, eps=1e-3)),
+        *(nn.Tanh(), nn.Flatten(), nn.Linear(48, 5)),
+    )
+
+
 MODULES = {
     "resnet-18": (lambda torch: torch_networks.resnet(torch), (4, 3, 32, 32)),
     "small resnet": (lambda torch: torch_networks.resnet(torch, (16, 32), 1, 5, stem="small"), (4, 3, 8, 8)),
@@ -120,6 +138,7 @@ MODULES = {
     "gated mlp": (gated, (6, 30)),
     "own": (own, (6, 50)),
     "blocks": (blocks, (4, 3, 4, 4)),
+    "channels last": (channels_last, (4, 3, 4, 4)),
 }
 
 
@@ -318,6 +337,20 @@ def test_signals_and_shapes_that_have_no_layer(torch):
     nn = torch.nn
     with pytest.raises(mfdnn.NoTheory, match=r"`0` \(linear\): it acts on the last axis of inputs of shape \(4, 30\)"):
         mp.network(nn.Sequential(nn.Linear(30, 3)), torch.randn(6, 4, 30), select=lambda out: out[:, 0])
+    for axes in ((0, 3, 2, 1), (0, 1, 2, 3)):  # they do not come back where they were, though the shape says so
+
+        class Elsewhere(nn.LayerNorm):
+            def forward(self, x, axes=axes):
+                return super().forward(x.permute(0, 2, 3, 1)).permute(axes)
+
+        with pytest.raises(mfdnn.NoTheory, match="no mean-field layer of operation 1, `permute`"):
+            mp.network(
+                nn.Sequential(nn.Conv2d(3, 4, 1), Elsewhere(4), nn.Flatten(), nn.Linear(64, 3)), torch.randn(2, 3, 4, 4)
+            )
+    for norm, words in ((nn.LayerNorm((4, 5, 5)), r"\(4, 5, 5\) of inputs \(4, 5, 5\)"), (nn.RMSNorm(5), r"\(5,\) of")):
+        module = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Flatten(), nn.Linear(100, 3))
+        with pytest.raises(mfdnn.NoTheory, match=rf"it normalises {words}.*move them to the last axis and back"):
+            mp.network(module, torch.randn(2, 3, 5, 5))
     tokens = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(), nn.Linear(16, 3))
     with pytest.raises(mfdnn.NoTheory, match="no tensor of floating-point numbers"):
         mp.network(tokens, torch.zeros(4, 2, dtype=int))

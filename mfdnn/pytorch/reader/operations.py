@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import layers as known
 from .._torch import torch
-from .recording import Derived, Node, refused
+from .recording import Derived, Node, Ref, mapped, refused
 from .structure import Reading
 
 __all__ = ["OPERATIONS"]
@@ -192,19 +192,77 @@ def _seen_batches(read: Reading, node: Node) -> None:
 
 def _layer_norm(read: Reading, node: Node) -> Any:
     shape = tuple(node.argument(1, "normalized_shape"))
-    weight, bias, eps = node.argument(2, "weight"), node.argument(3, "bias"), float(node.argument(4, "eps", 1e-5))
     inputs = read.tape.shape_of(read.entering(node))
-    gamma, beta, affine = _gains(read, node, weight, bias)
     if len(inputs) == 2:
-        return read.fitting(known.LayerNorm(gamma, beta, eps, affine), node)
-    if shape == inputs[1:] and not affine:
-        return read.fitting(known.GroupNorm(1, gamma, beta, eps, False), node)
+        return read.fitting(_norm_of_channels(read, node), node)
+    if shape == inputs[1:] and node.argument(2, "weight") is None:
+        eps = float(node.argument(4, "eps", 1e-5))
+        return read.fitting(known.GroupNorm(1, *_gains(read, node, None, None)[:2], eps, False), node)
     raise refused(
         node.path,
         node.name,
-        f"it normalises {shape} of inputs {inputs[1:]}, and there are layers of one site, or of all channels and sites "
-        "without gains (torch.nn.GroupNorm(1, channels) has gains)",
+        f"it normalises {shape} of inputs {inputs[1:]}, and there are layers of all channels at a site (move them to "
+        "the last axis and back), or of all channels and sites without gains (torch.nn.GroupNorm(1, channels) has "
+        "gains)",
     )
+
+
+def _rms_norm(read: Reading, node: Node) -> Any:
+    inputs = read.tape.shape_of(read.entering(node))
+    shape = tuple(node.argument(1, "normalized_shape"))
+    if len(inputs) != 2 or shape != inputs[1:]:
+        reason = (
+            f"it normalises {shape} of inputs {inputs[1:]}, and its layer all channels at a site (move them to the "
+            "last axis and back)"
+        )
+        raise refused(node.path, node.name, reason)
+    return read.fitting(_norm_of_channels(read, node), node)
+
+
+def _norm_of_channels(read: Reading, node: Node) -> Any:
+    """The layer of a norm over the last axis."""
+    rms = node.name == "rms_norm"
+    weight, bias = node.argument(2, "weight"), None if rms else node.argument(3, "bias")
+    gamma, beta, affine = _gains(read, node, weight, bias)
+    if not rms:
+        return known.LayerNorm(gamma, beta, float(node.argument(4, "eps", 1e-5)), affine)
+    eps = node.argument(3, "eps")
+    if eps is None:
+        dtype = weight.value.dtype if weight is not None else torch.get_default_dtype()
+        eps = torch.finfo(dtype).eps
+    return known.RMSNorm(gamma, float(eps), affine)
+
+
+def _moved(read: Reading, node: Node) -> Any:
+    """Channels that were moved to the last axis, are normalised there, and move back."""
+    nodes = [node]
+    for _ in range(2):
+        if (before := read.entering(nodes[-1])).node < 0:
+            return NotImplemented
+        nodes.append(read.tape.node(before))
+    back, norm, away = nodes
+    if norm.name not in ("layer_norm", "rms_norm") or len(norm.argument(1, "normalized_shape")) != 1:
+        return NotImplemented
+    orders, d = [_order(of) for of in (away, back)], len(node.shape)
+    if d < 3 or orders != [(0, *range(2, d), 1), (0, d - 1, *range(1, d - 1))]:
+        return NotImplemented
+    layer, before = _norm_of_channels(read, norm), read.entering(away)
+    try:
+        layer.output_shape(read.tape.shape_of(before)[1:])
+    except ValueError as error:
+        raise refused(norm.path, norm.name, str(error).rstrip(".")) from error
+    read.jump[node.index] = before  # the three are one layer
+    return read.named(layer, norm)
+
+
+def _order(node: Node) -> tuple[int, ...] | None:
+    """Which axis of what enters each axis of what leaves is; None: the node does something else."""
+    if OPERATIONS.get(node.name) is not _moved or node.trouble:
+        return None
+    # As told by axes of lengths that differ.
+    example = torch.empty(tuple(range(2, 2 + len(node.shape))), device="meta")
+    args, kwargs = mapped((node.args, node.kwargs), lambda _: example, Ref)
+    return tuple(n - 2 for n in node.function(*args, **kwargs).shape)
 
 
 def _group_norm(read: Reading, node: Node) -> Any:
@@ -220,20 +278,6 @@ def _instance_norm(read: Reading, node: Node) -> Any:
     gamma, beta, affine = _gains(read, node, weight, bias)
     channels = read.tape.shape_of(read.entering(node))[1]
     return read.fitting(known.GroupNorm(channels, gamma, beta, float(node.argument(7, "eps", 1e-5)), affine), node)
-
-
-def _rms_norm(read: Reading, node: Node) -> Any:
-    inputs = read.tape.shape_of(read.entering(node))
-    shape = tuple(node.argument(1, "normalized_shape"))
-    weight, eps = node.argument(2, "weight"), node.argument(3, "eps")
-    if len(inputs) != 2 or shape != inputs[1:]:
-        reason = f"it normalises {shape} of inputs {inputs[1:]}, and its layer has one site"
-        raise refused(node.path, node.name, reason)
-    gamma, _, affine = _gains(read, node, weight, None)
-    if eps is None:
-        dtype = weight.value.dtype if weight is not None else torch.get_default_dtype()
-        eps = torch.finfo(dtype).eps
-    return read.fitting(known.RMSNorm(gamma, float(eps), affine), node)
 
 
 # -- sites -----------------------------------------------------------------------------------------------------
@@ -363,6 +407,7 @@ OPERATIONS: dict[str, Callable[[Reading, Node], Any]] = {
     "view": _reshape,
     "squeeze": _reshape,
     "unsqueeze": _reshape,
+    **dict.fromkeys(("permute", "movedim", "moveaxis", "transpose", "swapaxes", "swapdims"), _moved),
     "dropout": _dropout,
     "dropout1d": _dropout,
     "dropout2d": _dropout,
