@@ -247,11 +247,6 @@ def test_many_sites_are_refused():
         mfdnn.outlier_distribution(net, inputs=images)
 
 
-def test_other_layers_need_given_inputs():
-    with pytest.raises(mfdnn.NoTheory, match="pass `inputs`"):
-        mfdnn.outlier_distribution(residual(), 100)
-
-
 # -- quantiles measured on networks --------------------------------------------------------------------------
 
 

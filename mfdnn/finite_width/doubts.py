@@ -13,8 +13,10 @@ __all__ = [
     "cautions_of",
     "cautions_of_inputs",
     "cautions_of_law",
+    "doubts_of_distance",
     "doubts_of_overlap",
     "refuse",
+    "refuse_distance",
     "refuse_overlap",
 ]
 
@@ -44,14 +46,19 @@ class NoOutlier(NoTheory):
 
 def refuse(law: Law, n_outputs: int) -> None:
     """Raise `NoOutlier` where the outliers are not apart, or fill the spectrum."""
-    if law.margin < REFUSED_MARGIN or law.clearance < REFUSED_CLEARANCE:
+    refuse_distance(law.margin, law.clearance)
+    refuse_overlap(_overlap(law, n_outputs), n_outputs)
+
+
+def refuse_distance(margin: float, clearance: float, least: float = REFUSED_MARGIN) -> None:
+    """Raise `NoOutlier` where the outliers are not apart: a margin below `least`."""
+    if margin < least or clearance < REFUSED_CLEARANCE:
         raise NoOutlier(
             "no eigenvalue stands clear of the bulk",
-            f"(margin {law.margin:.2g}, at least {REFUSED_MARGIN:g} is needed; clearance {law.clearance:.2g}, at least "
+            f"(margin {margin:.2g}, at least {least:g} is needed; clearance {clearance:.2g}, at least "
             f"{REFUSED_CLEARANCE:g}): the largest one may be the edge of the bulk, and this law is void; widen the "
             "layers, take more samples, larger biases, or an activation that is not odd.",
         )
-    refuse_overlap(_overlap(law, n_outputs), n_outputs)
 
 
 def refuse_overlap(overlap: float, n_outputs: int) -> None:
@@ -66,22 +73,28 @@ def refuse_overlap(overlap: float, n_outputs: int) -> None:
 
 def cautions_of_law(law: Law, n_outputs: int, spread: float) -> dict[str, float]:
     """Sentences, each with how much higher quantiles may be, as a fraction."""
-    found = {}
-    if law.margin < DOUBTFUL_MARGIN:
-        found[
-            f"The outliers are close to the bulk (margin {law.margin:.2g}): their mean and quantiles may be 4 % higher."
-        ] = 0.04
-    if law.clearance < DOUBTFUL_CLEARANCE:
-        found[
-            f"Other eigenvalues crowd around the outliers (clearance {law.clearance:.2g}): their mean may be 8 % "
-            "higher, and quantiles of the largest 5 %."
-        ] = 0.05
+    found = doubts_of_distance(law.margin, law.clearance)
     if spread > DOUBTFUL_SPREAD:
         found[
             f"The relative spread is {spread:.2g}: above {DOUBTFUL_SPREAD:g} the expansion in 1/width was hardly "
             "tested, and quantiles may be 10 % higher."
         ] = 0.1
     return found | doubts_of_overlap(_overlap(law, n_outputs), n_outputs)
+
+
+def doubts_of_distance(margin: float, clearance: float) -> dict[str, float]:
+    """The same of how far the outliers are from the bulk."""
+    found = {}
+    if margin < DOUBTFUL_MARGIN:
+        found[
+            f"The outliers are close to the bulk (margin {margin:.2g}): their mean and quantiles may be 4 % higher."
+        ] = 0.04
+    if clearance < DOUBTFUL_CLEARANCE:
+        found[
+            f"Other eigenvalues crowd around the outliers (clearance {clearance:.2g}): their mean may be 8 % "
+            "higher, and quantiles of the largest 5 %."
+        ] = 0.05
+    return found
 
 
 def doubts_of_overlap(overlap: float, n_outputs: int) -> dict[str, float]:

@@ -38,6 +38,39 @@ class Influence(NamedTuple):
     complete: bool
 
 
+class Influences:
+    """Influences of units on a tangent kernel, from one walk over the layers.
+
+    Attributes
+    ----------
+    kernel : Node, of shape (T, T)
+        Of one output.
+    """
+
+    def __init__(self, signal: Recorded):
+        if signal.covariances is None:
+            raise NoTheory(
+                "`net` must end with its last weights, means over sites apart, for the spread over networks; measure "
+                "it with mfdnn.ensemble."
+            )
+        self.kernel = signal.covariances[1]
+        self._recording = signal.recording
+
+    def of(self, seed: np.ndarray) -> dict[int, tuple[int, np.ndarray]]:
+        """Influences on sum(seed * Theta), by streams.
+
+        Width, and (5, S) as in `tape.gram`.
+        """
+        streams, n_units = self._recording.streams, self._recording.n_units
+        whole: dict[int, tuple[int, np.ndarray]] = {}
+        for stream, d in zip(streams, adjoints(self.kernel, seed, [s.weights for s in streams]), strict=True):
+            if d is not None:  # units that are added have one weight
+                root = stream.root
+                width, known = whole.get(id(root), (root.width, 0.0))
+                whole[id(root)] = width, known + n_units * d
+        return whole
+
+
 def influence(
     net: Network,
     inputs: np.ndarray,
@@ -68,27 +101,14 @@ def influence(
     signal = Recorded.inputs(inputs, Recording(rng, n_units))
     for layer in net.layers:
         signal = layer.recorded(signal)
-    if signal.covariances is None:
-        raise NoTheory(
-            "`net` must end with its last weights, means over sites apart, for the spread over networks; measure it "
-            "with mfdnn.ensemble."
-        )
-    kernel = signal.covariances[1]
-    symmetric = (kernel.value + kernel.value.T) / 2
+    units = Influences(signal)
+    symmetric = (units.kernel.value + units.kernel.value.T) / 2
     values, vectors = np.linalg.eigh(symmetric)
     largest, top = values[-1], vectors[:, -1]
-    streams = signal.recording.streams
 
     def of(a: np.ndarray, b: np.ndarray) -> dict[int, tuple[int, np.ndarray]]:
-        """Influences on a^T Theta b / lambda_1, by streams: width, and (5, S)."""
-        found = adjoints(kernel, np.outer(a, b) / largest, [stream.weights for stream in streams])
-        whole: dict[int, tuple[int, np.ndarray]] = {}
-        for stream, d in zip(streams, found, strict=True):
-            if d is not None:  # units that are added have one weight
-                root = stream.root
-                width, known = whole.get(id(root), (root.width, 0.0))
-                whole[id(root)] = width, known + n_units * d
-        return whole
+        """Influences on a^T Theta b / lambda_1."""
+        return units.of(np.outer(a, b) / largest)
 
     mine = of(top, top)
     covariances = {key: (width, _copies(y)) for key, (width, y) in mine.items()}

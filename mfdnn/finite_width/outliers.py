@@ -17,6 +17,7 @@ from ..mean_field import MeanField, as_mean_field, order_parameters
 from ..mean_field.moments import OrderParameters
 from ..network import Network
 from .doubts import NoOutlier, cautions_of, cautions_of_inputs, cautions_of_law, refuse
+from .drawn_law import drawn_law
 from .input_moments import drawn_inputs, given_inputs
 from .layer_moments import LayerMoments, layer_moments
 from .outliers_result import OutlierDistribution
@@ -160,8 +161,6 @@ def outlier_distribution(
     algebra; quantiles draw small matrices, 0.1 s for C = 10, 1 s for C = 100, 10 s for C = 1000. Accuracy of A, B,
     `shift`, `push` as the leading order: 1e-10.
     """
-    if not isinstance(net, MeanField) and inputs is None:
-        architecture(net)
     result = law_of(as_mean_field(net, n_samples, q0, c0, inputs=inputs))
     if result.caution:
         warnings.warn(result.caution, RuntimeWarning, stacklevel=2)
@@ -173,8 +172,6 @@ def law_of(wide: MeanField) -> OutlierDistribution:
 
     Callers pass its `caution` on.
     """
-    if not wide.given:
-        architecture(wide.network)
     wide.require_single()
     return wide.once("law", lambda: _law(wide))
 
@@ -193,13 +190,13 @@ def without_kernels(wide: MeanField) -> MeanField:
 
 def _law(wide: MeanField) -> OutlierDistribution:
     """In closed form where it is known, else of sampled units."""
-    if not wide.given:
-        return _closed_law(wide)
     try:
         return _closed_law(wide)
     except NoOutlier:
         raise
     except NoTheory:  # other layers, or inputs that are not exchangeable
+        if not wide.given:
+            return drawn_law(wide)
         largest, _ = wide.once(INFINITE, lambda: _infinite_width(wide))
         assert largest is not None  # of given inputs
         return sampled_law(wide, largest)

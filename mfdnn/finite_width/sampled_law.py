@@ -93,7 +93,10 @@ def sampled_law(wide: MeanField, lambda_0: float) -> OutlierDistribution:
 
 def largest_sites(net: Network) -> int:
     """Sites of the largest field of units."""
-    return max((prod(layer.output_shape(shape)[1:]) for layer, shape in net.walk() if layer.total_weight_layers), default=1)
+    return max(
+        (prod(layer.output_shape(shape)[1:]) for layer, shape in net.walk() if layer.total_weight_layers),
+        default=1,
+    )
 
 
 def _distribution(
@@ -172,7 +175,7 @@ def assembled(
     }
     parts = {name: lambda_0 * _error(each) for name, each in (("push", pushes), ("shift", shifts)) if len(each) > 1}
     if parts:
-        errors |= parts | {"mean": float(np.hypot(*parts.values())) if len(parts) == 2 else sum(parts.values())}
+        errors |= parts | {"mean": float(np.sqrt(sum(error**2 for error in parts.values())))}
     cautions = doubts_of_overlap(n_outputs * B, n_outputs) | _doubts(
         net, ratio, spread, errors["standard_deviation"] / mean, n_units
     )

@@ -5,6 +5,6 @@ the spread of the function over networks of finite width.
 """
 
 from .tape import Node, adjoints
-from .units import Recorded, Recording, Stream
+from .units import Recorded, Recording, Sample, Stream
 
-__all__ = ["Node", "Recorded", "Recording", "Stream", "adjoints"]
+__all__ = ["Node", "Recorded", "Recording", "Sample", "Stream", "adjoints"]

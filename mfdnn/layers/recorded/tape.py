@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-__all__ = ["Node", "adjoints", "chosen", "drawn", "gram", "sandwiched", "tangents_drawn"]
+__all__ = ["Node", "adjoints", "chosen", "drawn", "gram", "sandwiched", "tangents_drawn", "tangents_given"]
 
 Pullback = Callable[[np.ndarray], np.ndarray]
 SYMMETRIC = 1e-8  # relative; rounding leaves less, and two different vectors more
@@ -45,7 +45,10 @@ class Node:
 
     def __add__(self, other: Node) -> Node:
         return Node(
-            self.value + other.value, (self, lambda d: d), (other, lambda d: d), tangent=self.tangent or other.tangent
+            self.value + other.value,
+            (self, lambda d: d),
+            (other, lambda d: d),
+            tangent=self.tangent or other.tangent,
         )
 
     def __sub__(self, other: Node) -> Node:
@@ -205,6 +208,22 @@ def tangents_drawn(kernel: Node, e: np.ndarray) -> Node:
         return (found + found.T) / 2 if alike else found
 
     return Node(e @ lower.T, (kernel, back), tangent=True)
+
+
+def tangents_given(
+    covariance: np.ndarray, kernel: np.ndarray, crossed: np.ndarray, e: np.ndarray, own: np.ndarray
+) -> np.ndarray:
+    """Tangents (2, S, I) of covariance `kernel`, given fields L e of `covariance`.
+
+    With `crossed` (2, I, I), their covariance.
+    """
+    lower = _lower(covariance)
+    found = []
+    for cross, more in zip(crossed, own, strict=True):
+        known = solve_triangular(lower, cross, lower=True)  # of e with the tangents
+        left, axes = np.linalg.eigh(kernel - known.T @ known)
+        found.append(e @ known + more @ (axes * np.sqrt(np.maximum(left, 0.0))) @ axes.T)  # rounding may be negative
+    return np.stack(found)
 
 
 def _lower(covariance: np.ndarray) -> np.ndarray:

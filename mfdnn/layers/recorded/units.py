@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._support.errors import NoTheory
 from ...activations import Activation
 from ..windows import Windows
-from .tape import Node, chosen, drawn, gram, sandwiched, tangents_drawn
+from .tape import Node, chosen, drawn, gram, sandwiched, tangents_drawn, tangents_given
 
-__all__ = ["Recorded", "Recording", "Stream"]
+__all__ = ["Recorded", "Recording", "Sample", "Stream"]
 
 BUMP = 0.1  # width of the Gaussian in place of the point mass at a kink, in standard deviations of what enters
 
@@ -27,12 +27,14 @@ class Stream:
     ----------
     width : int
         How many there are in the finite network.
+    number : int
+        In the order of the weight layers.
     weights : Node, of shape (5, S)
         Weights of the sampled units in all means over them, see `tape.gram`.
     """
 
-    def __init__(self, width: int, n_units: int):
-        self.width = width
+    def __init__(self, width: int, n_units: int, number: int):
+        self.width, self.number = width, number
         self.weights = Node(np.repeat([[1.0], [1.0], [1.0], [0.0], [0.0]], n_units, axis=1))
         self._joined: Stream | None = None
 
@@ -50,6 +52,21 @@ class Stream:
             other.root._joined = self.root
 
 
+class Sample(NamedTuple):
+    """Units that stand for all in means over them.
+
+    Attributes
+    ----------
+    streams : frozenset of int
+        Whose: numbers of streams that are added, in the order of the weight layers.
+    units : slice
+        Which.
+    """
+
+    streams: frozenset[int]
+    units: slice
+
+
 @dataclass
 class Recording:
     """One walk over the layers.
@@ -59,17 +76,24 @@ class Recording:
     rng : numpy.random.Generator
     n_units : int
         S, even.
+    exchangeable : bool
+        Whether all inputs are alike, and all pairs of them: what means over units tell apart is noise.
+    sample : Sample or None
+        Of values alone, without derivatives: what some units make of the network. Values and tangents of a layer are
+        then drawn with the covariance that they have in the units below, as one matrix of weights gives both.
     streams : list of Stream
-        In the order of the weight layers.
+        In the order of the weight layers; drawn inputs are the first.
     """
 
     rng: np.random.Generator
     n_units: int
+    exchangeable: bool = False
+    sample: Sample | None = None
     streams: list[Stream] = field(default_factory=list)
 
     def stream(self, width: int) -> Stream:
         """Units of a weight layer."""
-        self.streams.append(Stream(width, self.n_units))
+        self.streams.append(Stream(width, self.n_units, len(self.streams)))
         return self.streams[-1]
 
 
@@ -87,11 +111,13 @@ class Recorded:
         (channels, \*sites) of the finite layer.
     n_samples : int
     stream : Stream or None
-        None: channels of the inputs, which are not drawn.
+        None: channels of given inputs, which are not drawn.
     field_values, field_tangents : Node or None
         Of units that were drawn: (S, T, n), and two independent copies (2, S, T, n); no tangents at the inputs.
     covariances : tuple of Node, or None
         Of values and of tangents, (T n, T n), of units that were not.
+    crossed : ndarray, shape (2, T n, T n), or None
+        And of values with either copy of the tangents, where a `Recording.sample` is taken.
     repeats : int
         How many fields one unit has, side by side.
     """
@@ -103,6 +129,7 @@ class Recorded:
     field_values: Node | None = None
     field_tangents: Node | None = None
     covariances: tuple[Node, Node] | None = None
+    crossed: np.ndarray | None = None
     repeats: int = 1
 
     @classmethod
@@ -110,6 +137,20 @@ class Recorded:
         r"""Given inputs (T, channels, \*sites)."""
         values = np.moveaxis(inputs.reshape(*inputs.shape[:2], -1), 1, 0)
         return cls(recording, inputs.shape[1:], len(inputs), None, Node(values))
+
+    @classmethod
+    def drawn_inputs(
+        cls, shape: tuple[int, ...], n_samples: int, q0: float, c0: float, recording: Recording
+    ) -> Recorded:
+        r"""Gaussian inputs (T, channels, \*sites), whose channels are units of a stream.
+
+        :math:`x_t = \sqrt{q_0}(\sqrt{c_0}\,\xi + \sqrt{1 - c_0}\,\zeta_t)`, sites independent.
+        """
+        n, rng = prod(shape[1:]), recording.rng
+        shared = np.sqrt(c0) * rng.standard_normal((recording.n_units // 2, 1, n))
+        half = np.sqrt(q0) * (shared + np.sqrt(1 - c0) * rng.standard_normal((recording.n_units // 2, n_samples, n)))
+        values = Node(np.concatenate([half, -half]))
+        return cls(recording, shape, n_samples, recording.stream(shape[0]), values)
 
     @cached_property
     def _drawn(self) -> tuple[Node, Node]:
@@ -120,12 +161,14 @@ class Recorded:
         e = rng.standard_normal((n // 2, size))
 
         def shaped(node: Node, *lead: int) -> Node:
-            return node.linear(
-                lambda x: x.reshape(*lead, *fields), lambda d: d.reshape(*d.shape[:-2], size)
-            )
+            return node.linear(lambda x: x.reshape(*lead, *fields), lambda d: d.reshape(*d.shape[:-2], size))
 
-        values = drawn(of_values, np.concatenate([e, -e]))
-        tangents = tangents_drawn(of_tangents, rng.standard_normal((2, n, size)))
+        e, own = np.concatenate([e, -e]), rng.standard_normal((2, n, size))
+        values = drawn(of_values, e)
+        if self.crossed is None:
+            tangents = tangents_drawn(of_tangents, own)
+        else:
+            tangents = Node(tangents_given(of_values.value, of_tangents.value, self.crossed, e, own), tangent=True)
         return shaped(values), shaped(tangents, 2)
 
     @property
@@ -140,9 +183,7 @@ class Recorded:
 
     def mapped(self, values: Node, tangents: Node | None, shape: tuple[int, ...] | None = None) -> Recorded:
         """Behind a map of the units."""
-        return replace(
-            self, field_values=values, field_tangents=tangents, covariances=None, shape=shape or self.shape
-        )
+        return replace(self, field_values=values, field_tangents=tangents, covariances=None, shape=shape or self.shape)
 
     # -- maps of single units ---------------------------------------------------------------------------------
 
@@ -174,7 +215,8 @@ class Recorded:
             assert self.covariances is not None
             of_values, of_tangents = self.covariances
             both = sandwiched(of_values, [whole]), sandwiched(of_tangents, [whole])
-            return replace(self, covariances=both, shape=shape)
+            crossed = None if self.crossed is None else _each(self.crossed, [whole])
+            return replace(self, covariances=both, crossed=crossed, shape=shape)
 
         def pooled(of: Node) -> Node:
             return of.linear(lambda x: x @ matrix.T, lambda d: d @ matrix)
@@ -245,7 +287,8 @@ class Recorded:
     def mean_over_units(self, fields: Node, sites: bool = False) -> Node:
         """Mean over all units (and sites) of fields, which their weights enter."""
         n, repeats = len(fields.value), self.repeats
-        value = fields.value.mean(axis=(0, 2) if sites else 0, keepdims=True)
+        axes = (0, 2) if sites else (0,)
+        value = self._weighed(fields.value, lambda x: x.mean(axis=axes, keepdims=True))
         share, shape = value.size / fields.value.size, fields.value.shape
         parents = [(fields, lambda d: np.broadcast_to(d * share, shape))]
         if self.stream is not None:
@@ -256,7 +299,8 @@ class Recorded:
                 return found.reshape(5, -1, repeats).sum(axis=-1)
 
             parents.append((self.stream.weights, of_weights))
-        return Node(value, *parents)
+        found = Node(value, *parents)
+        return _settled(found, np.broadcast_to(value.mean(1, keepdims=True), value.shape), self.recording)
 
     def normalised(
         self, gamma: float, beta: float, eps: float, *, centred: bool = True, sites: bool = False
@@ -282,9 +326,7 @@ class Recorded:
     def times(self, other: Recorded) -> Recorded:
         """The signal times another one, unit by unit."""
         stream = self._joined(other)
-        parts = [
-            of * by for of, by in ((self.tangents, other.values), (other.tangents, self.values)) if of is not None
-        ]
+        parts = [of * by for of, by in ((self.tangents, other.values), (other.tangents, self.values)) if of is not None]
         tangents = parts[0] + parts[1] if len(parts) == 2 else parts[0]
         return replace(self.mapped(self.values * other.values, tangents), stream=stream)
 
@@ -315,12 +357,11 @@ class Recorded:
         """Behind random weights and biases; `windows`: what a convolution reads."""
         moments, kernel = self.grams
         if windows is not None:
-            n = prod(windows.sites)
-            taps = [
-                _over_samples(_reading(at, n), self.n_samples)
-                for at in (_tap(windows, tap) for tap in np.ndindex(windows.kernel))
-            ]
+            taps = _taps(windows, self.n_samples)
             moments, kernel = sandwiched(moments, taps), None if kernel is None else sandwiched(kernel, taps)
+        crossed = self._crossed
+        if windows is not None and crossed is not None:
+            crossed = _each(crossed, taps)
         left = (moments * sigma_w2).shifted(sigma_b2)
         own = (moments * float(fan_in)).shifted(float(bias))
         if not np.any(left.value):
@@ -331,18 +372,78 @@ class Recorded:
             self.n_samples,
             self.recording.stream(shape[0]),
             covariances=(left, own if kernel is None else own + kernel * sigma_w2),
+            crossed=None if crossed is None else sigma_w2 * crossed,
         )
+
+    def _weighed(self, fields: np.ndarray, mean: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A mean over units, first axis, or over those of a `Recording.sample`."""
+        sample = self.recording.sample
+        if sample is None or self.stream is None or self.stream.number not in sample.streams:
+            return mean(fields)
+        return mean(fields[sample.units.start * self.repeats : sample.units.stop * self.repeats])
+
+    @property
+    def _crossed(self) -> np.ndarray | None:
+        """Means over units of values times tangents, where a `Recording.sample` is taken."""
+        if self.recording.sample is None or self.tangents is None:
+            return None
+        values, size = self.values.value, prod(self.values.value.shape[1:])
+        both = np.stack([values, *self.tangents.value], axis=1).reshape(len(values), 3, size)
+
+        def products(x: np.ndarray) -> np.ndarray:
+            return np.stack([x[:, 0].T @ x[:, copy] for copy in (1, 2)]) / len(x)
+
+        return self._weighed(both, products)
+
+    @property
+    def _sampled_grams(self) -> tuple[Node, Node | None]:
+        size = prod(self.values.value.shape[1:])
+
+        def products(x: np.ndarray) -> np.ndarray:
+            rows = x.reshape(-1, size)
+            return rows.T @ rows / len(rows)
+
+        tangents = self.tangents
+        if tangents is None:
+            return Node(self._weighed(self.values.value, products)), None
+        copies = np.swapaxes(tangents.value, 0, 1)
+        return Node(self._weighed(self.values.value, products)), Node(self._weighed(copies, products))
 
     @property
     def grams(self) -> tuple[Node, Node | None]:
         """Means over units of products of two (input, site): of values, and of tangents."""
+        if self.recording.sample is not None:
+            return self._sampled_grams
         weights = Node(np.zeros((5, len(self.values.value) // self.repeats)))  # which nobody asks for
         weights = weights if self.stream is None else self.stream.weights
-        tangents = self.tangents
-        return (
-            gram(self.values, weights, self.repeats),
-            None if tangents is None else gram(tangents, weights, self.repeats),
-        )
+        both = [None if of is None else gram(of, weights, self.repeats) for of in (self.values, self.tangents)]
+        if self.recording.exchangeable:
+            both = [
+                None if of is None else _settled(of, _alike(of.value, self.n_samples), self.recording) for of in both
+            ]
+        return both[0], both[1]  # type: ignore[return-value]
+
+
+def _each(matrices: np.ndarray, taps: Sequence[Any]) -> np.ndarray:
+    """Mean over taps B of B M B^T, of several matrices."""
+    return np.stack([sandwiched(Node(m), taps).value for m in matrices])
+
+
+def _settled(node: Node, value: np.ndarray, recording: Recording) -> Node:
+    """A mean over units at `value`, its own average over exchangeable inputs.
+
+    Derivatives stay those by what each input has.
+    """
+    return Node(value, (node, lambda d: d)) if recording.exchangeable else node
+
+
+def _alike(moments: np.ndarray, n_samples: int) -> np.ndarray:
+    """Moments (T n, T n), averaged over inputs and over pairs of them."""
+    blocks = moments.reshape(n_samples, -1, n_samples, len(moments) // n_samples)
+    one = np.einsum("sasb->ab", blocks)
+    two = (blocks.sum(axis=(0, 2)) - one) / max(n_samples * (n_samples - 1), 1)
+    two, one = (two + two.T) / 2, (one + one.T) / (2 * n_samples)
+    return np.kron(np.eye(n_samples), one - two) + np.kron(np.ones((n_samples, n_samples)), two)
 
 
 def _with_normals(x: Node, e: np.ndarray) -> Node:
@@ -371,6 +472,14 @@ def _reading(at: np.ndarray, n: int) -> Any:
 
     rows = np.flatnonzero(at >= 0)
     return csr_array((np.ones(len(rows)), (rows, at[rows])), shape=(len(at), n))
+
+
+@lru_cache(maxsize=32)
+def _taps(windows: Windows, n_samples: int) -> list[Any]:
+    """What each tap of a convolution reads, of all samples."""
+    n = prod(windows.sites)
+    at = (_tap(windows, tap) for tap in np.ndindex(windows.kernel))
+    return [_over_samples(_reading(sites, n), n_samples) for sites in at]
 
 
 def _over_samples(matrix: Any, n_samples: int) -> Any:
