@@ -38,10 +38,12 @@ __all__ = [
     "equal_products",
     "erf_matrices",
     "evaluate_pieces",
+    "factor_equations",
     "hermite_coefficients",
     "hermite_residual",
     "hermite_vectors",
     "homogeneous_matrices",
+    "inverse_moment_function",
     "jit",
     "kink_coefficients",
     "kink_slope_products",
@@ -1761,6 +1763,56 @@ def _over(a, b):
     """a/b of complex numbers; not a number where b is 0, where Numba would raise."""
     size = b.real * b.real + b.imag * b.imag
     return complex((a.real * b.real + a.imag * b.imag) / size, (a.imag * b.real - a.real * b.imag) / size)
+
+
+@jit
+def factor_equations(y, log_x, ratios, layers, m, dm, moves, follows, gaps, value, slope):
+    """Equations M_l(x_l) = r_l y of a product's factors, to first order.
+
+    About log x (F, n); see `mfdnn.jacobian.product`. `m` and `dm` (F, n) are the moment functions of slopes and their
+    derivatives at x. Into `gaps` (F, n) those of their logarithms, into `moves` and `follows` the changes of log x that
+    close them and their derivatives by log y; to `value` and `slope` (n,) are added log x there, times `layers`, and
+    its derivative.
+    """
+    for l in range(log_x.shape[0]):
+        for i in range(log_x.shape[1]):
+            gap = np.log(_over(m[l, i], ratios[l] * y[i]))
+            follow = _over(m[l, i], np.exp(log_x[l, i]) * dm[l, i])
+            moves[l, i] = -gap * follow
+            follows[l, i] = follow
+            gaps[l, i] = gap
+            value[i] += layers[l] * (log_x[l, i] - gap * follow)
+            slope[i] += layers[l] * follow
+
+
+@jit
+def inverse_moment_function(values, weighted, y, low, high, steps, close, out):
+    """Real x in (`low`, `high`) (n,) where E[d/(x - d)] = y (n,), into `out`.
+
+    It falls there. `weighted` are probabilities times values. Newton's method for its inverse, which is nearly
+    straight, and halves where that leaves the bracket: at most `steps` of them, until one is `close` of x.
+    """
+    for i in range(y.size):
+        lower, upper = low[i], high[i]
+        x = (lower + upper) / 2
+        for _ in range(steps):
+            m, dm = 0.0, 0.0
+            for k in range(values.size):
+                inverse = 1.0 / (x - values[k])
+                m += weighted[k] * inverse
+                dm += weighted[k] * inverse * inverse
+            if m > y[i]:
+                lower = x
+            else:
+                upper = x
+            ahead = x - (m - m * m / y[i]) / dm
+            if not lower <= ahead <= upper:
+                ahead = (lower + upper) / 2
+            near = abs(ahead - x) <= close * x
+            x = ahead
+            if near:
+                break
+        out[i] = x
 
 
 @jit

@@ -11,7 +11,7 @@ from scipy.special import erf, lambertw
 import mfdnn
 from mfdnn import _compiled
 from mfdnn.jacobian import chain, continuation
-from mfdnn.jacobian.laws import SlopeLaw
+from mfdnn.jacobian.laws import SlopeLaw, unbounded
 from mfdnn.jacobian.one_sample import accumulated
 from mfdnn.jacobian.product import FAR
 
@@ -111,6 +111,57 @@ def test_linear_gaussian_networks_have_the_fuss_catalan_law(depth):
         steps = weight * 50 / k * (x + 1) / 2
         moment = steps @ (k * np.exp(k * t) * (1 - found.cdf(np.exp(t))))
         assert moment == pytest.approx(expected, rel=1e-7)  # what the places leave out below
+
+
+@pytest.mark.parametrize("options", [{}, ORTHOGONAL], ids=["gaussian", "orthogonal"])
+@pytest.mark.parametrize("phi", ["relu", "tanh"])
+def test_one_output_of_a_layer(phi, options):
+    """Far below a lower edge there is nothing: 1 + M had no digits there, and shares of 4 % were found at 1e-10."""
+    net = mfdnn.mlp([100, 10, 1], phi, 1.5, 0.1, **options)
+    found = mfdnn.jacobian_spectrum(net)
+    low, high = found.edges
+    assert 0.1 * high < low
+    np.testing.assert_array_equal(found.cdf(np.geomspace(1e-12, 0.999, 40) * low), 0.0)
+    wide = mfdnn.mlp([3000, 300, 30], phi, 1.5, 0.1, **options)
+    x = np.ones(3000)
+    draws = [mfdnn.sampled.jacobian_singular_values(mfdnn.sample(wide, rng=r), x)[[-1, 0]] ** 2 for r in range(3)]
+    # Ends of 30 eigenvalues lie inside by some 30^(-2/3).
+    assert np.mean(draws, axis=0) == pytest.approx([low, high], rel=0.2)
+
+
+@pytest.mark.parametrize("phi", ["tanh", "gelu", "hard_tanh", lambda x: np.maximum(x, 0.3 * x)], ids=str)
+def test_nothing_at_the_input(phi):
+    """All units are at zero, and slopes are one number, as in a sampled network."""
+    net = square(2, phi, 1.5, **ORTHOGONAL)
+    found = mfdnn.jacobian_spectrum(net, q0=0.0)
+    measured = mfdnn.sampled.jacobian_singular_values(mfdnn.sample(net, rng=0), np.zeros(100)) ** 2
+    assert found.edges == () and found.atoms == ((pytest.approx(measured[0]), pytest.approx(1.0)),)
+    assert found.mean == pytest.approx(mfdnn.order_parameters(net, q0=0.0).q_tilde[0] * 1.5, rel=1e-12)
+    np.testing.assert_array_equal(found.cdf([0.99 * found.mean, 1.01 * found.mean]), [0.0, 1.0])
+    gaussian = mfdnn.jacobian_spectrum(square(2, phi, 1.5), q0=0.0)
+    assert gaussian.edges == pytest.approx((0.0, 27 / 4 * found.mean), rel=1e-9)  # of two linear layers
+
+
+def test_slopes_that_are_one_number_are_a_scale():
+    """A signal that dies out: 200 laws that differ, of which all but the first are 1 to rounding."""
+    net = square(200, "tanh", 0.3, **ORTHOGONAL)
+    assert len(chain.read(net, 1.0).product.factors) < 20
+    found, few = mfdnn.jacobian_spectrum(net), mfdnn.jacobian_spectrum(square(15, "tanh", 0.3, **ORTHOGONAL))
+    x = np.linspace(0.1, 1.0, 12)
+    np.testing.assert_allclose(found.cdf(x * found.edges[1]), few.cdf(x * few.edges[1]), atol=1e-7)
+
+
+def test_where_slopes_are_unbounded():
+    """Next to a zero of the slope there may be 63 times more of it, and it is bounded."""
+    waves = mfdnn.Activation("waves", lambda x: np.sin(20 * x))
+    assert not unbounded(waves) and not unbounded(mfdnn.activation("relu"))
+    for power in (0.5, 0.7):
+        assert unbounded(mfdnn.Activation("root", lambda x, power=power: np.abs(x) ** power))
+    # |x|^0.8 has E[phi'^4] = 0.8^4 E|u|^-0.8.
+    law = SlopeLaw(mfdnn.Activation("power", lambda x: np.abs(x) ** 0.8), 1.0)
+    absolute = lambda p: 2 ** (p / 2) * math.gamma((p + 1) / 2) / math.sqrt(math.pi)  # noqa: E731
+    assert law.moment(1) == pytest.approx(0.64 * absolute(-0.4), rel=1e-6)
+    assert law.moment(2) == pytest.approx(0.4096 * absolute(-0.8), rel=5e-3)  # 1e-12 of it, to the power 0.2, is left
 
 
 def test_few_outputs_have_a_lower_edge():
@@ -363,6 +414,19 @@ def test_a_faint_block_is_none():
     np.testing.assert_allclose(found.cdf(x), plain.cdf(x), atol=1e-6)
 
 
+TANH = mfdnn.Pointwise("tanh")
+
+
+def nested(depth=1, phi="relu", skip=1.0, width=100, **options):
+    """A block in a block in ...: each with an activation behind the one inside."""
+    inner = residual(1, phi, width=width, stem=False, **options).layers[0].children
+    for _ in range(depth):
+        block = mfdnn.Residual(inner, skip)
+        dense = mfdnn.Dense(width, 0.9, 0.1, **options)
+        inner = [dense, block, mfdnn.Pointwise(phi), mfdnn.Dense(width, 1.1, **options)]
+    return mfdnn.Residual(inner, skip)
+
+
 BLOCKS = {
     "relu": residual(4),
     "relu orthogonal": residual(4, **ORTHOGONAL),
@@ -370,6 +434,8 @@ BLOCKS = {
     "small branches": residual(8, "hard_tanh", outer=0.2),
     "linear": mfdnn.Network(100, [mfdnn.Residual([mfdnn.Dense(100, 1.0, **ORTHOGONAL)])] * 3),
     "gelu": residual(1, "gelu"),
+    "blocks in blocks": mfdnn.Network(100, [mfdnn.Dense(100), nested(), nested(phi="tanh", skip=0.7, **ORTHOGONAL)]),
+    "three deep": mfdnn.Network(100, [mfdnn.Dense(100), nested(2, "gelu")]),
     "an activation behind": mfdnn.Network(100, [*residual(2, "tanh").layers, mfdnn.Pointwise("tanh")]),
     "other widths": mfdnn.Network(60, [mfdnn.Dense(100), *residual(2, stem=False).layers, mfdnn.Dense(40)]),
 }
@@ -396,7 +462,7 @@ def test_residual_networks_against_sampled_ones(name):
     assert draws.max() < 1.15 * spectrum.edges[1]
 
 
-@pytest.mark.parametrize("name", ["relu orthogonal", "linear", "gelu"])
+@pytest.mark.parametrize("name", ["relu orthogonal", "linear", "gelu", "blocks in blocks"])
 def test_the_distribution_of_residual_networks_is_the_integral_of_the_density(name):
     found = mfdnn.jacobian_spectrum(BLOCKS[name])
     x = np.geomspace(max(found.edges[0], 1e-3 * found.edges[1]), found.edges[1], 7)[1:-1]
@@ -449,6 +515,17 @@ def test_kernels_of_free_products():
     apart = x[:, :, None] - d[:, None, :]
     np.testing.assert_allclose(m, (w[:, None] / apart).sum(axis=2), rtol=1e-12)
     np.testing.assert_allclose(dm, -(w[:, None] / apart**2).sum(axis=2), rtol=1e-12)
+    y, ratios, layers = x[0] / 3, np.array([0.5, 2.0]), np.array([1.0, 4.0])
+    own, value, slope = np.empty((3, 2, 7), complex), np.ones(7, complex), np.ones(7, complex)
+    _compiled.factor_equations(y, np.log(x), ratios, layers, m, dm, *own, value, slope)
+    gaps, rates = np.log(m / (ratios[:, None] * y)), x * dm / m
+    np.testing.assert_allclose(own, [-gaps / rates, 1 / rates, gaps], rtol=1e-12)
+    np.testing.assert_allclose(value, 1 + layers @ (np.log(x) - gaps / rates), rtol=1e-12)
+    np.testing.assert_allclose(slope, 1 + layers @ (1 / rates), rtol=1e-12)
+    at, top = np.array([0.01, 0.3, 50.0]), d[1].max()
+    found = np.empty(3)
+    _compiled.inverse_moment_function(d[1], w[1], at, np.full(3, top), top + w[1].sum() / at, 70, 4e-16, found)
+    np.testing.assert_allclose((w[1] / (found[:, None] - d[1])).sum(axis=1), at, rtol=1e-12)
     out = np.empty((7, 3, 7), complex)
     rates = np.zeros((2, 7), complex)  # nowhere to go: not a number, and no error
     _compiled.passed_on(1.0, np.zeros(2), np.ones(2), np.array([True, False]), np.zeros((3, 7), complex), m, rates, out)
@@ -522,12 +599,27 @@ BAD = {
         lambda: mfdnn.jacobian_moments(mfdnn.Network(9, [mfdnn.Residual([mfdnn.Pointwise("relu"), mfdnn.Dense(9)])])),
         "residual blocks that begin and end",
     ),
-    "a block in a block": (
+    "slopes at an end inside": (
         lambda: mfdnn.jacobian_moments(
-            mfdnn.Network(9, [mfdnn.Residual([mfdnn.Dense(9), *residual(1, width=9).layers, mfdnn.Dense(9)])])
+            mfdnn.Network(
+                9, [mfdnn.Residual([mfdnn.Dense(9), mfdnn.Residual([mfdnn.Dense(9), TANH]), mfdnn.Dense(9)])]
+            )
         ),
-        "no blocks inside",
+        r"residual blocks that begin and end .* got Residual\(\[Dense\(9, 1, 0\), Pointwise",
     ),
+    "overflow of slopes": (
+        lambda: mfdnn.jacobian_moments(square(2, mfdnn.Activation("huge", lambda x: 1e200 * x), 1.0)),
+        "the squared slopes of activation 'huge' overflow",
+    ),
+    "mean squares": (
+        lambda: mfdnn.jacobian_spectrum(NETS["tanh"], q_hat=[1.0, 1.0]),
+        "`q_hat` must be 6 positive numbers, one a weight layer",
+    ),
+    "mean squares of zero": (
+        lambda: mfdnn.jacobian_moments(NETS["one layer"], q_hat=[0.0]),
+        "`q_hat` must be 1 positive numbers",
+    ),
+    "both": (lambda: mfdnn.jacobian_moments(NETS["one layer"], 1.0, q_hat=[1.0]), "leave out `q0`"),
     "an activation between blocks": (
         lambda: mfdnn.jacobian_spectrum(mfdnn.Network(9, [mfdnn.Dense(9), *2 * [mfdnn.Pointwise("relu")]])),
         "activations behind a fully connected layer",
@@ -541,6 +633,7 @@ BAD = {
         lambda: mfdnn.jacobian_moments(square(2, mfdnn.Activation("root", lambda x: np.sqrt(np.abs(x))), 1.0)),
         "no finite second moment",
     ),
+    "nothing at the input": (lambda: mfdnn.jacobian_spectrum(square(2, "relu", 2.0), q0=0.0), "the Jacobian is zero"),
     "no slope": (lambda: mfdnn.jacobian_moments(square(2, "relu", 0.0)), "the Jacobian is zero"),
     "no variance": (lambda: mfdnn.isometric_init("tanh", 5, 0.0), "`variance` must be > 0"),
     "another one": (lambda: mfdnn.sampled.jacobian_singular_values(3, [1.0]), "`one` must be a SampledNetwork"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._support.errors import NoTheory, OutOfRange
-from .._support.validation import variance
+from .._support.validation import finite_array, variance
 from ..activations import Activation
 from ..gaussian.matrices import moments
 from ..network import Network
@@ -88,6 +88,9 @@ class JacobianChain(NamedTuple):
                 blocks.append(Block(factor.inner._product(laws), factor.skip2, r))
                 continue
             if isinstance(factor, Slopes):
+                if factor.law.values.size == 1:  # a number
+                    log_scale += np.log(factor.law.values[0])
+                    continue
                 power += 1
                 powers[r] -= 1
                 known = slopes.get((id(factor.law), r), Factor(laws[id(factor.law)], r, 0))
@@ -149,10 +152,22 @@ def read(net: Any, q0: Any, q_hat: Any = None) -> JacobianChain:
     """
     if not isinstance(net, Network):
         raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
+    if q_hat is not None and q0 is not None:
+        raise ValueError("`q_hat` has the mean square of the input in front; leave out `q0`.")
     second = variance("q0", 1.0 if q0 is None else q0)
-    reading = _Reading(None if q_hat is None else iter(q_hat))
+    reading = _Reading(None if q_hat is None else iter(_each_layer(net, q_hat)))
     factors, shape, _, _ = reading.chain(net.layers, net.input_shape, second, False)
     return JacobianChain(factors, shape[0])
+
+
+def _each_layer(net: Network, q_hat: Any) -> np.ndarray:
+    """Mean squares (L,) of what the weight layers see, as given."""
+    found = finite_array("q_hat", q_hat, "an array of numbers")
+    if found.shape != (net.n_weight_layers,) or found.min() <= 0:
+        raise ValueError(
+            f"`q_hat` must be {net.n_weight_layers} positive numbers, one a weight layer, got {q_hat!r:.60}."
+        )
+    return found
 
 
 class _Reading:
@@ -213,14 +228,19 @@ class _Reading:
         found = next((law for a, q, law in self.laws if a is act and abs(q - second) <= SAME * second), None)
         if found is None:
             found = SlopeLaw(act, second)
+            with np.errstate(over="ignore", invalid="ignore"):
+                if not np.isfinite(found.moment(2)):
+                    raise OutOfRange(f"the squared slopes of activation {act.label!r} overflow", "scale it down")
             self.laws.append((act, second, found))
         return found
 
 
 def _apart(layer: Any) -> bool:
-    """Whether a block begins and ends with weights, without blocks inside."""
-    ends = layer.children[:1] + layer.children[-1:]
-    return all(end.fully_connected for end in ends) and all(inner.bypass is None for inner in layer.children)
+    """Whether a block begins and ends with weights.
+
+    Blocks inside are asked when they are met.
+    """
+    return all(end.fully_connected for end in layer.children[:1] + layer.children[-1:])
 
 
 def _why_not(layer: Any) -> str:
@@ -229,8 +249,8 @@ def _why_not(layer: Any) -> str:
     if layer.bypass is not None:
         return (
             "the spectrum of the Jacobian has a theory of residual blocks that begin and end with a fully connected "
-            "layer and have no blocks inside, as slopes at an end are not free of those of other blocks, got "
-            f"{layer!r}; {instead}"
+            "layer, as slopes at an end are those of units that a skip connects with the slopes of other blocks, "
+            f"without weights between them that make the two free, got {layer!r}; {instead}"
         )
     if layer.activation is not None:
         return (

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._compiled import moment_functions
+from .._compiled import inverse_moment_function, moment_functions
 from ..activations import Activation
 from ..gaussian.quadrature import breaks, nodes, values
 
@@ -16,14 +16,16 @@ __all__ = ["ROUGH", "Distribution", "Laws", "SlopeLaw", "unbounded"]
 
 CONSTANT = 1e-10  # relative size of what bends a slope on a panel where it is constant
 DIGITS = 10  # of constant slopes that are the same
+ALIKE = 1e-14  # relative variance of slopes that are one number
 NOTHING = 1e-22  # probability of a node that is left out
 LEAST = 1e-9  # mass of an atom that is one
 FEW, ROUGH = 128, 24  # nodes of a compressed law, and of one that is good enough off its support
 EXHAUSTED = 1e-14
 CLOSE = 4e-16  # relative step of Newton behind which there is rounding
+HALVES = 70  # of a bracket, behind which there is nothing between its ends
 REACH, CELLS = 9.0, 20_000  # of standard deviations, and intervals, of the distribution
 BESIDE = 1e-9  # of a kink, in intervals
-NEAR, SO_FAR = 1e-8, 1e-4  # of a place where slopes may be unbounded
+PLACES = 1e-8, 1e-6, 1e-4  # distances from a place where slopes may be unbounded
 
 
 class SlopeLaw:
@@ -40,9 +42,17 @@ class SlopeLaw:
         About the least and the greatest that d can be, however unlikely.
     """
 
+    values: np.ndarray
+    weights: np.ndarray
+    least: float
+    greatest: float
+
     def __init__(self, act: Activation, q: float):
         self._act: Activation | None = act
         self.q = q
+        if q == 0:  # as in a sampled network, whose units are all at zero
+            self._number(float(act.slope(np.zeros(1))[0]) ** 2)
+            return
         z, weight = nodes(breaks(act, q))
         x = np.sqrt(q) * z
         slope = values(act, x, 1)
@@ -54,14 +64,23 @@ class SlopeLaw:
         on_line = straight[panel]
         slope = np.where(on_line, np.round(table[panel, 0], DIGITS), slope)
         likely = weight > NOTHING
-        self.values, at = np.unique(slope[likely] ** 2, return_inverse=True)
-        weights = np.bincount(at, weight[likely])
-        self.weights: np.ndarray = weights / weights.sum()
-        self._straight = np.unique(slope[on_line] ** 2)
-        with np.errstate(over="ignore"):  # far away
+        with np.errstate(over="ignore", invalid="ignore"):  # far away; a law that overflows has no finite moments
+            self.values, at = np.unique(slope[likely] ** 2, return_inverse=True)
+            weights = np.bincount(at, weight[likely])
+            self.weights = weights / weights.sum()
+            self._straight = np.unique(slope[on_line] ** 2)
             self.least = float(min(self.values[0], (values(act, pieces.edges, 1) ** 2).min()))
-        near = pieces.edges[(pieces.edges >= x.min()) & (pieces.edges <= x.max())]
-        self.greatest = float(max(self.values[-1], (values(act, near, 1) ** 2).max(initial=0.0)))
+            near = pieces.edges[(pieces.edges >= x.min()) & (pieces.edges <= x.max())]
+            self.greatest = float(max(self.values[-1], (values(act, near, 1) ** 2).max(initial=0.0)))
+            mean = self.moment(1)
+            alike = bool(self.weights @ (self.values - mean) ** 2 <= ALIKE * mean**2)
+        if alike:
+            self._number(mean)
+
+    def _number(self, value: float) -> None:
+        """Slopes that are all the same."""
+        self.values, self.weights, self._straight = np.array([value]), np.ones(1), np.array([value])
+        self.least = self.greatest = value
 
     @cached_property
     def _recurrence(self) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +92,10 @@ class SlopeLaw:
         for k in range(n):
             v = self.values * basis[k]
             alpha[k] = v @ basis[k]
-            for _ in range(2):  # twice is enough
-                v -= basis[: k + 1].T @ (basis[: k + 1] @ v)
+            v -= alpha[k] * basis[k]
+            if k > 0:
+                v -= beta[k - 1] * basis[k - 1]
+            v -= basis[: k + 1].T @ (basis[: k + 1] @ v)  # what rounding has left of the others
             if k < n - 1:
                 beta[k] = np.linalg.norm(v)
                 if beta[k] <= EXHAUSTED * self.values[-1]:  # as few different values
@@ -137,21 +158,9 @@ class SlopeLaw:
             "below": (0.0, d[0]),
             "under": (d[-2] if d.size > 1 else 0.0, d[-1]),
         }[where]
-        low, high = np.broadcast_to(low, y.shape), np.broadcast_to(high, y.shape)
-        x, weighted = (low + high) / 2, w * d
-        with np.errstate(all="ignore"):
-            for _ in range(70):
-                inverse = 1.0 / (x[:, None] - d)
-                m = inverse @ weighted
-                above = m > y  # M falls
-                low, high = np.where(above, x, low), np.where(above, high, x)
-                # Newton's method for 1/M, which is nearly straight, and halves where it leaves the bracket.
-                ahead = x - (m - m * m / y) / ((inverse * inverse) @ weighted)
-                ahead = np.where((ahead >= low) & (ahead <= high), ahead, (low + high) / 2)
-                near = np.abs(ahead - x) <= CLOSE * x
-                x = ahead
-                if np.all(near):
-                    break
+        low, high = (np.full(y.shape, end) for end in (low, high))
+        x = np.empty(y.shape)
+        inverse_moment_function(d, w * d, y, low, high, HALVES, CLOSE, x)
         return x
 
 
@@ -162,10 +171,9 @@ def unbounded(act: Activation) -> bool:
     """
     edges = act.pieces.edges[np.isfinite(act.pieces.edges)]
     with np.errstate(all="ignore"):
-        near, far = (
-            np.array([act.slope(edges + side * distance) ** 2 for side in (-1, 1)]) for distance in (NEAR, SO_FAR)
-        )
-        power = np.log(near / far) / np.log(SO_FAR / NEAR)
+        squares = [np.array([act.slope(edges + side * distance) ** 2 for side in (-1, 1)]) for distance in PLACES]
+        # A zero of the slope may be next to one of the places, and not to two.
+        power = (np.diff(np.log(squares), axis=0).T / -np.diff(np.log(PLACES))).min(axis=-1)
     return bool(np.any(power[np.isfinite(power)] > 0.45))
 
 

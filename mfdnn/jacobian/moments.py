@@ -38,7 +38,7 @@ class JacobianMoments(Result):
     by_layer: np.ndarray
 
 
-def jacobian_moments(net: Network, q0: float | None = None) -> JacobianMoments:
+def jacobian_moments(net: Network, q0: float | None = None, *, q_hat: Any = None) -> JacobianMoments:
     r"""Mean and variance of the squared singular values of the input-output Jacobian.
 
     Of :math:`J = W_L D_{L-1} W_{L-1} \cdots D_1 W_1`, D the slopes :math:`\phi'` at the units, of a network as it
@@ -55,10 +55,13 @@ def jacobian_moments(net: Network, q0: float | None = None) -> JacobianMoments:
     Parameters
     ----------
     net : Network
-        Fully connected layers, an activation or none between two of them, and residual blocks that begin and end with
-        such a layer.
+        Fully connected layers, an activation or none between two of them, and residual blocks, in each other too, that
+        begin and end with such a layer.
     q0 : float, optional
         Mean square of the input. Default: 1.
+    q_hat : array_like, shape (L,), optional
+        Mean squares of what the weight layers see, in place of `q0` and of those of infinite width: such as those of a
+        sampled network, ``mfdnn.sampled.conditional_fisher(one, x, k=1).q_hat``.
 
     Returns
     -------
@@ -67,8 +70,8 @@ def jacobian_moments(net: Network, q0: float | None = None) -> JacobianMoments:
     Raises
     ------
     TypeError, ValueError
-        No network, negative `q0`, a signal that overflows. `NoTheory`: other layers, an activation that jumps, a
-        Jacobian that is zero.
+        No network, negative `q0`, `q_hat` that are not L positive numbers or beside `q0`, a signal that overflows.
+        `NoTheory`: other layers, an activation that jumps, a Jacobian that is zero.
 
     Notes
     -----
@@ -87,7 +90,7 @@ def jacobian_moments(net: Network, q0: float | None = None) -> JacobianMoments:
     >>> round(found.mean, 10), round(found.relative_variance, 10)  # nine activations between ten layers
     (2.0, 9.0)
     """
-    chain = read(net, q0)
+    chain = read(net, q0, q_hat)
     parts = np.array([_excess(chain, factor) for factor in chain.factors])
     log_mean = chain.product.log_mean
     with np.errstate(over="ignore", under="ignore"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.errors import NoTheory
 from .._support.results import Result
-from .._support.validation import finite_array, nonnegative_array
+from .._support.validation import finite_array
 from ..activations import activation
 from ..network import Network
 from .accumulation import Accumulation, Passage
@@ -115,9 +115,9 @@ def conditional_fisher(
     Raises
     ------
     TypeError, ValueError
-        No network, negative `q0`, `q_hat` that are not L positive numbers, a `grid` that is not of positive numbers, a
-        signal that overflows. `NoTheory`: unequal widths, other layers, an activation that jumps or behind the last
-        weights.
+        No network, negative `q0`, `q_hat` that are not L positive numbers or beside `q0`, a `grid` that is not of
+        positive numbers, a signal that overflows. `NoTheory`: unequal widths, other layers, an activation that jumps or
+        behind the last weights.
 
     Notes
     -----
@@ -174,7 +174,7 @@ def conditional_fisher(
 
 def accumulated(net: Any, q0: Any, q_hat: Any = None) -> tuple[Accumulation, np.ndarray]:
     """H_L of a network, and what its weight layers see."""
-    chain = read(net, q0, _checked(net, q_hat))
+    chain = read(net, q0, q_hat)
     if any(isinstance(f, Shortcut) for f in chain.factors):
         raise NoTheory(
             "the Fisher information of one sample has a theory of fully connected layers and activations, got residual "
@@ -195,16 +195,6 @@ def accumulated(net: Any, q0: Any, q_hat: Any = None) -> tuple[Accumulation, np.
         )
     first, passages, q_hats = _passages(chain.factors, width)
     return Accumulation(first, passages), q_hats
-
-
-def _checked(net: Any, q_hat: Any) -> np.ndarray | None:
-    if q_hat is None or not isinstance(net, Network):
-        return None
-    found = nonnegative_array("q_hat", q_hat)
-    n_layers = net.n_weight_layers
-    if found.shape != (n_layers,) or found.min() <= 0:
-        raise ValueError(f"`q_hat` must be {n_layers} positive numbers, one a weight layer, got {q_hat!r:.60}.")
-    return found
 
 
 def _passages(factors: list, width: float) -> tuple[float, list[Passage], np.ndarray]:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._compiled import factor_equations
 from .continuation import REAL, follow, principal, step_size
 from .laws import ROUGH, Distribution, Laws, SlopeLaw
 
@@ -270,14 +271,11 @@ class FreeProduct:
         for r, c in self.powers.items():
             value = value + c * np.log1p(r * y)
             slope = slope + c * r * y / (1 + r * y)
-        x = np.exp(log_x)
-        m, dm = self._laws.transform(x)
-        gaps = np.log(m / (self._ratios[:, None] * y))
-        rates = x * dm / m  # d log m / d log x
         # Where the equations of the factors will hold.
-        value = value + self._layers @ (log_x - gaps / rates)
-        slope = slope + self._layers @ (1 / rates)
-        moves, follows, off = [-gaps / rates], [1 / rates], [gaps]
+        m, dm = self._laws.transform(np.exp(log_x))
+        first = np.empty((3, *log_x.shape), complex)
+        factor_equations(y, np.ascontiguousarray(log_x), self._ratios, self._layers, m, dm, *first, value, slope)
+        moves, follows, off = [first[0]], [first[1]], [first[2]]
         at = 1 + len(self.factors)
         for b in self.blocks:
             own = _of_block(b, b.ratio * y, unknown[at : at + 1 + b.product.size])

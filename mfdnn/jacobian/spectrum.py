@@ -96,7 +96,9 @@ class JacobianSpectrum(Result):
         return draw(self, ax=ax)
 
 
-def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -> JacobianSpectrum:
+def jacobian_spectrum(
+    net: Network, grid: Any = None, q0: float | None = None, *, q_hat: Any = None
+) -> JacobianSpectrum:
     r"""Spectrum of the input-output Jacobian of an infinitely wide network.
 
     The squared singular values of :math:`J = W_L D_{L-1} \cdots D_1 W_1`, by free probability: weights and slopes are
@@ -110,6 +112,9 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
         Places > 0 of the density. Default: 200 between the edges, equally spaced in the logarithm.
     q0 : float, optional
         Mean square of the input. Default: 1.
+    q_hat : array_like, shape (L,), optional
+        Mean squares of what the weight layers see, in place of `q0` and of those of infinite width: such as those of a
+        sampled network, ``mfdnn.sampled.conditional_fisher(one, x, k=1).q_hat``.
 
     Returns
     -------
@@ -126,7 +131,9 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     1e-6 where widths differ tenfold and slopes oscillate, and the density loses digits beside its edges. Any
     activation; layers may differ in width, activation and kind of weights, and may be residual blocks, whose upper
     edges are right to 1e-6; a lower edge of these, or of fewer outputs than units with slopes that can be 0, to
-    1e-4. Half a second to a second at depth 64 on one core, whether or not the layers are alike.
+    1e-4. Where slopes are unbounded, as of x^3, there is no upper edge: what is told is that of units within twelve
+    standard deviations. At depth 64 on one core 0.1 to 0.5 seconds, 0.7 if all layers differ; 1.2 with 16 residual
+    blocks.
 
     References
     ----------
@@ -143,7 +150,7 @@ def jacobian_spectrum(net: Network, grid: Any = None, q0: float | None = None) -
     >>> round(found.cdf(found.edges[1]), 9)
     1.0
     """
-    chain = read(net, q0)
+    chain = read(net, q0, q_hat)
     product = chain.product
     log_mean = product.log_mean
     log_scale = log_mean if abs(log_mean) + np.log1p(product.ratio) > BEYOND else 0.0
@@ -267,11 +274,11 @@ def _lower_end(product: FreeProduct, rank: float, log_high: float) -> float:
     """Where the distribution leaves that of 0; 0 if that is too near to it."""
     low = log_high + np.linspace(np.log(SMALLEST) - WIDE, 0.0, SECTION)
     for _ in range(SECTIONS):
-        none = _below(product, low) < 1 - rank + NEARLY_NONE
-        if not none[0]:
+        none = np.flatnonzero(_below(product, low) < 1 - rank + NEARLY_NONE)
+        if not none.size:
             return 0.0
-        at = int(np.argmin(none))
-        low = np.linspace(low[max(at - 1, 0)], low[at], SECTION)
+        at = min(none[-1], SECTION - 2)  # from above: far below 1 + M has few digits
+        low = np.linspace(low[at], low[at + 1], SECTION)
     return float(np.exp(low[0]))
 
 
