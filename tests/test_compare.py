@@ -16,7 +16,7 @@ from mfdnn.ensembles import ensemble
 from mfdnn.finite_width import outlier_distribution
 from mfdnn.fisher import fisher_statistics, softmax_statistics
 from mfdnn.jacobian import jacobian_depth, jacobian_moments
-from mfdnn.layers import BatchNorm, Dense, LayerNorm, MeanSubtraction
+from mfdnn.layers import BatchNorm, Dense, LayerNorm, MeanSubtraction, Pointwise, Residual
 from mfdnn.network import Network
 
 PER_LAYER = ("q", "q_st", "q_hat", "q_hat_st", "q_tilde", "q_tilde_st")
@@ -362,10 +362,56 @@ def test_a_law_in_doubt_measures_no_less_than_the_networks_scatter():
     assert "close to the bulk" in row.note
     # Eight of its errors away refute it, unless the networks scatter more than it says (three sigma of four: 9.2).
     mean = {**ens.mean, "outlier_mean": row.predicted + 8 * row.predicted_error + row.allowance}
-    for factor, agrees in ((0.2, False), (1.0, True)):
+    for factor, verdict in ((0.2, "NO"), (1.0, "doubtful")):
         scatter = {**ens.standard_error, "outlier_mean": factor * row.predicted_error}
         far = replace(ens, mean=mean, standard_error=scatter)
-        assert compare(net, ensemble=far).row("outlier_mean").agrees is agrees
+        assert compare(net, ensemble=far).row("outlier_mean").verdict == verdict
+
+
+def test_what_only_a_caution_allows_for_is_no_agreement():
+    """A law with a caution of 10 %: eight standard errors and 13 % off is neither agreement nor refutation."""
+    X = np.random.default_rng(0).standard_normal((10, 16))
+    units = [layer for _ in range(3) for layer in (Dense(20, 2.0, 0.1), Pointwise("relu"))]
+    blocks = [Residual([Pointwise("relu"), Dense(20, 2.0, 0.1)]) for _ in range(2)]
+    net = Network(16, [*units[:-1], *blocks, Pointwise("relu"), Dense(2, 2.0, 0.1)])
+    ens = ensemble(net, n_networks=30, inputs=X, rng=0)
+    table = compare(net, ensemble=ens)
+    row = table.row("outlier_mean")
+    assert "relative spread" in row.note
+    assert row.verdict == "yes"
+    assert table.agrees
+    chance = row.predicted_error * three_sigma_of_law(
+        row.predicted_error * np.sqrt(30) / row.predicted, 30
+    )  # and less of the networks themselves, as set below
+    scatter = {**ens.standard_error, "outlier_mean": 0.02 * row.predicted}
+    for beyond, verdict in ((-0.08, "yes"), (-0.06, "doubtful"), (-0.01, "doubtful"), (0.01, "NO")):
+        mean = row.predicted * (1 + beyond) + chance + row.allowance
+        found = compare(
+            net, ensemble=replace(ens, mean={**ens.mean, "outlier_mean": mean}, standard_error=scatter)
+        )
+        far = found.row("outlier_mean")
+        assert (far.verdict, found.agrees) == (verdict, verdict == "yes")
+        assert far.agrees is {"yes": True, "NO": False}.get(verdict)
+        assert verdict in str(found)
+        assert ("1 doubtful" in repr(found)) == (verdict == "doubtful")
+
+
+def test_weights_that_vary_ten_percent_more_are_caught_by_the_law_of_any_layer():
+    X = np.random.default_rng(5).standard_normal((12, 32))
+
+    def residual(sigma_w2):
+        def dense(n):
+            return Dense(n, sigma_w2, 0.1)
+
+        blocks = [Residual([Pointwise("relu"), dense(64), Pointwise("relu"), dense(64)]) for _ in range(2)]
+        return Network(32, [dense(64), *blocks, Pointwise("relu"), dense(1)])
+
+    ens = ensemble(residual(2.0), n_networks=100, inputs=X, rng=3)
+    assert compare(residual(2.0), ensemble=ens).agrees
+    other = residual(2.2)
+    table = compare(other, ensemble=replace(ens, network=other))
+    assert not table.agrees
+    assert table.row("outlier_mean").agrees is False
 
 
 def test_three_sigma_of_a_skewed_law_grow():

@@ -20,6 +20,7 @@ from .places import UNITS, Places, places
 __all__ = ["Claim", "Scales", "layer_claims", "no_claims", "scales", "spectrum_claims", "traces_of", "unless_overflow"]
 
 FEWEST = 10  # samples from which 1/sigma^4 has a variance
+NO_SHIFT = 0.03  # of lambda_0: how far means of networks are from a law of sampled units, which has no shift
 EDGE = {"mean": 0.05, "batch": 0.06}  # of the sharp edge, as `centred_edge` says
 # Fractions of a number: what may change by more is no claim. Of the largest of several outliers, which split, and of a
 # second moment, to which all of the spectrum adds:
@@ -45,6 +46,7 @@ class Claim(NamedTuple):
     predicted: float | None = None  # this width
     spread: float | None = None  # standard deviation over networks
     doubtful: bool = False  # whether that may be too small
+    doubt: float = 0.0  # what of `allowance` only the caution of a law in doubt asks for
     theory_error: float = 0.0  # of averages over drawn outputs
 
 
@@ -195,15 +197,19 @@ def _outlier_claims(wide: MeanField, fim: FisherStatistics, s: Scales) -> Iterat
 def _law_claims(law: OutlierDistribution, largest: float, s: Scales) -> Iterator[Claim]:
     """Mean and scatter of the outliers, and what simulations of their law left."""
     first, per_output = law.mean / law.lambda_0 - 1, law.n_outputs / s.width
-    weak = 0.04 if law.margin < 4 else 0.015 if law.margin < 6 else 0.0
-    weak = max(weak, 0.08 if law.clearance < 4 else 0.0, law.allowance)
-    left = 0.01 + first**2 + weak + 0.1 / law.n_samples + 0.2 * per_output * (law.n_outputs > 1)
+    if law.standard_error is None:
+        weak = 0.015 if law.margin < 6 else 0.0
+        doubt = max(0.08 if law.clearance < 4 else 0.0, law.allowance)
+    else:
+        weak, doubt = 0.015 if "shift" in law.standard_error else NO_SHIFT, law.allowance
+    doubt = max(doubt - weak, 0.0)
+    left = 0.01 + first**2 + weak + doubt + 0.1 / law.n_samples + 0.2 * per_output * (law.n_outputs > 1)
     for name, mean, deviation, more in (
         ("lambda_max", law.largest_mean, law.largest_standard_deviation, 0.015 * (law.n_outputs > 1)),
         ("outlier_mean", law.mean, law.standard_deviation, 0.0),
     ):
         claimed = ((left + more) * mean, law.caution) if left + more <= THIRD else (np.inf, TOO_NARROW)
-        yield Claim(name, largest, largest, *claimed, mean, deviation, doubtful=bool(law.caution))
+        yield Claim(name, largest, largest, *claimed, mean, deviation, bool(law.caution), doubt * mean)
 
 
 def _trace_claims(wide: MeanField, fim: FisherStatistics, s: Scales, rounding: float) -> Iterator[Claim]:

@@ -75,7 +75,9 @@ def compare(
 
     Notes
     -----
-    A row agrees if simulation and theory differ by at most three sigma and the allowance. Theory is `predicted`, what
+    A row agrees if simulation and theory differ by at most three sigma and the allowance. Where only the caution of a
+    law in doubt makes the allowance so wide, the row is neither: it is "doubtful", `agrees` None, and the table as a
+    whole does not agree. Theory is `predicted`, what
     networks of this width have on average, where a law of finite width says it, and infinite width elsewhere:
 
     - outliers: `mfdnn.finite_width.outlier_distribution`. Its standard deviation over networks is the measure of
@@ -97,7 +99,9 @@ def compare(
 
     ==============  =====================================================================================
     outlier_mean    :math:`0.01 + r^2 + 0.1/T`, r the predicted correction; C > 1: 0.2 C/M more; by the
-                    margin of the outlier 0.015 more below 6, 0.04 below 4
+                    margin of the outlier 0.015 more below 6; of sampled units without
+                    a shift 0.03 more; what a caution of the law
+                    says (`OutlierDistribution.allowance`; a clearance below 4: 0.08) where it is larger
     lambda_max      the same, and 0.015 for C > 1
     edge            0.05, batch norm 0.06
     mean            :math:`(L/M)^2`; batch norm of the outputs: 2 v more
@@ -282,7 +286,10 @@ def _row(ensemble: Ensemble | FirstSteps, claim: Claim, rounding: float) -> Row:
         chance = max(measure * three_sigma_of_law(claim.spread / expected, ensemble.n_networks), sampled)
     agrees = None
     if claim.allowance < np.inf:
-        agrees = bool(abs(difference) <= chance + claim.allowance + rounding)
+        within = chance + claim.allowance + rounding
+        agrees = bool(abs(difference) <= within)
+        if agrees and abs(difference) > within - claim.doubt:
+            agrees = None
     return Row(
         quantity=claim.quantity,
         theory=claim.theory,

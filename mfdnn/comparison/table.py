@@ -92,7 +92,7 @@ class Row(Result):
         How far networks of this width may be from that number; inf where theory makes no claim.
     agrees : bool or None
         Whether simulation and theory differ by no more than chance and the allowance (see `compare`); None
-        where theory makes no claim.
+        where theory makes no claim, and where only the caution of a law in doubt allows for the difference.
     note : str
         What to know about the row, mostly nothing.
     theory_error : float
@@ -110,6 +110,13 @@ class Row(Result):
     agrees: bool | None
     note: str = ""
     theory_error: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """In a word: "yes" or "NO" where `agrees` says so, else "doubtful" or "no claim"."""
+        if self.agrees is None:
+            return "doubtful" if self.allowance < np.inf else "no claim"
+        return "yes" if self.agrees else "NO"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -135,8 +142,11 @@ class Comparison(Result):
 
     @property
     def agrees(self) -> bool:
-        """Whether every row does on which theory makes a claim."""
-        return all(row.agrees is not False for row in self.rows)
+        """Whether every row does on which theory makes a claim.
+
+        A doubtful row does not.
+        """
+        return all(row.verdict in ("yes", "no claim") for row in self.rows)
 
     def row(self, name: str) -> Row:
         """The row of one quantity, ``"second_moment"`` or ``"q[2]"``.
@@ -150,9 +160,10 @@ class Comparison(Result):
         return found[one_of("name", name, found)]
 
     def __repr__(self) -> str:
-        claims = [row.agrees for row in self.rows if row.agrees is not None]
-        good, silent = f"{sum(claims)} of {len(claims)} rows agree", len(self.rows) - len(claims)
-        rest = f", {silent} without a claim" if silent else ""
+        verdicts = [row.verdict for row in self.rows]
+        silent, doubtful = verdicts.count("no claim"), verdicts.count("doubtful")
+        good = f"{verdicts.count('yes')} of {len(verdicts) - silent} rows agree"
+        rest = (f", {doubtful} doubtful" if doubtful else "") + (f", {silent} without a claim" if silent else "")
         softmax = ", softmax" if self.output == "softmax" else ""
         return f"Comparison({good}{rest}, {self.n_networks} networks, T={self.n_samples}{softmax})"
 
@@ -171,7 +182,7 @@ class Comparison(Result):
                     f"{row.predicted_error:.2g}*" if known else f"{row.standard_error:.2g} ",
                     f"{row.deviation:+.1f}",
                     f"{row.allowance:.2g}",
-                    {True: "yes", False: "NO", None: "no claim"}[row.agrees],
+                    row.verdict,
                 ]
             )
         if not any(row.predicted is not None for row in self.rows):

@@ -110,6 +110,8 @@ class Layer:
     normalises : str
         "mean" if the mean over samples is taken away, "samples" if the variance over samples becomes one too, "units"
         if mean and variance over the units of a sample do; else "".
+    multiplies : bool
+        Whether what leaves are products of units, as of a gate: their fluctuations multiply, too.
     parameter_roles : tuple of str
         "weights", "biases" or "others" for each array of parameters; those not named are others.
     """
@@ -126,6 +128,7 @@ class Layer:
     batches_errors = False
     fully_connected = False
     normalises = ""
+    multiplies = False
     parameter_roles: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **options: object) -> None:

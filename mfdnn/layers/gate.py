@@ -58,6 +58,7 @@ class Gate(TwoPaths):
     """
 
     kind = "gate"
+    multiplies = True
 
     def __init__(
         self, left: Layer | Sequence[Layer], right: Layer | Sequence[Layer], phi: str | Callable | Activation

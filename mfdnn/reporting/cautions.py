@@ -73,6 +73,12 @@ def cautions(
             + ", ".join(missed)
             + ("; with so few networks, draw more before you believe it" if few_networks(ens.n_networks) else "")
         )
+    doubtful = [row.quantity for row in table.rows if row.verdict == "doubtful"]
+    if doubtful:
+        found.append(
+            f"theory and simulation differ by more than chance in {', '.join(doubtful)}, by no more than the caution "
+            "of the law allows"
+        )
     if lr.loss == "cross_entropy":
         found.append(
             "the cross-entropy rate is a bound for any softmax while F itself does not grow, not the exact edge"

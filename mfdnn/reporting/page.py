@@ -158,7 +158,7 @@ def _fisher_table(title: str, table: Comparison, n_outliers: int) -> list[str]:
                 f"{row.simulation:.5g}",
                 f"({row.standard_error:.2g})",
                 f"{row.deviation:+.1f}",
-                difference + (" no claim" if row.agrees is None else ""),
+                difference + (f" {row.verdict}" if row.agrees is None else ""),
             ]
         )
     known = any(row[2] for row in rows[1:])
@@ -166,9 +166,9 @@ def _fisher_table(title: str, table: Comparison, n_outliers: int) -> list[str]:
         rows = [[*row[:2], *row[3:]] for row in rows]
     head = "infinite width | this width | simulation" if known else "theory | simulation"
     lines = [f"{title}: {head} (standard error), deviation in sigma", *_indented(rows)]
-    notes = dict.fromkeys(row.note for row in table.rows[:4] if row.agrees is None)
-    for note in filter(None, notes):
-        lines += wrap(f"no claim: {note}", 100, initial_indent="  ", subsequent_indent="    ")
+    notes = dict.fromkeys((row.verdict, row.note) for row in table.rows[:4] if row.agrees is None and row.note)
+    for verdict, note in notes:
+        lines += wrap(f"{verdict}: {note}", 100, initial_indent="  ", subsequent_indent="    ")
     return lines
 
 
