@@ -517,7 +517,7 @@ def test_quiet_in_threads():
 @pytest.mark.parametrize(
     "net, match",
     [
-        (mfdnn.resnet([50, 50, 1], 2), "Dense and Pointwise layers only"),
+        (Network(50, [*mfdnn.resnet([50, 50, 3], 2).layers, mfdnn.LayerNorm()]), "must end with its last weights"),
         (mlp([50, 50, 1], "relu", 2.0, weights="orthogonal"), "orthogonal weights"),
         (mlp([50, 1]), "hidden layer"),
         (mlp([50, 50, 1], "sign", 1.0, 0.1), "jumps"),

@@ -38,6 +38,14 @@ def test_width_that_does_not_exist():
         width_for_spread(mlp([20, 100, 1], "tanh", 1.0, 0.0, bias=False), 0.1)
 
 
+def test_width_of_a_residual_network_with_fresh_inputs():
+    net = mfdnn.resnet([32, 64, 1], 1, "relu", 2.0, 0.1)
+    found = width_for_spread(net, 0.1, 100)
+    spread = outlier_distribution(net, 100).relative_spread
+    assert found.spread <= 0.1 < spread
+    assert found.factor == pytest.approx((spread / 0.1) ** 2, rel=0.1)  # to leading order, and where inputs are many
+
+
 def test_a_width_at_which_the_law_is_in_doubt_is_told():
     found = width_for_spread(mlp([100, 100, 1], "relu", 2.0, 0.5), 0.5, 100)
     assert found.spread > 0.35
@@ -86,8 +94,8 @@ def test_band_or_the_reason_why_there_is_none():
         None,
         "the 40 outputs are too many for these widths",
     )
-    _, reason = outlier_band(mfdnn.resnet([50, 50, 1], 2), 50)
-    assert "the law is derived for Dense and Pointwise layers only" in reason
+    _, reason = outlier_band(mfdnn.Network(50, [*mfdnn.resnet([50, 50, 3], 2).layers, mfdnn.LayerNorm()]), 50)
+    assert reason.startswith("`net` must end with its last weights")
 
 
 @pytest.mark.parametrize("phi, variances", [("relu", (2.0, 0.0)), ("tanh", (1.5, 0.05))])
@@ -98,3 +106,39 @@ def test_widths_in_the_documentation(phi, variances):
         for depth in (4, 8, 12)
     ]
     assert ", ".join(map(str, widths)) + " and" in text
+
+
+def test_spread_map_of_another_architecture(tmp_path):
+    def residual(depth, width, **layers):
+        return mfdnn.resnet([16, width, 1], depth, **layers)
+
+    X = np.random.default_rng(0).standard_normal((10, 16))
+    found = spread_map("tanh", 1.0, 0.3, [1, 2], [32, 64], architecture=residual, inputs=X)
+    law = law_of(mfdnn.MeanField(residual(2, 64, activation="tanh", sigma_w2=1.0, sigma_b2=0.3), inputs=X))
+    assert found.spread[1, 1] == law.largest_standard_deviation / law.largest_mean
+    assert (found.n_samples, found.n_outputs) == (10, 1)
+    assert np.all(found.spread[:, 0] > found.spread[:, 1])
+    given = spread_map("relu", 2.0, 0.1, [3], [50], inputs=X)
+    net = mlp([16, 50, 50, 1], "relu", 2.0, 0.1)
+    assert given.spread[0, 0] == pytest.approx(outlier_distribution(net, inputs=X).relative_spread, rel=0.01)
+
+
+def test_a_point_without_a_law_is_marked():
+    def sometimes(depth, width, **layers):
+        weights = "orthogonal" if depth == 2 else "gaussian"
+        hidden = mfdnn.Dense(width, layers["sigma_w2"], layers["sigma_b2"], weights=weights)
+        return mfdnn.Network(40, [hidden, mfdnn.Pointwise(layers["activation"]), mfdnn.Dense(1, 2.0, 0.1)])
+
+    found = spread_map("relu", 2.0, 0.1, [1, 2], [40, 50], 100, architecture=sometimes)
+    assert found.status.tolist() == [["ok"] * 2, ["no law"] * 2]
+    ax = found.plot()
+    assert "no law" in [text.get_text() for text in ax.get_legend().get_texts()]
+    pyplot.close(ax.figure)
+    with pytest.raises(mfdnn.NoTheory, match="orthogonal weights"):
+        spread_map("relu", 2.0, 0.1, [2], [40], 100, architecture=sometimes)
+    with pytest.raises(TypeError, match="`architecture` must return a Network, got int"):
+        spread_map("relu", 2.0, 0.1, [2], [40], architecture=lambda depth, width, **layers: 3)
+    with pytest.raises(ValueError, match="one number of outputs"):
+        spread_map(
+            "relu", 2.0, 0.1, [2, 3], [40], architecture=lambda depth, width, **layers: mlp([9, width, depth], **layers)
+        )

@@ -14,7 +14,7 @@ from .influence import Influences
 __all__ = ["DrawnInfluence", "drawn_influence", "n_representatives"]
 
 FEWEST, MOST = 6, 48  # representatives: three pairs are compared; and more say little that is new
-FIELD = 256  # (input, site) up to which representatives are taken; beyond, time grows with the cube
+FIELD = 128  # (input, site) up to which representatives are taken; beyond, time grows with the cube
 
 
 class DrawnInfluence(NamedTuple):

@@ -12,7 +12,7 @@ from .._support.results import Result
 from .._support.validation import finite_number
 from ..mean_field import MeanField, refuse_data
 from ..network import Network, scale_widths
-from .outliers import NoOutlier, architecture, law_of
+from .outliers import NoOutlier, law_of
 from .outliers_result import OutlierDistribution
 
 __all__ = ["RequiredWidth", "width_for_spread"]
@@ -69,7 +69,7 @@ def width_for_spread(
     Parameters
     ----------
     net : Network or MeanField
-        Its depth, activations and variances, and the proportions of its hidden widths.
+        Its layers, and the proportions of its hidden widths.
     spread : float
         Relative standard deviation > 0.
     n_samples, q0, c0, inputs
@@ -92,6 +92,10 @@ def width_for_spread(
     >>> found = mfdnn.width_for_spread(net, 0.1, n_samples=300)
     >>> found.widths, round(found.spread, 3)
     ((500, 231, 231, 1), 0.1)
+
+    Notes
+    -----
+    Cost: that of `outlier_distribution` at a dozen widths; where units are sampled the same ones are taken at each.
     """
     target = finite_number("spread", spread)
     if target <= 0:
@@ -100,8 +104,10 @@ def width_for_spread(
     if isinstance(net, MeanField):
         refuse_data(net, **data)
         data, net = net.data, net.network
-    if data["inputs"] is None:
-        architecture(net)
+    if not isinstance(net, Network):
+        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
+    if net.n_weight_layers < 2:
+        law_of(MeanField(net, **data))  # says that a hidden layer is needed
     widest = max(net.widths[1:-1])
     tried: dict[int, RequiredWidth | NoOutlier] = {}
 

@@ -23,6 +23,7 @@ TICKS = (0.01, 0.03, 0.1, 0.3, 1.0)
 WIDTHS = [step * 10**k for k in range(6) for step in (1, 2, 5)]  # named on the axes
 DEPTHS = [2**k for k in range(1, 12)]
 SPREAD = r"relative spread of $\lambda_{\max}$"
+VOID = {"no outlier": "no outlier clear of the bulk", "no law": "no law"}
 NOTHING = "#CCCCCC"
 
 
@@ -126,7 +127,7 @@ def spread_map(
 
     The spread is relative to the mean. A contour says how wide a network of some depth must be for 2/lambda_max to be
     known that well. Hatched: the law has a caution there, mostly because it was tested up to a spread of 0.35 only;
-    grey: no eigenvalue stands clear of the bulk.
+    grey: no eigenvalue stands clear of the bulk, or there is no law.
 
     Parameters
     ----------
@@ -203,7 +204,8 @@ def spread_map(
         handles.append(Patch(fc="white", ec="black", hatch="///", lw=0.5, label="law in doubt"))
     if np.ma.getmaskarray(values).any():
         ax.set_facecolor(NOTHING)
-        handles.append(Patch(fc=NOTHING, label="no outlier clear of the bulk"))
+        reasons = [reason for status, reason in VOID.items() if np.any(found.status == status)]
+        handles.append(Patch(fc=NOTHING, label=", or ".join(reasons)))
     if colorbar:
         ends = bool(values.min() < RANGE[0]), bool(values.max() > RANGE[1])  # False where all are masked
         extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[ends]
