@@ -79,6 +79,9 @@ class LearningRate(Result):
     standard_error : dict or None
         Of `value` and `lambda_max`, where units were sampled (`mfdnn.MeanField`); of `value` and `lambda_quantile`,
         where they were measured on networks; None: closed form.
+    method : str
+        With `confidence` what the quantile is from: a law by its `OutlierDistribution.method`, "networks" that were
+        drawn, or both, "networks and sampled units"; else "".
 
     Notes
     -----
@@ -120,6 +123,7 @@ class LearningRate(Result):
     lambda_max_one: float | None = None
     first_step: FirstStep | None = None
     standard_error: dict[str, float] | None = None
+    method: str = ""
     _wide: MeanField | None = None
 
     def __float__(self) -> float:
@@ -369,6 +373,8 @@ class LearningRate(Result):
         known = super().to_dict()
         if self.standard_error is None:
             del known["standard_error"]
+        if not self.method:
+            del known["method"]
         return {
             **known,
             "safe": self.safe,
