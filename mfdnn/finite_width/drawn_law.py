@@ -17,7 +17,7 @@ from ..mean_field import MeanField
 from .doubts import doubts_of_distance, refuse_distance
 from .drawn_influence import DrawnInfluence, drawn_influence, n_representatives
 from .outliers_result import OutlierDistribution
-from .sampled_law import LARGEST_FIELD, PER_NUMBER, RUNS, assembled, largest_sites
+from .sampled_law import LARGEST_FIELD, PER_NUMBER, RUNS, assembled, largest_sites, refuse_ratio
 from .shift import mean_shift
 
 __all__ = ["drawn_law"]
@@ -88,23 +88,28 @@ def drawn_law(wide: MeanField) -> OutlierDistribution:
         both = list(threads.map(run, range(RUNS)))
     runs, shifts = [each[0] for each in both], [each[1] for each in both]
     weights = np.array([1.0, net.n_outputs])
-    margin = float(1 / np.mean([run.edges for run in runs], axis=0).max())
-    # As of the closed law: eigenvalues of a random matrix, of few inputs sooner at an end.
-    n = (n_samples - 1) * net.n_outputs
-    pairs = max(float(np.mean([run.pairs @ weights for run in runs])), np.finfo(float).tiny)
-    clearance = 1 / (np.sqrt(pairs / n_samples) * min(1.0, np.sqrt(np.log(n) / 2) if n > 1 else 1.0))
-    refuse_distance(margin, clearance, SMALLEST_MARGIN)
+    ratio = max(float(np.mean([run.one - run.two for run in runs])), np.finfo(float).tiny)
+    refuse_ratio(net, ratio)
+    if net.couples_samples:  # all T inputs are there, as if they were given
+        margin, clearance = 1 / ratio, 2 * (1 - ratio) / ratio
+    else:  # as of the closed law: eigenvalues of a random matrix, of few inputs sooner at an end
+        margin = float(1 / np.mean([run.edges for run in runs], axis=0).max())
+        n = (n_samples - 1) * net.n_outputs
+        pairs = max(float(np.mean([run.pairs @ weights for run in runs])), np.finfo(float).tiny)
+        clearance = float(1 / (np.sqrt(pairs / n_samples) * min(1.0, np.sqrt(np.log(n) / 2) if n > 1 else 1.0)))
+        refuse_distance(margin, clearance, SMALLEST_MARGIN)
+    pushes = [float(run.push @ weights) for run in runs]
     return assembled(
         net,
         n_samples,
         float(fisher_statistics(wide).largest),
         runs,
-        pushes=[float(run.push @ weights) for run in runs],
-        extra=0.0,
-        ratio=max(float(np.mean([run.one - run.two for run in runs])), np.finfo(float).tiny),
+        pushes=pushes,
+        extra=2 * float(np.mean([run.push.sum() for run in runs])) ** 2 / ((n_samples - 1) * net.n_outputs),
+        ratio=ratio,
         margin=margin,
-        clearance=float(clearance),
+        clearance=clearance,
         n_units=n_units,
         shifts=shifts,
-        doubts=doubts_of_distance(margin, clearance),
+        doubts={} if net.couples_samples else doubts_of_distance(margin, clearance),
     )

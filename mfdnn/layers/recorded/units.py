@@ -311,7 +311,18 @@ class Recorded:
             x = x - self.mean_over_units(x, sites)
         inverse = self.mean_over_units(x * x, sites).shifted(eps).power(-0.5)
         z = x * inverse
-        tangents = None if self.tangents is None else self.tangents * (inverse * gamma)
+        tangents = self.tangents
+        if tangents is not None and self.recording.sample is not None:  # these means are of the order M^-1/2
+            moved, axes = np.swapaxes(tangents.value, 0, 1), (0, 3) if sites else (0,)
+
+            def mean(of: np.ndarray) -> np.ndarray:
+                return self._weighed(of, lambda some: some.mean(axis=axes, keepdims=True))
+
+            moved = moved - mean(moved) if centred else moved
+            x_hat = z.value[:, None]
+            moved = moved - x_hat * mean(x_hat * moved)
+            tangents = Node(np.swapaxes(moved, 0, 1), tangent=True)
+        tangents = None if tangents is None else tangents * (inverse * gamma)
         return self.mapped((z * gamma).shifted(beta), tangents), z
 
     def plus(self, other: Recorded, factor: float) -> Recorded:
