@@ -28,7 +28,8 @@ ROUNDING = 1e-9  # of an argument: on the real line
 NEAR, TURNED = 1e-6, 1e-6  # of a logarithm, and of an argument
 FAR = 1e4  # where it begins, over the largest place
 GAUSSIAN = 4.0  # squared norm of a square Gaussian matrix, over its variance
-SECTION = 150
+SECTION, ROUNDS = 300, 7
+NEAREST = 20.0  # logarithm of c_0 over the least distance of a place from it
 LEAST = 1e-12  # mass of an atom that is none
 
 
@@ -137,7 +138,7 @@ class Accumulation:
             found = passed
         return found
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The upper end of the spectrum.
 
@@ -148,11 +149,14 @@ class Accumulation:
             return high  # of one law of slopes alone
         if self.atoms and (top := max(self.atoms)) >= high * (1 - LEAST):
             return top
-        # That bound may be larger by 4^L, Gaussian: g_1 is somewhere between one over it and one over the mean.
-        log_g = np.linspace(-np.log(high) - 20.0, -np.log(self.moments[0]) + 20.0, SECTION)
-        for _ in range(6):
-            value = self._place(log_g)
-            at = int(np.clip(np.argmin(value), 1, log_g.size - 2))
+        # 1/g_1 is the distance of the first layer's place from c_0: at most that place, which is 2/(s E[d]) of the next
+        # layer's at most, and so on up to the bound.
+        down = sum(np.log(p.sigma_w2 * p.law.moment(1) / 2) for p in self.passages)
+        log_g = np.linspace(down - np.log(high), NEAREST - np.log(self.first), SECTION)
+        for _ in range(ROUNDS):
+            with np.errstate(over="ignore", invalid="ignore"):  # far from where it is
+                value = self._place(log_g)
+            at = int(np.clip(np.nanargmin(value), 1, log_g.size - 2))
             log_g = np.linspace(log_g[at - 1], log_g[at + 1], 41)
         return float(np.exp(self._place(log_g).min()))
 
@@ -168,7 +172,7 @@ class Accumulation:
 
     def solve(self, places: np.ndarray) -> Solved:
         """Transforms at real places > 0, from above."""
-        start = np.log(FAR * self.bounds[1]) + 3.0j
+        start = np.log(FAR * self.largest) + 3.0j
         log_g = -start + sum(np.log(p.sigma_w2 * p.law.moment(1)) for p in self.passages)
         unknown, y = [log_g], self.first * np.exp(log_g)
         for p in self.passages:

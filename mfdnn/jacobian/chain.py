@@ -13,7 +13,7 @@ from .._support.validation import finite_array, variance
 from ..activations import Activation
 from ..gaussian.matrices import moments
 from ..network import Network
-from .laws import SlopeLaw, unbounded
+from .laws import SlopeLaw, require_moments
 from .product import Block, Factor, FreeProduct
 
 __all__ = ["JacobianChain", "Shortcut", "Slopes", "Weights", "read"]
@@ -218,13 +218,7 @@ class _Reading:
 
     def law(self, act: Activation, second: float) -> SlopeLaw:
         """The law of slopes at units of that variance."""
-        if np.any(act.pieces.jumps[:, 0]):
-            raise NoTheory(f"activation {act.label!r} jumps, so that its slope has no second moment; use another.")
-        if unbounded(act):
-            raise NoTheory(
-                f"activation {act.label!r} has slopes whose square has no finite second moment; use one with bounded "
-                "slopes."
-            )
+        require_moments(act)
         found = next((law for a, q, law in self.laws if a is act and abs(q - second) <= SAME * second), None)
         if found is None:
             found = SlopeLaw(act, second)

@@ -13,12 +13,12 @@ from .._support.validation import finite_number, positive_integer
 from ..activations import Activation, activation
 from ..gaussian.quadrature import second_moment
 from ..gaussian.tables import tables
-from .laws import SlopeLaw
+from .laws import SlopeLaw, require_moments
 
 __all__ = ["IsometricInit", "isometric_init"]
 
 Q = np.logspace(-11, 4, 151)  # variances that are looked at
-ROUNDING = 1e-14  # of a bias variance that is 0, over q
+ROUNDING = 1e-12  # of a bias variance that is 0, over q
 SHIFTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -68,7 +68,8 @@ def isometric_init(phi: str | Callable | Activation, depth: int, variance: float
     ------
     TypeError, ValueError
         `depth` below 1, `variance` not positive. `NoTheory`: no q has that variance, or none with a bias variance
-        >= 0, as for relu; the reason names what it can have, and a shift of it that does.
+        >= 0, as for relu, or its slopes have no second moment; the reason names what it can have, and a shift of it
+        that does.
 
     References
     ----------
@@ -86,10 +87,11 @@ def isometric_init(phi: str | Callable | Activation, depth: int, variance: float
     wanted = finite_number("variance", variance)
     if wanted <= 0:
         raise ValueError(f"`variance` must be > 0, got {wanted:g}; pass the variance of squared singular values.")
+    require_moments(act)
     found = _smallest(act, wanted / n_layers)
     if found is not None:
         return found
-    reach = _reach(act) if not np.any(act.pieces.jumps[:, 0]) else None
+    reach = _reach(act)
     if reach is None:
         has, instead = "has none", ""
     else:
@@ -98,8 +100,8 @@ def isometric_init(phi: str | Callable | Activation, depth: int, variance: float
         instead = f"take a {'smaller' if wanted > high else 'larger'} `variance`"
     if reach is None or wanted <= high:
         shift = next((s for s in SHIFTS if _smallest(_shifted(act, s), wanted / n_layers) is not None), None)
-        helps = f"phi(x + {shift:g}) - phi({shift:g}) can" if shift else "none of its shifts that were tried can either"
-        instead = f"{helps}, or {instead}" if instead else helps
+        helps = f"phi(x + {shift:g}) - phi({shift:g}) can" if shift else ""
+        instead = ", or ".join(filter(None, (helps, instead))) or "none of its shifts that were tried can either"
     raise NoTheory(
         f"{act.label!r} cannot have `variance` = {wanted:g} at depth {n_layers} with chi_1 = 1 and a bias variance >= "
         f"0: it {has}, at pre-activations of variance {Q[0]:.0e} to {Q[-1]:.0e}; {instead}."
@@ -116,9 +118,7 @@ def _shifted(act: Activation, by: float) -> Activation:
 
 
 def _excess(act: Activation, q: float) -> float:
-    law = SlopeLaw(act, q)
-    mean = law.moment(1)
-    return law.moment(2) / mean**2 - 1 if mean > 0 else np.inf
+    return SlopeLaw(act, q).excess
 
 
 def _variances(act: Activation, q: float) -> tuple[float, float, float]:
@@ -144,8 +144,6 @@ def _smallest(act: Activation, excess: float) -> IsometricInit | None:
     """At the smallest q of that excess variance a layer with a bias variance >= 0."""
     from scipy.optimize import brentq
 
-    if np.any(act.pieces.jumps[:, 0]):
-        return None
     q = _places(act)
     found = np.array([_excess(act, x) for x in q]) - excess
     for i in np.flatnonzero(found[:-1] * found[1:] <= 0):

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from .._compiled import inverse_moment_function, moment_functions
+from .._support.errors import NoTheory
 from ..activations import Activation
 from ..gaussian.quadrature import breaks, nodes, values
 
-__all__ = ["ROUGH", "Distribution", "Laws", "SlopeLaw", "unbounded"]
+__all__ = ["ROUGH", "Distribution", "Laws", "SlopeLaw", "require_moments", "unbounded"]
 
 CONSTANT = 1e-10  # relative size of what bends a slope on a panel where it is constant
 DIGITS = 10  # of constant slopes that are the same
@@ -40,6 +41,8 @@ class SlopeLaw:
         Their probabilities.
     least, greatest : float
         About the least and the greatest that d can be, however unlikely.
+    excess : float
+        E[d^2]/E[d]^2 - 1, with the digits it has where it is small; inf where d is 0.
     """
 
     values: np.ndarray
@@ -50,6 +53,7 @@ class SlopeLaw:
     def __init__(self, act: Activation, q: float):
         self._act: Activation | None = act
         self.q = q
+        self.excess = 0.0
         if q == 0:  # as in a sampled network, whose units are all at zero
             self._number(float(act.slope(np.zeros(1))[0]) ** 2)
             return
@@ -73,8 +77,8 @@ class SlopeLaw:
             near = pieces.edges[(pieces.edges >= x.min()) & (pieces.edges <= x.max())]
             self.greatest = float(max(self.values[-1], (values(act, near, 1) ** 2).max(initial=0.0)))
             mean = self.moment(1)
-            alike = bool(self.weights @ (self.values - mean) ** 2 <= ALIKE * mean**2)
-        if alike:
+            self.excess = float(self.weights @ (self.values - mean) ** 2 / mean**2) if mean > 0 else np.inf
+        if self.excess <= ALIKE:
             self._number(mean)
 
     def _number(self, value: float) -> None:
@@ -162,6 +166,17 @@ class SlopeLaw:
         x = np.empty(y.shape)
         inverse_moment_function(d, w * d, y, low, high, HALVES, CLOSE, x)
         return x
+
+
+def require_moments(act: Activation) -> None:
+    """Refuse an activation whose squared slopes have no second moment."""
+    if np.any(act.pieces.jumps[:, 0]):
+        raise NoTheory(f"activation {act.label!r} jumps, so that its slope has no second moment; use another.")
+    if unbounded(act):
+        raise NoTheory(
+            f"activation {act.label!r} has slopes whose square has no finite second moment; use one with bounded "
+            "slopes."
+        )
 
 
 def unbounded(act: Activation) -> bool:

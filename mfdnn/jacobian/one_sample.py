@@ -22,6 +22,7 @@ POINTS = 200
 BESIDE = 3e-6  # relative distance from an atom, whose transforms have rounding for digits there
 ROUNDING = 1e-12  # relative, of places
 WHOLE = 1e-9  # missing mass that is none
+NO_SHARE = 1e-17  # of the mean, that a layer and all before it add: less than rounding
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -194,6 +195,12 @@ def accumulated(net: Any, q0: Any, q_hat: Any = None) -> tuple[Accumulation, np.
             "the last weights; leave it out."
         )
     first, passages, q_hats = _passages(chain.factors, width)
+    if not first and not any(p.constant for p in passages):
+        raise NoTheory("the Fisher information is zero, as the inputs are and there are no biases; take others.")
+    shares = _shares(first, passages)
+    start = int(np.argmax(shares > NO_SHARE))  # layers of a signal that dies out are not felt at the outputs
+    if start:
+        first, passages = passages[start - 1].constant, passages[start:]
     return Accumulation(first, passages), q_hats
 
 
@@ -213,6 +220,16 @@ def _passages(factors: list, width: float) -> tuple[float, list[Passage], np.nda
             passages.append(Passage(law, factor.sigma_w2, factor.orthogonal, constants[-1]))
         law = none
     return constants[0], passages, np.array(seen)
+
+
+def _shares(first: float, passages: list[Passage]) -> np.ndarray:
+    """What every layer adds to the mean of H_L, of all of it, (L,)."""
+    added = np.array([first, *(p.constant for p in passages)])
+    gains = np.array([np.log(p.sigma_w2 * p.law.moment(1)) for p in passages])
+    onwards = np.append(np.cumsum(gains[::-1])[::-1], 0.0)
+    with np.errstate(divide="ignore"):
+        logs = np.log(added) + onwards
+    return np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
 
 
 def _places(grid: Any) -> np.ndarray:

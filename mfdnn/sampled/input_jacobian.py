@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from .._support.errors import OutOfRange
 from .checks import one_input
 from .linearisation import Linearisation
 from .network import SampledNetwork
 
 __all__ = ["jacobian_depth", "jacobian_singular_values"]
+
+LARGEST = 1e150  # singular value whose square, and the sum of many, is a number
 
 
 def jacobian_singular_values(one: SampledNetwork, x: Any) -> np.ndarray:
@@ -29,7 +32,7 @@ def jacobian_singular_values(one: SampledNetwork, x: Any) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        What is no sampled network, or one that couples samples as batch norm does; several inputs.
+        What is no sampled network, or one that couples samples as batch norm does; several inputs; what overflows.
 
     Notes
     -----
@@ -44,7 +47,12 @@ def jacobian_singular_values(one: SampledNetwork, x: Any) -> np.ndarray:
     """
     array, net = one_input(one, x), one.network
     copies = np.repeat(array, net.n_outputs, axis=0)
-    return np.linalg.svd(Linearisation(net, one.parameters, copies).input_jacobian(), compute_uv=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        linear = Linearisation(net, one.parameters, copies)
+        if not np.all(np.isfinite(linear.outputs)):
+            raise _overflow("outputs of `one` overflow")
+        jacobian = linear.input_jacobian()
+    return _singular_values(jacobian)
 
 
 def jacobian_depth(one: SampledNetwork, x: Any) -> dict[str, np.ndarray]:
@@ -83,8 +91,12 @@ def jacobian_depth(one: SampledNetwork, x: Any) -> dict[str, np.ndarray]:
     for layer in one.network.layers:
         if layer.fully_connected:
             weight, bias = next(own)
-            h, jacobian = weight @ h + (0.0 if bias is None else bias), weight @ jacobian
-            squares = np.linalg.svd(jacobian, compute_uv=False) ** 2
+            with np.errstate(over="ignore", invalid="ignore"):
+                h, jacobian = weight @ h + (0.0 if bias is None else bias), weight @ jacobian
+            values = _singular_values(jacobian)
+            if values[0] > LARGEST:
+                raise _overflow("squared singular values of `one` overflow")
+            squares = values**2
             squares[squares <= squares[0] * (max(jacobian.shape) * np.finfo(h.dtype).eps) ** 2] = 0.0  # rounding
             found.append((squares.sum() / h.size, squares[0], squares[-1]))
         elif layer.activation is not None:
@@ -98,3 +110,13 @@ def jacobian_depth(one: SampledNetwork, x: Any) -> dict[str, np.ndarray]:
     mean, largest, smallest = np.array(found, dtype=np.float64).T
     with np.errstate(divide="ignore"):
         return {"mean": mean, "largest": largest, "smallest": smallest, "condition": np.sqrt(largest / smallest)}
+
+
+def _singular_values(jacobian: np.ndarray) -> np.ndarray:
+    if not np.all(np.isfinite(jacobian)):
+        raise _overflow("Jacobian of `one` overflows")
+    return np.linalg.svd(jacobian, compute_uv=False)
+
+
+def _overflow(fact: str) -> OutOfRange:
+    return OutOfRange(f"The {fact}", "take smaller weights or fewer layers")
