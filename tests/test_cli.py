@@ -206,6 +206,8 @@ def test_files_by_suffix(suffix, capsys, tmp_path):
         (["learning-rate", "20-24-2", "--loss", "mse"], ["`--loss`", "did you mean half_mse"]),
         (["learning-rate", "20-24-2", "--momentum", "1"], ["`--momentum`"]),
         (["learning-rate", "20-24-2", "--confidence", "95"], ["`--confidence`", "(0, 1)", "got 95"]),
+        (["learning-rate", "20-24-2", "--networks", "3"], ["`--networks`", "8 or more"]),
+        (["learning-rate", "20-24-2", "--networks", "9", "--optimizer", "adam"], ["`--networks`", "adam"]),
         (["critical-line", "--activation", "relu", "--sigma-b2", "0.1"], ["single point", "pass 0"]),
         (["figure", "poole"], ["`NAME`", "poole2016"]),
         (["figure", "-o", "x.png"], ["`-o`", "--list"]),
@@ -631,6 +633,19 @@ def test_learning_rate_leads_with_the_safe_one(capsys):
     assert (json.loads(out)["safe"], json.loads(out)["value"]) == (lr.safe, lr.value)
     _, out, _ = run(capsys, "learning-rate", *SMALL, "--norm", "batch_norm", "--momentum", "0.9")
     assert out.splitlines()[1].startswith("no rate known to be safe for 95 %") and "stable below" in out
+
+
+def test_learning_rate_of_networks_that_are_drawn(capsys):
+    argv = ["learning-rate", "20-24-24-2", "--samples", "12", "--activation", "tanh", "--sigma-b2", "0"]
+    _, out, _ = run(capsys, *argv)
+    assert out.splitlines()[2] == "--networks 400 measures one."
+    _, out, _ = run(capsys, *argv, "--networks", "12", "--seed", "3")
+    net = mfdnn.mlp([20, 24, 24, 2], "tanh", sigma_b2=0.0)
+    drawn = mfdnn.ensemble(net, 12, 12, rng=3)
+    lr = mfdnn.max_learning_rate(net, 12, confidence=0.95, networks=drawn)
+    line = f"{lr.value:.6g} +- {lr.standard_error['value']:.2g}  for 95 %, measured on 12 networks"
+    assert out.splitlines()[2] == line
+    assert "know it to 3%" in out
 
 
 def test_learning_rate_of_other_optimisers_is_that_of_their_first_step(capsys, tmp_path):

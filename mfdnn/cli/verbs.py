@@ -160,6 +160,9 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
         args.default_samples = FIRST_STEP_SAMPLES
     net, data = network_and_data(args)
     options = {**loss_options(args), "optimizer": args.optimizer, "confidence": args.confidence}
+    if args.networks is not None:
+        options["networks"] = _drawn(net, data, args)
+        options["confidence"] = SAFE_SHARE if args.confidence is None else args.confidence
     lr = max_learning_rate(net, **data, **options)
     if lr.first_step is not None:
         return _run_first_step(net, lr)
@@ -172,9 +175,14 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
     lines = [f"{net!r}, T = {lr.n_samples}"]
     if lr.safe is None:
         lines += [f"no rate known to be safe for {share}: {lr.why_not_safe}"]
+        lines += ["--networks 400 measures one."] if args.networks is None else []
     else:
         lines += [f"{lr.safe:.6g}  safe for {share}, {lr.optimiser}"]
-    if lr.confidence is not None:
+    if args.networks is not None:
+        error = lr.standard_error["value"]
+        of_share = f"for {100 * lr.confidence:.6g} %, measured on {args.networks} networks"
+        lines += [f"{lr.value:.6g} +- {error:.2g}  {of_share}"]
+    elif lr.confidence is not None:
         lines += [f"{lr.value:.6g}  for {100 * lr.confidence:.6g} % of them"]
     lines += [
         f"{lr.typical:.6g}  largest stable learning rate at infinite width, {lr.optimiser}",
@@ -188,6 +196,18 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
     if lr.safe_caution not in lr.caution:
         lines += ["", f"Of the safe rate: {lr.safe_caution}"]
     return Output("\n".join(lines), {"network": repr(net), "safe": lr.safe, **lr.to_dict()}, lr.limits())
+
+
+def _drawn(net: Any, data: dict[str, Any], args: argparse.Namespace) -> Any:
+    """Networks of which a rate is measured, of optimisers that have one."""
+    from ..ensembles import ensemble
+    from ..finite_width.measured import FEWEST
+
+    if args.optimizer != "sgd":
+        raise ValueError(f"`--networks` measures stability of sgd, not the first step of {args.optimizer}; drop it.")
+    if args.networks < FEWEST:
+        raise ValueError(f"`--networks` must be {FEWEST} or more for a quantile, got {args.networks}; draw more.")
+    return ensemble(net, **data, n_networks=args.networks, rng=args.seed, progress=True)
 
 
 def _run_first_step(net: Any, lr: Any) -> Output:

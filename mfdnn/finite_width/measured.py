@@ -12,7 +12,7 @@ from ..jobs.settings import describe_network
 from ..mean_field import MeanField
 from .outliers_result import OutlierDistribution
 
-__all__ = ["MeasuredQuantile", "how_to_measure", "largest_of_networks", "measured_quantile"]
+__all__ = ["FEWEST", "WANTED", "MeasuredQuantile", "how_to_measure", "largest_of_networks", "measured_quantile"]
 
 FEWEST = 8  # networks
 OF_SPREAD = 0.05  # of a law's distance from the mean of the logarithm to the quantile: what next orders change
@@ -27,18 +27,21 @@ class MeasuredQuantile(NamedTuple):
     Attributes
     ----------
     value, standard_error : float
+    n_wanted : int
+        How many networks know it to 3 %.
     caution : str
-        Where the error is above 3 %: how many networks make it that; and that of the law.
+        Where they are more than there are; and that of the law.
     """
 
     value: float
     standard_error: float
+    n_wanted: int
     caution: str
 
 
-def how_to_measure(wide: MeanField) -> str:
+def how_to_measure(n_samples: int, given: bool) -> str:
     """The call that measures a rate for a share of the networks."""
-    data = "inputs=X" if wide.given else f"n_samples={wide.n_samples}"
+    data = "inputs=X" if given else f"n_samples={n_samples}"
     return (
         f"max_learning_rate(net, {data}, confidence=0.95, networks=mfdnn.ensemble(net, {data}, n_networks=400)) "
         "measures it"
@@ -129,12 +132,12 @@ def measured_quantile(values: np.ndarray, p: float, law: OutlierDistribution | N
         resampled = np.quantile(again, p, axis=1, method="weibull").std() / value
         error = float(max(resampled, of_one / np.sqrt(n)))
     cautions = [] if law is None else [law.caution]
+    wanted = _round(max(needed, n + 1) if error > WANTED else max(min(needed, n), FEWEST))
     if error > WANTED:
         cautions.append(
-            f"The {p:g} quantile is known to {error:.1%} from {n} networks; about {_round(max(needed, n + 1))} know it "
-            f"to {WANTED:.0%}."
+            f"The {p:g} quantile is known to {error:.1%} from {n} networks; about {wanted} know it to {WANTED:.0%}."
         )
-    return MeasuredQuantile(value, value * error, " ".join(filter(None, cautions)))
+    return MeasuredQuantile(value, value * error, wanted, " ".join(filter(None, cautions)))
 
 
 def _round(number: float) -> int:

@@ -199,11 +199,12 @@ def max_learning_rate(
     typical = value = stability_limit(scale * fim.largest + w, b, nesterov)
     cautions, quantile = [fim.largest_caution], None
     errors = _errors(fim, value, scale, w)
-    method = ""
+    method, wanted = "", None
     if networks is not None and confidence is not None:
         law = _law_or_none(wide)
         measured = measured_quantile(largest_of_networks(networks, wide), confidence, law)
         cautions.append(measured.caution)
+        wanted = measured.n_wanted
         method = "networks" if law is None else f"networks and {law.method}"
         quantile = measured.value
         value = stability_limit(scale * quantile + w, b, nesterov)
@@ -238,6 +239,7 @@ def max_learning_rate(
         else None,
         standard_error=errors,
         method=method,
+        n_wanted=wanted,
         _wide=without_kernels(wide),
     )
 
@@ -247,7 +249,7 @@ def _law(wide: MeanField) -> OutlierDistribution:
     try:
         return law_of(wide)
     except NoTheory as error:
-        raise NoTheory(f"{error} {how_to_measure(wide)}.") from error
+        raise NoTheory(f"{error} {how_to_measure(wide.n_samples, wide.given)}.") from error
 
 
 def _law_or_none(wide: MeanField) -> OutlierDistribution | None:

@@ -82,6 +82,8 @@ class LearningRate(Result):
     method : str
         With `confidence` what the quantile is from: a law by its `OutlierDistribution.method`, "networks" that were
         drawn, or both, "networks and sampled units"; else "".
+    n_wanted : int or None
+        How many networks know a measured quantile to 3 %; None where it was not measured.
 
     Notes
     -----
@@ -124,6 +126,7 @@ class LearningRate(Result):
     first_step: FirstStep | None = None
     standard_error: dict[str, float] | None = None
     method: str = ""
+    n_wanted: int | None = None
     _wide: MeanField | None = None
 
     def __float__(self) -> float:
@@ -375,6 +378,8 @@ class LearningRate(Result):
             del known["standard_error"]
         if not self.method:
             del known["method"]
+        if self.n_wanted is None:
+            del known["n_wanted"]
         return {
             **known,
             "safe": self.safe,

@@ -146,6 +146,7 @@ class _Rule:
             low = max_learning_rate(wide, loss=self.loss, confidence=0.95, **self.settings).value
             high = max_learning_rate(wide, loss=self.loss, confidence=0.05, **self.settings).value
         except (NoTheory, ValueError):
+            self.caution = f"No band: {limit.why_not_safe}"
             return limit.value, None
         return limit.value, (low, high)
 

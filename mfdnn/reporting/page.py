@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..comparison.table import aligned, few_networks
+from ..finite_width.measured import WANTED, how_to_measure
 from ..phase import STATUS
 from ..phase.batch_norm import batch_norm_fixed_point
 from .boundary import sampled_rates
@@ -91,15 +92,31 @@ def _rates(r: Any) -> list[str]:
     lr, rates = r.learning_rate, sampled_rates(r.learning_rate, r.ensemble)
     said = [f"infinite width: {lr.value:.4g} ({lr.convention})"]
     said += [f"sampled networks: {rates.mean():.4g} on average, {rates.min():.4g} for the worst of {rates.size}"]
+    if r.measured is not None:
+        said.append(_measured(r.measured, rates.size))
     if r.confident is None:
         why = r.why_not_confident.partition("; ")[0].removesuffix(".")
-        said.append(f"no rate for a share of the networks drawn: {why}")
+        why = why.partition(" (")[0] if why.count("(") > why.count(")") else why
+        said.append(f"no law for a share of the networks drawn: {why}")
+        if r.measured is None or r.measured.n_wanted > rates.size:
+            said.append(how_to_measure(r.ensemble.n_samples, r.ensemble.inputs is not None))
     elif lr.safe_caution not in lr.caution:  # which is among the warnings
         said.append(f"of the safe rate: {lr.safe_caution}")
     lines = [_entry("Learning rate", f"below {r.safe_rate:.4g} for {lr.optimiser} on {lr.loss}, safe for {r.safe_for}")]
     for text in said:
         lines += wrap(text, 115, initial_indent=" " * 15, subsequent_indent=" " * 17)
     return lines
+
+
+def _measured(rate: Any, n_networks: int) -> str:
+    """The rate of the sampled networks themselves, its error, and how many would know it."""
+    law = "" if rate.method == "networks" else ", with the spread of the law"
+    more = f"; about {rate.n_wanted} know it to {WANTED:.0%}" if rate.n_wanted > n_networks else ""
+    error = rate.standard_error["value"]
+    return (
+        f"measured on these {n_networks} networks{law}: {rate.value:.4g} +- {error:.2g} for "
+        f"{100 * rate.confidence:g} % of all{more}"
+    )
 
 
 def _first_steps(r: Any) -> list[str]:

@@ -63,6 +63,9 @@ class Report(Result):
         The same with confidence 0.95; None where the law of the largest eigenvalue is not known.
     why_not_confident : str
         What stands against it; empty if nothing.
+    measured : LearningRate or None
+        The same from the networks of `ensemble`, and the spread of the law where there is one, with its standard error;
+        None for fewer than 8 networks, or where nothing is learnt.
     comparison : Comparison
         Theory against `n_networks` sampled networks.
     softmax : Comparison or None
@@ -93,6 +96,7 @@ class Report(Result):
     learning_rate: LearningRate
     confident: LearningRate | None
     why_not_confident: str
+    measured: LearningRate | None
     comparison: Comparison
     softmax: Comparison | None
     ensemble: Ensemble
@@ -126,16 +130,18 @@ class Report(Result):
     def safe_rate(self) -> float:
         """The learning rate to use: below the limit of 95 % of the networks drawn.
 
-        Where the law of the largest eigenvalue is not known, below the limits of all networks of `ensemble`.
+        Where the law of the largest eigenvalue is not known, that which was `measured`; of fewer than 8 networks below
+        the limits of all of them.
         """
-        return float(self.confident or sampled_rates(self.learning_rate, self.ensemble).min())
+        return float(self.confident or self.measured or sampled_rates(self.learning_rate, self.ensemble).min())
 
     @property
     def safe_for(self) -> str:
         """Of which networks `safe_rate` is below the limits, in words."""
-        if self.confident is None:
-            return f"all {self.ensemble.n_networks} sampled networks"
-        return f"{100 * SAFE_SHARE:g} % of the networks drawn at these widths"
+        n, share = self.ensemble.n_networks, f"{100 * SAFE_SHARE:g} % of the networks drawn at these widths"
+        if self.confident is not None:
+            return share
+        return f"all {n} sampled networks" if self.measured is None else f"{share}, as {n} of them say"
 
     @property
     def why_no_phase(self) -> str:
