@@ -110,6 +110,14 @@ def test_the_public_function():
     assert spreads[0] < law.relative_spread
 
 
+def test_a_mean_that_narrow_streams_leave_uncertain_is_told():
+    """One channel of the inputs is one unit, whose part of the shift is mostly noise."""
+    net = Network((1, 4, 4), [Conv(16, 3, 2.0, 0.1), relu(), GlobalAveragePool(), dense(1)])
+    with pytest.warns(RuntimeWarning, match="The mean is known to"):
+        law = mfdnn.outlier_distribution(net, 50)
+    assert law.allowance == pytest.approx(2 * law.standard_error["shift"] / law.lambda_0)
+
+
 def test_samples_in_one_normalisation_are_all_there():
     net = Network(64, [dense(), mfdnn.BatchNorm(affine=False), relu(), dense(), relu(), dense(1)])
     assert n_representatives(net, 20, 1, 1024) == 20

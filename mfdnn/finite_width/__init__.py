@@ -10,9 +10,10 @@ Proved is little: the form of the covariance of the outliers (their law is invar
 and closed forms of special cases. The leading order is perturbation theory without a bound on the remainder; the joint
 law is a model with the right first two moments; the edge rests on a Gaussian equivalence and a cavity argument. All of
 it is checked by simulation, and what was checked is said where it is computed. Where a derivation ends, functions
-refuse: no outlier clear of the bulk, orthogonal weights, normalisation, residual blocks, a softmax. Where only the
-check ends, the result carries a `caution`. Networks of other layers have a law at given inputs, from units that are
-sampled (`influence`). ``docs/finite_width.md`` has all of it on one page.
+refuse: no outlier clear of the bulk, orthogonal weights, a normalisation of the outputs, a softmax. Where only the
+check ends, the result carries a `caution`. Networks of layers that are not fully connected have their law from units
+that are sampled: `influence` at given inputs, `drawn_influence` and `shift` where inputs are drawn with the network.
+``docs/finite_width.md`` has all of it on one page.
 """
 
 from ..fisher.edge.centred import CentredEdge, centred_edge

@@ -160,7 +160,7 @@ def outlier_distribution(
     Where inputs are drawn with the network their channels are units of one more layer. Some inputs stand for all T,
     so that T costs nothing: what a unit does to all of them together comes from covariances between inputs that differ,
     and the rest falls as 1/T. The shift is that of sampled networks in which a group of units stands for all, and their
-    values and tangents have the covariance that one matrix of weights gives them. Checked at T = 100 to 1000 on 17
+    values and tangents have the covariance that one matrix of weights gives them. Checked at T = 100 to 1000 on 15
     networks, 300 of each.
 
     Cost: one set of Gaussian integrals per hidden layer, 10 to 20 ms, which are kept, and some milliseconds of
