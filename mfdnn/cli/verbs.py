@@ -179,6 +179,7 @@ def run_learning_rate(args: argparse.Namespace) -> Output:
     else:
         lines += [f"{lr.safe:.6g}  safe for {share}, {lr.optimiser}"]
     if args.networks is not None:
+        assert lr.standard_error is not None and lr.confidence is not None  # of what was measured
         error = lr.standard_error["value"]
         of_share = f"for {100 * lr.confidence:.6g} %, measured on {args.networks} networks"
         lines += [f"{lr.value:.6g} +- {error:.2g}  {of_share}"]
