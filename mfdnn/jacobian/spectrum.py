@@ -128,7 +128,10 @@ def jacobian_spectrum(
     Notes
     -----
     Newton's method in logarithms with continuation from the upper half-plane; the distribution is right to 1e-9, or
-    1e-6 where widths differ tenfold and slopes oscillate, and the density loses digits beside its edges. Any
+    1e-6 where widths differ tenfold and slopes oscillate, and the density loses digits beside its edges. Slopes are
+    taken at the nodes of a quadrature, and where the spectrum is hardly spread by anything else (orthogonal weights
+    and few layers, slopes almost all the same in the others), or in its tail of the smallest slopes, it is as fine as
+    these: to 1e-3, in the worst of 460 random networks 8e-3. Any
     activation; layers may differ in width, activation and kind of weights, and may be residual blocks, whose upper
     edges are right to 1e-6; a lower edge of these, or of fewer outputs than units with slopes that can be 0, to
     1e-4. Where slopes are unbounded, as of x^3, there is no upper edge: what is told is that of units within twelve
