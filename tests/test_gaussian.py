@@ -458,6 +458,37 @@ def test_inputs_that_are_almost_copies_are_repaired_without_an_integral_each(nam
             assert abs(found[order][s, t] - exact) <= (3e-9 if order == 0 else 1e-6) * size
 
 
+@pytest.mark.parametrize("name", ["tanh", "gelu"])
+def test_many_uneven_inputs_take_a_longer_series_and_no_integral(name, monkeypatch):
+    """Pixels of images: variances that differ, correlations of 0.9 and more."""
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(20) + 0.3 * rng.standard_normal((80, 20))) * rng.uniform(1.5, 2.5, (80, 1))
+    covariance = x @ x.T / 20
+    variance = np.diagonal(covariance).copy()
+    act = mfdnn.activation(name)
+    monkeypatch.setattr(_matrices, "MANY", 500)
+    only = OnlySeries(_matrices.tables(act))
+    monkeypatch.setattr(_matrices, "tables", lambda act: only)
+    found = _matrices.covariances(act, variance, covariance)
+    for order in (0, 1):
+        for s, t in [(0, 1), (2, 70), (9, 33), (50, 4)]:
+            c = covariance[s, t] / math.sqrt(variance[s] * variance[t])
+            exact = direct(act, variance[s], variance[t], c, order)[0]
+            assert found[order][s, t] == pytest.approx(exact, rel=1e-11)  # MATRIX_TARGET
+
+
+class OnlySeries:
+    """Tables without the one that costs an integral a pair."""
+
+    def __init__(self, of):
+        self.moments, self.hermite, self.correlations = of.moments, of.hermite, of.correlations
+        self.long_range, self.long_hermite, self.q_max = of.long_range, of.long_hermite, of.q_max
+
+    @property
+    def smoothed(self):
+        raise AssertionError("pairs were integrated")
+
+
 def test_hard_pairs_are_integrated_and_too_many_of_them_announced(monkeypatch):
     # Opposite inputs: no table of equal variances helps.
     x = np.array([[3.0, 4.0], [-3.0, -4.00001], [-3.00001, -4.0]])

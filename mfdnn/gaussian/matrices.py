@@ -23,6 +23,7 @@ SERIES_TARGET = 1e-12  # relative error of a series cut short; beyond it pairs a
 MATRIX_TARGET = 1e-11  # relative error above which a pair of given inputs is integrated directly,
 MAX_DIRECT = 500  # but at most this many of them (a few seconds)
 LARGE = 1e3  # variance from which a table over log q and the angle takes longer than one of the smoothed function
+MANY = 2000  # pairs for which a table of more terms is worth being built: integrals of so many take as long
 FEW = 8  # up to so many take less time one by one than a table does
 MATRIX_WARNING = 1e-9  # a larger error of the others is reported
 # Rounding of covariances over some layers: as a correlation below 1 it would move the angle of two copies by 5e-8.
@@ -340,9 +341,9 @@ def _corrected(
     With its kink part in closed form the whole series resolves all but inputs that are almost copies of
     each other. What it leaves out of those is, to second order in the logarithm of the ratio of the
     variances, what it leaves out of two inputs of their geometric mean, and for these the integral is
-    tabulated. What is still in doubt, as pairs of large and different variances are, is read off a table of the
-    smoothed activation; a few pairs, and those that are all but parallel, are integrated one by one, worst first,
-    at most `most` of them.
+    tabulated. Where many are in doubt, a longer series comes first. What is still in doubt, as pairs of large
+    and different variances are, is read off a table of the smoothed activation; a few pairs, and those that are
+    all but parallel, are integrated one by one, worst first, at most `most` of them.
     """
     tab, low = tables(act), np.exp(LOG_Q_MIN)
     rows, others = np.ascontiguousarray(rows), np.ascontiguousarray(others)
@@ -350,20 +351,34 @@ def _corrected(
     q = np.sqrt(first) * np.sqrt(second)
     c = np.clip(covariance / np.maximum(q, 1e-300), -1.0, 1.0)
     c[c > NEAREST] = 1.0
-    found = np.empty((4, rows.size))
 
-    def fill(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        found[:, part] = _compiled.pair_products(
-            tab.hermite, np.maximum(variance, low), *vectors, rows[part], others[part], c[part]
-        )
+    def by_series(table: Any, q: np.ndarray, vectors: tuple, pairs: tuple, c: np.ndarray) -> np.ndarray:
+        found = np.empty((4, c.size))
 
-    _in_blocks(fill, rows.size, BLOCK, BLOCK**2)
-    relative = [
-        error / (np.sqrt(size[rows] * size[others]) + 1e-300)
-        for error, size in zip(found[2:], sizes, strict=True)
-    ]
-    error = np.where(np.minimum(first, second) < low, np.inf, np.maximum(*relative))
+        def fill(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            found[:, part] = _compiled.pair_products(table, q, *vectors, *(of[part] for of in pairs), c[part])
+
+        _in_blocks(fill, c.size, BLOCK, BLOCK**2)
+        return found
+
+    def relative(errors: np.ndarray, pairs: Any = slice(None)) -> np.ndarray:
+        scales = [np.sqrt(size[rows[pairs]] * size[others[pairs]]) + 1e-300 for size in sizes]
+        return np.maximum(*(error / scale for error, scale in zip(errors, scales, strict=True)))
+
+    found = by_series(tab.hermite, np.maximum(variance, low), vectors, (rows, others), c)
+    error = np.where(np.minimum(first, second) < low, np.inf, relative(found[2:]))
+    smallest, largest = tab.long_range
+    inside = (np.minimum(first, second) >= smallest) & (np.maximum(first, second) <= largest)
+    long = np.flatnonzero((error > MATRIX_TARGET) & inside & (c < 1))
+    if long.size > MANY:
+        needed, at = np.unique(np.stack([rows[long], others[long]]), return_inverse=True)
+        pairs = tuple(np.ascontiguousarray(of) for of in at.reshape(2, -1))
+        own = _compiled.hermite_vectors(tab.long_hermite, variance[needed])
+        better = by_series(tab.long_hermite, variance[needed], own, pairs, c[long])
+        left = relative(better[2:], long)
+        resolved = left <= MATRIX_TARGET  # of the others the short series is corrected below
+        found[:, long[resolved]], error[long[resolved]] = better[:, resolved], left[resolved]
     apart = (1 - np.abs(c) > LEAST_GAP**2 / 2) & (np.minimum(first, second) >= low)
     near = np.flatnonzero((error > MATRIX_TARGET) & (c >= 0) & np.isfinite(error) & ~(apart & (q > LARGE)))
     if near.size:

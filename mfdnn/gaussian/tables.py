@@ -26,6 +26,8 @@ __all__ = ["LOG_Q_MIN", "Tables", "check_range", "tables"]
 LOG_Q_MIN = np.log(1e-12)
 GRID = 20  # points per decade of the grid on which fixed points of the variance map are bracketed
 TERMS = (16, 32, 64, 128)  # numbers of Hermite terms to choose from
+LONG = 1024  # of the table for pairs that those leave in doubt,
+LONG_RANGE = 0.05, 50.0  # and variances that it is of: smaller ones need fewer terms, larger ones still more
 ROW = 2.0  # width in log q of a row of the table of correlations
 LARGEST = (SHELL * 2.0**MAX_SHELLS / REACH) ** 2  # variance that any table covers
 NARROW = 0.05  # smallest panel in log q
@@ -64,7 +66,7 @@ class Tables:
         Largest variance covered.
     moments : Moments
         One-dimensional moments as functions of log q.
-    hermite : Hermite
+    hermite, long_hermite : Hermite
         Hermite coefficients as functions of log q, for pairs of any two variances.
     """
 
@@ -89,7 +91,18 @@ class Tables:
     @cached_property
     def hermite(self) -> Hermite:
         """Hermite coefficients over log q."""
-        return _hermite(self.act, self.q_max)
+        return _hermite(self.act, LOG_Q_MIN, np.log(self.q_max), _choose_terms(self.act, self.q_max))
+
+    @cached_property
+    def long_range(self) -> tuple[float, float]:
+        """Variances that `long_hermite` is of; the first above the last: none."""
+        return LONG_RANGE[0], min(LONG_RANGE[1], self.q_max)
+
+    @cached_property
+    def long_hermite(self) -> Hermite:
+        """The same with more terms, over the `long_range` of variances."""
+        low, high = np.log(self.long_range)
+        return _hermite(self.act, low, high, LONG)
 
     @cached_property
     def smoothed(self) -> SmoothedTable:
@@ -231,8 +244,8 @@ def _choose_terms(act: Activation, q_max: float) -> int:
     return TERMS[-1]
 
 
-def _hermite(act: Activation, q_max: float) -> Hermite:
-    terms = _choose_terms(act, q_max)
+def _hermite(act: Activation, low: float, high: float, terms: int) -> Hermite:
+    """Over log q from `low` to `high`."""
 
     def excess(at: np.ndarray, fit: np.ndarray) -> float:
         # Relative to phi - phi(0), as far as phi itself is not lost in rounding.
@@ -240,9 +253,7 @@ def _hermite(act: Activation, q_max: float) -> Hermite:
         noise = 2e-14 * size + 5e-15 * np.sqrt(at[:, 0].min())
         return float(np.abs(fit[-2:, 1:]).max() / max(noise, 1e-300))
 
-    edges, panels = _interpolate(
-        lambda q: _hermite_columns(act, q, terms), excess, LOG_Q_MIN, np.log(q_max)
-    )
+    edges, panels = _interpolate(lambda q: _hermite_columns(act, q, terms), excess, low, high)
     panels = np.ascontiguousarray(panels[:, :, 1:])
     orders = np.array([kink_order(act, np.exp(right)) for right in edges[1:]])
     tails, sizes = [], []
