@@ -81,7 +81,7 @@ def max_learning_rate(
         which is too large for half of them, and for most with several outputs. Of a first step: from its quantile.
     networks : Ensemble or array_like, shape (R,), optional
         Networks drawn (`mfdnn.ensemble` at the same data), or their largest eigenvalues. The quantile is then measured,
-        with a standard error: with the spread of the law where there is one (150 networks of spread 0.3 know it to 3.5 %),
+        with a standard error: with the spread of the law where there is one (150 of spread 0.3 know it to 3.5 %),
         else their own (400 networks). Where the error is above 3 %, `caution` says how many networks make it that.
     optimizer : str
         "sgd", or any other that `first_step` knows, by its name in PyTorch in small letters, at its default settings.
