@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 
 import numpy as np
 
-from .base import Layer, shape_text
+from .base import Layer
 from .recorded import Recorded
 from .units import Units
-from .windows import Windows, pooling_windows, sizes
+from .windows import Pooling
 
 __all__ = ["MaxPool"]
 
 
-class MaxPool(Layer):
+class MaxPool(Pooling, Layer):
     r"""Largest values of every channel in windows of sites.
 
     :math:`y_i(p) = \max_{s \in W(p)} x_i(s)`, as ``torch.nn.MaxPool2d`` without padding, along any number of axes:
@@ -46,14 +46,6 @@ class MaxPool(Layer):
 
     homogeneous = batches_errors = True
 
-    def __init__(self, size: int | Sequence[int], stride: int | Sequence[int] | None = None):
-        self.size = sizes("size", size)
-        self.stride = self.size if stride is None else sizes("stride", stride)
-
-    def __repr__(self) -> str:
-        extra = "" if self.stride == self.size else f", stride={self.stride}"
-        return f"MaxPool({self.size}{extra})"
-
     # -- infinite width ---------------------------------------------------------------------------------------
     def through_units(self, units: Units) -> Units:
         windows = self.windows((1, *units.sites))
@@ -72,18 +64,6 @@ class MaxPool(Layer):
         return units.largest(self.windows(units.shape), self.output_shape(units.shape))
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) < 2:
-            raise ValueError(
-                f"`MaxPool` takes channels with sites, but {shape_text(shape)} enter without; put it before `Flatten`, "
-                "or leave it out."
-            )
-        return (shape[0], *self.windows(shape).out)
-
-    def windows(self, shape: tuple[int, ...]) -> Windows:
-        """The windows over a shape that enters."""
-        return pooling_windows("MaxPool", shape[1:], self.size, self.stride)
-
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         windows = self.windows(x.shape[1:])
         (_, first), *others = windows.slices()

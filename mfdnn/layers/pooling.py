@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 
 import numpy as np
 
-from .base import Layer, shape_text
+from .base import Layer
 from .pairs import OFFSETS, SitePairs
 from .recorded import Recorded
 from .state import State
 from .units import Units, as_moments
-from .windows import Windows, pooling_windows, sizes
+from .windows import Pooling
 
 __all__ = ["AveragePool", "GlobalAveragePool"]
 
 
-class AveragePool(Layer):
+class AveragePool(Pooling, Layer):
     r"""Means of every channel over windows of sites.
 
     Infinite width: with the mean over windows as a matrix M, :math:`K \to M K M^T`, of moments and of tangent kernels,
@@ -47,14 +47,6 @@ class AveragePool(Layer):
 
     homogeneous = batches_errors = True
 
-    def __init__(self, size: int | Sequence[int], stride: int | Sequence[int] | None = None):
-        self.size = sizes("size", size)
-        self.stride = self.size if stride is None else sizes("stride", stride)
-
-    def __repr__(self) -> str:
-        extra = "" if self.stride == self.size else f", stride={self.stride}"
-        return f"AveragePool({self.size}{extra})"
-
     # -- infinite width ---------------------------------------------------------------------------------------
     def propagate(self, state: State) -> State:
         state, windows = as_moments(state), self.windows(state.shape)
@@ -77,18 +69,6 @@ class AveragePool(Layer):
         return units.over_sites(means, self.output_shape(units.shape))
 
     # -- finite width -----------------------------------------------------------------------------------------
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) < 2:
-            raise ValueError(
-                f"`AveragePool` takes channels with sites, but {shape_text(shape)} enter without; put it before "
-                "`Flatten`, or leave it out."
-            )
-        return (shape[0], *self.windows(shape).out)
-
-    def windows(self, shape: tuple[int, ...]) -> Windows:
-        """The windows over a shape that enters."""
-        return pooling_windows("AveragePool", shape[1:], self.size, self.stride)
-
     def forward(self, x: np.ndarray, parameters: Iterator, trace: list) -> np.ndarray:
         trace.append(x.shape[1:])
         return self._means(x, x.shape[1:])

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._support.validation import positive_integer
 
-__all__ = ["MODES", "Along", "Windows", "pooling_windows", "sizes"]
+__all__ = ["MODES", "Along", "Pooling", "Windows", "sizes"]
 
 MODES = ("zeros", "circular", "reflect")
 
@@ -222,7 +222,7 @@ class Windows:
 
 
 @lru_cache(maxsize=1024)
-def pooling_windows(
+def _pooling_windows(
     layer: str, sites: tuple[int, ...], size: int | tuple[int, ...], stride: int | tuple[int, ...]
 ) -> Windows:
     """Whole windows over these sites, checked, from the first site on.
@@ -243,6 +243,30 @@ def pooling_windows(
         )
     along = zip(sites, *both, strict=True)
     return Windows([Along(n, (n - window) // step + 1, window, step, 1, 0, "zeros") for n, window, step in along])
+
+
+class Pooling:
+    """What pooling layers share: whole windows along all axes of sites."""
+
+    def __init__(self, size: int | Sequence[int], stride: int | Sequence[int] | None = None):
+        self.size = sizes("size", size)
+        self.stride = self.size if stride is None else sizes("stride", stride)
+
+    def __repr__(self) -> str:
+        extra = "" if self.stride == self.size else f", stride={self.stride}"
+        return f"{type(self).__name__}({self.size}{extra})"
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) < 2:
+            raise ValueError(
+                f"`{type(self).__name__}` takes channels with sites, but {'x'.join(map(str, shape))} enter without; "
+                "put it before `Flatten`, or leave it out."
+            )
+        return (shape[0], *self.windows(shape).out)
+
+    def windows(self, shape: tuple[int, ...]) -> Windows:
+        """The windows over a shape that enters."""
+        return _pooling_windows(type(self).__name__, shape[1:], self.size, self.stride)
 
 
 def sizes(name: str, value: Any) -> int | tuple[int, ...]:
