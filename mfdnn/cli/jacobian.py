@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.validation import positive_integer
 from .arguments import (
     DEFAULT_ACTIVATION,
     DEFAULT_HIDDEN,
@@ -55,7 +56,7 @@ def run_jacobian(args: argparse.Namespace) -> Output:
     for low, high in zip(found.edges[::2], found.edges[1::2], strict=True):
         lines.append(f"support    {low:.8g} to {high:.8g}")
     lines += [f"atom       {place:.8g}, a share of {mass:.6g}" for place, mass in found.atoms]
-    values = _sampled(net, args) if args.networks else None
+    values = None if args.networks is None else _sampled(net, args)
     summary: dict[str, Any] = {"share below": np.array(SHARES), "theory": _quantiles(found, SHARES)}
     if values is not None:
         summary["sampled"] = np.quantile(values**2, SHARES)
@@ -112,7 +113,7 @@ def _sampled(net: Any, args: argparse.Namespace) -> np.ndarray:
     from ..sampled import jacobian_singular_values, sample
 
     out = []
-    for stream in np.random.default_rng(args.seed).spawn(args.networks):
+    for stream in np.random.default_rng(args.seed).spawn(positive_integer("--networks", args.networks)):
         draw, place = stream.spawn(2)
         x = place.standard_normal(net.n_inputs)
         x *= np.sqrt((1.0 if args.q0 is None else args.q0) / np.mean(x**2))

@@ -189,14 +189,14 @@ class _Reading:
             behind = layer.output_shape(shape)
             if layer.fully_connected:
                 seen = second if self.given is None else float(next(self.given))
-                second = layer.sigma_w2 * seen + layer.sigma_b2
+                second = _kept(layer.sigma_w2 * seen + layer.sigma_b2, seen)
                 orthogonal = layer.weights == "orthogonal"
                 factors.append(Weights(layer.sigma_w2, shape[0], behind[0], orthogonal, seen, layer.bias))
                 gaussian = True
             elif layer.activation is not None and gaussian:
                 law = self.law(layer.activation, second)
                 factors.append(Slopes(law, behind[0]))
-                second, gaussian = float(moments(layer.activation, second)[1]), False
+                second, gaussian = _kept(float(moments(layer.activation, second)[1]), second), False
             elif layer.bypass is not None and _apart(layer):
                 inner, _, added, _ = self.chain(layer.children, shape, second, gaussian)
                 if layer.bypass:
@@ -227,6 +227,11 @@ class _Reading:
                     raise OutOfRange(f"the squared slopes of activation {act.label!r} overflow", "scale it down")
             self.laws.append((act, second, found))
         return found
+
+
+def _kept(second: float, before: float) -> float:
+    """A mean square that is not 0 for being too small for a number."""
+    return max(second, float(np.finfo(float).tiny)) if before > 0 else second
 
 
 def _apart(layer: Any) -> bool:
