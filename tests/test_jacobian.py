@@ -271,6 +271,46 @@ def test_the_distribution_is_the_integral_of_the_density(name):
     assert np.all(np.diff(found.cdf(np.geomspace(1e-6, 1, 40) * high)) >= -1e-12)
 
 
+NAMES = ["relu", "tanh", "hard_tanh", "erf", "gelu", "sin", "elu", "selu", "softplus", "linear", "sigmoid"]
+OWN = mfdnn.Activation("own", lambda x: x / np.sqrt(1 + x * x) + 0.3 * x)
+
+
+def any_network(seed):
+    """Of any depth up to 16, widths, weights, variances and activations; and the mean square of its input."""
+    rng = np.random.default_rng(seed)
+    depth = int(rng.choice([1, 2, 3, 5, 8, 16]))
+    widths = rng.choice([2, 10, 30, 100, 200], 1 if rng.random() < 0.5 else depth + 1)
+    widths = np.broadcast_to(widths, depth + 1).tolist()
+    choice = [*NAMES, OWN]
+    alike, layers = choice[rng.integers(len(choice))] if rng.random() < 0.6 else None, []
+    for l, width in enumerate(widths[1:]):
+        weights = str(rng.choice(["gaussian", "orthogonal"]))
+        layers.append(mfdnn.Dense(width, rng.choice([0.3, 1.0, 2.0, 4.0]), rng.choice([0.0, 0.3]), weights=weights))
+        if l < depth - 1 or rng.random() < 0.3:
+            layers.append(mfdnn.Pointwise(alike or choice[rng.integers(len(choice))]))
+    return mfdnn.Network(widths[0], layers), float(rng.choice([0.01, 0.3, 1.0, 5.0]))
+
+
+@pytest.mark.parametrize("seeds", [range(10), pytest.param(range(10, 200), marks=pytest.mark.slow)], ids=len)
+def test_the_distribution_of_any_network_becomes_one(seeds):
+    """From the share of zeros to 1, atoms counted, without falling; and its mean is that of the moments."""
+    for seed in seeds:
+        net, q0 = any_network(seed)
+        found = mfdnn.jacobian_spectrum(net, q0=q0)
+        top = max([*found.edges, *(place for place, _ in found.atoms)])
+        places = np.append(0.0, np.geomspace(1e-6, 1.0, 800)) * top
+        below = found.cdf(places)
+        assert below[0] == pytest.approx(dict(found.atoms).get(0.0, 0.0), abs=1e-12), seed
+        assert below[-1] == pytest.approx(1.0, abs=1e-6) and found.cdf(2 * top) == 1, seed
+        assert sum(mass for _, mass in found.atoms) < 1 + 1e-9, seed
+        # Between nodes of a law of slopes there may be too many or too few of the smallest or of an only layer.
+        assert np.diff(below).min() > -0.02, seed
+        # E[x] = integral of 1 - F, which falls; atoms lie anywhere in a step.
+        mean = np.sum(np.diff(places) * (1 - below[1:] / 2 - below[:-1] / 2))
+        assert mean == pytest.approx(found.mean, rel=0.012), seed
+        assert np.all(np.isfinite(found.density) & (found.density >= 0)), seed
+
+
 FAR_FROM_CRITICAL = {
     "collapses": square(200, "tanh", 0.01),
     "collapses, orthogonal": square(60, "tanh", 1e-5, **ORTHOGONAL),
@@ -679,7 +719,6 @@ def test_bad_input_is_refused_in_a_sentence(name):
 
 # -- bins of log lambda -------------------------------------------------------------------------------------------
 
-OWN = mfdnn.Activation("own", lambda x: x / np.sqrt(1 + x * x) + 0.3 * x)
 ANY = ["relu", "hard_tanh", "tanh", "erf", "gelu", OWN]
 NOWHERE = 1e-12  # of the top, below which one bin is
 
