@@ -23,7 +23,7 @@ from .shift import mean_shift
 __all__ = ["drawn_law"]
 
 UNITS, SHIFTED_UNITS = 2048, 1024  # of a run; and of the many walks that the mean shift takes
-UNCERTAIN = 0.03  # standard error of the mean, as a fraction: a tenth of a large spread
+UNCERTAIN = 0.2  # standard error of the mean over the spread: 2 % of networks across the 95 % quantile
 SMALLEST_MARGIN = 3.0  # at 2.3 quantiles were 5 % low
 SHIFTED_INPUTS, SHIFTED_FIELD = 8, 64  # representatives there: what they differ in is averaged
 
@@ -112,14 +112,15 @@ def drawn_law(wide: MeanField) -> OutlierDistribution:
         clearance=clearance,
         n_units=n_units,
         shifts=shifts,
-        doubts=_doubts_of_shift(shifts) | ({} if net.couples_samples else doubts_of_distance(margin, clearance)),
+        doubts=_doubts_of_shift(shifts, float(np.sqrt(np.mean([run.born.sum() for run in runs]))))
+        | ({} if net.couples_samples else doubts_of_distance(margin, clearance)),
     )
 
 
-def _doubts_of_shift(shifts: list[float]) -> dict[str, float]:
-    """A sentence where the mean is not well known, with how much higher quantiles may be, as a fraction."""
+def _doubts_of_shift(shifts: list[float], spread: float) -> dict[str, float]:
+    """A sentence where the mean is not well known, and what quantiles are allowed."""
     error = float(np.std(shifts, ddof=1) / np.sqrt(len(shifts)))
-    if error <= UNCERTAIN:
+    if error <= UNCERTAIN * spread:
         return {}
     return {
         f"The mean is known to {error:.0%} only, as a stream of units is narrow (channels of the inputs are one): "
