@@ -41,6 +41,25 @@ def test_the_limit_of_stability_is_that_of_modules_drawn_anew(torch):
     assert low < float(np.mean(stable)) < answer.theory
 
 
+def test_a_band_has_the_cautions_of_its_law_and_none_its_reason(torch):
+    torch.manual_seed(0)
+    X, Y = torch.randn(12, 20), torch.randn(12, 1)
+    cases = (("Tanh", False, "No band: no eigenvalue stands clear"), ("ReLU", True, "Layer norm over 32"))
+    for act, norm, said in cases:
+        middle = [torch.nn.LayerNorm(32)] if norm else []
+        module = torch.nn.Sequential(
+            torch.nn.Linear(20, 32), *middle, getattr(torch.nn, act)(), torch.nn.Linear(32, 1, bias=False)
+        )
+        for p in module.parameters():
+            if p.ndim > 1:
+                torch.nn.init.kaiming_normal_(p)
+        sgd = torch.optim.SGD(module.parameters(), lr=0.1)
+        answer = mp.learning_rate(module, (X, Y), torch.nn.MSELoss(), sgd, parts=("theory",))
+        assert answer.no_theory == ""
+        assert said in answer.theory_caution
+        assert (answer.theory_band is not None) == norm
+
+
 def test_theory_is_that_of_the_network_that_is_read(torch):
     module, (X, Y) = mlp(torch)
     net = mp.network(module, X)

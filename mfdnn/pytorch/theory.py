@@ -148,6 +148,7 @@ class _Rule:
         except (NoTheory, ValueError):
             self.caution = f"No band: {limit.why_not_safe}"
             return limit.value, None
+        self.caution = limit.safe_caution
         return limit.value, (low, high)
 
 
