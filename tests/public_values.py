@@ -1097,9 +1097,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "softmax of one output": lambda: mfdnn.fisher_statistics(network("relu"), 20, output="softmax"),
     "an unknown output": lambda: mfdnn.fisher_statistics(network("relu"), 20, output="sigmoid"),
     "the law of orthogonal weights": lambda: mfdnn.outlier_distribution(network("orthogonal"), 20),
-    "the law of a residual network": lambda: mfdnn.outlier_distribution(network("resnet"), 20),
+    "the law of a normalised output": lambda: mfdnn.outlier_distribution(
+        Network(20, [Dense(20), Pointwise("relu"), Dense(3), LayerNorm()]), 20
+    ),
     "the law of one layer": lambda: mfdnn.outlier_distribution(network("one layer"), 20),
-    "the law of batch norm": lambda: mfdnn.max_learning_rate(network("batch norm"), 20, confidence=0.9),
     "a confidence of one": lambda: mfdnn.max_learning_rate(network("relu"), 20, confidence=1.0),
     "cross-entropy of one output": lambda: mfdnn.max_learning_rate(network("relu"), 20, loss="cross_entropy"),
     "a momentum of one": lambda: mfdnn.max_learning_rate(network("relu"), 20, momentum=1.0),
