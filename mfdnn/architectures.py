@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from ._support.validation import boolean, listed, one_of, positive_integer, short, variance
 from .activations import Activation
@@ -365,13 +368,14 @@ def _norm(norm: Any) -> tuple[Layer, ...]:
 
 def _pool(pool: Any) -> tuple[Layer, ...]:
     """Average pooling of a size, or a layer."""
-    if isinstance(pool, Layer):
-        return (pool,)
-    if isinstance(pool, str) or callable(pool):
+    if isinstance(pool, Real | list | tuple | np.ndarray):
+        return (AveragePool(sizes_of_axes("pool", pool)),)
+    try:
+        return checked_layers([pool], "pool")
+    except TypeError:
         raise TypeError(
             f"`pool` must be a size of windows or a layer, got {short(pool)}; pass 2 for their means, or MaxPool(2)."
-        )
-    return (AveragePool(sizes_of_axes("pool", pool)),)
+        ) from None
 
 
 def _check_widths(widths: Sequence[int]) -> list[int]:

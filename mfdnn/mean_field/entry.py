@@ -1,4 +1,4 @@
-"""What functions of theory take: a network and its data, or a `MeanField` that has both."""
+"""What theory takes: a network and its data, or a `MeanField` with both."""
 
 from __future__ import annotations
 

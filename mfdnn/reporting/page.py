@@ -109,7 +109,7 @@ def _rates(r: Any) -> list[str]:
 
 
 def _measured(rate: Any, n_networks: int) -> str:
-    """The rate of the sampled networks themselves, its error, and how many would know it."""
+    """The rate of the sampled networks, its error, and how many would know it."""
     law = "" if rate.method == "networks" else ", with the spread of the law"
     more = f"; about {rate.n_wanted} know it to {WANTED:.0%}" if rate.n_wanted > n_networks else ""
     error = rate.standard_error["value"]
