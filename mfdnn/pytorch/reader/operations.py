@@ -256,7 +256,7 @@ def _moved(read: Reading, node: Node) -> Any:
 
 
 def _order(node: Node) -> tuple[int, ...] | None:
-    """Axes of what enters in the order of what leaves; None: the node is no permutation."""
+    """Axes of what enters in the order of what leaves; None: no permutation."""
     if OPERATIONS.get(node.name) is not _moved or node.trouble:
         return None
     # As told by axes of lengths that differ.
