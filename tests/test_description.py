@@ -133,6 +133,7 @@ def test_the_command_line_reads_them(tmp_path, capsys):
         (["5-4-1", "--arch", str(path)], "got WIDTHS too"),
         (["--arch", str(path), "--activation", "tanh"], "got --activation too"),
         (["--arch", str(tmp_path / "none.json")], "none.json cannot be read"),
+        (["--arch", "cnnn:16-10", "--input", "1x8x8"], "`--arch` must be cnn: with channels and outputs"),
         (["--arch", str(tmp_path)], "cannot be read"),
         (["--arch", __file__], "must be json"),
     ):

@@ -293,9 +293,10 @@ def test_the_law_of_single_networks_is_not_that_of_the_chain():
 
 
 def test_few_channels_are_told():
-    many, few = (mfdnn.fisher_statistics(mfdnn.cnn((3, 8), [n, 64], 1), 50).caution for n in (16, 15))
-    assert "Theory is of many channels, and one layer has 15" in few
-    assert "channels" not in many
+    for function in (mfdnn.fisher_statistics, mfdnn.max_learning_rate, mfdnn.ntk_statistics, mfdnn.kernel_spectrum):
+        many, few = (function(mfdnn.cnn((3, 8), [n, 64], 1), 50).caution for n in (16, 15))
+        assert "Theory is of many channels, and one layer has 15" in few
+        assert "channels" not in many
 
 
 @pytest.mark.parametrize(("groups", "told"), [(4, False), (8, True)])

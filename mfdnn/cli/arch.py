@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from typing import Any
 
@@ -20,6 +21,11 @@ def network_of_arch(args: argparse.Namespace) -> Any:
     kind, colon, rest = args.arch.partition(":")
     if colon and kind in ("cnn", "resnet2d"):
         return (_cnn if kind == "cnn" else _resnet2d)(args, rest)
+    if not (args.arch.endswith(".json") or os.path.exists(args.arch)):
+        raise ValueError(
+            "`--arch` must be cnn: with channels and outputs, such as cnn:64-64-10, resnet2d:mini or resnet2d:18, or a "
+            f"file that Network.to_dict() wrote, got {args.arch!r}; write one of these words, or a path that exists."
+        )
     _refuse(args, ("input", "readout"), "has the whole network")
     return _network_of_file(args)
 

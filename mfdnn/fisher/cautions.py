@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.outlier import outlier_caution, outlier_criterion, smallest_width
+from ..kernels.outlier import few_channels, outlier_caution, outlier_criterion, smallest_width
 from ..kernels.parts import kernel
 from ..mean_field.moments import OrderParameters
 from ..network import Network
@@ -19,7 +19,6 @@ GOE_TOP = {1: 0.0, 2: np.sqrt(np.pi / 2), 3: 2.072, 4: 2.718, 5: 3.265}
 TRACY_WIDOM_MEAN = -1.2065336  # of the top of real symmetric matrices (beta = 1)
 # Fractions of a number from which what it leaves out is worth a sentence.
 SPLIT, OVERLAPS, SOFTMAX = 0.1, 0.25, 0.05
-FEW_CHANNELS = 16
 
 DEGENERATE = 0.7  # second eigenvalue over the first: above, single networks are not centred on the first
 HEAVY = (
@@ -40,21 +39,7 @@ def of_largest(op: OrderParameters, net: Network, n_samples: int) -> str:
             f"The {net.n_outputs} outliers of a network of these widths split: the largest of them lies about "
             f"{np.max(more):.0%} above `largest`, their common value at infinite width ({law})."
         )
-    left = [layer.output_shape(shape) for layer, shape in net.weight_layers]
-    channels = [shape[0] for shape in left if len(shape) > 1]
-    if min(channels, default=FEW_CHANNELS) < FEW_CHANNELS:
-        said.append(
-            f"Theory is of many channels, and one layer has {min(channels)}: single networks scatter widely around it, "
-            "and are not centred on it."
-        )
-    groups = [
-        shape[0] // layer.groups for layer, shape in net.weight_layers[1:] if getattr(layer, "groups", 1) > 1
-    ]
-    if min(groups, default=FEW_CHANNELS) < FEW_CHANNELS:
-        said.append(
-            f"Theory is of many channels a group, and one layer reads {min(groups)}: single networks are not centred "
-            "on it."
-        )
+    said.append(few_channels(net))
     return " ".join(filter(None, said))
 
 

@@ -7,9 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..mean_field.moments import OrderParameters
+from ..network import Network
 from .parts import kernel
 
-__all__ = ["OutlierCriterion", "outlier_caution", "outlier_criterion", "smallest_width"]
+__all__ = ["OutlierCriterion", "few_channels", "outlier_caution", "outlier_criterion", "smallest_width"]
+
+FEW_CHANNELS = 16
 
 _CAUTION = (
     "No eigenvalue stands out (n_samples * kappa_2 <= kappa_1): `largest` is the infinite-width value of a "
@@ -87,6 +90,27 @@ def outlier_caution(op: OrderParameters, n_samples: int) -> str:
     if not np.all(outlier.shared):
         return _CAUTION
     return "" if np.all(outlier.wide) else _NARROW
+
+
+def few_channels(net: Network) -> str:
+    """What to know before theory of many channels is used for this network."""
+    said = []
+    left = [layer.output_shape(shape) for layer, shape in net.weight_layers]
+    channels = [shape[0] for shape in left if len(shape) > 1]
+    if min(channels, default=FEW_CHANNELS) < FEW_CHANNELS:
+        said.append(
+            f"Theory is of many channels, and one layer has {min(channels)}: single networks scatter widely around it, "
+            "and are not centred on it."
+        )
+    groups = [
+        shape[0] // layer.groups for layer, shape in net.weight_layers[1:] if getattr(layer, "groups", 1) > 1
+    ]
+    if min(groups, default=FEW_CHANNELS) < FEW_CHANNELS:
+        said.append(
+            f"Theory is of many channels a group, and one layer reads {min(groups)}: single networks are not centred "
+            "on it."
+        )
+    return " ".join(said)
 
 
 def smallest_width(op: OrderParameters) -> int:

@@ -12,7 +12,7 @@ from .._support.validation import one_of
 from ..mean_field import MeanField, as_mean_field
 from ..network import Network
 from .on_data import PARAMETERISATIONS, tangent_kernel
-from .outlier import outlier_caution
+from .outlier import few_channels, outlier_caution
 from .parts import first_block_edge
 
 __all__ = ["NTKStatistics", "ntk_statistics"]
@@ -134,7 +134,7 @@ def ntk_statistics(
         if parameterisation == "ntk":
             units = first.sigma_w2 / op.fan_in[0], first.sigma_b2
         largest = first_block_edge(op, found, n, net.couples_samples, units)
-    caution = outlier_caution(op, n) if wide.last is None else CENTRED
+    cautions = outlier_caution(op, n) if wide.last is None else CENTRED, few_channels(net)
     return NTKStatistics(
         mean=unwrap(found.diagonal),
         second_moment=unwrap(n * found.square),
@@ -144,5 +144,5 @@ def ntk_statistics(
         n_samples=n,
         n_outputs=net.n_outputs,
         parameterisation=parameterisation,
-        caution=caution,
+        caution=" ".join(filter(None, cautions)),
     )
