@@ -9,6 +9,7 @@ from user_layers import RMSNorm
 
 from mfdnn import NoTheory
 from mfdnn.architectures import mlp, resnet
+from mfdnn.ensembles import ensemble
 from mfdnn.finite_width import centred_edge, outlier_distribution, width_for_spread
 from mfdnn.finite_width.band import outlier_band
 from mfdnn.finite_width.traces import fisher_traces
@@ -582,3 +583,17 @@ def test_bad_arguments_of_first_steps(arguments, message):
 def test_bad_rate():
     with pytest.raises(ValueError, match="`eta` must be a learning rate >= 0"):
         max_learning_rate(NET).zone(-0.1)
+
+
+def test_networks_that_say_nothing_of_the_rate_are_refused_with_the_reason():
+    net, values = mlp([6, 20, 2], "relu", 2.0), np.linspace(1.0, 2.0, 8)
+    values[3] = 0.0
+    with pytest.raises(ValueError, match="all positive, got 0 among them"):
+        max_learning_rate(net, 8, confidence=0.95, networks=values)
+    with pytest.raises(ValueError, match=r"got shape \(7,\)"):
+        max_learning_rate(net, 8, confidence=0.95, networks=values[4:].repeat(2)[:7])
+    drawn = ensemble(net, n_samples=8, n_networks=8, rng=0)
+    for other in (mlp([6, 20, 2], "relu", 1.5), mlp([6, 20, 2], "relu", 2.0, weights="orthogonal")):
+        assert str(other) == str(net)  # which would say nothing
+        with pytest.raises(ValueError, match=r"relu, .*, not from one of other variances, weights or settings"):
+            max_learning_rate(other, 8, confidence=0.95, networks=drawn)

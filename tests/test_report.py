@@ -204,6 +204,14 @@ def test_page_names_a_rate_for_most_networks_where_their_law_is_known():
     assert "networks=mfdnn.ensemble(net, n_samples=20, n_networks=400)) measures it" in flat(page)
 
 
+def test_the_rate_to_use_is_lower_where_a_caution_says_that_quantiles_may_be_higher():
+    page = mfdnn.report(mfdnn.mlp([20, 12, 12, 1], "relu", 2.0), n_samples=20, n_networks=2, rng=0)
+    lr = page.learning_rate
+    assert "quantiles may be 10 % higher" in lr.safe_caution and lr.safe_caution in flat(page)
+    assert page.safe_rate == lr.safe == pytest.approx(page.confident.value / 1.1, rel=1e-12)
+    assert f"Learning rate below {lr.safe:.4g} for gradient descent" in flat(page)
+
+
 def test_page_measures_a_rate_where_there_is_no_law():
     centred = mfdnn.mlp([20, 60, 60, 2], "tanh", sigma_w2=1.5, sigma_b2=0.0)
     page = mfdnn.report(centred, n_samples=20, n_networks=12, rng=0)

@@ -38,6 +38,19 @@ def test_width_that_does_not_exist():
         width_for_spread(mlp([20, 100, 1], "tanh", 1.0, 0.0, bias=False), 0.1)
 
 
+def test_other_widths_sample_the_units_that_the_mean_field_says(monkeypatch):
+    net, seen = mlp([20, 40, 40, 1], "relu", 2.0, 0.1), []
+
+    def law(wide):
+        seen.append((wide.rng, wide.n_units, wide.data, wide._seed))
+        return law_of(wide)
+
+    monkeypatch.setattr("mfdnn.finite_width.required_width.law_of", law)
+    wide = mfdnn.MeanField(net, 30, c0=0.2, rng=3, n_units=64)
+    width_for_spread(wide, 0.2)
+    assert len(seen) > 1 and all(each == (3, 64, wide.data, wide._seed) for each in seen)
+
+
 def test_width_of_a_residual_network_with_fresh_inputs():
     net = mfdnn.resnet([32, 64, 1], 1, "relu", 2.0, 0.1)
     found = width_for_spread(net, 0.1, 100)

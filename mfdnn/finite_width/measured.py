@@ -63,10 +63,11 @@ def largest_of_networks(networks: Any, wide: MeanField) -> np.ndarray:
         _check_origin(networks, wide)
         networks = values["lambda_max"]
     found = finite_array("networks", networks, "an Ensemble or the largest eigenvalues of networks")
-    if found.ndim != 1 or len(found) < FEWEST or np.any(found <= 0):
+    if found.ndim != 1 or len(found) < FEWEST or found.min() <= 0:
+        got = f"{found.min():g} among them" if found.ndim == 1 and len(found) >= FEWEST else f"shape {found.shape}"
         raise ValueError(
             f"`networks` must be an Ensemble or the largest eigenvalues of {FEWEST} networks or more, all positive, "
-            f"got shape {found.shape}; pass mfdnn.ensemble(net, n_networks=150, ...), or 400 where there is no law."
+            f"got {got}; pass mfdnn.ensemble(net, n_networks=150, ...), or 400 where there is no law."
         )
     return found
 
@@ -74,9 +75,10 @@ def largest_of_networks(networks: Any, wide: MeanField) -> np.ndarray:
 def _check_origin(networks: Any, wide: MeanField) -> None:
     """That an `Ensemble` is of this network, at these data, with linear outputs."""
     if describe_network(networks.network) != describe_network(wide.network):
-        raise ValueError(
-            f"`networks` were drawn from {networks.network}, not from {wide.network}; pass an ensemble of it."
-        )
+        drawn, own = str(networks.network), str(wide.network)
+        if drawn == own:  # what it does not show
+            own = "one of other variances, weights or settings of layers"
+        raise ValueError(f"`networks` were drawn from {drawn}, not from {own}; pass an ensemble of `net`.")
     if networks.output != "linear":
         raise ValueError(
             f"`networks` measured the Fisher information of {networks.output} outputs, and the rate is from that of "

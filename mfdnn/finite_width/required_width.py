@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .._support.errors import NoTheory
 from .._support.results import Result
 from .._support.validation import finite_number
-from ..mean_field import MeanField, refuse_data
+from ..mean_field import MeanField, as_mean_field
 from ..network import Network, scale_widths
 from .outliers import NoOutlier, law_of
 from .outliers_result import OutlierDistribution
@@ -100,20 +99,16 @@ def width_for_spread(
     target = finite_number("spread", spread)
     if target <= 0:
         raise ValueError(f"`spread` must be > 0, got {spread}; 0.1 means a standard deviation of 10 %.")
-    data: dict[str, Any] = {"n_samples": n_samples, "q0": q0, "c0": c0, "inputs": inputs}
-    if isinstance(net, MeanField):
-        refuse_data(net, **data)
-        data, net = net.data, net.network
-    if not isinstance(net, Network):
-        raise TypeError(f"`net` must be a Network, got {type(net).__name__}; build one with mlp or Network.")
+    wide = as_mean_field(net, n_samples, q0, c0, inputs=inputs)
+    net = wide.network
     if net.n_weight_layers < 2:
-        law_of(MeanField(net, **data))  # says that a hidden layer is needed
+        law_of(wide)  # says that a hidden layer is needed
     widest = max(net.widths[1:-1])
     tried: dict[int, RequiredWidth | NoOutlier] = {}
 
     def enough(width: int) -> bool:
         if width not in tried:
-            tried[width] = _evaluate(net, width / widest, data)
+            tried[width] = _evaluate(wide, width / widest)
         found = tried[width]
         return isinstance(found, RequiredWidth) and found.spread <= target
 
@@ -134,11 +129,11 @@ def width_for_spread(
     return found
 
 
-def _evaluate(net: Network, factor: float, data: dict[str, Any]) -> RequiredWidth | NoOutlier:
+def _evaluate(wide: MeanField, factor: float) -> RequiredWidth | NoOutlier:
     """The law at `factor` times the hidden widths, or why there is none."""
-    scaled = scale_widths(net, factor)
+    scaled = scale_widths(wide.network, factor)
     try:
-        law = law_of(MeanField(scaled, **data))
+        law = law_of(wide.with_network(scaled))
     except NoOutlier as error:
         if error.at_any_width:
             raise

@@ -211,6 +211,12 @@ class MeanField:
             return {"inputs": self.inputs}
         return {"n_samples": self._n_samples, "q0": unwrap(self.q0), "c0": unwrap(self.c0)}
 
+    def with_network(self, net: Network) -> MeanField:
+        """Another network on the same data, its units sampled by the same numbers."""
+        other = MeanField(net, **self.data, n_units=self.n_units)
+        other.rng, other._seed = self.rng, self._seed
+        return other
+
     # -- the recursion ----------------------------------------------------------------------------------------
 
     def once(self, name: str, compute: Callable[[], Found], *, of_all_runs: bool = False) -> Found:

@@ -83,7 +83,7 @@ def boundary(wide: MeanField, lr: LearningRate, children: list, ens: Ensemble, r
         hidden = net.widths[1:-1]
         if not hidden or (factor * min(hidden) < NARROWEST and factor != 1):
             continue
-        other = wide if factor == 1 else MeanField(scale_widths(net, factor), **data)
+        other = wide if factor == 1 else wide.with_network(scale_widths(net, factor))
         limit = _rate(lr, float(fisher_statistics(other).largest))
         if np.isinf(limit):  # nothing is learnt
             continue

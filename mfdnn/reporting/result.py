@@ -130,10 +130,16 @@ class Report(Result):
     def safe_rate(self) -> float:
         """The learning rate to use: below the limit of 95 % of the networks drawn.
 
-        Where the law of the largest eigenvalue is not known, that which was `measured`; of fewer than 8 networks below
-        the limits of all of them.
+        `LearningRate.safe`, which is below `confident` where a caution says that the quantile may be higher. Where the
+        law of the largest eigenvalue is not known, that which was `measured`; of fewer than 8 networks below the limits
+        of all of them.
         """
-        return float(self.confident or self.measured or sampled_rates(self.learning_rate, self.ensemble).min())
+        safe = self.learning_rate.safe
+        if safe is not None:
+            return safe
+        if self.measured is not None:
+            return self.measured.value
+        return float(sampled_rates(self.learning_rate, self.ensemble).min())
 
     @property
     def safe_for(self) -> str:

@@ -64,7 +64,7 @@ def parameterised(wide: MeanField, parameterisation: str) -> MeanField:
     """The network whose weights have the variances of that parameterisation."""
     if parameterisation != "mup":
         return wide
-    return MeanField(mup_network(wide.network), **wide.data)
+    return wide.with_network(mup_network(wide.network))
 
 
 def mup_network(net: Network) -> Network:
