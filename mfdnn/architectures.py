@@ -204,6 +204,7 @@ def cnn(
         A normalisation in front of every activation: group norm with one group, or a layer of yours.
     pool : int, Layer, or sequence of them or None
         Behind each activation: the size of windows that are averaged, or a layer such as ``MaxPool(2)``; None for none.
+        Sites behind the last whole window are left out.
     readout : {"flatten", "average"}
         Sites side by side, or their mean.
     **conv
@@ -216,8 +217,8 @@ def cnn(
     Raises
     ------
     TypeError, ValueError
-        Shapes without sites, lists of the wrong length, unknown names, what `Conv` refuses, pooling windows that leave
-        sites out.
+        Shapes without sites, lists of the wrong length, unknown names, what `Conv` refuses, pooling windows longer than
+        the sites.
 
     Examples
     --------

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import mfdnn
-from mfdnn.layers import Conv, Dense, Flatten, MaxPool, Pointwise
+from mfdnn.kernels import spectrum
+from mfdnn.layers import Conv, Dense, Flatten, Keep, MaxPool, Pointwise
+from mfdnn.mean_field import tiles
 
 CASES = [
     (MaxPool(2), (3, 4, 6)),
@@ -133,3 +135,15 @@ def test_it_is_torch_s(torch, layer, shape, kind):
     delta = np.random.default_rng(1).standard_normal(y.shape)
     (expected,) = torch.autograd.grad(y, x_, torch.tensor(delta))
     np.testing.assert_allclose(layer.backward(delta, iter(()), iter(trace), []), expected.numpy(), rtol=0, atol=1e-12)
+
+
+def test_many_pairs_of_sites_do_not_hide_that_units_are_sampled(monkeypatch):
+    """Blocks of pairs of inputs, or tiles of them, are given up, as units are drawn for all inputs at once."""
+    net = mfdnn.cnn((1, 4, 4), [32], 2, pool=MaxPool(2))
+    X = np.random.default_rng(0).standard_normal((6, 1, 4, 4))
+    expected, values = mfdnn.fisher_statistics(net, inputs=X).largest, mfdnn.kernel_spectrum(net, inputs=X).eigenvalues
+    monkeypatch.setattr(tiles, "WHOLE", 0)
+    assert tiles.goes_in_tiles(net, 6, Keep())
+    assert mfdnn.fisher_statistics(net, inputs=X).largest == expected
+    monkeypatch.setattr(spectrum, "DENSE_UP_TO", 5)
+    np.testing.assert_allclose(mfdnn.kernel_spectrum(net, inputs=X, k=2).eigenvalues, values[:2], rtol=1e-12)

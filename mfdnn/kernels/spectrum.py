@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from .._support.errors import NoTheory
 from .._support.memory import require_memory
 from .._support.validation import one_of, positive_integer, refuse_both, sample_count
 from ..layers import ONLY_MOMENTS
+from ..layers.pairs import NeedsAllPairs
 from ..layers.pairs.given import largest_eigenvalue
 from ..mean_field import MeanField, as_mean_field
 from ..mean_field.inputs import check_network, checked_inputs
@@ -133,7 +136,8 @@ def kernel_spectrum(
         require_memory(24.0 * len(inputs) ** 2, f"the eigenvalues of {len(inputs)} inputs", "pass fewer")
         return _with_errors(MeanField(net, inputs=inputs), lambda one: _of_recursion(one, k, option))
     if k is not None and len(inputs) > DENSE_UP_TO and pairs_are_apart(net):
-        return _largest_of(net, inputs, _at_most(k, len(inputs)), option)
+        with suppress(NeedsAllPairs, NoTheory):  # units are sampled, all inputs at once
+            return _largest_of(net, inputs, _at_most(k, len(inputs)), option)
     require_memory(24.0 * len(inputs) ** 2, f"the eigenvalues of {len(inputs)} inputs", "pass `k`, or `subsets`")
     return _of_matrix(_whole(net, inputs, option), net, inputs, k, option)
 

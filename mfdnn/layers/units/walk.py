@@ -6,6 +6,7 @@ from math import prod
 from typing import Protocol
 
 from ..._support.errors import NoTheory
+from ..pairs import NeedsAllPairs
 from ..state import State
 from .units import Units
 
@@ -31,14 +32,18 @@ def units_of(state: State, layer: object) -> Units:
     ------
     NoTheory
         Nobody knows the law of single units, which `layer` needs.
+    NeedsAllPairs
+        They can be drawn, but not of some pairs of inputs alone.
     """
     if state.units is not None:
         return state.units
-    if state.sampler is not None:
+    if state.gaussian or state.origin is not None:
+        if state.sampler is None:
+            raise NeedsAllPairs  # of some pairs of inputs alone
         if state.gaussian:
             return Units.drawn(state.moments, state.mean, state.tangents, state.sampler, state.shape[1:])
-        if state.origin is not None:
-            return state.origin()
+        assert state.origin is not None
+        return state.origin()
     raise NoTheory(
         f"`{layer!r}` needs the law of single units, and of what enters there are moments alone; put a weight layer "
         "before it, or sample such networks (`mfdnn.ensemble`)."
