@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from .._support.errors import NoTheory
 from .layer_moments import LayerMoments
@@ -15,6 +17,7 @@ __all__ = [
     "cautions_of_law",
     "doubts_of_distance",
     "doubts_of_overlap",
+    "doubts_of_shift",
     "refuse",
     "refuse_distance",
     "refuse_overlap",
@@ -28,6 +31,7 @@ DOUBTFUL_GROWTH = 1.25  # of the power that a layer makes of the variance: 1.2 o
 REFUSED_UNEVENNESS, DOUBTFUL_UNEVENNESS = 1.4, 1.1
 # Outliers spread over 1 - 2 sqrt(x) to 1 + 2 sqrt(x) with x = C B / lambda_0^2: at 1/4 down to zero.
 REFUSED_OVERLAP, DOUBTFUL_OVERLAP = 0.25, 0.1
+UNCERTAIN = 0.2  # standard error of the mean over the spread: 2 % of networks across the 95 % quantile
 
 
 class NoOutlier(NoTheory):
@@ -146,3 +150,16 @@ def cautions_of_inputs(unevenness: float) -> dict[str, float]:
 def _overlap(law: Law, n_outputs: int) -> float:
     """C B / lambda_0^2: a quarter of the squared half-width of the outliers."""
     return float(n_outputs * law.B_born.sum() / law.leading**2)
+
+
+def doubts_of_shift(shifts: Sequence[float], spread: float) -> dict[str, float]:
+    """A sentence where the mean is not well known, and what quantiles are allowed."""
+    if not len(shifts):
+        return {}
+    error = float(np.std(shifts, ddof=1) / np.sqrt(len(shifts)))
+    if error <= UNCERTAIN * spread:
+        return {}
+    return {
+        f"The mean is known to {error:.0%} only, as a stream of units is narrow (channels of drawn inputs are one): "
+        f"quantiles may be {2 * error:.0%} higher.": 2 * error
+    }

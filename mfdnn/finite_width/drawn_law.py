@@ -14,18 +14,17 @@ from ..jobs.run import n_cores
 from ..jobs.watch import told_if_long
 from ..layers.recorded import Recorded, Recording
 from ..mean_field import MeanField
-from .doubts import doubts_of_distance, refuse_distance
+from .doubts import doubts_of_distance, doubts_of_shift, refuse_distance
 from .drawn_influence import DrawnInfluence, drawn_influence, n_representatives
 from .outliers_result import OutlierDistribution
 from .sampled_law import LARGEST_FIELD, PER_NUMBER, RUNS, assembled, largest_sites, refuse_ratio
-from .shift import mean_shift
+from .shift import SHIFTED_FIELD, mean_shift
 
 __all__ = ["drawn_law"]
 
 UNITS, SHIFTED_UNITS = 2048, 1024  # of a run; and of the many walks that the mean shift takes
-UNCERTAIN = 0.2  # standard error of the mean over the spread: 2 % of networks across the 95 % quantile
 SMALLEST_MARGIN = 3.0  # at 2.3 quantiles were 5 % low
-SHIFTED_INPUTS, SHIFTED_FIELD = 8, 64  # representatives there: what they differ in is averaged
+SHIFTED_INPUTS = 8  # representatives of the mean shift: what they differ in is averaged
 
 
 def drawn_law(wide: MeanField) -> OutlierDistribution:
@@ -112,17 +111,6 @@ def drawn_law(wide: MeanField) -> OutlierDistribution:
         clearance=clearance,
         n_units=n_units,
         shifts=shifts,
-        doubts=_doubts_of_shift(shifts, float(np.sqrt(np.mean([run.born.sum() for run in runs]))))
+        doubts=doubts_of_shift(shifts, float(np.sqrt(np.mean([run.born.sum() for run in runs]))))
         | ({} if net.couples_samples else doubts_of_distance(margin, clearance)),
     )
-
-
-def _doubts_of_shift(shifts: list[float], spread: float) -> dict[str, float]:
-    """A sentence where the mean is not well known, and what quantiles are allowed."""
-    error = float(np.std(shifts, ddof=1) / np.sqrt(len(shifts)))
-    if error <= UNCERTAIN * spread:
-        return {}
-    return {
-        f"The mean is known to {error:.0%} only, as a stream of units is narrow (channels of the inputs are one): "
-        f"quantiles may be {2 * error:.0%} higher.": 2 * error
-    }

@@ -10,9 +10,12 @@ from ..layers.recorded import Recorded, Recording, Sample, Stream
 from ..network import Network
 from .influence import Influences
 
-__all__ = ["mean_shift"]
+__all__ = ["SHIFTED_FIELD", "mean_shift"]
 
-GROUPS = 16  # of a stream, at most: its part of the shift is known to 1/sqrt of it, times twice itself or so
+SHIFTED_FIELD = 64  # (input, site): walks take longer than all else beyond
+# Of a stream. Its part of the shift is known to 1/sqrt of them, times twice itself or so, and up to one part in as many
+# is off: all units are in mirrored pairs, those of a group are not.
+FEWEST_GROUPS, GROUPS = 8, 16
 
 
 def mean_shift(
@@ -61,7 +64,7 @@ def mean_shift(
     found = 0.0
     for place in places.values():
         width = place[0].root.width
-        n_groups = int(np.clip(n_units // width, 2, GROUPS))
+        n_groups = int(np.clip(n_units // width, FEWEST_GROUPS, GROUPS))
         size = n_units // n_groups
         numbers = frozenset(stream.number for stream in place)
         changed = [walk(Sample(numbers, slice(i * size, (i + 1) * size)))[0] / whole - 1 for i in range(n_groups)]
