@@ -236,7 +236,7 @@ def test_order_parameters_behind_two_normalisations_of_the_outputs():
 
 
 def test_copies_without_a_run_share_what_no_run_enters(monkeypatch):
-    block = [Dense(64, 2.0), BatchNorm(), Pointwise("relu")]
+    block = [Dense(256, 2.0), BatchNorm(), Pointwise("relu")]  # with 64 units the push is too large for the law
     net = mfdnn.Network(20, [*block, *block, Dense(1)])
     wide = mfdnn.MeanField(net, inputs=np.random.default_rng(0).standard_normal((12, 20)))
     calls = []
