@@ -90,14 +90,14 @@ def drawn_law(wide: MeanField) -> OutlierDistribution:
     weights = np.array([1.0, net.n_outputs])
     ratio = max(float(np.mean([run.one - run.two for run in runs])), np.finfo(float).tiny)
     refuse_ratio(net, ratio)
-    if net.couples_samples:  # all T inputs are there, as if they were given
-        margin, clearance = 1 / ratio, 2 * (1 - ratio) / ratio
-    else:  # as of the closed law: eigenvalues of a random matrix, of few inputs sooner at an end
-        margin = float(1 / np.mean([run.edges for run in runs], axis=0).max())
-        n = (n_samples - 1) * net.n_outputs
-        pairs = max(float(np.mean([run.pairs @ weights for run in runs])), np.finfo(float).tiny)
-        clearance = float(1 / (np.sqrt(pairs / n_samples) * min(1.0, np.sqrt(np.log(n) / 2) if n > 1 else 1.0)))
-        refuse_distance(margin, clearance, SMALLEST_MARGIN)
+    # As of the closed law: eigenvalues of a random matrix, of few inputs sooner at an end.
+    margin = float(1 / np.mean([run.edges for run in runs], axis=0).max())
+    n = (n_samples - 1) * net.n_outputs
+    pairs = max(float(np.mean([run.pairs @ weights for run in runs])), np.finfo(float).tiny)
+    clearance = float(1 / (np.sqrt(pairs / n_samples) * min(1.0, np.sqrt(np.log(n) / 2) if n > 1 else 1.0)))
+    if net.couples_samples:  # all T inputs are there: infinite width, too, has a second eigenvalue
+        margin, clearance = min(margin, 1 / ratio), min(clearance, 2 * (1 - ratio) / ratio)
+    refuse_distance(margin, clearance, SMALLEST_MARGIN)
     pushes = [float(run.push @ weights) for run in runs]
     return assembled(
         net,
@@ -112,5 +112,5 @@ def drawn_law(wide: MeanField) -> OutlierDistribution:
         n_units=n_units,
         shifts=shifts,
         doubts=doubts_of_shift(shifts, float(np.sqrt(np.mean([run.born.sum() for run in runs]))))
-        | ({} if net.couples_samples else doubts_of_distance(margin, clearance)),
+        | doubts_of_distance(margin, clearance),
     )
