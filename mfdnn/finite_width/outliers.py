@@ -155,7 +155,7 @@ def outlier_distribution(
     w_k`, over M. One sweep backwards has all of them; units that a skip connection adds are one, and statistics of
     layer norm carry their weights. Checked at 300 networks each: twelve networks with strides, zero padding, uneven
     widths, gates, trained gains, pooling, projections (``docs/finite_width.md``). Its numbers have a
-    `standard_error`, of about 1 % of the spread; at given inputs the shift is not known, and 0. It ends where the
+    `standard_error`, of about 1 % of the spread; at given inputs the shift is that of gates, else 0. It ends where the
     second eigenvalue comes so close that its push makes a large part of the variance: above 0.2 of it, and for a second
     eigenvalue above 0.8 of the first (batch norm: 0.3 and 0.4), there is a caution.
 

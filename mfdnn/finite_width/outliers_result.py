@@ -65,7 +65,7 @@ class OutlierDistribution(Result):
         Which law: a recursion in closed form, or influences of sampled units. Of these `margin` is the first
         eigenvalue over the second at infinite width, `clearance` from the spectrum there, `variance_born` has an entry
         for each set of units that are drawn together, in the order of the layers, and a single Wishart matrix stands
-        for the overlaps: `parts` 1 and 0. `shift` is not known at given inputs, and 0. Where inputs are drawn `margin`
+        for the overlaps: `parts` 1 and 0. At given inputs `shift` is 0 but for gates. Where inputs are drawn `margin`
         and `clearance` are estimates of the same numbers as in closed form, and the channels of inputs are a first set.
     standard_error : dict or None
         Of the fields that were sampled; None in closed form.
