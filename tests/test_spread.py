@@ -131,6 +131,11 @@ def test_spread_map_of_another_architecture(tmp_path):
     assert found.spread[1, 1] == law.largest_standard_deviation / law.largest_mean
     assert (found.n_samples, found.n_outputs) == (10, 1)
     assert np.all(found.spread[:, 0] > found.spread[:, 1])
+    ax = found.plot()
+    assert list(ax.get_yticks()) == [1, 2]
+    pyplot.close(ax.figure)
+    with pytest.raises(TypeError, match="`architecture` must be a function of depth, width"):
+        spread_map("tanh", 1.0, 0.3, [1, 2], [32, 64], architecture="resnet")
     given = spread_map("relu", 2.0, 0.1, [3], [50], inputs=X)
     net = mlp([16, 50, 50, 1], "relu", 2.0, 0.1)
     assert given.spread[0, 0] == pytest.approx(outlier_distribution(net, inputs=X).relative_spread, rel=0.01)

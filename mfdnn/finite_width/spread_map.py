@@ -150,6 +150,11 @@ def spread_map(
         return mlp([prod(first) if first else width, *[width] * (depth - 1), n_outputs], **layers)
 
     build = fully_connected if architecture is None else architecture
+    if not callable(build):
+        raise TypeError(
+            "`architecture` must be a function of depth, width and keywords that returns a Network, got "
+            f"{short(build)}; wrap mlp or resnet."
+        )
     nets = [[_network(build(depth, width, **layers)) for width in columns] for depth in rows]
     outputs = {net.n_outputs for row in nets for net in row}
     if len(outputs) > 1:
