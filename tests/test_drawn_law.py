@@ -7,6 +7,7 @@ import pytest
 
 import mfdnn
 from mfdnn import Conv, Dense, Flatten, Gate, GlobalAveragePool, LayerNorm, Network, Pointwise, Residual
+from mfdnn.finite_width.doubts import doubts_of_shift
 from mfdnn.finite_width.drawn_influence import drawn_influence, n_representatives
 from mfdnn.finite_width.drawn_law import drawn_law
 from mfdnn.finite_width.shift import mean_shift
@@ -116,6 +117,11 @@ def test_a_mean_that_narrow_streams_leave_uncertain_is_told():
     with pytest.warns(RuntimeWarning, match="The mean is known to"):
         law = mfdnn.outlier_distribution(net, 50)
     assert law.allowance == pytest.approx(2 * law.standard_error["shift"] / law.lambda_0)
+
+
+def test_a_small_error_of_the_mean_is_told_with_its_digits():
+    (said,) = doubts_of_shift([0.0, 0.004, 0.008], 0.002)
+    assert "known to 0.23 % only" in said and "quantiles may be 0.46 % higher" in said
 
 
 def test_samples_in_one_normalisation_are_all_there():

@@ -160,6 +160,6 @@ def doubts_of_shift(shifts: Sequence[float], spread: float) -> dict[str, float]:
     if error <= UNCERTAIN * spread:
         return {}
     return {
-        f"The mean is known to {error:.0%} only, as a stream of units is narrow (channels of drawn inputs are one): "
-        f"quantiles may be {2 * error:.0%} higher.": 2 * error
+        f"The mean is known to {100 * error:.2g} % only, as a stream of units is narrow (channels of drawn inputs are "
+        f"one): quantiles may be {200 * error:.2g} % higher.": 2 * error
     }
