@@ -421,3 +421,18 @@ def test_a_rate_says_which_law_it_is_from_and_how_to_do_without():
     found = mfdnn.max_learning_rate(none, inputs=FLAT, confidence=0.95, networks=networks)
     assert found.method == "networks"
     assert 0 < found.standard_error["lambda_quantile"] < found.lambda_quantile
+
+
+def test_windows_of_zeros_stay_zero_behind_a_norm():
+    # Of 2000 units the kernel has some percent of noise; a jitter that is normalised made it 10^6 times too large.
+    X = np.random.default_rng(0).standard_normal((6, 1, 4, 4))
+    X[:, :, 2:, :2] = 0.0
+    layers = [Conv(M, 2, 2.0, stride=2, padding="valid"), LayerNorm(), relu(), Flatten(), Dense(1, 2.0)]
+    net = Network((1, 4, 4), layers)
+    signal = Recorded.inputs(X, Recording(np.random.default_rng(1), 2000))
+    for layer in net.layers:
+        signal = layer.recorded(signal)
+        if layer is layers[1]:
+            assert not signal.values.value[..., 2].any()
+    kernel = mfdnn.ntk(net, X)
+    np.testing.assert_allclose(signal.covariances[1].value, kernel, atol=0.1 * kernel.max())

@@ -13,7 +13,7 @@ __all__ = ["Node", "adjoints", "chosen", "drawn", "gram", "sandwiched", "tangent
 
 Pullback = Callable[[np.ndarray], np.ndarray]
 SYMMETRIC = 1e-8  # relative; rounding leaves less, and two different vectors more
-JITTER = 1e-10  # of the mean variance: repeated inputs make covariances singular
+JITTER = 1e-10  # of each variance: repeated inputs make covariances singular
 
 _numbers = count()
 
@@ -183,31 +183,33 @@ def gram(fields: Node, weights: Node, repeats: int) -> Node:
 
 def drawn(covariance: Node, e: np.ndarray) -> Node:
     """Fields L e with L L^T = `covariance`, for standard normal e (S, I)."""
-    lower = _lower(covariance.value)
+    lower, some = _lower(covariance.value)
     inverse = solve_triangular(lower, np.eye(len(lower)), lower=True)
+    n, e = e.shape[-1], e[:, some]
 
     def back(d: np.ndarray) -> np.ndarray:
-        inner = np.tril(lower.T @ (d.T @ e))
+        inner = np.tril(lower.T @ (d[:, some].T @ e))
         inner[np.diag_indices_from(inner)] *= 0.5
         inner = inverse.T @ inner @ inverse
-        return (inner + inner.T) / 2
+        return _among((inner + inner.T) / 2, some, n, both=True)
 
-    return Node(e @ lower.T, (covariance, back))
+    return Node(_among(e @ lower.T, some, n), (covariance, back))
 
 
 def tangents_drawn(kernel: Node, e: np.ndarray) -> Node:
     """Tangents z = L e with L L^T = `kernel`, for normal e (2, S, I)."""
-    lower = _lower(kernel.value)
-    n = len(lower)
-    away = solve_triangular(lower, e.reshape(-1, n).T, lower=True, trans="T").T  # L^-T e, of which z~ is P^T times
+    lower, some = _lower(kernel.value)
+    n, e = e.shape[-1], e[..., some]
+    # L^-T e, of which z~ is P^T times.
+    away = solve_triangular(lower, e.reshape(-1, len(lower)).T, lower=True, trans="T").T
 
     def back(d: np.ndarray) -> np.ndarray:
         alike = len(d) == 1
-        of_second = (d[0] / 2 if alike else d[1]).reshape(-1, n)
+        of_second = (d[0] / 2 if alike else d[1])[..., some].reshape(-1, len(lower))
         found = away.T @ of_second
-        return (found + found.T) / 2 if alike else found
+        return _among((found + found.T) / 2 if alike else found, some, n, both=True)
 
-    return Node(e @ lower.T, (kernel, back), tangent=True)
+    return Node(_among(e @ lower.T, some, n), (kernel, back), tangent=True)
 
 
 def tangents_given(
@@ -217,16 +219,32 @@ def tangents_given(
 
     With `crossed` (2, I, I), their covariance.
     """
-    lower = _lower(covariance)
+    lower, some = _lower(covariance)
     found = []
     for cross, more in zip(crossed, own, strict=True):
-        known = solve_triangular(lower, cross, lower=True)  # of e with the tangents
+        known = solve_triangular(lower, cross[some], lower=True)  # of e with the tangents
         left, axes = np.linalg.eigh(kernel - known.T @ known)
-        found.append(e @ known + more @ (axes * np.sqrt(np.maximum(left, 0.0))) @ axes.T)  # rounding may be negative
+        rest = more @ (axes * np.sqrt(np.maximum(left, 0.0))) @ axes.T  # rounding may be negative
+        found.append(e[:, some] @ known + rest)
     return np.stack(found)
 
 
-def _lower(covariance: np.ndarray) -> np.ndarray:
+def _lower(covariance: np.ndarray) -> tuple[np.ndarray, Any]:
+    """The Cholesky factor of numbers that are not zero for certain, and which they are."""
     covariance = (covariance + covariance.T) / 2
-    n = len(covariance)
-    return np.linalg.cholesky(covariance + JITTER * (np.trace(covariance) / n + np.finfo(float).tiny) * np.eye(n))
+    variance = np.diagonal(covariance)
+    if np.all(variance > 0):
+        some: Any = slice(None)
+    else:  # windows of zeros: a jitter there would be all that a norm behind it sees
+        some = np.flatnonzero(variance > 0)
+        covariance, variance = covariance[np.ix_(some, some)], variance[some]
+    return np.linalg.cholesky(covariance + JITTER * np.diag(variance)), some
+
+
+def _among(found: np.ndarray, some: Any, n: int, both: bool = False) -> np.ndarray:
+    """Zeros but for `some` of n numbers, along the last axis or the last two."""
+    if isinstance(some, slice):
+        return found
+    whole = np.zeros((n, n) if both else (*found.shape[:-1], n))
+    whole[np.ix_(some, some) if both else (..., some)] = found
+    return whole
