@@ -298,8 +298,8 @@ def test_bad_usage_says_what_to_do(argv, words, capsys, tmp_path, monkeypatch):
             ["`--softmax`", "layer norm"],
         ),
         (
-            ["learning-rate", "20-24-2", "--norm", "batch_norm", "--confidence", "0.9"],
-            ["BatchNorm", "mfdnn.ensemble"],
+            ["learning-rate", "20-12-2", "--norm", "batch_norm", "--confidence", "0.9"],
+            ["batch norm over 12 units", "mfdnn.ensemble"],
         ),
         (["critical-line", "--activation", "softplus"], ["'softplus' has no edge of chaos", "use another"]),
         (["critical-line", "--activation", "softplus", "--sigma-b2", "0.1"], ["no edge of chaos", "use another"]),

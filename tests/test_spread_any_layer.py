@@ -436,3 +436,13 @@ def test_windows_of_zeros_stay_zero_behind_a_norm():
             assert not signal.values.value[..., 2].any()
     kernel = mfdnn.ntk(net, X)
     np.testing.assert_allclose(signal.covariances[1].value, kernel, atol=0.1 * kernel.max())
+
+
+def test_batch_norm_over_few_units_is_doubtful_and_over_fewer_refused():
+    X = np.random.default_rng(0).standard_normal((40, 20))
+    nets = {w: Network(20, [Dense(w, 2.0), mfdnn.BatchNorm(), relu(), Dense(2, 2.0)]) for w in (12, 24)}
+    with pytest.raises(mfdnn.NoTheory, match=r"batch norm over 12 units .*at least 16 are wanted.* mfdnn.ensemble"):
+        mfdnn.outlier_distribution(nets[12], inputs=X)
+    with pytest.warns(RuntimeWarning, match="Batch norm over 24 units: below 64 quantiles may be 5.0% higher"):
+        law = mfdnn.outlier_distribution(nets[24], inputs=X)
+    assert law.allowance == pytest.approx(1.2 / 24)
