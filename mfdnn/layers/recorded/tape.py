@@ -230,7 +230,7 @@ def tangents_given(
 
 
 def _lower(covariance: np.ndarray) -> tuple[np.ndarray, Any]:
-    """The Cholesky factor of numbers that are not zero for certain, and which they are."""
+    """Cholesky factor of the numbers that are not certainly zero, and which they are."""
     covariance = (covariance + covariance.T) / 2
     variance = np.diagonal(covariance)
     if np.all(variance > 0):
