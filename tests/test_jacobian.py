@@ -130,7 +130,9 @@ def test_one_output_of_a_layer(phi, options):
     assert np.mean(draws, axis=0) == pytest.approx([low, high], rel=0.2)
 
 
-@pytest.mark.parametrize("phi", ["tanh", "gelu", "hard_tanh", lambda x: np.maximum(x, 0.3 * x)], ids=str)
+@pytest.mark.parametrize(
+    "phi", ["tanh", "gelu", "hard_tanh", lambda x: np.maximum(x, 0.3 * x)], ids=["tanh", "gelu", "hard_tanh", "own"]
+)
 def test_nothing_at_the_input(phi):
     """All units are at zero, and slopes are one number, as in a sampled network."""
     net = square(2, phi, 1.5, **ORTHOGONAL)
