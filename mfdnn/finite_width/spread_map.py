@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from math import prod
 from numbers import Real
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import numpy as np
 
 from .._support.errors import NoTheory
 from .._support.results import GridResult
-from .._support.validation import listed, positive_integer, short, variance
+from .._support.validation import finite_array, listed, positive_integer, short, variance
 from ..activations import Activation, activation
 from ..architectures import mlp
 from ..mean_field import MeanField
@@ -144,7 +145,7 @@ def spread_map(
     ]
     columns = [positive_integer("widths", width) for width in _several("widths", widths)]
     n_samples, n_outputs = positive_integer("n_samples", n_samples), positive_integer("n_outputs", n_outputs)
-    first = None if inputs is None else np.shape(inputs)[1:]
+    first = () if inputs is None else finite_array("inputs", inputs, "an array (T, M_0)").shape[1:]
 
     def fully_connected(depth: int, width: int, **layers: Any) -> Network:
         return mlp([prod(first) if first else width, *[width] * (depth - 1), n_outputs], **layers)
@@ -155,6 +156,13 @@ def spread_map(
             "`architecture` must be a function of depth, width and keywords that returns a Network, got "
             f"{short(build)}; wrap mlp or resnet."
         )
+    try:
+        signature(build).bind(1, 1, **layers)
+    except (TypeError, ValueError) as error:  # of another form, or without one that can be read
+        raise TypeError(
+            f"`architecture` must be a function of depth, width and the keywords {', '.join(layers)}, got "
+            f"{short(build)} ({error}); take them as **layers, and pass them to mlp or resnet."
+        ) from None
     nets = [[_network(build(depth, width, **layers)) for width in columns] for depth in rows]
     outputs = {net.n_outputs for row in nets for net in row}
     if len(outputs) > 1:
@@ -188,7 +196,10 @@ def spread_map(
 
 def _several(name: str, value: Any) -> list:
     """One number, or a list of them."""
-    return [value] if isinstance(value, Real) else listed(name, value, "for example [50, 100]")
+    found = [value] if isinstance(value, Real) else listed(name, value, "for example [50, 100]")
+    if not len(found):
+        raise ValueError(f"`{name}` must have an entry, got none; pass for example [50, 100].")
+    return found
 
 
 def _network(net: Any) -> Network:
